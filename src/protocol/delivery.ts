@@ -1,0 +1,143 @@
+import type { DeliveryRun, TaskSpec } from '../broker/contract.ts';
+import { formatTaskId } from '../ids.ts';
+import { LIMITS } from '../limits.ts';
+import { malformed, readF64, readU16, readU32, readU64 } from './bytes.ts';
+import { decodeSpec } from './spec.ts';
+import type { FrameWriter } from './writer.ts';
+
+/** DELIVER: what the server writes before a run's tasks, and the runs as the client reads them. */
+const RUN_FIXED_BYTES = 36;
+
+/** What a run has in common; its tasks, `u32 length, bytes` each and `byteLength` bytes in all, follow it. */
+export interface RunHeader {
+  firstId: number;
+  firstToken: number;
+  count: number;
+  attempt: number;
+  enqueuedAtMs: number;
+  byteLength: number;
+}
+
+/** Appends a run's header to a DELIVER frame. */
+export function writeRunHeader(writer: FrameWriter, run: RunHeader, spec: Uint8Array): void {
+  writer.u64(run.firstId);
+  writer.u64(run.firstToken);
+  writer.u32(run.count);
+  writer.u16(run.attempt);
+  writer.f64(run.enqueuedAtMs);
+  writer.u16(spec.length);
+  writer.bytes(spec);
+  writer.u32(run.byteLength);
+}
+
+/** Reads DELIVER frames of one connection. */
+export class DeliveryReader {
+  /** Specs by their bytes: a worker meets few, and equal ones become one object. */
+  readonly #specs = new Map<string, TaskSpec>();
+
+  /** The body is copied once; the runs stay valid when the frame's buffer is used again. Throws PROTOCOL. */
+  read(buffer: Buffer, start: number, end: number): WireRun[] {
+    const body = Buffer.allocUnsafeSlow(end - start);
+    buffer.copy(body, 0, start, end);
+    const runs: WireRun[] = [];
+    let offset = 0;
+    while (offset < body.length) {
+      const run = this.#run(body, offset);
+      runs.push(run);
+      offset = run.endOffset;
+    }
+    return runs;
+  }
+
+  #run(body: Buffer, offset: number): WireRun {
+    const end = body.length;
+    if (end - offset < RUN_FIXED_BYTES - 4) throw malformed('DELIVER ends inside a run’s header');
+    const specStart = offset + 32;
+    const specEnd = specStart + readU16(body, offset + 30);
+    if (specEnd + 4 > end) throw malformed('DELIVER ends inside a run’s header');
+    const tasksStart = specEnd + 4;
+    const tasksEnd = tasksStart + readU32(body, specEnd);
+    if (tasksEnd > end) throw malformed('DELIVER ends inside a run’s tasks');
+    return new WireRun(body, offset, this.#spec(body, specStart, specEnd), tasksStart, tasksEnd);
+  }
+
+  #spec(body: Buffer, start: number, end: number): TaskSpec {
+    const key = body.toString('latin1', start, end);
+    let spec = this.#specs.get(key);
+    if (spec === undefined) {
+      spec = decodeSpec(body, start, end);
+      if (this.#specs.size >= SPECS_KEPT) this.#specs.clear();
+      this.#specs.set(key, spec);
+    }
+    return spec;
+  }
+}
+
+const SPECS_KEPT = 10_000;
+
+/** A run as it came over the wire. Reading the tasks in order costs one step each. */
+export class WireRun implements DeliveryRun {
+  readonly spec: TaskSpec;
+  readonly attempt: number;
+  readonly enqueuedAtMs: number;
+  readonly length: number;
+  readonly firstId: number;
+  readonly firstToken: number;
+  readonly endOffset: number;
+  readonly #body: Buffer;
+  readonly #tasksStart: number;
+  /** The task whose length lies at `#offset`. */
+  #index = 0;
+  #offset: number;
+
+  constructor(body: Buffer, start: number, spec: TaskSpec, tasksStart: number, tasksEnd: number) {
+    this.spec = spec;
+    this.firstId = readU64(body, start);
+    this.firstToken = readU64(body, start + 8);
+    this.length = readU32(body, start + 16);
+    this.attempt = readU16(body, start + 20);
+    this.enqueuedAtMs = readF64(body, start + 22);
+    this.endOffset = tasksEnd;
+    this.#body = body;
+    this.#tasksStart = tasksStart;
+    this.#offset = tasksStart;
+    checkRun(body, tasksStart, tasksEnd, this.length);
+  }
+
+  id(index: number): string {
+    return formatTaskId(this.firstId + index);
+  }
+
+  bytes(index: number): Uint8Array {
+    const start = this.#seek(index) + 4;
+    return new Uint8Array(this.#body.buffer, this.#body.byteOffset + start, readU32(this.#body, start - 4));
+  }
+
+  text(index: number): string {
+    const start = this.#seek(index) + 4;
+    return this.#body.toString('utf8', start, start + readU32(this.#body, start - 4));
+  }
+
+  #seek(index: number): number {
+    if (index < this.#index) {
+      this.#index = 0;
+      this.#offset = this.#tasksStart;
+    }
+    let offset = this.#offset;
+    for (let at = this.#index; at < index; at++) offset += 4 + readU32(this.#body, offset);
+    this.#index = index;
+    this.#offset = offset;
+    return offset;
+  }
+}
+
+function checkRun(body: Buffer, start: number, end: number, count: number): void {
+  if (count === 0 || count > LIMITS.batchTasksMax)
+    throw malformed(`a run of ${count} tasks; allowed are 1 to ${LIMITS.batchTasksMax}`);
+  let offset = start;
+  for (let index = 0; index < count; index++) {
+    if (end - offset < 4) throw malformed(`task ${index} of a run of ${count} is not there`);
+    offset += 4 + readU32(body, offset);
+  }
+  if (offset !== end) throw malformed(`${count} tasks take ${offset - start} bytes, their run says ${end - start}`);
+}

@@ -1,0 +1,114 @@
+import { isUtf8 } from 'node:buffer';
+import type { TaskSpec } from '../broker/contract.ts';
+import { MillraceError } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
+import { malformed, readU16, readU32, writeU16, writeU32 } from './bytes.ts';
+
+/**
+ * spec = u8 length, queue, u8 length, name, u8 priority, u16 maxAttempts, u32 timeoutMs, u8 backoff, u32 delayMs,
+ * u32 maxDelayMs. Equal specs have equal bytes, so bytes may be compared in place of specs.
+ */
+const FIXED_BYTES = 18;
+export const SPEC_BYTES_MAX = FIXED_BYTES + LIMITS.queueNameBytesMax + LIMITS.taskNameBytesMax;
+
+const EXPONENTIAL = 1;
+const JITTER = 0x80;
+
+const encoded = new WeakMap<TaskSpec, Buffer>();
+
+/** Throws INVALID_ARGUMENT for a spec outside its bounds. The bytes are kept with the object; they must not be changed. */
+export function encodeSpec(spec: TaskSpec): Buffer {
+  let bytes = encoded.get(spec);
+  if (bytes === undefined) {
+    validateSpec(spec);
+    bytes = packSpec(spec);
+    encoded.set(spec, bytes);
+  }
+  return bytes;
+}
+
+function packSpec(spec: TaskSpec): Buffer {
+  const queue = Buffer.from(spec.queue, 'utf8');
+  const name = Buffer.from(spec.name, 'utf8');
+  const bytes = Buffer.allocUnsafeSlow(FIXED_BYTES + queue.length + name.length);
+  bytes[0] = queue.length;
+  bytes.set(queue, 1);
+  let at = 1 + queue.length;
+  bytes[at] = name.length;
+  bytes.set(name, at + 1);
+  at += 1 + name.length;
+  bytes[at] = spec.priority;
+  writeU16(bytes, at + 1, spec.maxAttempts);
+  writeU32(bytes, at + 3, spec.timeoutMs);
+  bytes[at + 7] = (spec.backoff.type === 'exponential' ? EXPONENTIAL : 0) | (spec.backoff.jitter ? JITTER : 0);
+  writeU32(bytes, at + 8, spec.backoff.delayMs);
+  writeU32(bytes, at + 12, spec.backoff.maxDelayMs);
+  return bytes;
+}
+
+/** Throws PROTOCOL for bytes that are no spec, INVALID_ARGUMENT for a spec outside its bounds. */
+export function decodeSpec(buffer: Buffer, start: number, end: number): TaskSpec {
+  if (end - start > SPEC_BYTES_MAX)
+    throw malformed(`a task's options take ${end - start} bytes; at most ${SPEC_BYTES_MAX}`);
+  const queueEnd = start + 1 + buffer[start];
+  const nameEnd = queueEnd + 1 + (queueEnd < end ? buffer[queueEnd] : 0);
+  if (end <= start || nameEnd + FIXED_BYTES - 2 !== end)
+    throw malformed('lengths inside a task’s options do not fit together');
+  if (!isUtf8(buffer.subarray(start + 1, queueEnd)) || !isUtf8(buffer.subarray(queueEnd + 1, nameEnd))) {
+    throw malformed('a queue or task name is not UTF-8');
+  }
+  const flags = buffer[nameEnd + 7];
+  if ((flags & ~(EXPONENTIAL | JITTER)) !== 0) throw malformed(`unknown backoff flags ${flags}`);
+  const spec: TaskSpec = {
+    queue: buffer.toString('utf8', start + 1, queueEnd),
+    name: buffer.toString('utf8', queueEnd + 1, nameEnd),
+    priority: buffer[nameEnd],
+    maxAttempts: readU16(buffer, nameEnd + 1),
+    timeoutMs: readU32(buffer, nameEnd + 3),
+    backoff: {
+      type: (flags & EXPONENTIAL) === 0 ? 'fixed' : 'exponential',
+      delayMs: readU32(buffer, nameEnd + 8),
+      maxDelayMs: readU32(buffer, nameEnd + 12),
+      jitter: (flags & JITTER) !== 0,
+    },
+  };
+  validateSpec(spec);
+  return spec;
+}
+
+/** Throws INVALID_ARGUMENT naming the value and its bound. */
+export function validateSpec(spec: TaskSpec): void {
+  validateName('queue', spec.queue, LIMITS.queueNameBytesMax);
+  validateName('task name', spec.name, LIMITS.taskNameBytesMax);
+  validateInteger('priority', spec.priority, 0, LIMITS.priorityMax);
+  validateInteger('maxAttempts', spec.maxAttempts, 1, LIMITS.maxAttemptsMax);
+  validateInteger('timeoutMs', spec.timeoutMs, LIMITS.timeoutMsMin, LIMITS.timeoutMsMax);
+  validateInteger('backoff.delayMs', spec.backoff.delayMs, 0, LIMITS.backoffMsMax);
+  validateInteger('backoff.maxDelayMs', spec.backoff.maxDelayMs, 0, LIMITS.backoffMsMax);
+}
+
+/** Names are 1 to `bytesMax` bytes of UTF-8 without control characters or lone surrogates. Throws INVALID_ARGUMENT. */
+export function validateName(what: string, value: string, bytesMax: number): void {
+  const bytes = Buffer.byteLength(value, 'utf8');
+  if (bytes < 1 || bytes > bytesMax) {
+    throw new MillraceError(
+      'INVALID_ARGUMENT',
+      `${what} ${JSON.stringify(value)} has ${bytes} bytes; allowed are 1 to ${bytesMax}`,
+      {
+        details: { value, bytes, bound: bytesMax },
+      },
+    );
+  }
+  if (/[\p{Cc}\p{Cs}]/u.test(value)) {
+    throw new MillraceError('INVALID_ARGUMENT', `${what} ${JSON.stringify(value)} contains a control character`, {
+      details: { value },
+    });
+  }
+}
+
+function validateInteger(what: string, value: number, min: number, max: number): void {
+  if (Number.isInteger(value) && value >= min && value <= max) return;
+  throw new MillraceError('INVALID_ARGUMENT', `${what} is ${value}; allowed are whole numbers from ${min} to ${max}`, {
+    details: { value, min, max },
+  });
+}
