@@ -1,6 +1,8 @@
 import { MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
-import { malformed, readF64, readU16, readU32, readU48 } from './bytes.ts';
+import { malformed, readF64, readU16, readU32, readU48, readU64 } from './bytes.ts';
+import { FRAME } from './frames.ts';
+import type { FrameWriter } from './writer.ts';
 
 /** ENQUEUE and CONFIRM as the server reads them. */
 export const WHEN = { NOW: 0, DELAY: 1, AT: 2 } as const;
@@ -115,4 +117,28 @@ export function payloadTooLarge(bytes: number, index: number | undefined): Millr
     `${which} has ${bytes} bytes; at most ${LIMITS.payloadBytesMax} are allowed: store large data elsewhere and enqueue where it is`,
     { details: { bytes, bound: LIMITS.payloadBytesMax, index } },
   );
+}
+
+/** The ids of a confirmed batch are `firstId … firstId + count - 1`. */
+export function writeConfirm(
+  writer: FrameWriter,
+  requestId: number,
+  batch: number,
+  firstId: number,
+  count: number,
+): void {
+  writer.begin(FRAME.CONFIRM, requestId);
+  writer.u48(batch);
+  writer.u64(firstId);
+  writer.u32(count);
+  writer.end();
+}
+
+export function readConfirm(
+  buffer: Buffer,
+  start: number,
+  end: number,
+): { batch: number; firstId: number; count: number } {
+  if (end - start !== 18) throw malformed(`CONFIRM has ${end - start} bytes, not 18`);
+  return { batch: readU48(buffer, start), firstId: readU64(buffer, start + 6), count: readU32(buffer, start + 14) };
 }

@@ -1,6 +1,8 @@
+import type { Payload } from '../broker/contract.ts';
 import { invariant } from '../errors.ts';
 import { writeF64, writeU16, writeU32, writeU48, writeU64 } from './bytes.ts';
 import { bodyBytesMax, frameName, HEADER_BYTES } from './frames.ts';
+import { payloadBytesBound, writePayloads } from './payloads.ts';
 
 /** Where frames go; a `Link` is one. It owns the bytes until it calls `written`. */
 export interface FrameSink {
@@ -129,13 +131,21 @@ export class FrameWriter {
     return written;
   }
 
+  /** `values[from … to-1]`, each with its length; `undefined` as the length 0xFFFFFFFF. */
+  payloads(values: readonly (Payload | undefined)[], from: number, to: number): void {
+    let bound = 0;
+    for (let index = from; index < to; index++) bound += payloadBytesBound(values[index]);
+    const at = this.#room(bound);
+    this.#offset = writePayloads(this.#buffer as Buffer, at, values, from, to);
+  }
+
   /** The offset for `patchU32`: leaves room for a number that is known only after what follows it. */
   reserveU32(): number {
-    return this.#room(4) - this.#frameStart;
+    return this.#room(4) - this.#frameStart - HEADER_BYTES;
   }
 
   patchU32(reserved: number, value: number): void {
-    writeU32(this.#buffer as Buffer, this.#frameStart + reserved, value);
+    writeU32(this.#buffer as Buffer, this.#frameStart + HEADER_BYTES + reserved, value);
   }
 
   /** Completes the frame. A body over the type's limit is a defect of the caller. */
