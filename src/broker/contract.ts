@@ -1,0 +1,261 @@
+import type { MillraceError } from '../errors.ts';
+
+/**
+ * The seam. `Client` and `Worker` are written against this; a backend is whatever implements it and passes
+ * `test/conformance`. Payloads are encoded here already: text is JSON, bytes are bytes.
+ */
+export type Payload = string | Uint8Array;
+
+export interface Backoff {
+  type: 'fixed' | 'exponential';
+  delayMs: number;
+  /** Exponential backoff never waits longer. */
+  maxDelayMs: number;
+  /** Waits a uniformly drawn share, 50 % to 100 %, of the delay. */
+  jitter: boolean;
+}
+
+/** What a task is apart from its payload and time; resolved, without optional parts. One object is reused for many tasks. */
+export interface TaskSpec {
+  readonly queue: string;
+  readonly name: string;
+  readonly priority: number;
+  readonly maxAttempts: number;
+  readonly timeoutMs: number;
+  readonly backoff: Readonly<Backoff>;
+}
+
+/** When a task becomes ready. `delay` counts steady time from the moment the server takes it, `at` is wall-clock time. */
+export type When =
+  | { readonly kind: 'now' }
+  | { readonly kind: 'delay'; readonly ms: number }
+  | { readonly kind: 'at'; readonly ms: number };
+
+export type TaskState = 'scheduled' | 'blocked' | 'ready' | 'active' | 'completed' | 'dead' | 'cancelled';
+
+/** The ids of one batch, in the order of its payloads. */
+export interface TaskIds extends Iterable<string> {
+  readonly length: number;
+  /** Throws INVALID_ARGUMENT outside 0 … length-1. */
+  at(index: number): string;
+}
+
+/** How a task ended. `result` is what the handler returned, undefined when it returned nothing. */
+export type Outcome =
+  | { readonly state: 'completed'; readonly result: Uint8Array | undefined }
+  | { readonly state: 'dead'; readonly error: TaskError }
+  | { readonly state: 'cancelled' };
+
+/** An attempt's error as it is stored and shown. */
+export interface TaskError {
+  name: string;
+  message: string;
+  /** One of our codes (HANDLER_FAILED, NO_HANDLER, TASK_TIMEOUT, WORKER_LOST, …). */
+  code: string;
+  stack?: string;
+}
+
+/** Deliveries of one kind that came together: consecutive tasks of one batch with the same attempt. */
+export interface DeliveryRun {
+  readonly spec: TaskSpec;
+  readonly attempt: number;
+  readonly enqueuedAtMs: number;
+  readonly length: number;
+  id(index: number): string;
+  /** A view; valid until the task is settled. */
+  bytes(index: number): Uint8Array;
+  /** The payload as text (UTF-8). */
+  text(index: number): string;
+}
+
+export interface ConsumeOptions {
+  /** Shown in status; need not be unique. */
+  readonly workerName: string;
+  readonly queues: readonly string[];
+  /** Handlers that run at the same time (for batch handlers: tasks inside running batches). */
+  readonly concurrency: number;
+  /** Tasks held at once, running ones included; ≥ concurrency. */
+  readonly prefetch: number;
+}
+
+/** What a backend calls on the worker. */
+export interface Consumer {
+  /** In the order in which they are to be started. */
+  deliver(run: DeliveryRun): void;
+  /**
+   * The task is no longer this worker's: abort its handler, do not settle it. `cancelled` is a request: abort the
+   * handler, then settle it as usual.
+   */
+  revoke(run: DeliveryRun, index: number, reason: 'cancelled' | 'lease-lost'): void;
+  /** The connection was lost (tasks that run may be kept) or is back. */
+  connection(state: 'lost' | 'restored'): void;
+  /** No more deliveries will ever come, and why. */
+  ended(error: MillraceError): void;
+}
+
+/**
+ * One worker's stream of deliveries. Each delivery is settled once by `complete`, `fail` or `release`; these gather what
+ * is settled in one turn and return at once. A settlement is repeated over reconnects until the server answers.
+ */
+export interface Consumption {
+  complete(run: DeliveryRun, index: number, result: Payload | undefined): void;
+  /** All of a run's tasks from `from` to before `to`, without results. */
+  completeMany(run: DeliveryRun, from: number, to: number): void;
+  fail(run: DeliveryRun, index: number, error: TaskError, options: FailOptions): void;
+  /** Hands the task back without counting an attempt. */
+  release(run: DeliveryRun, index: number): void;
+  /** Shown in task get; may be lost. */
+  progress(run: DeliveryRun, index: number, value: string): void;
+  /** Stops deliveries; resolves when none will come any more (settling goes on). */
+  stop(): Promise<void>;
+  /** Resolves when every settlement made so far was answered. Rejects with TIMEOUT. */
+  settled(timeoutMs: number): Promise<void>;
+  /** Ends it; what was delivered and not settled goes back uncharged if the server can be reached. */
+  close(): Promise<void>;
+}
+
+export interface FailOptions {
+  /** No further attempt: the task is dead now. */
+  readonly final: boolean;
+  /** Overrides the backoff. */
+  readonly retryDelayMs: number | undefined;
+}
+
+export interface TaskInfo {
+  id: string;
+  queue: string;
+  name: string;
+  state: TaskState;
+  priority: number;
+  /** Attempts that ended in failure, plus the one running. */
+  attempt: number;
+  maxAttempts: number;
+  timeoutMs: number;
+  enqueuedAtMs: number;
+  /** When a scheduled task becomes ready. */
+  runAtMs?: number;
+  finishedAtMs?: number;
+  /** The worker that runs it. */
+  worker?: string;
+  progress?: unknown;
+  cancelRequested?: boolean;
+  payloadBytes: number;
+  /** Base64 when it is not UTF-8 text. Absent in lists. */
+  payload?: { encoding: 'utf8' | 'base64'; data: string };
+  result?: { encoding: 'utf8' | 'base64'; data: string };
+  /** Failed attempts, newest last, at most LIMITS.attemptsKeptMax. Lists carry only the last one. */
+  failures: { attempt: number; atMs: number; error: TaskError }[];
+}
+
+export interface TaskFilter {
+  queue?: string | undefined;
+  name?: string | undefined;
+  state?: TaskState | undefined;
+  /** Continue after this id. */
+  after?: string | undefined;
+  /** At most LIMITS.listPageMax; default 100. */
+  limit?: number | undefined;
+}
+
+export interface TaskPage {
+  tasks: TaskInfo[];
+  /** Pass as `after` for the next page; absent when there is none. */
+  next?: string;
+}
+
+export interface QueueStatus {
+  name: string;
+  paused: boolean;
+  /** How many tasks are in each state now (finished ones: still retained). */
+  ready: number;
+  active: number;
+  scheduled: number;
+  blocked: number;
+  completed: number;
+  dead: number;
+  cancelled: number;
+  oldestReadyMs: number;
+  /** Since the queue was first used, over restarts. */
+  totals: { enqueued: number; completed: number; failed: number; dead: number; cancelled: number };
+  retention: Retention;
+}
+
+export interface Retention {
+  completedCountMax: number;
+  completedAgeMs: number;
+  deadCountMax: number;
+  deadAgeMs: number;
+}
+
+export interface WorkerStatus {
+  id: string;
+  name: string;
+  host: string;
+  pid: number;
+  queues: string[];
+  concurrency: number;
+  prefetch: number;
+  /** Tasks delivered and not settled. */
+  held: number;
+  running: number;
+  /** Share of `concurrency` that was busy over the last window, 0–1. */
+  utilisation: number;
+  completed: number;
+  failed: number;
+  connectedAtMs: number;
+}
+
+export interface Percentiles {
+  p50: number;
+  p95: number;
+  p99: number;
+  count: number;
+}
+
+export interface Status {
+  server: {
+    version: string;
+    pid: number;
+    startedAtMs: number;
+    uptimeMs: number;
+    durability: string;
+    connections: number;
+    stopping: boolean;
+  };
+  queues: QueueStatus[];
+  workers: WorkerStatus[];
+  /** Per second, over the last window. */
+  throughput: { enqueued: number; completed: number; failed: number };
+  /** Enqueue to start, and enqueue to confirmed completion, over the last minute; milliseconds. */
+  latencyMs: { start: Percentiles; total: Percentiles };
+  journal: { segments: number; bytes: number; syncs: number; appendedBytes: number } | null;
+  memory: { rssBytes: number; heapBytes: number };
+}
+
+export interface Broker {
+  readonly url: string;
+  /** Resolves with the id when the task is durable. Calls of one turn travel together. */
+  enqueue(spec: TaskSpec, payload: Payload, when: When): Promise<string>;
+  /** All or nothing; one batch. Resolves when durable. */
+  enqueueMany(spec: TaskSpec, payloads: readonly Payload[], when: When): Promise<TaskIds>;
+  /** How the task ended. Rejects with TIMEOUT, NOT_FOUND, CLOSED or the signal's reason. Survives reconnects. */
+  outcome(id: string, options: { timeoutMs: number; signal?: AbortSignal | undefined }): Promise<Outcome>;
+  consume(options: ConsumeOptions, consumer: Consumer): Promise<Consumption>;
+
+  getTask(id: string): Promise<TaskInfo>;
+  listTasks(filter: TaskFilter): Promise<TaskPage>;
+  /** `cancelled`: it is. `requested`: it runs, its worker was told. Rejects NOT_FOUND, CONFLICT (already final). */
+  cancelTask(id: string): Promise<'cancelled' | 'requested'>;
+  /** A dead task becomes ready again with fresh attempts; a scheduled one becomes ready now. Rejects NOT_FOUND, CONFLICT. */
+  retryTask(id: string): Promise<void>;
+  pauseQueue(queue: string): Promise<void>;
+  resumeQueue(queue: string): Promise<void>;
+  /** Removes the queue's ready and scheduled tasks; resolves with how many. */
+  purgeQueue(queue: string): Promise<number>;
+  /** Makes all dead tasks of the queue ready again with fresh attempts; resolves with how many. */
+  redriveQueue(queue: string): Promise<number>;
+  setRetention(queue: string, retention: Partial<Retention>): Promise<Retention>;
+  status(): Promise<Status>;
+  /** Sends what waits (bounded by timeoutMs), then closes. Waits still open reject with CLOSED. Always resolves. */
+  close(options: { timeoutMs: number }): Promise<void>;
+}

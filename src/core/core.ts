@@ -1,0 +1,917 @@
+import { invariant, MillraceError } from '../errors.ts';
+import { SEQUENCE_COUNT } from '../ids.ts';
+import { LIMITS } from '../limits.ts';
+import { IdIndex } from './id-index.ts';
+import { backoffMs, type Kind, type KindSpec } from './kind.ts';
+import { Leases, type TimeoutClass } from './leases.ts';
+import { Producers } from './producers.ts';
+import { Queue, type RetentionPolicy } from './queue.ts';
+import {
+  FLAG_CANCEL_REQUESTED,
+  FLAG_DEFERRED,
+  FLAG_FAILURES,
+  FLAG_LOST,
+  FLAG_WALL,
+  FLAG_WATCHED,
+  KIND_MASK,
+  KIND_STATE,
+  NEXT,
+  NONE,
+  OFFSET,
+  SEGMENT_ATTEMPTS,
+  STATE_MASK,
+  STATE_SHIFT,
+  State,
+  TaskTable,
+  timeTicks,
+} from './task-table.ts';
+import { TimerHeap } from './timer-heap.ts';
+import { CoreWorker } from './worker.ts';
+
+/**
+ * The queue as a deterministic state machine. The owner journals what happens and calls the matching method; the same
+ * methods replay the journal. Nothing here reads a clock, a file or randomness.
+ *
+ * Payloads, results and errors stay in the journal: the core keeps where they lie (a segment tag of 16 bits and a byte
+ * offset, meaningless to it) and tells the owner when it takes or drops a reference.
+ *
+ *   enqueue ─► scheduled ──due──► ready ──take──► active ──complete──► completed ─┐
+ *                  ▲                ▲               │ fail                         ├─ retention ─► forgotten
+ *                  └── backoff ─────┴──── release ──┤                              │
+ *                                   ▲               ├─ attempts used ─► dead ──────┤
+ *                                   └── retry ──────┼──────────────────── ┘        │
+ *                                                   └─ cancel ─► cancelled ────────┘
+ *
+ * A core begins loading: ready tasks are counted but not listed. `loaded` lists them in the order of their ids, whatever
+ * the order in which the journal had them.
+ */
+export interface CoreEffects {
+  /** References to bytes in a segment were taken (positive) or dropped (negative). */
+  referenced(segment: number, delta: number): void;
+  /** A watched task has ended; called before it can be forgotten. */
+  finished(id: number, slot: number, state: State): void;
+  /** A running task is wanted no more (`cancelled`: a request). */
+  revoked(worker: CoreWorker, id: number, token: number, reason: 'cancelled' | 'lease-lost'): void;
+  /** A sample of the times from enqueue to start and to completion. */
+  startedAfter(ms: number): void;
+  completedAfter(ms: number): void;
+}
+
+/** How long the task's bytes are (length word included), or -1 when they are not in memory. */
+export interface PayloadReader {
+  lengthAt(segment: number, offset: number): number;
+}
+
+export interface Failure {
+  attempt: number;
+  atMs: number;
+  segment: number;
+  offset: number;
+}
+
+export type FailureOutcome = 'retry' | 'dead' | 'cancelled';
+
+export interface CoreCounters {
+  enqueued: number;
+  completed: number;
+  failed: number;
+}
+
+const FAILURE_NUMBERS = 4;
+const STATE_CLEARED = ~(STATE_MASK << STATE_SHIFT);
+
+export class Core {
+  readonly table = new TaskTable();
+  readonly index = new IdIndex();
+  readonly queues = new Map<string, Queue>();
+  readonly leases = new Leases();
+  readonly producers = new Producers({
+    producersMax: LIMITS.producersMax,
+    batchesMax: LIMITS.unconfirmedBatchesMax * 2,
+    idleMs: LIMITS.producerIdleMs,
+  });
+  readonly workers = new Map<number, CoreWorker>();
+  /** Since this process started. */
+  readonly counters: CoreCounters = { enqueued: 0, completed: 0, failed: 0 };
+  /** Every how many tasks a latency is sampled. */
+  sampleEvery = 1;
+  /** Queues that have become able to deliver since the owner last emptied this. */
+  readonly marked: Queue[] = [];
+
+  readonly #effects: CoreEffects;
+  readonly #retention: RetentionPolicy;
+  readonly #graceMs: number;
+  readonly #kinds: (Kind | undefined)[] = [];
+  readonly #freeKinds: number[] = [];
+  readonly #kindByKey = new Map<string, Kind>();
+  readonly #timeoutClasses = new Map<number, TimeoutClass>();
+  readonly #steadyTimers = new TimerHeap(this.table);
+  readonly #wallTimers = new TimerHeap(this.table);
+  /** Flat quadruples of attempt, time, segment, offset; few tasks have any. */
+  readonly #failures = new Map<number, number[]>();
+  #epoch = 0;
+  #nextSequence = 0;
+  #nextToken = 0;
+  #workerCount = 0;
+  #loading = true;
+  #sampleStart = 1;
+  #sampleTotal = 1;
+  /** References dropped and not reported yet; they come in runs of one segment. */
+  #droppedSegment = 0;
+  #droppedCount = 0;
+
+  constructor(options: { effects: CoreEffects; retention: RetentionPolicy; graceMs: number }) {
+    this.#effects = options.effects;
+    this.#retention = options.retention;
+    this.#graceMs = options.graceMs;
+  }
+
+  // ── Ids ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  /** Ids and tokens from here on belong to `epoch`, which the journal must already hold. */
+  beginEpoch(epoch: number): void {
+    invariant(epoch > this.#epoch, 'epochs only grow');
+    this.#epoch = epoch;
+    this.#nextSequence = 0;
+    this.#nextToken = 0;
+  }
+
+  /** Ids or tokens left in this epoch, the fewer of the two. */
+  get sequencesLeft(): number {
+    return SEQUENCE_COUNT - Math.max(this.#nextSequence, this.#nextToken);
+  }
+
+  /** The first of `count` consecutive new ids. */
+  reserveIds(count: number): number {
+    const first = this.#epoch * SEQUENCE_COUNT + this.#nextSequence;
+    this.#nextSequence += count;
+    invariant(this.#nextSequence <= SEQUENCE_COUNT, 'an epoch has no id left');
+    return first;
+  }
+
+  // ── Queues and kinds ──────────────────────────────────────────────────────────────────────────────────────────────
+
+  queue(name: string): Queue {
+    let queue = this.queues.get(name);
+    if (queue === undefined) {
+      this.#checkQueueRoom(name);
+      queue = new Queue(name, this.table, { ...this.#retention });
+      this.queues.set(name, queue);
+    }
+    return queue;
+  }
+
+  knownKind(key: string): Kind | undefined {
+    return this.#kindByKey.get(key);
+  }
+
+  /** Interns a spec that is not known yet. Throws QUEUE_FULL when there are too many. */
+  addKind(key: string, packed: Uint8Array, spec: KindSpec): Kind {
+    if (this.#kindByKey.size >= LIMITS.kindsMax) {
+      throw new MillraceError(
+        'QUEUE_FULL',
+        `the tasks held have ${LIMITS.kindsMax} different combinations of queue, name and options, which is the limit; use fewer distinct options`,
+      );
+    }
+    const queue = this.queue(spec.queue);
+    let timeoutClass = this.#timeoutClasses.get(spec.timeoutMs);
+    if (timeoutClass === undefined) {
+      timeoutClass = { timeoutMs: spec.timeoutMs, head: NONE, tail: NONE };
+      this.#timeoutClasses.set(spec.timeoutMs, timeoutClass);
+    }
+    const index = this.#freeKinds.pop() ?? this.#kinds.length;
+    const kind: Kind = {
+      index,
+      key,
+      spec,
+      packed: Uint8Array.from(packed),
+      queue,
+      timeoutClass,
+      taskCount: 0,
+    };
+    this.#kinds[index] = kind;
+    this.#kindByKey.set(key, kind);
+    return kind;
+  }
+
+  kindOf(slot: number): Kind {
+    return this.#kinds[this.table.kind(slot)] as Kind;
+  }
+
+  /** Drops a kind that was made for an enqueue that did not happen. */
+  dropKindIfUnused(kind: Kind): void {
+    if (kind.taskCount > 0 || this.#kinds[kind.index] !== kind) return;
+    this.#kinds[kind.index] = undefined;
+    this.#freeKinds.push(kind.index);
+    this.#kindByKey.delete(kind.key);
+  }
+
+  #checkQueueRoom(name: string): void {
+    if (this.queues.size < LIMITS.queuesMax) return;
+    this.#dropUnusedQueues();
+    if (this.queues.size < LIMITS.queuesMax) return;
+    throw new MillraceError(
+      'QUEUE_FULL',
+      `queue ${JSON.stringify(name)} would be one more than the ${LIMITS.queuesMax} allowed; use fewer queues`,
+    );
+  }
+
+  #dropUnusedQueues(): void {
+    for (const queue of this.queues.values()) {
+      const kept = queue.taskCount > 0 || queue.workers.length > 0 || queue.paused;
+      if (!kept && queue.retention.completedCountMax === this.#retention.completedCountMax)
+        this.queues.delete(queue.name);
+    }
+  }
+
+  // ── Enqueue ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Adds `count` tasks with consecutive ids whose bytes (u32 length, payload, each) begin at `start` in `bytes` and at
+   * `offset` in the segment. `dueMs` 0: ready now. The bytes were checked before.
+   */
+  enqueue(
+    kind: Kind,
+    firstId: number,
+    count: number,
+    enqueuedAtMs: number,
+    bytes: Uint8Array,
+    start: number,
+    segment: number,
+    offset: number,
+    dueMs: number,
+    wall: boolean,
+  ): void {
+    const { table, index } = this;
+    const { queue } = kind;
+    const { priority } = kind.spec;
+    const ticks = timeTicks(enqueuedAtMs);
+    const ready = dueMs === 0;
+    const kindState = kind.index | ((ready ? State.READY : State.SCHEDULED) << STATE_SHIFT);
+    const listed = ready && !this.#loading;
+    const timers = wall ? this.#wallTimers : this.#steadyTimers;
+    const shift = offset - start;
+    let position = start;
+    for (let i = 0; i < count; i++) {
+      const slot = table.allocate();
+      const id = firstId + i;
+      index.set(id, slot);
+      table.setIdAndTime(slot, id, ticks);
+      const words = table.words(slot);
+      const at = table.at(slot);
+      words[at + OFFSET] = position + shift;
+      words[at + SEGMENT_ATTEMPTS] = segment << 16;
+      words[at + KIND_STATE] = kindState;
+      if (listed) queue.pushBack(slot, priority);
+      else if (!ready) {
+        words[at + KIND_STATE] = kindState | FLAG_DEFERRED | (wall ? FLAG_WALL : 0);
+        timers.push(slot, dueMs);
+      }
+      position +=
+        4 + (bytes[position] | (bytes[position + 1] << 8) | (bytes[position + 2] << 16) | (bytes[position + 3] << 24));
+    }
+    if (!ready) queue.scheduled += count;
+    else if (!listed) queue.ready += count;
+    else this.mark(queue);
+    kind.taskCount += count;
+    queue.totals.enqueued += count;
+    this.counters.enqueued += count;
+    this.#effects.referenced(segment, count);
+  }
+
+  // ── Delivery ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  addWorker(queueNames: readonly string[], concurrency: number, prefetch: number, nowMs: number): CoreWorker {
+    const queues = queueNames.map((name) => this.queue(name));
+    const worker = new CoreWorker(this.#workerCount++, queues, concurrency, prefetch, nowMs);
+    this.workers.set(worker.index, worker);
+    for (const queue of queues) {
+      queue.workers.push(worker);
+      this.mark(queue);
+    }
+    return worker;
+  }
+
+  /** Only once it holds nothing. */
+  removeWorker(worker: CoreWorker): void {
+    invariant(worker.held === 0, 'a worker that leaves holds nothing');
+    for (const queue of worker.queues) queue.workers.splice(queue.workers.indexOf(worker), 1);
+    this.workers.delete(worker.index);
+  }
+
+  mark(queue: Queue): void {
+    if (queue.marked || queue.paused || queue.ready === 0 || queue.workers.length === 0) return;
+    queue.marked = true;
+    this.marked.push(queue);
+  }
+
+  /** The worker may take more: its queues, beginning with another one each time. */
+  markQueuesOf(worker: CoreWorker): void {
+    const { queues } = worker;
+    if (queues.length === 1) {
+      this.mark(queues[0]);
+      return;
+    }
+    worker.turn = (worker.turn + 1) % queues.length;
+    for (let i = 0; i < queues.length; i++) this.mark(queues[(worker.turn + i) % queues.length]);
+  }
+
+  /** The token of the first task of the last `take`; the others follow on. */
+  firstToken = 0;
+  /** The last `take` stopped at a task whose bytes are not in memory. */
+  missing = NONE;
+
+  /**
+   * Leases up to `countMax` ready tasks with up to `bytesMax` of payload (one at least) to the worker, highest priority
+   * first, and writes their slots to `out`. Stops at a task whose bytes are not in memory.
+   */
+  take(
+    worker: CoreWorker,
+    queue: Queue,
+    countMax: number,
+    bytesMax: number,
+    reader: PayloadReader,
+    nowMs: number,
+    out: Uint32Array,
+  ): number {
+    const { table, leases } = this;
+    const epoch = this.#epoch;
+    let token = this.#nextToken;
+    this.firstToken = epoch * SEQUENCE_COUNT + token;
+    this.missing = NONE;
+    let count = 0;
+    let bytes = 0;
+    while (count < countMax) {
+      const priority = queue.topPriority;
+      if (priority < 0) break;
+      const slot = queue.head(priority);
+      const words = table.words(slot);
+      const at = table.at(slot);
+      const length = reader.lengthAt(words[at + SEGMENT_ATTEMPTS] >>> 16, words[at + OFFSET]);
+      if (length < 0) {
+        this.missing = slot;
+        break;
+      }
+      bytes += length;
+      if (bytes > bytesMax && count > 0) break;
+      queue.shift(priority, words[at + NEXT]);
+      const lease = leases.create(worker, slot, epoch, token++);
+      words[at + NEXT] = lease;
+      words[at + KIND_STATE] = (words[at + KIND_STATE] & STATE_CLEARED) | (State.ACTIVE << STATE_SHIFT);
+      if (worker.firstWaiting === NONE) worker.firstWaiting = lease;
+      out[count++] = slot;
+    }
+    this.#nextToken = token;
+    queue.active += count;
+    if (count > 0) this.#startWaiting(worker, nowMs);
+    return count;
+  }
+
+  /**
+   * Gives a ready task back to a worker that still runs it. Returns the new token, or 0 when the task has gone on
+   * without it. When the attempt had been charged to the lost worker, `uncharged` is true and the owner journals it.
+   */
+  resume(worker: CoreWorker, id: number, nowMs: number): { token: number; uncharged: boolean } | undefined {
+    const slot = this.index.get(id);
+    if (slot === NONE || this.table.state(slot) !== State.READY) return undefined;
+    const kind = this.kindOf(slot);
+    if (!worker.queues.includes(kind.queue) || worker.held >= worker.prefetch) return undefined;
+    kind.queue.remove(slot, kind.spec.priority);
+    kind.queue.active++;
+    const tokenLow = this.#nextToken++;
+    const lease = this.leases.create(worker, slot, this.#epoch, tokenLow);
+    this.table.set(slot, NEXT, lease);
+    this.table.setState(slot, State.ACTIVE);
+    if (worker.firstWaiting === NONE) worker.firstWaiting = lease;
+    this.#startWaiting(worker, nowMs);
+    const uncharged = this.table.hasFlag(slot, FLAG_LOST);
+    if (uncharged) this.uncharge(slot);
+    return { token: this.#epoch * SEQUENCE_COUNT + tokenLow, uncharged };
+  }
+
+  /** Takes back the failure that losing its worker was. */
+  uncharge(slot: number): void {
+    if (!this.table.hasFlag(slot, FLAG_LOST)) return;
+    this.table.clearFlag(slot, FLAG_LOST);
+    this.table.setAttempts(slot, this.table.attempts(slot) - 1);
+    const failures = this.#failures.get(slot);
+    if (failures !== undefined) {
+      const at = failures.length - FAILURE_NUMBERS;
+      this.#drop(failures[at + 2]);
+      failures.length = at;
+    }
+    const { totals } = this.kindOf(slot).queue;
+    totals.failed--;
+    this.#reportDropped();
+  }
+
+  /** Counts the next waiting leases as running while the worker has handlers free. */
+  #startWaiting(worker: CoreWorker, nowMs: number): void {
+    if (worker.running >= worker.concurrency || worker.firstWaiting === NONE) return;
+    worker.account(nowMs);
+    while (worker.running < worker.concurrency && worker.firstWaiting !== NONE) {
+      const lease = worker.firstWaiting;
+      const slot = this.leases.slot(lease);
+      const { timeoutClass } = this.kindOf(slot);
+      this.leases.start(lease, timeoutClass, nowMs + timeoutClass.timeoutMs + this.#graceMs);
+      worker.running++;
+      worker.firstWaiting = this.leases.next(lease);
+      if (--this.#sampleStart <= 0) this.#sampleStartOf(slot, nowMs);
+    }
+  }
+
+  #sampleStartOf(slot: number, nowMs: number): void {
+    if (this.table.hasFlag(slot, FLAG_DEFERRED) || this.table.attempts(slot) > 0) return;
+    this.#sampleStart = this.sampleEvery;
+    this.#effects.startedAfter(nowMs - this.table.enqueuedAtMs(slot));
+  }
+
+  #endLease(slot: number, nowMs: number): void {
+    const lease = this.table.get(slot, NEXT);
+    const worker = this.workers.get(this.leases.workerIndex(lease)) as CoreWorker;
+    const kind = this.kindOf(slot);
+    if (this.leases.running(lease)) {
+      this.leases.stop(lease, kind.timeoutClass);
+      worker.account(nowMs);
+      worker.running--;
+    }
+    this.leases.drop(worker, lease);
+    kind.queue.active--;
+    this.#startWaiting(worker, nowMs);
+  }
+
+  // ── Settling ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** The slot of a task that this worker holds under this token, or NONE: the lease is lost. */
+  leased(worker: CoreWorker, id: number, token: number): number {
+    const slot = this.index.get(id);
+    if (slot === NONE || this.table.state(slot) !== State.ACTIVE) return NONE;
+    return this.leases.holds(this.table.get(slot, NEXT), worker.index, token) ? slot : NONE;
+  }
+
+  /** `resultSegment` NONE: no result. */
+  complete(slot: number, atMs: number, resultSegment: number, resultOffset: number): void {
+    const kind = this.kindOf(slot);
+    const { queue } = kind;
+    this.#leave(slot, queue, kind, atMs);
+    if (--this.#sampleTotal <= 0 && !this.table.hasFlag(slot, FLAG_DEFERRED)) {
+      this.#sampleTotal = this.sampleEvery;
+      if (!this.#loading) this.#effects.completedAfter(atMs - this.table.enqueuedAtMs(slot));
+    }
+    queue.totals.completed++;
+    this.counters.completed++;
+    if (resultSegment !== NONE) this.#effects.referenced(resultSegment, 1);
+    this.#finish(slot, queue, State.COMPLETED, atMs, resultSegment, resultOffset);
+  }
+
+  holds(worker: CoreWorker, id: number, token: number): boolean {
+    return this.leased(worker, id, token) !== NONE;
+  }
+
+  /** What a failure of this attempt leads to. `retryDelayMs` -1: as the kind's backoff says. */
+  decideFailure(
+    slot: number,
+    options: { final: boolean; retryDelayMs: number; random: number },
+  ): { outcome: FailureOutcome; attempt: number; delayMs: number } {
+    const { spec } = this.kindOf(slot);
+    const attempt = this.table.attempts(slot) + 1;
+    if (this.table.hasFlag(slot, FLAG_CANCEL_REQUESTED)) return { outcome: 'cancelled', attempt, delayMs: 0 };
+    if (options.final || attempt >= spec.maxAttempts) return { outcome: 'dead', attempt, delayMs: 0 };
+    const delayMs = options.retryDelayMs >= 0 ? options.retryDelayMs : backoffMs(spec.backoff, attempt, options.random);
+    return { outcome: 'retry', attempt, delayMs };
+  }
+
+  /** An attempt has failed; its error lies at (segment, offset). `lost`: with its worker, and is ready again, in front. */
+  fail(slot: number, failure: Failure, outcome: FailureOutcome, dueMs: number, lost: boolean): void {
+    const kind = this.kindOf(slot);
+    const { queue } = kind;
+    this.#leave(slot, queue, kind, failure.atMs);
+    queue.totals.failed++;
+    this.counters.failed++;
+    this.table.setAttempts(slot, failure.attempt);
+    if (lost) this.table.setFlag(slot, FLAG_LOST);
+    else this.table.clearFlag(slot, FLAG_LOST);
+    this.addFailure(slot, failure);
+    if (outcome === 'retry') {
+      if (dueMs <= failure.atMs) this.#becomeReady(slot, kind, lost);
+      else this.#schedule(slot, queue, dueMs);
+    } else if (outcome === 'dead') {
+      queue.totals.dead++;
+      this.#finish(slot, queue, State.DEAD, failure.atMs, NONE, 0);
+    } else {
+      queue.totals.cancelled++;
+      this.#finish(slot, queue, State.CANCELLED, failure.atMs, NONE, 0);
+    }
+    this.#reportDropped();
+  }
+
+  addFailure(slot: number, failure: Failure): void {
+    let failures = this.#failures.get(slot);
+    if (failures === undefined) {
+      failures = [];
+      this.#failures.set(slot, failures);
+      this.table.setFlag(slot, FLAG_FAILURES);
+    } else if (failures.length >= LIMITS.attemptsKeptMax * FAILURE_NUMBERS) {
+      this.#drop(failures[2]);
+      failures.splice(0, FAILURE_NUMBERS);
+    }
+    failures.push(failure.attempt, failure.atMs, failure.segment, failure.offset);
+    this.#effects.referenced(failure.segment, 1);
+  }
+
+  failures(slot: number): Failure[] {
+    const flat = this.#failures.get(slot) ?? [];
+    const failures: Failure[] = [];
+    for (let at = 0; at < flat.length; at += FAILURE_NUMBERS) {
+      const [attempt, atMs, segment, offset] = flat.slice(at, at + FAILURE_NUMBERS) as [number, number, number, number];
+      failures.push({ attempt, atMs, segment, offset });
+    }
+    return failures;
+  }
+
+  /** Hands an active task back, uncharged and first in its list. */
+  release(slot: number, nowMs: number): void {
+    const kind = this.kindOf(slot);
+    this.#leave(slot, kind.queue, kind, nowMs);
+    this.#becomeReady(slot, kind, true);
+  }
+
+  /** A waiting task is cancelled at once; of an active one it is requested, and its worker told. */
+  cancel(slot: number, atMs: number): void {
+    const kind = this.kindOf(slot);
+    this.#leave(slot, kind.queue, kind, atMs);
+    kind.queue.totals.cancelled++;
+    this.#finish(slot, kind.queue, State.CANCELLED, atMs, NONE, 0);
+    this.#reportDropped();
+  }
+
+  requestCancel(slot: number): void {
+    this.table.setFlag(slot, FLAG_CANCEL_REQUESTED);
+    if (this.table.state(slot) !== State.ACTIVE) return;
+    const { worker, token } = this.leaseOf(slot);
+    this.#effects.revoked(worker, this.table.id(slot), token, 'cancelled');
+  }
+
+  /** A dead or scheduled task becomes ready; a dead one with fresh attempts. */
+  retry(slot: number, atMs: number): void {
+    const kind = this.kindOf(slot);
+    if (this.table.state(slot) === State.DEAD) this.table.setAttempts(slot, 0);
+    this.table.clearFlag(slot, FLAG_LOST);
+    this.table.setFlag(slot, FLAG_DEFERRED);
+    this.#leave(slot, kind.queue, kind, atMs);
+    this.#becomeReady(slot, kind, false);
+  }
+
+  /** Removes a waiting task without a trace. */
+  purge(slot: number, atMs: number): void {
+    const kind = this.kindOf(slot);
+    this.#leave(slot, kind.queue, kind, atMs);
+    kind.queue.totals.cancelled++;
+    if (this.table.hasFlag(slot, FLAG_WATCHED)) this.#effects.finished(this.table.id(slot), slot, State.CANCELLED);
+    this.#forget(slot);
+    this.#reportDropped();
+  }
+
+  watch(slot: number): void {
+    this.table.setFlag(slot, FLAG_WATCHED);
+  }
+
+  cancelRequested(slot: number): boolean {
+    return this.table.hasFlag(slot, FLAG_CANCEL_REQUESTED);
+  }
+
+  /** Who has an active task, and under which token. */
+  leaseOf(slot: number): { worker: CoreWorker; token: number } {
+    const lease = this.table.get(slot, NEXT);
+    return { worker: this.workers.get(this.leases.workerIndex(lease)) as CoreWorker, token: this.leases.token(lease) };
+  }
+
+  /** Where a completed task's result lies. */
+  resultOf(slot: number): { segment: number; offset: number } | undefined {
+    if (this.table.state(slot) !== State.COMPLETED) return undefined;
+    const { finished } = this.kindOf(slot).queue;
+    const segment = finished.resultSegment(slot);
+    return segment === NONE ? undefined : { segment, offset: finished.resultOffset(slot) };
+  }
+
+  /** When a scheduled task is due, or when a finished one ended; 0 for others. */
+  timeOf(slot: number): number {
+    const state = this.table.state(slot);
+    if (state === State.SCHEDULED) return this.dueMs(slot);
+    if (state < State.COMPLETED) return 0;
+    const { dead, finished } = this.kindOf(slot).queue;
+    return (state === State.DEAD ? dead : finished).finishedAtMs(slot);
+  }
+
+  /** The ready and scheduled tasks of a queue, in the order of their ids. */
+  waitingIds(name: string): number[] {
+    const queue = this.queue(name);
+    const ids: number[] = [];
+    if (queue.ready + queue.scheduled === 0) return ids;
+    this.index.scan(0, (id, slot) => {
+      const state = this.table.state(slot);
+      if ((state === State.READY || state === State.SCHEDULED) && this.kindOf(slot).queue === queue) ids.push(id);
+      return true;
+    });
+    return ids;
+  }
+
+  /** The dead tasks of a queue, longest dead first. */
+  deadIds(name: string): number[] {
+    const ids: number[] = [];
+    this.queue(name).dead.forEach((slot) => {
+      ids.push(this.table.id(slot));
+    });
+    return ids;
+  }
+
+  // ── Time ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** When `tick` next has something to do, as (steady, wall) times; Infinity for none. */
+  nextSteadyMs(): number {
+    let next = this.#steadyTimers.nextDueMs;
+    for (const { head } of this.#timeoutClasses.values()) {
+      if (head !== NONE) next = Math.min(next, this.leases.deadlineMs(head));
+    }
+    return next;
+  }
+
+  nextWallMs(): number {
+    return this.#wallTimers.nextDueMs;
+  }
+
+  /** Makes what is due ready, `countMax` tasks at most; returns whether more is due. */
+  tick(steadyMs: number, wallMs: number, countMax: number): boolean {
+    let left = countMax;
+    for (; left > 0 && this.#steadyTimers.nextDueMs <= steadyMs; left--) this.#due(this.#steadyTimers);
+    for (; left > 0 && this.#wallTimers.nextDueMs <= wallMs; left--) this.#due(this.#wallTimers);
+    return left === 0;
+  }
+
+  #due(timers: TimerHeap): void {
+    const slot = timers.pop();
+    const kind = this.kindOf(slot);
+    kind.queue.scheduled--;
+    this.#becomeReady(slot, kind, false);
+  }
+
+  dueMs(slot: number): number {
+    return (this.table.hasFlag(slot, FLAG_WALL) ? this.#wallTimers : this.#steadyTimers).dueMsOf(slot);
+  }
+
+  /** The slots whose running attempt is past its deadline. */
+  overdue(steadyMs: number): number[] {
+    const slots: number[] = [];
+    for (const [timeoutMs, timeoutClass] of this.#timeoutClasses) {
+      // Heads leave their list only when the owner fails them, so each class gives its first one.
+      if (timeoutClass.head !== NONE && this.leases.deadlineMs(timeoutClass.head) <= steadyMs) {
+        slots.push(this.leases.slot(timeoutClass.head));
+      } else if (timeoutClass.head === NONE && this.#timeoutClasses.size > 1000) this.#dropTimeoutClass(timeoutMs);
+    }
+    return slots;
+  }
+
+  #dropTimeoutClass(timeoutMs: number): void {
+    const used = this.#kinds.some((kind) => kind?.spec.timeoutMs === timeoutMs);
+    if (!used) this.#timeoutClasses.delete(timeoutMs);
+  }
+
+  /** Forgets finished tasks that are older than their queue keeps them, `countMax` at most. */
+  expire(steadyMs: number, countMax: number): void {
+    let left = countMax;
+    for (const queue of this.queues.values()) {
+      const { retention } = queue;
+      for (; left > 0; left--) {
+        const oldest = queue.finished.oldest();
+        if (oldest === NONE || queue.finished.finishedAtMs(oldest) + retention.completedAgeMs > steadyMs) break;
+        this.#evict(oldest, queue);
+      }
+      for (; left > 0; left--) {
+        const oldest = queue.dead.oldest();
+        if (oldest === NONE || queue.dead.finishedAtMs(oldest) + retention.deadAgeMs > steadyMs) break;
+        this.#evict(oldest, queue);
+      }
+    }
+    this.#reportDropped();
+    this.producers.expire(steadyMs);
+  }
+
+  // ── Loading ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  get loading(): boolean {
+    return this.#loading;
+  }
+
+  /** The journal has been replayed: lists what is ready, in the order of ids. */
+  loaded(steadyMs: number): void {
+    this.#loading = false;
+    this.index.loaded();
+    for (const queue of this.queues.values()) queue.ready = 0;
+    const cancelled: number[] = [];
+    this.index.scan(0, (_id, slot) => {
+      if (this.table.state(slot) === State.READY) {
+        const kind = this.kindOf(slot);
+        kind.queue.pushBack(slot, kind.spec.priority);
+        if (this.table.hasFlag(slot, FLAG_CANCEL_REQUESTED)) cancelled.push(slot);
+      }
+      return true;
+    });
+    // Their workers went with the server, and nobody wants them to run again.
+    for (const slot of cancelled) this.cancel(slot, steadyMs);
+    this.counters.enqueued = 0;
+    this.counters.completed = 0;
+    this.counters.failed = 0;
+  }
+
+  /**
+   * A task as it stands, copied forward from a segment that is to be given up; replaces what is known of it. `atMs` is
+   * the due time of a scheduled task and the end of a finished one.
+   */
+  restore(task: {
+    kind: Kind;
+    id: number;
+    state: State;
+    flags: number;
+    attempts: number;
+    enqueuedAtMs: number;
+    atMs: number;
+    segment: number;
+    offset: number;
+    result: { segment: number; offset: number } | undefined;
+    failures: Failure[];
+  }): void {
+    invariant(this.#loading, 'a task is restored only while loading');
+    const known = this.index.get(task.id);
+    if (known !== NONE) {
+      const kind = this.kindOf(known);
+      this.#leave(known, kind.queue, kind, task.atMs);
+      this.#forget(known);
+    }
+    const { queue } = task.kind;
+    const slot = this.table.allocate();
+    this.index.set(task.id, slot);
+    this.table.setIdAndTime(slot, task.id, timeTicks(task.enqueuedAtMs));
+    this.table.set(slot, OFFSET, task.offset);
+    this.table.set(slot, SEGMENT_ATTEMPTS, (task.segment << 16) | task.attempts);
+    this.table.set(slot, KIND_STATE, (task.kind.index & KIND_MASK) | task.flags);
+    this.#effects.referenced(task.segment, 1);
+    task.kind.taskCount++;
+    for (const failure of task.failures) this.addFailure(slot, failure);
+    if (task.state === State.SCHEDULED) this.#schedule(slot, queue, task.atMs);
+    else if (task.state === State.READY) {
+      this.table.setState(slot, State.READY);
+      queue.ready++;
+    } else {
+      if (task.result !== undefined) this.#effects.referenced(task.result.segment, 1);
+      this.#finish(slot, queue, task.state, task.atMs, task.result?.segment ?? NONE, task.result?.offset ?? 0);
+    }
+    this.#reportDropped();
+  }
+
+  /** Points a task at the copies of its bytes. */
+  relocate(
+    slot: number,
+    payload: { segment: number; offset: number },
+    result: { segment: number; offset: number } | undefined,
+    failures: readonly { segment: number; offset: number }[],
+  ): void {
+    this.#drop(this.table.segment(slot));
+    this.table.setPayload(slot, payload.segment, payload.offset);
+    this.#effects.referenced(payload.segment, 1);
+    if (result !== undefined) {
+      const { finished } = this.kindOf(slot).queue;
+      this.#drop(finished.resultSegment(slot));
+      finished.setResult(slot, result.segment, result.offset);
+      this.#effects.referenced(result.segment, 1);
+    }
+    const flat = this.#failures.get(slot) ?? [];
+    failures.forEach((place, i) => {
+      const at = i * FAILURE_NUMBERS;
+      this.#drop(flat[at + 2]);
+      flat[at + 2] = place.segment;
+      flat[at + 3] = place.offset;
+      this.#effects.referenced(place.segment, 1);
+    });
+    this.#reportDropped();
+  }
+
+  // ── Transitions ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Takes the task out of whatever its state keeps it in. */
+  #leave(slot: number, queue: Queue, kind: Kind, nowMs: number): void {
+    const state = this.table.state(slot);
+    switch (state) {
+      case State.ACTIVE:
+        this.#endLease(slot, nowMs);
+        break;
+      case State.READY:
+        if (this.#loading) queue.ready--;
+        else queue.remove(slot, kind.spec.priority);
+        break;
+      case State.SCHEDULED:
+        (this.table.hasFlag(slot, FLAG_WALL) ? this.#wallTimers : this.#steadyTimers).remove(slot);
+        queue.scheduled--;
+        break;
+      case State.COMPLETED:
+      case State.CANCELLED: {
+        const segment = queue.finished.resultSegment(slot);
+        if (segment !== NONE) this.#drop(segment);
+        queue.finished.remove(slot);
+        if (state === State.CANCELLED) queue.cancelledKept--;
+        break;
+      }
+      case State.DEAD:
+        queue.dead.remove(slot);
+        break;
+      case State.BLOCKED:
+      case State.FREE:
+        invariant(false, `a task cannot leave state ${state}`);
+        break;
+      default:
+        state satisfies never;
+    }
+  }
+
+  #becomeReady(slot: number, kind: Kind, front: boolean): void {
+    this.table.setState(slot, State.READY);
+    const { queue } = kind;
+    if (this.#loading) {
+      queue.ready++;
+      return;
+    }
+    if (front) queue.pushFront(slot, kind.spec.priority);
+    else queue.pushBack(slot, kind.spec.priority);
+    this.mark(queue);
+  }
+
+  #schedule(slot: number, queue: Queue, dueMs: number): void {
+    const wall = this.table.hasFlag(slot, FLAG_WALL) && this.table.attempts(slot) === 0;
+    if (!wall) this.table.clearFlag(slot, FLAG_WALL);
+    this.table.setFlag(slot, FLAG_DEFERRED);
+    this.table.setState(slot, State.SCHEDULED);
+    (wall ? this.#wallTimers : this.#steadyTimers).push(slot, dueMs);
+    queue.scheduled++;
+  }
+
+  #finish(slot: number, queue: Queue, state: State, atMs: number, resultSegment: number, resultOffset: number): void {
+    this.table.setState(slot, state);
+    const dead = state === State.DEAD;
+    const history = dead ? queue.dead : queue.finished;
+    history.push(slot, atMs, resultSegment, resultOffset);
+    if (state === State.CANCELLED) queue.cancelledKept++;
+    if (this.table.hasFlag(slot, FLAG_WATCHED)) {
+      this.table.clearFlag(slot, FLAG_WATCHED);
+      this.#effects.finished(this.table.id(slot), slot, state);
+    }
+    const countMax = dead ? queue.retention.deadCountMax : queue.retention.completedCountMax;
+    while (history.count > countMax) this.#evict(history.oldest(), queue);
+  }
+
+  /** Applies a queue's retention after it was lowered. */
+  enforceRetention(queue: Queue): void {
+    while (queue.finished.count > queue.retention.completedCountMax) this.#evict(queue.finished.oldest(), queue);
+    while (queue.dead.count > queue.retention.deadCountMax) this.#evict(queue.dead.oldest(), queue);
+    this.#reportDropped();
+  }
+
+  #evict(slot: number, queue: Queue): void {
+    this.#leave(slot, queue, this.kindOf(slot), 0);
+    this.#forget(slot);
+  }
+
+  #forget(slot: number): void {
+    const { table } = this;
+    this.#drop(table.segment(slot));
+    if (table.hasFlag(slot, FLAG_FAILURES)) {
+      const flat = this.#failures.get(slot) ?? [];
+      for (let at = 0; at < flat.length; at += FAILURE_NUMBERS) this.#drop(flat[at + 2]);
+      this.#failures.delete(slot);
+    }
+    this.index.delete(table.id(slot));
+    const kind = this.kindOf(slot);
+    if (--kind.taskCount === 0) this.dropKindIfUnused(kind);
+    table.free(slot);
+  }
+
+  #drop(segment: number): void {
+    if (segment !== this.#droppedSegment) this.#reportDropped();
+    this.#droppedSegment = segment;
+    this.#droppedCount++;
+  }
+
+  /** The owner calls it after a run of completions; every other method does so itself. */
+  reportDropped(): void {
+    this.#reportDropped();
+  }
+
+  #reportDropped(): void {
+    if (this.#droppedCount === 0) return;
+    const count = this.#droppedCount;
+    this.#droppedCount = 0;
+    this.#effects.referenced(this.#droppedSegment, -count);
+  }
+}

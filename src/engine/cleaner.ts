@@ -1,0 +1,221 @@
+import type { Core, Failure } from '../core/core.ts';
+import { KIND_STATE, NONE, State } from '../core/task-table.ts';
+import type { Journal, JournalRecord } from '../journal/journal.ts';
+import { EnqueueReader } from '../protocol/batch.ts';
+import { readU32, readU64 } from '../protocol/bytes.ts';
+import { ENQUEUE_HEAD_BYTES, RECORD } from './records.ts';
+import type { SegmentReader } from './segment-reader.ts';
+import { packSnapshot, unpackSnapshot } from './snapshot.ts';
+
+/** The log may be this many times as large as what is live in it, and a few segments more. */
+const LOG_FACTOR = 3;
+const SEGMENTS_FREE = 4;
+/** A segment with so small a share of live tasks is cleaned once it is the oldest of several. */
+const SPARSE_SHARE = 0.1;
+const SNAPSHOT_BYTES = 256 * 1024;
+
+/**
+ * Gives up the oldest segment when little in it is live, or when the log has outgrown what is live: the tasks left in it
+ * are copied to the log's end. Segments go strictly from the oldest on, because a record that ends a task must not
+ * disappear before the record that began it.
+ */
+export class Cleaner {
+  readonly #core: Core;
+  readonly #journal: Journal;
+  readonly #reader: SegmentReader;
+  readonly #fail: (error: unknown) => void;
+  #running: Promise<void> | undefined;
+  #stopped = false;
+
+  constructor(core: Core, journal: Journal, reader: SegmentReader, fail: (error: unknown) => void) {
+    this.#core = core;
+    this.#journal = journal;
+    this.#reader = reader;
+    this.#fail = fail;
+  }
+
+  /** Starts to clean if there is something to clean and nothing is being cleaned. */
+  consider(): void {
+    if (this.#running !== undefined || this.#stopped || !this.#worthwhile()) return;
+    this.#running = this.#cleanOldest()
+      .catch((error: unknown) => {
+        if (!this.#stopped) this.#fail(error);
+      })
+      .finally(() => {
+        this.#running = undefined;
+      });
+  }
+
+  /** Resolves when nothing is being copied any more. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#running;
+  }
+
+  #worthwhile(): boolean {
+    const oldest = this.#journal.oldestSegment();
+    if (oldest === undefined || oldest.liveCount === 0) return false;
+    const share = oldest.liveCount / Math.max(oldest.recordedCount, 1);
+    if (this.#journal.segmentCount > 2 && share < SPARSE_SHARE) return true;
+    const liveBytes = this.#reader.references * (oldest.bytes / Math.max(oldest.recordedCount, 1));
+    return this.#journal.stats().bytes > liveBytes * LOG_FACTOR + SEGMENTS_FREE * oldest.bytes;
+  }
+
+  async #cleanOldest(): Promise<void> {
+    const oldest = this.#journal.oldestSegment();
+    if (oldest === undefined) return;
+    const tag = this.#reader.tag(oldest.segment);
+    // Places of task records, collected per page of the segment; copying needs awaits, which `read` does not offer.
+    const live: number[] = [];
+    await this.#journal.read(oldest.segment, (record) => this.#collect(record, tag, live));
+    await this.#copy(live, tag);
+  }
+
+  /** The ids of tasks whose payload the record holds. */
+  #collect(record: JournalRecord, tag: number, live: number[]): void {
+    const { body, offset } = record;
+    if (record.type === RECORD.ENQUEUE) {
+      const reader = new EnqueueReader();
+      reader.open(body, ENQUEUE_HEAD_BYTES, body.length);
+      let id = readU64(body, 8);
+      while (reader.next()) {
+        for (let i = 0, at = reader.tasksStart; i < reader.count; i++, id++, at += 4 + readU32(body, at)) {
+          if (this.#isAt(id, tag, offset + at)) live.push(id);
+        }
+      }
+    } else if (record.type === RECORD.SNAPSHOT) {
+      for (let at = 0; at < body.length; ) {
+        const task = unpackSnapshot(body, at);
+        if (this.#isAt(task.id, tag, offset + task.payload)) live.push(task.id);
+        at = task.end;
+      }
+    }
+  }
+
+  #isAt(id: number, tag: number, offset: number): boolean {
+    const slot = this.#core.index.get(id);
+    if (slot === NONE) return false;
+    return this.#core.table.segment(slot) === tag && this.#core.table.offset(slot) === offset;
+  }
+
+  async #copy(ids: readonly number[], tag: number): Promise<void> {
+    let gathered = new SnapshotBatch(this.#core, this.#journal, this.#reader);
+    for (const id of ids) {
+      if (this.#stopped) return;
+      const slot = await this.#inMemory(id, tag);
+      if (slot === NONE) continue;
+      gathered.add(slot);
+      if (gathered.bytes >= SNAPSHOT_BYTES) {
+        gathered.commit();
+        await this.#journal.flush();
+        gathered = new SnapshotBatch(this.#core, this.#journal, this.#reader);
+      }
+    }
+    gathered.commit();
+    await this.#journal.flush();
+  }
+
+  /** The task's slot, once all its bytes are in memory; NONE when it has gone or moved meanwhile. */
+  async #inMemory(id: number, tag: number): Promise<number> {
+    for (;;) {
+      const slot = this.#core.index.get(id);
+      if (slot === NONE || this.#core.table.segment(slot) !== tag) return NONE;
+      const missing = this.#places(slot).find(
+        ({ segment, offset }) => this.#reader.extent(segment, offset) === undefined,
+      );
+      if (missing === undefined) return slot;
+      await this.#reader.load(missing.segment, missing.offset);
+      this.#reader.refresh();
+    }
+  }
+
+  #places(slot: number): { segment: number; offset: number }[] {
+    const { table } = this.#core;
+    const places: { segment: number; offset: number }[] = [...this.#core.failures(slot)];
+    const result = this.#core.resultOf(slot);
+    if (result !== undefined) places.push(result);
+    places.push({ segment: table.segment(slot), offset: table.offset(slot) });
+    return places;
+  }
+}
+
+/** Tasks copied within one turn, so that none can change between its copy and the new place being known. */
+class SnapshotBatch {
+  readonly #core: Core;
+  readonly #journal: Journal;
+  readonly #reader: SegmentReader;
+  readonly #ids: number[] = [];
+  bytes = 0;
+
+  constructor(core: Core, journal: Journal, reader: SegmentReader) {
+    this.#core = core;
+    this.#journal = journal;
+    this.#reader = reader;
+  }
+
+  add(slot: number): void {
+    this.#ids.push(this.#core.table.id(slot));
+    this.bytes += this.#reader.lengthAt(this.#core.table.segment(slot), this.#core.table.offset(slot));
+  }
+
+  /** Writes the tasks as they are now. Those whose bytes have left the memory again stay for the next time. */
+  commit(): void {
+    const parts: Buffer[] = [];
+    const moves: ((segment: number, offset: number) => void)[] = [];
+    let size = 0;
+    for (const id of this.#ids) {
+      const slot = this.#core.index.get(id);
+      const packed = slot === NONE ? undefined : this.#pack(slot, id);
+      if (packed === undefined) continue;
+      const { bytes, offsets } = packed;
+      const at = size;
+      moves.push((segment, offset) => {
+        const place = (blob: number): { segment: number; offset: number } => ({ segment, offset: offset + at + blob });
+        const result = offsets.result === undefined ? undefined : place(offsets.result);
+        this.#core.relocate(slot, place(offsets.payload), result, offsets.failures.map(place));
+      });
+      parts.push(bytes);
+      size += bytes.length;
+    }
+    if (parts.length === 0) return;
+    this.#journal.append(RECORD.SNAPSHOT, Buffer.concat(parts));
+    const segment = this.#reader.tag(this.#journal.lastSegment);
+    for (const move of moves) move(segment, this.#journal.lastOffset);
+  }
+
+  #pack(slot: number, id: number): ReturnType<typeof packSnapshot> | undefined {
+    const { table } = this.#core;
+    const state = table.state(slot);
+    const payload = this.#withLength(table.segment(slot), table.offset(slot));
+    const resultPlace = this.#core.resultOf(slot);
+    const result = resultPlace && this.#withLength(resultPlace.segment, resultPlace.offset);
+    const failures = this.#core.failures(slot).map((failure) => this.#packFailure(failure));
+    if (payload === undefined || (resultPlace !== undefined && result === undefined)) return undefined;
+    if (!failures.every((failure) => failure !== undefined)) return undefined;
+    return packSnapshot({
+      id,
+      // Who runs it is not journaled.
+      state: state === State.ACTIVE ? State.READY : state,
+      flags: table.get(slot, KIND_STATE) >>> 24,
+      attempts: table.attempts(slot),
+      enqueuedAtMs: table.enqueuedAtMs(slot),
+      atMs: this.#core.timeOf(slot),
+      spec: this.#core.kindOf(slot).packed,
+      payload,
+      result,
+      failures,
+    });
+  }
+
+  #packFailure(failure: Failure): { attempt: number; atMs: number; error: Uint8Array } | undefined {
+    const error = this.#withLength(failure.segment, failure.offset);
+    return error && { attempt: failure.attempt, atMs: failure.atMs, error };
+  }
+
+  #withLength(segment: number, offset: number): Uint8Array | undefined {
+    const extent = this.#reader.extent(segment, offset);
+    if (extent === undefined) return undefined;
+    const start = offset - extent.base;
+    return extent.bytes.subarray(start, start + 4 + readU32(extent.bytes, start));
+  }
+}

@@ -1,0 +1,155 @@
+import type { Core } from '../core/core.ts';
+import type { RetentionPolicy } from '../core/queue.ts';
+import { NONE, STATE_NAMES, State } from '../core/task-table.ts';
+import { MillraceError } from '../errors.ts';
+import { formatTaskId } from '../ids.ts';
+import type { Clock } from '../io/clock.ts';
+import type { Journal } from '../journal/journal.ts';
+import { type Command, forEachId, idRuns, RECORD } from './records.ts';
+
+/** What operators and clients ask for beside enqueueing: each is journaled as JSON, then applied. */
+export class Commands {
+  readonly #core: Core;
+  readonly #journal: Journal;
+  readonly #clock: Clock;
+  readonly #changed: () => void;
+
+  /** `changed` is called after each command: something may be ready now. */
+  constructor(parts: { core: Core; journal: Journal; clock: Clock; changed: () => void }) {
+    this.#core = parts.core;
+    this.#journal = parts.journal;
+    this.#clock = parts.clock;
+    this.#changed = parts.changed;
+  }
+
+  /** Throws NOT_FOUND, or CONFLICT for a task that has ended. */
+  cancel(id: number): 'cancelled' | 'requested' {
+    const slot = this.find(id);
+    const state = this.#core.table.state(slot);
+    if (state >= State.COMPLETED) throw conflict(id, state, 'cancelled');
+    if (state !== State.ACTIVE) {
+      this.cancelNow(slot);
+      return 'cancelled';
+    }
+    if (!this.#core.cancelRequested(slot)) this.#run({ op: 'requestCancel', id, at: this.#clock.steadyMs() });
+    return 'requested';
+  }
+
+  cancelNow(slot: number): void {
+    this.#run({ op: 'cancel', id: this.#core.table.id(slot), at: this.#clock.steadyMs() });
+  }
+
+  /** Throws NOT_FOUND, or CONFLICT for a task that is neither dead nor scheduled. */
+  retry(id: number): void {
+    const state = this.#core.table.state(this.find(id));
+    if (state !== State.DEAD && state !== State.SCHEDULED) throw conflict(id, state, 'retried');
+    this.#run({ op: 'retry', ids: [id, 1], at: this.#clock.steadyMs() });
+  }
+
+  /** Workers that came back still run these: the attempt that was counted when they were lost is taken back. */
+  kept(ids: readonly number[]): void {
+    this.#run({ op: 'kept', ids: idRuns(ids), at: this.#clock.steadyMs() });
+  }
+
+  pauseQueue(name: string): void {
+    this.#run({ op: 'pause', queue: this.#core.queue(name).name });
+  }
+
+  resumeQueue(name: string): void {
+    this.#run({ op: 'resume', queue: this.#known(name) });
+  }
+
+  /** Returns how many. */
+  purgeQueue(name: string): number {
+    const ids = this.#core.waitingIds(this.#known(name));
+    if (ids.length > 0) this.#run({ op: 'purge', ids: idRuns(ids), at: this.#clock.steadyMs() });
+    return ids.length;
+  }
+
+  /** Returns how many. */
+  redriveQueue(name: string): number {
+    const ids = this.#core.deadIds(this.#known(name));
+    if (ids.length > 0) this.#run({ op: 'retry', ids: idRuns(ids), at: this.#clock.steadyMs() });
+    return ids.length;
+  }
+
+  setRetention(name: string, change: Partial<RetentionPolicy>): RetentionPolicy {
+    const queue = this.#core.queue(name);
+    this.#run({ op: 'retention', queue: name, retention: { ...queue.retention, ...change } });
+    return queue.retention;
+  }
+
+  /** The task's slot. Throws NOT_FOUND. */
+  find(id: number): number {
+    const slot = this.#core.index.get(id);
+    if (slot !== NONE) return slot;
+    throw new MillraceError(
+      'NOT_FOUND',
+      `task ${formatTaskId(id)} does not exist, or has ended and is no longer retained`,
+    );
+  }
+
+  #known(name: string): string {
+    if (this.#core.queues.has(name)) return name;
+    const names = [...this.#core.queues.keys()].slice(0, 20).join(', ');
+    throw new MillraceError(
+      'NOT_FOUND',
+      `queue ${JSON.stringify(name)} has never been used; the queues are: ${names || 'none yet'}`,
+    );
+  }
+
+  #run(command: Command): void {
+    this.#journal.append(RECORD.COMMAND, Buffer.from(JSON.stringify(command)));
+    applyCommand(this.#core, command);
+    this.#changed();
+  }
+}
+
+function conflict(id: number, state: State, what: string): MillraceError {
+  return new MillraceError('CONFLICT', `task ${formatTaskId(id)} is ${STATE_NAMES[state]} and cannot be ${what}`, {
+    details: { state: STATE_NAMES[state] },
+  });
+}
+
+/** Also replays: a task that a later record has finished and forgotten is passed over. */
+export function applyCommand(core: Core, command: Command): void {
+  const each = (ids: readonly number[], act: (slot: number) => void): void =>
+    forEachId(ids, (id) => {
+      const slot = core.index.get(id);
+      if (slot !== NONE) act(slot);
+    });
+  switch (command.op) {
+    case 'cancel':
+      each([command.id, 1], (slot) => core.cancel(slot, command.at));
+      break;
+    case 'requestCancel':
+      each([command.id, 1], (slot) => core.requestCancel(slot));
+      break;
+    case 'retry':
+      each(command.ids, (slot) => core.retry(slot, command.at));
+      break;
+    case 'kept':
+      each(command.ids, (slot) => core.uncharge(slot));
+      break;
+    case 'purge':
+      each(command.ids, (slot) => core.purge(slot, command.at));
+      break;
+    case 'pause':
+      core.queue(command.queue).paused = true;
+      break;
+    case 'resume': {
+      const queue = core.queue(command.queue);
+      queue.paused = false;
+      core.mark(queue);
+      break;
+    }
+    case 'retention': {
+      const queue = core.queue(command.queue);
+      queue.retention = command.retention;
+      core.enforceRetention(queue);
+      break;
+    }
+    default:
+      command satisfies never;
+  }
+}

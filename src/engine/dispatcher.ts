@@ -1,0 +1,178 @@
+import type { Core } from '../core/core.ts';
+import type { Queue } from '../core/queue.ts';
+import { EPOCH_TIME, KIND_STATE, NONE, OFFSET, SEGMENT_ATTEMPTS, TIME_LOW } from '../core/task-table.ts';
+import type { CoreWorker } from '../core/worker.ts';
+import { LIMITS } from '../limits.ts';
+import { readU32 } from '../protocol/bytes.ts';
+import { writeRunHeader } from '../protocol/delivery.ts';
+import { FRAME } from '../protocol/frames.ts';
+import type { FrameWriter } from '../protocol/writer.ts';
+import type { SegmentReader } from './segment-reader.ts';
+
+/** Where a worker's deliveries go. */
+export interface DeliveryTarget {
+  readonly writer: FrameWriter;
+  /** How many more bytes the link may be given; not above 0 while its reader does not keep up. */
+  readonly roomBytes: number;
+  revoke(id: number, token: number, reason: 'cancelled' | 'lease-lost'): void;
+}
+
+const TAKE_MAX = 4096;
+/** A frame is ended soon after it has grown beyond this. */
+const FRAME_BYTES = 1024 * 1024;
+
+/**
+ * Hands ready tasks to workers, once a turn. Idle handlers are filled before anyone's prefetch, and each worker gets its
+ * share of what is there, so that neither work nor latency depends on who connected first. A contiguous run of one batch
+ * is copied as it lies in the journal.
+ */
+export class Dispatcher {
+  readonly targets = new Map<number, DeliveryTarget>();
+  readonly #core: Core;
+  readonly #reader: SegmentReader;
+  readonly #fail: (error: unknown) => void;
+  readonly #again: () => void;
+  readonly #slots = new Uint32Array(TAKE_MAX);
+  readonly #loading = new Set<Queue>();
+
+  /** `again` asks for another `run`, `fail` reports storage that cannot be read. */
+  constructor(core: Core, reader: SegmentReader, fail: (error: unknown) => void, again: () => void) {
+    this.#core = core;
+    this.#reader = reader;
+    this.#fail = fail;
+    this.#again = again;
+  }
+
+  run(nowMs: number): void {
+    const { marked } = this.#core;
+    if (marked.length === 0) return;
+    this.#reader.refresh();
+    // A queue may be marked again while it is served; that is for the next turn.
+    for (const queue of marked.splice(0)) {
+      queue.marked = false;
+      if (!queue.paused && !this.#loading.has(queue)) this.#serve(queue, nowMs);
+    }
+  }
+
+  revoke(worker: CoreWorker, id: number, token: number, reason: 'cancelled' | 'lease-lost'): void {
+    this.targets.get(worker.index)?.revoke(id, token, reason);
+  }
+
+  #serve(queue: Queue, nowMs: number): void {
+    // First the idle handlers, then what fits into the prefetch.
+    this.#share(queue, nowMs, true);
+    while (queue.ready > 0 && this.#share(queue, nowMs, false));
+  }
+
+  /** One round over the workers; returns whether anybody took anything and more may follow. */
+  #share(queue: Queue, nowMs: number, idleOnly: boolean): boolean {
+    const { workers } = queue;
+    const count = workers.length;
+    let takers = 0;
+    for (let i = 0; i < count; i++) if (this.#room(workers[i], idleOnly) > 0) takers++;
+    if (takers === 0) return false;
+    const share = Math.ceil(queue.ready / takers);
+    const first = queue.turn++ % count;
+    let taken = false;
+    for (let i = 0; i < count && queue.ready > 0; i++) {
+      const worker = workers[(first + i) % count];
+      const room = Math.min(this.#room(worker, idleOnly), share, TAKE_MAX);
+      if (room <= 0) continue;
+      if (this.#deliver(worker, queue, room, nowMs) > 0) taken = true;
+      if (this.#core.missing !== NONE) {
+        this.#load(queue, this.#core.missing);
+        return false;
+      }
+    }
+    return taken;
+  }
+
+  #room(worker: CoreWorker, idleOnly: boolean): number {
+    const credit = idleOnly ? Math.min(worker.credit, worker.concurrency - worker.held) : worker.credit;
+    if (credit <= 0) return 0;
+    const target = this.targets.get(worker.index);
+    return target !== undefined && target.roomBytes > 0 ? credit : 0;
+  }
+
+  /** The next task lies in a page that is not in memory: the queue waits for it. */
+  #load(queue: Queue, slot: number): void {
+    this.#loading.add(queue);
+    const { table } = this.#core;
+    this.#reader.load(table.segment(slot), table.offset(slot)).then(
+      () => {
+        this.#loading.delete(queue);
+        this.#core.mark(queue);
+        this.#again();
+      },
+      (error: unknown) => this.#fail(error),
+    );
+  }
+
+  #deliver(worker: CoreWorker, queue: Queue, countMax: number, nowMs: number): number {
+    const target = this.targets.get(worker.index) as DeliveryTarget;
+    const bytesMax = Math.min(target.roomBytes, LIMITS.sendBufferBytesMax);
+    const count = this.#core.take(worker, queue, countMax, bytesMax, this.#reader, nowMs, this.#slots);
+    if (count > 0) this.#write(target.writer, count, this.#core.firstToken);
+    return count;
+  }
+
+  #write(writer: FrameWriter, count: number, firstToken: number): void {
+    writer.begin(FRAME.DELIVER, 0);
+    for (let from = 0; from < count; ) {
+      if (writer.bodyBytes > FRAME_BYTES) {
+        writer.end();
+        writer.begin(FRAME.DELIVER, 0);
+      }
+      from = this.#writeRun(writer, from, count, firstToken + from);
+    }
+    writer.end();
+  }
+
+  /** Writes the run that begins at `from`; returns where the next one does. */
+  #writeRun(writer: FrameWriter, from: number, count: number, firstToken: number): number {
+    const { table } = this.#core;
+    const first = this.#slots[from];
+    const firstWords = table.words(first);
+    const firstAt = table.at(first);
+    const segmentAttempts = firstWords[firstAt + SEGMENT_ATTEMPTS];
+    const kindState = firstWords[firstAt + KIND_STATE];
+    const epochTime = firstWords[firstAt + EPOCH_TIME];
+    const timeLow = firstWords[firstAt + TIME_LOW];
+    const start = firstWords[firstAt + OFFSET];
+    const extent = this.#reader.extent(segmentAttempts >>> 16, start) as { bytes: Buffer; base: number };
+    const { bytes, base } = extent;
+    let end = start + 4 + readU32(bytes, start - base);
+    let next = from + 1;
+    // Neighbours in the log with equal words are neighbours of one section, so their ids follow each other too.
+    while (next < count && end - start < FRAME_BYTES) {
+      const slot = this.#slots[next];
+      const words = table.words(slot);
+      const at = table.at(slot);
+      if (
+        words[at + OFFSET] !== end ||
+        words[at + SEGMENT_ATTEMPTS] !== segmentAttempts ||
+        words[at + KIND_STATE] !== kindState ||
+        words[at + EPOCH_TIME] !== epochTime ||
+        words[at + TIME_LOW] !== timeLow
+      ) {
+        break;
+      }
+      end += 4 + readU32(bytes, end - base);
+      next++;
+    }
+    writeRunHeader(
+      writer,
+      {
+        firstId: table.id(first),
+        firstToken,
+        count: next - from,
+        attempt: (segmentAttempts & 0xffff) + 1,
+        enqueuedAtMs: table.enqueuedAtMs(first),
+        byteLength: end - start,
+      },
+      this.#core.kindOf(first).packed,
+    );
+    writer.bytes(bytes, start - base, end - base);
+    return next;
+  }
+}

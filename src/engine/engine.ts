@@ -1,0 +1,401 @@
+import { Core } from '../core/core.ts';
+import type { Kind } from '../core/kind.ts';
+import type { RetentionPolicy } from '../core/queue.ts';
+import { NONE, State } from '../core/task-table.ts';
+import type { CoreWorker } from '../core/worker.ts';
+import { MillraceError } from '../errors.ts';
+import type { Clock, Timer } from '../io/clock.ts';
+import type { Disk } from '../io/disk.ts';
+import type { Random } from '../io/random.ts';
+import { type FsyncPolicy, Journal, type OpenReport } from '../journal/journal.ts';
+import { LIMITS } from '../limits.ts';
+import { checkTasks, EnqueueReader } from '../protocol/batch.ts';
+import { Cleaner } from './cleaner.ts';
+import { Commands } from './commands.ts';
+import { type DeliveryTarget, Dispatcher } from './dispatcher.ts';
+import { describeRecord, ENQUEUE_HEAD_BYTES, packEnqueueHead, RECORD } from './records.ts';
+import { Replay } from './replay.ts';
+import { SegmentReader } from './segment-reader.ts';
+import { Settlements } from './settlements.ts';
+import { applyEnqueue, kindOfSpec, packState } from './state.ts';
+import { Stats } from './stats.ts';
+import { Waiters, type Waiting } from './waiters.ts';
+
+/**
+ * Core and journal bound together: what the server and an embedded queue both are. Every change is appended to the
+ * journal, then applied; answers wait until `durableSequence` has passed the `appendedSequence` they were given under,
+ * deliveries do not.
+ *
+ *   open ─► running ──stop──► stopping (no deliveries) ──close──► closed
+ *              └── a write or sync fails ──► failed (nothing is confirmed any more)
+ */
+export interface EngineOptions {
+  /** null: nothing is kept. */
+  directory: string | null;
+  fsync: FsyncPolicy;
+  fsyncIntervalMs: number;
+  segmentBytes: number;
+  cacheBytes: number;
+  retention: RetentionPolicy;
+  timeoutGraceMs: number;
+  disk: Disk;
+  clock: Clock;
+  random: Random;
+  /** Everything up to this sequence may be confirmed. */
+  onDurable: (sequence: number) => void;
+  /** Storage failed: end the process, or the embedding client. */
+  onFailure: (error: MillraceError) => void;
+  /** Something that an operator should know; one line. */
+  onNotice: (level: 'info' | 'warn', message: string) => void;
+}
+
+export interface Confirmation {
+  batch: number;
+  firstId: number;
+  count: number;
+}
+
+const NO_ROOM = 'the disk is full: no new tasks are taken until there is room; completions are';
+const ROOM_AGAIN = 'there is room on the disk again: new tasks are taken';
+const TICK_TASKS_MAX = 10_000;
+const HOUSEKEEPING_MS = 1000;
+const TIMER_SLACK_MS = 0.5;
+const EXPIRE_TASKS_MAX = 20_000;
+/** An epoch is ended while it still has room for whatever is under way. */
+const EPOCH_RESERVE = 2 ** 24;
+
+export class Engine {
+  readonly core: Core;
+  readonly journal: Journal;
+  readonly reader: SegmentReader;
+  readonly commands: Commands;
+  readonly settlements: Settlements;
+  readonly stats = new Stats();
+  readonly waiters: Waiters;
+  readonly clock: Clock;
+  readonly startedAtMs: number;
+  readonly #onFailure: (error: MillraceError) => void;
+  readonly #dispatcher: Dispatcher;
+  readonly #cleaner: Cleaner;
+  readonly #enqueues = new EnqueueReader();
+  readonly #newKinds: Kind[] = [];
+  #timer: Timer | undefined;
+  #timerAtMs = Number.POSITIVE_INFINITY;
+  #housekeeping: Timer | undefined;
+  #dispatchDeferred = false;
+  #stopping = false;
+  #closed = false;
+  #advancingEpoch = false;
+
+  static async open(options: EngineOptions): Promise<{ engine: Engine; report: OpenReport }> {
+    const { clock } = options;
+    const reader = new SegmentReader();
+    const waiters = new Waiters();
+    // The journal is opened by replaying it into the core, and both outlive this function as parts of the engine.
+    let engine: Engine | undefined;
+    const counts = new Map<number, number>();
+    const core = new Core({
+      retention: options.retention,
+      graceMs: options.timeoutGraceMs,
+      effects: {
+        referenced: (tag, delta) => {
+          const segment = reader.full(tag);
+          if (engine === undefined) counts.set(segment, (counts.get(segment) ?? 0) + delta);
+          else if (delta > 0) engine.journal.retain(segment, delta);
+          else engine.journal.release(segment, -delta);
+          reader.references += delta;
+        },
+        finished: (id, slot, state) => waiters.finished(id, reader.outcome(core, slot, state)),
+        revoked: (worker, id, token, reason) => engine?.revoke(worker, id, token, reason),
+        startedAfter: (ms) => engine?.stats.start.record(ms),
+        completedAfter: (ms) => engine?.stats.total.record(ms),
+      },
+    });
+    const replay = new Replay(core, reader);
+    const { journal, report } = await Journal.open(
+      {
+        directory: options.directory,
+        disk: options.disk,
+        clock,
+        fsync: options.fsync,
+        fsyncIntervalMs: options.fsyncIntervalMs,
+        segmentBytes: options.segmentBytes,
+        cacheBytes: options.cacheBytes,
+        describe: describeRecord,
+        segmentState: () => packState(core),
+        onDurable: options.onDurable,
+        onFailure: (error) => engine?.fail(error),
+        onRoom: (hasRoom) => options.onNotice(hasRoom ? 'info' : 'warn', hasRoom ? ROOM_AGAIN : NO_ROOM),
+      },
+      (record) => replay.apply(record),
+    );
+    reader.journal = journal;
+    core.beginEpoch(journal.epoch);
+    for (const [segment, count] of counts) if (count > 0) journal.retain(segment, count);
+    engine = new Engine(options, { core, journal, reader, waiters });
+    core.loaded(clock.steadyMs());
+    engine.#housekeep();
+    engine.#dispatchSoon();
+    return { engine, report };
+  }
+
+  private constructor(
+    options: EngineOptions,
+    parts: { core: Core; journal: Journal; reader: SegmentReader; waiters: Waiters },
+  ) {
+    const { core, journal, reader, waiters } = parts;
+    const { clock, random } = options;
+    const fail = (error: unknown): void => this.fail(asStorageError(error));
+    this.core = core;
+    this.journal = journal;
+    this.reader = reader;
+    this.waiters = waiters;
+    this.clock = clock;
+    this.startedAtMs = clock.steadyMs();
+    this.#onFailure = options.onFailure;
+    this.commands = new Commands({ core, journal, clock, changed: () => this.#dispatchSoon() });
+    this.settlements = new Settlements({ core, journal, clock, random, commands: this.commands });
+    this.#dispatcher = new Dispatcher(core, reader, fail, () => this.#dispatchSoon());
+    this.#cleaner = new Cleaner(core, journal, reader, fail);
+  }
+
+  get stopping(): boolean {
+    return this.#stopping;
+  }
+
+  /** No deliveries from here on; everything else goes on until `close`. */
+  stop(): void {
+    this.#stopping = true;
+  }
+
+  /** Writes what is left. Workers must be gone. */
+  async close(): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#stopping = true;
+    this.#timer?.cancel();
+    this.#housekeeping?.cancel();
+    await this.#cleaner.stop();
+    await this.journal.close();
+  }
+
+  /** Nothing is confirmed any more; the owner ends what it can. */
+  fail(error: MillraceError): void {
+    if (this.#closed) return;
+    this.#stopping = true;
+    this.#onFailure(error);
+  }
+
+  // ── Enqueue ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * Takes the body of an ENQUEUE frame; confirm it once the journal's `appendedSequence` of now is durable. Throws
+   * DISK_FULL, QUEUE_FULL, and what the readers throw; then nothing of the batch was taken.
+   */
+  enqueue(producer: string, buffer: Buffer, start: number, end: number): Confirmation {
+    const reader = this.#enqueues;
+    reader.open(buffer, start, end);
+    const { batch, lowestUnconfirmed, taskCount } = reader;
+    const known = this.core.producers.find(producer, batch);
+    if (known >= 0) return { batch, firstId: known, count: taskCount };
+    if (known === -2) {
+      throw new MillraceError(
+        'PROTOCOL',
+        `batch ${batch} of producer ${producer} is older than the ${LIMITS.unconfirmedBatchesMax} that are remembered`,
+      );
+    }
+    this.#checkRoom(end - start, taskCount);
+    this.#checkSections(buffer);
+    const nowMs = this.clock.steadyMs();
+    const firstId = this.core.reserveIds(taskCount);
+    const { journal } = this;
+    journal.append(RECORD.ENQUEUE, packEnqueueHead(nowMs, firstId, producer), buffer.subarray(start, end));
+    applyEnqueue(this.core, reader, buffer, start, end, {
+      segment: this.reader.tag(journal.lastSegment),
+      shift: journal.lastOffset + ENQUEUE_HEAD_BYTES - start,
+      steadyMs: nowMs,
+      firstId,
+    });
+    this.core.producers.remember(producer, batch, lowestUnconfirmed, firstId, taskCount, nowMs);
+    this.#dispatchSoon();
+    return { batch, firstId, count: taskCount };
+  }
+
+  #checkRoom(bytes: number, taskCount: number): void {
+    if (!this.journal.hasRoom(bytes, 'task')) {
+      throw new MillraceError(
+        'DISK_FULL',
+        'the disk is full: no new tasks are taken until there is room; completions are',
+      );
+    }
+    if (this.core.table.count + taskCount > LIMITS.tasksMax) {
+      throw new MillraceError(
+        'QUEUE_FULL',
+        `the server holds ${this.core.table.count} tasks; at most ${LIMITS.tasksMax} are allowed`,
+      );
+    }
+  }
+
+  /** All sections or none: specs and lengths are checked before anything is written. */
+  #checkSections(buffer: Buffer): void {
+    const reader = this.#enqueues;
+    const kinds = this.#newKinds;
+    try {
+      while (reader.next()) {
+        const kind = kindOfSpec(this.core, buffer, reader.specStart, reader.specEnd);
+        if (kind.taskCount === 0) kinds.push(kind);
+        checkTasks(buffer, reader.tasksStart, reader.tasksEnd, reader.count);
+      }
+    } catch (error) {
+      for (const kind of kinds) this.core.dropKindIfUnused(kind);
+      throw error;
+    } finally {
+      kinds.length = 0;
+    }
+  }
+
+  // ── Workers ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  addWorker(queues: readonly string[], concurrency: number, prefetch: number, target: DeliveryTarget): CoreWorker {
+    const worker = this.core.addWorker(queues, concurrency, prefetch, this.clock.steadyMs());
+    this.#dispatcher.targets.set(worker.index, target);
+    this.#dispatchSoon();
+    return worker;
+  }
+
+  /** A worker has come back and names what it still runs. Answers with the new token for what it keeps. */
+  resume(worker: CoreWorker, ids: readonly number[]): Map<number, number> {
+    const nowMs = this.clock.steadyMs();
+    const kept = new Map<number, number>();
+    const uncharged: number[] = [];
+    for (const id of ids) {
+      const lease = this.core.resume(worker, id, nowMs);
+      if (lease === undefined) continue;
+      kept.set(id, lease.token);
+      if (lease.uncharged) uncharged.push(id);
+    }
+    if (uncharged.length > 0) this.commands.kept(uncharged);
+    return kept;
+  }
+
+  /** A worker is gone; `lost` without having handed back what it held. */
+  removeWorker(worker: CoreWorker, lost: boolean): void {
+    worker.paused = true;
+    this.settlements.takeBack(worker, lost);
+    this.core.removeWorker(worker);
+    this.#dispatcher.targets.delete(worker.index);
+    this.#dispatchSoon();
+  }
+
+  /** The worker's link has room again, or it may take tasks again. */
+  workerReady(worker: CoreWorker): void {
+    this.core.markQueuesOf(worker);
+    this.#dispatchSoon();
+  }
+
+  revoke(worker: CoreWorker, id: number, token: number, reason: 'cancelled' | 'lease-lost'): void {
+    this.#dispatcher.revoke(worker, id, token, reason);
+  }
+
+  // ── Waiting for outcomes ──────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Calls `waiting.settled` now or when the task ends. The answer may be sent when the journal's state of then is durable. */
+  wait(id: number, waiting: Waiting): void {
+    const slot = this.core.index.get(id);
+    if (slot === NONE) {
+      waiting.settled(id, { state: 'notFound' });
+      return;
+    }
+    const state = this.core.table.state(slot);
+    if (state < State.COMPLETED) {
+      this.core.watch(slot);
+      this.waiters.add(id, waiting);
+      return;
+    }
+    this.reader.loadOutcome(this.core, slot).then(
+      (outcome) => waiting.settled(id, outcome),
+      (error: unknown) => this.fail(asStorageError(error)),
+    );
+  }
+
+  // ── Time ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #dispatchSoon(): void {
+    if (this.#dispatchDeferred) return;
+    this.#dispatchDeferred = true;
+    this.clock.defer(this.#dispatch);
+  }
+
+  readonly #dispatch = (): void => {
+    this.#dispatchDeferred = false;
+    if (this.#closed) return;
+    if (!this.#stopping) this.#dispatcher.run(this.clock.steadyMs());
+    this.#arm();
+  };
+
+  /** One timer serves every delay and timeout; it is set anew only when something comes before what it is set for. */
+  #arm(): void {
+    const steadyMs = this.clock.steadyMs();
+    const dueMs = Math.min(this.core.nextSteadyMs(), steadyMs + (this.core.nextWallMs() - this.clock.wallMs()));
+    if (dueMs >= this.#timerAtMs - TIMER_SLACK_MS) return;
+    this.#timer?.cancel();
+    this.#timerAtMs = dueMs;
+    this.#timer = this.clock.setTimer(Math.ceil(Math.max(dueMs - steadyMs, 1)), this.#onTimer);
+    this.#timer.unref();
+  }
+
+  readonly #onTimer = (): void => {
+    this.#timerAtMs = Number.POSITIVE_INFINITY;
+    if (this.#closed) return;
+    const steadyMs = this.clock.steadyMs();
+    this.core.tick(steadyMs, this.clock.wallMs(), TICK_TASKS_MAX);
+    this.#endOverdue(steadyMs);
+    this.#dispatchSoon();
+  };
+
+  /** Workers end their handlers themselves; this is for those that do not. */
+  #endOverdue(steadyMs: number): void {
+    for (let slots = this.core.overdue(steadyMs); slots.length > 0; slots = this.core.overdue(steadyMs)) {
+      for (const slot of slots) {
+        const { timeoutMs } = this.core.kindOf(slot).spec;
+        const { worker, token } = this.core.leaseOf(slot);
+        const id = this.core.table.id(slot);
+        const message = `the attempt ran longer than ${timeoutMs} ms`;
+        this.settlements.failOne(slot, { name: 'TaskTimeout', code: 'TASK_TIMEOUT', message });
+        this.revoke(worker, id, token, 'lease-lost');
+        this.core.markQueuesOf(worker);
+      }
+    }
+  }
+
+  readonly #housekeep = (): void => {
+    if (this.#closed) return;
+    const steadyMs = this.clock.steadyMs();
+    this.core.expire(steadyMs, EXPIRE_TASKS_MAX);
+    this.stats.second(this.core, steadyMs);
+    this.#cleaner.consider();
+    if (this.core.sequencesLeft < EPOCH_RESERVE) this.#advanceEpoch();
+    // A wall clock that was set forward makes appointments due without any timer of ours.
+    if (this.core.nextWallMs() <= this.clock.wallMs()) this.#onTimer();
+    this.#housekeeping = this.clock.setTimer(HOUSEKEEPING_MS, this.#housekeep);
+    this.#housekeeping.unref();
+  };
+
+  #advanceEpoch(): void {
+    if (this.#advancingEpoch) return;
+    this.#advancingEpoch = true;
+    this.journal.advanceEpoch().then(
+      (epoch) => {
+        this.#advancingEpoch = false;
+        this.core.beginEpoch(epoch);
+      },
+      (error: unknown) => this.fail(asStorageError(error)),
+    );
+  }
+}
+
+function asStorageError(error: unknown): MillraceError {
+  if (error instanceof MillraceError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return new MillraceError('STORAGE_FAILED', `reading or writing the journal failed: ${message}`, { cause: error });
+}

@@ -1,0 +1,179 @@
+import { isUtf8 } from 'node:buffer';
+import type { Failure } from '../core/core.ts';
+import { NONE, STATE_NAMES, State } from '../core/task-table.ts';
+import { formatTaskId, parseTaskId } from '../ids.ts';
+import { LIMITS } from '../limits.ts';
+import type { Engine } from './engine.ts';
+
+/** The shapes of the contract's TaskInfo and TaskPage. */
+export interface EncodedBytes {
+  encoding: 'utf8' | 'base64';
+  data: string;
+}
+
+export interface InspectedTask {
+  id: string;
+  queue: string;
+  name: string;
+  state: Exclude<(typeof STATE_NAMES)[number], 'free'>;
+  priority: number;
+  attempt: number;
+  maxAttempts: number;
+  timeoutMs: number;
+  enqueuedAtMs: number;
+  runAtMs?: number;
+  finishedAtMs?: number;
+  worker?: string;
+  progress?: unknown;
+  cancelRequested?: boolean;
+  payloadBytes: number;
+  payload?: EncodedBytes;
+  result?: EncodedBytes;
+  failures: { attempt: number; atMs: number; error: { name: string; message: string; code: string; stack?: string } }[];
+}
+
+export interface InspectFilter {
+  queue?: string | undefined;
+  name?: string | undefined;
+  state?: string | undefined;
+  after?: string | undefined;
+  limit?: number | undefined;
+}
+
+/** What the engine does not know of an active task: who runs it and how far it is. */
+export interface ActiveDetails {
+  workerName(workerIndex: number): string | undefined;
+  progress(id: number): unknown;
+}
+
+/** Throws NOT_FOUND. */
+export async function inspectTask(engine: Engine, id: number, details: ActiveDetails): Promise<InspectedTask> {
+  const { core } = engine;
+  const place = (): { segment: number; offset: number } => {
+    const slot = engine.commands.find(id);
+    return { segment: core.table.segment(slot), offset: core.table.offset(slot) };
+  };
+  const payload = await engine.reader.loadBlob(place);
+  const failures = await loadFailures(engine, id, LIMITS.attemptsKeptMax);
+  const slot = engine.commands.find(id);
+  const hasResult = core.resultOf(slot) !== undefined;
+  const result = hasResult
+    ? await engine.reader.loadBlob(() => core.resultOf(engine.commands.find(id)) ?? place())
+    : undefined;
+  return {
+    ...describe(engine, engine.commands.find(id), details),
+    payloadBytes: payload.length,
+    payload: encode(payload),
+    ...(result === undefined ? {} : { result: encode(result) }),
+    failures,
+  };
+}
+
+/** Tasks in the order of their ids. A page may be short of `limit`, or even empty, when there is a `next`. */
+export async function listTasks(
+  engine: Engine,
+  filter: InspectFilter,
+  details: ActiveDetails,
+): Promise<{ tasks: InspectedTask[]; next?: string }> {
+  const { core } = engine;
+  const limit = filter.limit ?? 100;
+  const from = filter.after === undefined ? 0 : parseTaskId(filter.after) + 1;
+  const ids: number[] = [];
+  let scanned = 0;
+  let lastId = from - 1;
+  let stopped = false;
+  core.index.scan(from, (id, slot) => {
+    if (ids.length >= limit || scanned >= LIMITS.listScanMax) {
+      stopped = true;
+      return false;
+    }
+    scanned++;
+    lastId = id;
+    const { spec } = core.kindOf(slot);
+    if (filter.queue !== undefined && spec.queue !== filter.queue) return true;
+    if (filter.name !== undefined && spec.name !== filter.name) return true;
+    if (filter.state !== undefined && STATE_NAMES[core.table.state(slot)] !== filter.state) return true;
+    ids.push(id);
+    return true;
+  });
+  const tasks: InspectedTask[] = [];
+  for (const id of ids) {
+    const slot = core.index.get(id);
+    if (slot === NONE) continue;
+    const task = describe(engine, slot, details);
+    const failures = core.failures(slot).length > 0 ? await loadFailures(engine, id, 1) : [];
+    tasks.push({
+      ...task,
+      payloadBytes: Math.max(0, engine.reader.lengthAt(core.table.segment(slot), core.table.offset(slot)) - 4),
+      failures,
+    });
+  }
+  return stopped ? { tasks, next: formatTaskId(lastId) } : { tasks };
+}
+
+function describe(
+  engine: Engine,
+  slot: number,
+  details: ActiveDetails,
+): Omit<InspectedTask, 'payloadBytes' | 'failures'> {
+  const { core } = engine;
+  const { spec } = core.kindOf(slot);
+  const state = core.table.state(slot);
+  const id = core.table.id(slot);
+  const active = state === State.ACTIVE;
+  const worker = active ? details.workerName(core.leaseOf(slot).worker.index) : undefined;
+  const progress = active ? details.progress(id) : undefined;
+  return {
+    id: formatTaskId(id),
+    queue: spec.queue,
+    name: spec.name,
+    state: STATE_NAMES[state] as InspectedTask['state'],
+    priority: spec.priority,
+    attempt: core.table.attempts(slot) + (active || state === State.COMPLETED ? 1 : 0),
+    maxAttempts: spec.maxAttempts,
+    timeoutMs: spec.timeoutMs,
+    enqueuedAtMs: Math.round(core.table.enqueuedAtMs(slot)),
+    ...(state === State.SCHEDULED ? { runAtMs: Math.round(core.timeOf(slot)) } : {}),
+    ...(state >= State.COMPLETED ? { finishedAtMs: Math.round(core.timeOf(slot)) } : {}),
+    ...(worker === undefined ? {} : { worker }),
+    ...(progress === undefined ? {} : { progress }),
+    ...(core.cancelRequested(slot) ? { cancelRequested: true } : {}),
+  };
+}
+
+async function loadFailures(engine: Engine, id: number, countMax: number): Promise<InspectedTask['failures']> {
+  const { core } = engine;
+  const failures: InspectedTask['failures'] = [];
+  const count = core.failures(engine.commands.find(id)).length;
+  for (let i = Math.max(0, count - countMax); i < count; i++) {
+    const find = (): Failure => {
+      const known = core.failures(engine.commands.find(id));
+      return known[Math.min(i, known.length - 1)];
+    };
+    const { attempt, atMs } = find();
+    const bytes = await engine.reader.loadBlob(find);
+    failures.push({ attempt, atMs: Math.round(atMs), error: parseError(bytes) });
+  }
+  return failures;
+}
+
+/** A worker in another language may send anything. */
+function parseError(bytes: Buffer): InspectedTask['failures'][number]['error'] {
+  try {
+    const value = JSON.parse(bytes.toString()) as Partial<InspectedTask['failures'][number]['error']> | null;
+    return {
+      name: String(value?.name ?? 'Error'),
+      message: String(value?.message ?? ''),
+      code: String(value?.code ?? 'HANDLER_FAILED'),
+      ...(typeof value?.stack === 'string' ? { stack: value.stack } : {}),
+    };
+  } catch {
+    return { name: 'Error', message: bytes.toString('utf8', 0, 1000), code: 'HANDLER_FAILED' };
+  }
+}
+
+function encode(bytes: Buffer): EncodedBytes {
+  return isUtf8(bytes)
+    ? { encoding: 'utf8', data: bytes.toString('utf8') }
+    : { encoding: 'base64', data: bytes.toString('base64') };
+}

@@ -1,0 +1,121 @@
+import { formatTaskId } from '../ids.ts';
+import { readF64, readU16, readU32, readU64, writeF64, writeU64 } from '../protocol/bytes.ts';
+
+/**
+ * What the engine writes into the journal. Version 1. To change a body: give it a new type number, keep reading the old
+ * one, and add a golden file to test/format.
+ *
+ * ```
+ * ENQUEUE   f64 steadyMs, u64 firstId, producer (16 bytes), then the body of the ENQUEUE frame as it came
+ * COMPLETE  f64 steadyMs, then the body of the COMPLETE frame (tokens are ignored)
+ * FAIL      f64 steadyMs, n × (u64 id, u8 outcome, u16 attempt, f64 dueMs, u32 length, error JSON)
+ * COMMAND   JSON, one of `Command`
+ * SNAPSHOT  n × task, see snapshot.ts: tasks copied forward from a segment that is given up
+ * ```
+ * `steadyMs` is steady time (milliseconds since 1970, not moved by clock changes while the server ran).
+ */
+export const RECORD = { ENQUEUE: 16, COMPLETE: 17, FAIL: 18, COMMAND: 19, SNAPSHOT: 20 } as const;
+
+export const ENQUEUE_HEAD_BYTES = 32;
+export const PRODUCER_BYTES = 16;
+export const TIME_BYTES = 8;
+export const FAILURE_HEAD_BYTES = 23;
+
+export const OUTCOME = { retry: 1, dead: 2, cancelled: 3 } as const;
+/** Added to an outcome: the worker was lost. */
+export const OUTCOME_LOST = 0x80;
+
+/** `ids` are runs: first id, count, first id, count … */
+export type Command =
+  | { op: 'cancel' | 'requestCancel'; id: number; at: number }
+  | { op: 'retry' | 'kept'; ids: number[]; at: number }
+  | { op: 'pause' | 'resume'; queue: string }
+  | { op: 'purge'; ids: number[]; at: number }
+  | {
+      op: 'retention';
+      queue: string;
+      retention: { completedCountMax: number; completedAgeMs: number; deadCountMax: number; deadAgeMs: number };
+    };
+
+/** Ids as runs of consecutive ones. */
+export function idRuns(ids: readonly number[]): number[] {
+  const runs: number[] = [];
+  for (const id of ids) {
+    const last = runs.length - 2;
+    if (last >= 0 && runs[last] + runs[last + 1] === id) runs[last + 1]++;
+    else runs.push(id, 1);
+  }
+  return runs;
+}
+
+export function forEachId(runs: readonly number[], visit: (id: number) => void): void {
+  for (let at = 0; at < runs.length; at += 2) {
+    for (let i = 0; i < runs[at + 1]; i++) visit(runs[at] + i);
+  }
+}
+
+export function packEnqueueHead(steadyMs: number, firstId: number, producer: string): Buffer {
+  const head = Buffer.allocUnsafe(ENQUEUE_HEAD_BYTES);
+  writeF64(head, 0, steadyMs);
+  writeU64(head, 8, firstId);
+  head.write(producer, 16, PRODUCER_BYTES, 'hex');
+  return head;
+}
+
+export function packTime(steadyMs: number): Buffer {
+  const head = Buffer.allocUnsafe(TIME_BYTES);
+  writeF64(head, 0, steadyMs);
+  return head;
+}
+
+/** A record in words, for `journal dump` and for damage reports. Never throws: the body may be damaged. */
+export function describeRecord(type: number, body: Buffer): string {
+  try {
+    return describe(type, body);
+  } catch {
+    return `record of type ${type} that cannot be read`;
+  }
+}
+
+function describe(type: number, body: Buffer): string {
+  switch (type) {
+    case RECORD.ENQUEUE: {
+      const firstId = readU64(body, 8);
+      const count = readU32(body, ENQUEUE_HEAD_BYTES + 12);
+      return `enqueue ${describeIds(firstId, count)} at ${time(body)}`;
+    }
+    case RECORD.COMPLETE: {
+      const runs: string[] = [];
+      for (let at = TIME_BYTES; at < body.length && runs.length < 5; ) {
+        runs.push(describeIds(readU64(body, at), readU32(body, at + 16)));
+        at += 24 + readU32(body, at + 20);
+      }
+      return `complete ${runs.join(', ')} at ${time(body)}`;
+    }
+    case RECORD.FAIL: {
+      const failures: string[] = [];
+      for (let at = TIME_BYTES; at < body.length && failures.length < 5; ) {
+        const outcome = ['?', 'retry', 'dead', 'cancelled'][body[at + 8] & 3];
+        failures.push(`${formatTaskId(readU64(body, at))} attempt ${readU16(body, at + 9)} → ${outcome}`);
+        at += FAILURE_HEAD_BYTES + readU32(body, at + 19);
+      }
+      return `fail ${failures.join(', ')} at ${time(body)}`;
+    }
+    case RECORD.COMMAND:
+      return `command ${body.toString('utf8', 0, 300)}`;
+    case RECORD.SNAPSHOT:
+      return `tasks copied forward, the first is ${formatTaskId(readU64(body, 4))}`;
+    default:
+      return `record of type ${type}`;
+  }
+}
+
+function describeIds(firstId: number, count: number): string {
+  return count === 1
+    ? formatTaskId(firstId)
+    : `${formatTaskId(firstId)} … ${formatTaskId(firstId + count - 1)} (${count})`;
+}
+
+function time(body: Buffer): string {
+  return `${readF64(body, 0).toFixed(3)} ms`;
+}

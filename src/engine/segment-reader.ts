@@ -1,0 +1,112 @@
+import type { Core, PayloadReader } from '../core/core.ts';
+import { State } from '../core/task-table.ts';
+import type { Extent, Journal } from '../journal/journal.ts';
+import { readU32 } from '../protocol/bytes.ts';
+
+/** How a task ended, with a copy of its result or error. */
+export type StoredOutcome =
+  | { state: 'completed'; result: Buffer | undefined }
+  | { state: 'dead'; error: Buffer }
+  | { state: 'cancelled' }
+  | { state: 'notFound' };
+
+const SEGMENT_TAGS = 0x1_0000;
+const NO_BYTES = Buffer.alloc(0);
+
+/**
+ * Payloads, results and errors by the places that the core knows: all are blobs of a u32 length and bytes. The core keeps
+ * the low 16 bits of segment numbers; fewer segments than that exist at a time.
+ */
+export class SegmentReader implements PayloadReader {
+  journal: Journal | undefined;
+  /** At least every segment number that the core was given. */
+  newestSegment = 0;
+  /** How many places the core knows. */
+  references = 0;
+  #extentTag = -1;
+  #extent: Extent = { bytes: NO_BYTES, base: 0 };
+
+  full(tag: number): number {
+    return this.newestSegment - ((this.newestSegment - tag) & (SEGMENT_TAGS - 1));
+  }
+
+  /** The tag of a segment that is about to be used. */
+  tag(segment: number): number {
+    if (segment > this.newestSegment) this.newestSegment = segment;
+    return segment & (SEGMENT_TAGS - 1);
+  }
+
+  /** The bytes around a place, if they are in memory. Valid until the next await. */
+  extent(tag: number, offset: number): Extent | undefined {
+    const extent = this.#extent;
+    if (tag === this.#extentTag && offset >= extent.base && offset < extent.base + extent.bytes.length) return extent;
+    const found = this.journal?.locate(this.full(tag), offset);
+    if (found !== undefined) {
+      this.#extentTag = tag;
+      this.#extent = found;
+    }
+    return found;
+  }
+
+  /** Forgets what `extent` remembers: pages may have been given up since. Call at the begin of each turn. */
+  refresh(): void {
+    this.#extentTag = -1;
+  }
+
+  lengthAt(tag: number, offset: number): number {
+    const extent = this.extent(tag, offset);
+    return extent === undefined ? -1 : 4 + readU32(extent.bytes, offset - extent.base);
+  }
+
+  /** A copy of a blob without its length, or undefined when it is not in memory. */
+  blob(tag: number, offset: number): Buffer | undefined {
+    const extent = this.extent(tag, offset);
+    if (extent === undefined) return undefined;
+    const start = offset - extent.base + 4;
+    return Buffer.from(extent.bytes.subarray(start, start + readU32(extent.bytes, start - 4)));
+  }
+
+  load(tag: number, offset: number): Promise<void> {
+    return (this.journal as Journal).load(this.full(tag), offset);
+  }
+
+  /** A copy of a blob that may have to be read, and may move meanwhile: `find` says where it is now. */
+  async loadBlob(find: () => { segment: number; offset: number }): Promise<Buffer> {
+    for (;;) {
+      const { segment, offset } = find();
+      const blob = this.blob(segment, offset);
+      if (blob !== undefined) return blob;
+      await this.load(segment, offset);
+      this.refresh();
+    }
+  }
+
+  /** Where a task's result or last error lies; undefined when there is none. */
+  #outcomePlace(core: Core, slot: number, state: State): { segment: number; offset: number } | undefined {
+    if (state === State.COMPLETED) return core.resultOf(slot);
+    return state === State.DEAD ? core.failures(slot).at(-1) : undefined;
+  }
+
+  /** The outcome of a task that ends now: what it points at was just written, so it is in memory. */
+  outcome(core: Core, slot: number, state: State): StoredOutcome {
+    const place = this.#outcomePlace(core, slot, state);
+    const bytes = place === undefined ? undefined : this.blob(place.segment, place.offset);
+    if (state === State.COMPLETED) return { state: 'completed', result: bytes };
+    return state === State.DEAD ? { state: 'dead', error: bytes ?? NO_BYTES } : { state: 'cancelled' };
+  }
+
+  /** The outcome of a task that ended earlier. */
+  async loadOutcome(core: Core, slot: number): Promise<StoredOutcome> {
+    const id = core.table.id(slot);
+    for (;;) {
+      if (core.index.get(id) !== slot || core.table.state(slot) < State.COMPLETED) return { state: 'notFound' };
+      const state = core.table.state(slot);
+      const place = this.#outcomePlace(core, slot, state);
+      if (place === undefined || this.extent(place.segment, place.offset) !== undefined) {
+        return this.outcome(core, slot, state);
+      }
+      await this.load(place.segment, place.offset);
+      this.refresh();
+    }
+  }
+}

@@ -1,0 +1,119 @@
+import type { Failure } from '../core/core.ts';
+import type { State } from '../core/task-table.ts';
+import { readF64, readU16, readU32, readU64, writeF64, writeU16, writeU32, writeU64 } from '../protocol/bytes.ts';
+
+/**
+ * A task as it stands:
+ *
+ * ```
+ * task = u32 byteLength (of what follows), u64 id, u8 state, u8 flags, u16 attempts, f64 enqueuedAtMs, f64 atMs,
+ *        u8 hasResult, u8 failureCount, u16 specLength, spec, payload, result if hasResult, failure{failureCount}
+ * failure = u16 attempt, f64 atMs, error               payload, result, error = u32 length, bytes
+ * ```
+ * The lengths before blobs are what the core points at.
+ */
+const FIXED_BYTES = 36;
+const FAILURE_BYTES = 10;
+
+export interface TaskSnapshot {
+  id: number;
+  state: State;
+  /** The flags word's upper byte. */
+  flags: number;
+  attempts: number;
+  enqueuedAtMs: number;
+  atMs: number;
+  spec: Uint8Array;
+  /** Blobs with their length in front. */
+  payload: Uint8Array;
+  result: Uint8Array | undefined;
+  failures: { attempt: number; atMs: number; error: Uint8Array }[];
+}
+
+/** Offsets of the blobs in the packed task. */
+export interface BlobOffsets {
+  payload: number;
+  result: number | undefined;
+  failures: number[];
+}
+
+export function packSnapshot(task: TaskSnapshot): { bytes: Buffer; offsets: BlobOffsets } {
+  let size = FIXED_BYTES + task.spec.length + task.payload.length + (task.result?.length ?? 0);
+  for (const failure of task.failures) size += FAILURE_BYTES + failure.error.length;
+  const bytes = Buffer.allocUnsafe(size);
+  writeU32(bytes, 0, size - 4);
+  writeU64(bytes, 4, task.id);
+  bytes[12] = task.state;
+  bytes[13] = task.flags;
+  writeU16(bytes, 14, task.attempts);
+  writeF64(bytes, 16, task.enqueuedAtMs);
+  writeF64(bytes, 24, task.atMs);
+  bytes[32] = task.result === undefined ? 0 : 1;
+  bytes[33] = task.failures.length;
+  writeU16(bytes, 34, task.spec.length);
+  let at = FIXED_BYTES;
+  const put = (blob: Uint8Array): number => {
+    bytes.set(blob, at);
+    at += blob.length;
+    return at - blob.length;
+  };
+  put(task.spec);
+  const offsets: BlobOffsets = { payload: put(task.payload), result: undefined, failures: [] };
+  if (task.result !== undefined) offsets.result = put(task.result);
+  for (const failure of task.failures) {
+    writeU16(bytes, at, failure.attempt);
+    writeF64(bytes, at + 2, failure.atMs);
+    at += FAILURE_BYTES;
+    offsets.failures.push(put(failure.error));
+  }
+  return { bytes, offsets };
+}
+
+/** A task read back; blobs are offsets in `body`. */
+export interface UnpackedSnapshot {
+  id: number;
+  state: State;
+  flags: number;
+  attempts: number;
+  enqueuedAtMs: number;
+  atMs: number;
+  specStart: number;
+  specEnd: number;
+  payload: number;
+  result: number | undefined;
+  /** `segment` is left for the caller. */
+  failures: Failure[];
+  end: number;
+}
+
+export function unpackSnapshot(body: Buffer, start: number): UnpackedSnapshot {
+  const specStart = start + FIXED_BYTES;
+  const specEnd = specStart + readU16(body, start + 34);
+  const payload = specEnd;
+  let at = payload + 4 + readU32(body, payload);
+  let result: number | undefined;
+  if (body[start + 32] === 1) {
+    result = at;
+    at += 4 + readU32(body, at);
+  }
+  const failures: Failure[] = [];
+  for (let i = 0; i < body[start + 33]; i++) {
+    failures.push({ attempt: readU16(body, at), atMs: readF64(body, at + 2), segment: 0, offset: at + FAILURE_BYTES });
+    at += FAILURE_BYTES;
+    at += 4 + readU32(body, at);
+  }
+  return {
+    id: readU64(body, start + 4),
+    state: body[start + 12] as State,
+    flags: body[start + 13],
+    attempts: readU16(body, start + 14),
+    enqueuedAtMs: readF64(body, start + 16),
+    atMs: readF64(body, start + 24),
+    specStart,
+    specEnd,
+    payload,
+    result,
+    failures,
+    end: start + 4 + readU32(body, start),
+  };
+}

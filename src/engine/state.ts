@@ -1,0 +1,81 @@
+import type { Core } from '../core/core.ts';
+import type { Kind } from '../core/kind.ts';
+import type { ProducerState } from '../core/producers.ts';
+import type { QueueTotals, RetentionPolicy } from '../core/queue.ts';
+import { type EnqueueReader, WHEN } from '../protocol/batch.ts';
+import { decodeSpec } from '../protocol/spec.ts';
+
+/** What must outlive the records it came from: each segment begins with it, so that older ones can be given up. */
+interface SegmentState {
+  version: 1;
+  queues: { name: string; paused: boolean; retention: RetentionPolicy; totals: QueueTotals }[];
+  producers: ProducerState[];
+}
+
+export function packState(core: Core): Buffer {
+  const state: SegmentState = {
+    version: 1,
+    queues: [...core.queues.values()].map(({ name, paused, retention, totals }) => ({
+      name,
+      paused,
+      retention,
+      totals,
+    })),
+    producers: core.producers.export(),
+  };
+  return Buffer.from(JSON.stringify(state));
+}
+
+export function restoreState(core: Core, body: Buffer): void {
+  if (body.length === 0) return;
+  const state = JSON.parse(body.toString()) as SegmentState;
+  for (const { name, paused, retention, totals } of state.queues) {
+    const queue = core.queue(name);
+    queue.paused = paused;
+    queue.retention = retention;
+    Object.assign(queue.totals, totals);
+  }
+  core.producers.import(state.producers);
+}
+
+/** The kind of a packed spec. Throws what `decodeSpec` throws, and QUEUE_FULL. */
+export function kindOfSpec(core: Core, buffer: Buffer, start: number, end: number): Kind {
+  const key = buffer.toString('latin1', start, end);
+  return core.knownKind(key) ?? core.addKind(key, buffer.subarray(start, end), decodeSpec(buffer, start, end));
+}
+
+/**
+ * Applies the body of an ENQUEUE frame, live or replayed. `shift` is added to positions in `buffer` to get offsets in the
+ * segment.
+ */
+export function applyEnqueue(
+  core: Core,
+  reader: EnqueueReader,
+  buffer: Buffer,
+  start: number,
+  end: number,
+  place: { segment: number; shift: number; steadyMs: number; firstId: number },
+): void {
+  let id = place.firstId;
+  reader.open(buffer, start, end);
+  while (reader.next()) {
+    const kind = kindOfSpec(core, buffer, reader.specStart, reader.specEnd);
+    const delayed = reader.whenKind === WHEN.DELAY && reader.whenMs > 0;
+    const wall = reader.whenKind === WHEN.AT;
+    const dueMs = delayed ? place.steadyMs + reader.whenMs : wall ? Math.max(reader.whenMs, 1) : 0;
+    const { count, tasksStart } = reader;
+    core.enqueue(
+      kind,
+      id,
+      count,
+      place.steadyMs,
+      buffer,
+      tasksStart,
+      place.segment,
+      tasksStart + place.shift,
+      dueMs,
+      wall,
+    );
+    id += count;
+  }
+}

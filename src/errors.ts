@@ -1,0 +1,89 @@
+/**
+ * Every failure that a caller can meet has a code from this file. A message says what was tried, the value, the bound
+ * and the way out. A broken invariant of our own is an `InvariantError` instead: nobody should catch it.
+ */
+
+/** What a code means, and whether the same call may simply be made again. */
+export const ERROR_CODES = {
+  // What the caller gave
+  INVALID_ARGUMENT: { retryable: false, meaning: 'a value is outside its documented bounds' },
+  INVALID_PAYLOAD: { retryable: false, meaning: 'a payload or result cannot be encoded or does not match its schema' },
+  PAYLOAD_TOO_LARGE: { retryable: false, meaning: 'a payload, result or frame is over its limit' },
+  UNSUPPORTED: { retryable: false, meaning: 'this backend cannot do that; the message names the way out' },
+  NOT_FOUND: { retryable: false, meaning: 'no such task or queue, or it is no longer retained' },
+  CONFLICT: { retryable: false, meaning: 'the task is in a state that does not allow this' },
+  // How a task ended, as seen by result()
+  TASK_DEAD: { retryable: false, meaning: 'the task failed for good; the last error is the cause' },
+  TASK_CANCELLED: { retryable: false, meaning: 'the task was cancelled or purged' },
+  // How an attempt ended
+  HANDLER_FAILED: { retryable: true, meaning: 'the handler threw or rejected' },
+  NO_HANDLER: { retryable: true, meaning: 'the worker has no handler for this task name' },
+  TASK_TIMEOUT: { retryable: true, meaning: 'the attempt ran longer than the task’s timeoutMs' },
+  WORKER_LOST: { retryable: true, meaning: 'the worker died or lost its connection during the attempt' },
+  LEASE_LOST: { retryable: false, meaning: 'the task is no longer leased to this worker under this token' },
+  // The server's state
+  DISK_FULL: { retryable: true, meaning: 'no room for new tasks; completions are still taken' },
+  QUEUE_FULL: { retryable: true, meaning: 'the server holds as many tasks as it may' },
+  STOPPING: { retryable: true, meaning: 'the server or client is stopping and takes no new work' },
+  STORAGE_FAILED: { retryable: false, meaning: 'a write or sync failed; nothing more is confirmed' },
+  CONNECTION_LIMIT: { retryable: true, meaning: 'the server has as many connections as it may' },
+  // The wire
+  PROTOCOL: { retryable: false, meaning: 'the other side sent something that is not a valid frame' },
+  PROTOCOL_VERSION: { retryable: false, meaning: 'client and server speak different protocol versions' },
+  HANDSHAKE_TIMEOUT: { retryable: true, meaning: 'the connection did not say HELLO in time' },
+  // The client's waits
+  TIMEOUT: { retryable: true, meaning: 'the wait ended before the answer came; the outcome is unknown' },
+  DISCONNECTED: { retryable: true, meaning: 'no connection, and reconnecting was given up or not wanted' },
+  BUFFER_FULL: { retryable: true, meaning: 'too much is waiting unconfirmed in this client' },
+  CLOSED: { retryable: false, meaning: 'this client, worker or journal was closed' },
+  // The journal
+  DIRECTORY_LOCKED: { retryable: true, meaning: 'another process has this data directory open' },
+  JOURNAL_DAMAGED: { retryable: false, meaning: 'a record in the middle of the journal is damaged' },
+  JOURNAL_VERSION: { retryable: false, meaning: 'the journal was written by a newer version' },
+  JOURNAL_UNUSABLE: { retryable: false, meaning: 'the data directory cannot be read or written' },
+  ADDRESS_IN_USE: { retryable: true, meaning: 'the port is taken' },
+} as const satisfies Record<string, { retryable: boolean; meaning: string }>;
+
+export type ErrorCode = keyof typeof ERROR_CODES;
+
+/** The one error class that the public API throws. Tell kinds apart by `code`. */
+export class MillraceError extends Error {
+  override readonly name = 'MillraceError';
+  readonly code: ErrorCode;
+  /** Machine-readable particulars: the value, the bound, ids. */
+  readonly details: Readonly<Record<string, unknown>>;
+
+  constructor(code: ErrorCode, message: string, options: { cause?: unknown; details?: Record<string, unknown> } = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.details = options.details ?? {};
+  }
+
+  /** True when making the same call again can succeed without changing it. */
+  get retryable(): boolean {
+    return ERROR_CODES[this.code].retryable;
+  }
+
+  toJSON(): { code: ErrorCode; message: string; details: Readonly<Record<string, unknown>> } {
+    return { code: this.code, message: this.message, details: this.details };
+  }
+}
+
+/** Rebuilds an error that crossed the wire. An unknown code (a newer server) is kept in the message. */
+export function errorFromJSON(value: { code?: unknown; message?: unknown; details?: unknown }): MillraceError {
+  const message = typeof value.message === 'string' ? value.message : 'no message';
+  const details = typeof value.details === 'object' && value.details !== null ? { ...value.details } : {};
+  if (typeof value.code === 'string' && Object.hasOwn(ERROR_CODES, value.code)) {
+    return new MillraceError(value.code as ErrorCode, message, { details });
+  }
+  return new MillraceError('PROTOCOL', `${String(value.code)}: ${message}`, { details });
+}
+
+/** A defect in Millrace itself. */
+export class InvariantError extends Error {
+  override readonly name = 'InvariantError';
+}
+
+export function invariant(condition: boolean, message: string): asserts condition {
+  if (!condition) throw new InvariantError(message);
+}

@@ -1,0 +1,53 @@
+/**
+ * Time. Intervals use `steadyMs`, which no clock change moves; appointments (`runAt`) use `wallMs`.
+ * Both count milliseconds since 1970, with fractions, and agree when the process starts.
+ */
+export interface Clock {
+  steadyMs(): number;
+  wallMs(): number;
+  /** Runs `callback` once, after `delayMs` of steady time. Longer delays than a timer can hold fire early; look at the time. */
+  setTimer(delayMs: number, callback: () => void): Timer;
+  /** Runs `callback` after the current callback and its promise reactions, before more input is read. */
+  defer(callback: () => void): void;
+  /** Runs `callback` after the input that is already there has been read. */
+  deferPastInput(callback: () => void): void;
+}
+
+export interface Timer {
+  cancel(): void;
+  /** Does not keep the process alive. */
+  unref(): void;
+}
+
+const TIMER_MS_MAX = 2 ** 31 - 1;
+
+export class SystemClock implements Clock {
+  readonly #startWallMs = Date.now();
+  readonly #startMs = performance.now();
+
+  steadyMs(): number {
+    return this.#startWallMs + (performance.now() - this.#startMs);
+  }
+
+  wallMs(): number {
+    return Date.now();
+  }
+
+  setTimer(delayMs: number, callback: () => void): Timer {
+    const handle = setTimeout(callback, Math.min(Math.max(delayMs, 0), TIMER_MS_MAX));
+    return {
+      cancel: () => clearTimeout(handle),
+      unref: () => {
+        handle.unref();
+      },
+    };
+  }
+
+  defer(callback: () => void): void {
+    process.nextTick(callback);
+  }
+
+  deferPastInput(callback: () => void): void {
+    setImmediate(callback);
+  }
+}

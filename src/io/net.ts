@@ -1,0 +1,46 @@
+/**
+ * A byte stream between two ends. `tcp` gives real sockets, `pair` two ends in one process; the simulation has a third.
+ */
+export interface Link {
+  /** Who is at the other end, for logs and errors: `127.0.0.1:40312`, `in-process`. */
+  readonly remote: string;
+  /** Set before the first byte can arrive, that is in the same turn in which the link was handed over. */
+  handler: LinkHandler;
+  /**
+   * Sends the bytes, in order. The link owns `bytes` until `written` is called (called exactly once, also when the link
+   * closes; possibly before `write` returns). Without `written` the bytes must never change.
+   */
+  write(bytes: Uint8Array, written?: () => void): void;
+  /** Bytes taken by `write` that the kernel has not taken yet. */
+  readonly bufferedBytes: number;
+  /** Stops and resumes `handler.data`. */
+  pause(): void;
+  resume(): void;
+  /** Sends what is buffered, then closes. */
+  end(): void;
+  /** Closes at once; `handler.close` follows. */
+  destroy(reason?: Error): void;
+}
+
+export interface LinkHandler {
+  /** `bytes` belong to the handler. */
+  data(bytes: Buffer): void;
+  /** What was buffered has been taken; called after `bufferedBytes` had grown above 0. */
+  drain(): void;
+  /** Called once, last. `reason` is undefined when the other side closed in order. */
+  close(reason: Error | undefined): void;
+}
+
+export interface Listener {
+  /** The real port, when 0 was asked for. */
+  readonly port: number;
+  /** Stops accepting. Links that are open stay. */
+  close(): Promise<void>;
+}
+
+export interface Net {
+  /** Rejects with the system's error (`ECONNREFUSED`, …) or with TIMEOUT. */
+  connect(address: { host: string; port: number }, timeoutMs: number): Promise<Link>;
+  /** Rejects with ADDRESS_IN_USE or the system's error. */
+  listen(address: { host: string; port: number }, accept: (link: Link) => void): Promise<Listener>;
+}

@@ -1,0 +1,125 @@
+/**
+ * Every limit and default in one place. Names end in their unit. The checks at the end hold the relations between them.
+ */
+const KiB = 1024;
+const MiB = 1024 * KiB;
+const SECOND = 1000;
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+export const LIMITS = {
+  // Names and tasks
+  queueNameBytesMax: 128,
+  taskNameBytesMax: 128,
+  payloadBytesMax: 1 * MiB,
+  resultBytesMax: 1 * MiB,
+  errorBytesMax: 16 * KiB,
+  progressBytesMax: 4 * KiB,
+  maxAttemptsMax: 1000,
+  timeoutMsMin: 10,
+  timeoutMsMax: 7 * DAY,
+  /** The longest that a delay may be. */
+  delayMsMax: 366 * DAY,
+  /** The longest pause between two attempts: u32 milliseconds on the wire and in the journal. */
+  backoffMsMax: 30 * DAY,
+  priorityMax: 9,
+  /** Tasks in one frame, and so in one journal record. */
+  batchTasksMax: 65_536,
+  /** Tasks that the server holds in all queues and states. */
+  tasksMax: 200_000_000,
+  queuesMax: 10_000,
+  /** Distinct combinations of queue, name and options among the tasks held. */
+  kindsMax: 1 << 18,
+
+  // Frames and connections
+  frameBytesMax: 16 * MiB,
+  helloBytesMax: 4 * KiB,
+  callBytesMax: 1 * MiB,
+  connectionsMax: 1024,
+  handshakeTimeoutMs: 5 * SECOND,
+  /** A frame whose first byte came must be whole after this. */
+  frameTimeoutMs: 30 * SECOND,
+  /** What the server reads from a connection before its enqueues are confirmed. */
+  unconfirmedBytesPerConnectionMax: 32 * MiB,
+  /** What the server holds for its disk from all connections together. */
+  unconfirmedBytesMax: 128 * MiB,
+  /** What the server queues for a reader that does not keep up before it stops giving it tasks. */
+  sendBufferBytesMax: 8 * MiB,
+  /** Above this a reader that does not read is cut off. */
+  sendBufferBytesEvict: 64 * MiB,
+  queuesPerWorkerMax: 1000,
+  prefetchMax: 65_536,
+  resultWaitersPerConnectionMax: 100_000,
+  callsInFlightPerConnectionMax: 1000,
+  listPageMax: 1000,
+  listScanMax: 200_000,
+  keepAliveMs: 2 * SECOND,
+
+  // Repeatable enqueues
+  producersMax: 10_000,
+  producerIdleMs: 1 * HOUR,
+  /** Batches that a client may have sent and not seen confirmed. */
+  unconfirmedBatchesMax: 256,
+  clientBufferBytesMax: 64 * MiB,
+  clientBufferTasksMax: 1_000_000,
+
+  // Journal
+  segmentBytes: 64 * MiB,
+  segmentBytesMin: 1 * MiB,
+  /** Records do not straddle pages (a larger record takes several whole ones). */
+  pageBytes: 1 * MiB,
+  cacheBytes: 32 * MiB,
+  /** Room in the last segment that only completions may use when the disk is full. */
+  reservedBytes: 8 * MiB,
+  spareSegmentsMax: 2,
+
+  // History kept per task
+  attemptsKeptMax: 10,
+} as const;
+
+export const DEFAULTS = {
+  queue: 'default',
+  priority: 4,
+  maxAttempts: 3,
+  timeoutMs: 30 * MINUTE,
+  backoff: { type: 'exponential', delayMs: 1 * SECOND, maxDelayMs: 10 * MINUTE, jitter: true },
+  /** Added to a task's timeout before the server takes it from a worker that did not end it itself. */
+  timeoutGraceMs: 2 * SECOND,
+  host: '127.0.0.1',
+  port: 5555,
+  concurrency: 50,
+  retention: {
+    completedCountMax: 100_000,
+    completedAgeMs: 1 * HOUR,
+    deadCountMax: 100_000,
+    deadAgeMs: 14 * DAY,
+  },
+  /** How long `connect` goes on trying to reach a server for the first time. */
+  connectTimeoutMs: 10 * SECOND,
+  enqueueTimeoutMs: 30 * SECOND,
+  callTimeoutMs: 15 * SECOND,
+  resultTimeoutMs: 30 * SECOND,
+  stopTimeoutMs: 10 * SECOND,
+  fsyncIntervalMs: 100,
+  reconnect: {
+    initialDelayMs: 100,
+    factor: 2,
+    maxDelayMs: 5 * SECOND,
+    jitter: 0.3,
+    giveUpAfterMs: Number.POSITIVE_INFINITY,
+  },
+} as const;
+
+function relation(holds: boolean, what: string): void {
+  if (!holds) throw new Error(`limits.ts: ${what} does not hold`);
+}
+relation(LIMITS.backoffMsMax < 2 ** 32 && LIMITS.timeoutMsMax < 2 ** 32, 'attempt times fit into u32 milliseconds');
+relation(LIMITS.payloadBytesMax < LIMITS.frameBytesMax, 'payloadBytesMax < frameBytesMax');
+relation(LIMITS.resultBytesMax < LIMITS.frameBytesMax, 'resultBytesMax < frameBytesMax');
+relation(LIMITS.frameBytesMax + LIMITS.pageBytes < LIMITS.segmentBytes, 'a frame fits into a segment');
+relation(LIMITS.reservedBytes < LIMITS.segmentBytes, 'reservedBytes < segmentBytes');
+relation(LIMITS.frameBytesMax <= LIMITS.unconfirmedBytesPerConnectionMax, 'a frame fits into the unconfirmed window');
+relation(LIMITS.unconfirmedBytesPerConnectionMax <= LIMITS.unconfirmedBytesMax, 'one connection ≤ all connections');
+relation(LIMITS.sendBufferBytesMax < LIMITS.sendBufferBytesEvict, 'sendBufferBytesMax < sendBufferBytesEvict');
+relation(LIMITS.helloBytesMax <= LIMITS.frameBytesMax, 'helloBytesMax ≤ frameBytesMax');

@@ -1,0 +1,117 @@
+import type { RetentionPolicy } from '../core/queue.ts';
+import { STATE_NAMES } from '../core/task-table.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { ActiveDetails } from '../engine/inspect.ts';
+import { inspectTask, listTasks } from '../engine/inspect.ts';
+import { MillraceError } from '../errors.ts';
+import { parseTaskId } from '../ids.ts';
+import { LIMITS } from '../limits.ts';
+import { parseInteger, parseQueueName } from './messages.ts';
+
+/** A CALL frame: a method by name, with its parameters in one object. */
+export interface Call {
+  method: string;
+  params: Record<string, unknown>;
+}
+
+export function call(message: Record<string, unknown>): Call {
+  const { method, params = {} } = message;
+  if (typeof method !== 'string') throw new MillraceError('INVALID_ARGUMENT', 'a CALL must name its method');
+  if (typeof params !== 'object' || params === null || Array.isArray(params)) {
+    throw new MillraceError('INVALID_ARGUMENT', `the params of ${method} must be an object`);
+  }
+  return { method, params: params as Record<string, unknown> };
+}
+
+type Method = (params: Record<string, unknown>) => unknown;
+
+const STATES: readonly string[] = STATE_NAMES.slice(1);
+const RETENTION_COUNT_MAX = 10_000_000;
+
+/** The methods of CALL; docs/protocol.md lists them. */
+export function createMethods(engine: Engine, details: ActiveDetails, status: () => unknown): Map<string, Method> {
+  const { commands } = engine;
+  return new Map<string, Method>([
+    ['status', () => status()],
+    ['task.get', ({ id }) => inspectTask(engine, parseId(id), details)],
+    ['task.list', (params) => listTasks(engine, parseFilter(params), details)],
+    ['task.cancel', ({ id }) => ({ outcome: commands.cancel(parseId(id)) })],
+    [
+      'task.retry',
+      ({ id }) => {
+        commands.retry(parseId(id));
+      },
+    ],
+    [
+      'queue.pause',
+      ({ queue }) => {
+        commands.pauseQueue(parseQueueName(queue));
+      },
+    ],
+    [
+      'queue.resume',
+      ({ queue }) => {
+        commands.resumeQueue(parseQueueName(queue));
+      },
+    ],
+    ['queue.purge', ({ queue }) => ({ count: commands.purgeQueue(parseQueueName(queue)) })],
+    ['queue.redrive', ({ queue }) => ({ count: commands.redriveQueue(parseQueueName(queue)) })],
+    ['queue.retention', ({ queue, ...change }) => commands.setRetention(parseQueueName(queue), parseRetention(change))],
+  ]);
+}
+
+export function runMethod(methods: ReadonlyMap<string, Method>, { method, params }: Call): unknown {
+  const run = methods.get(method);
+  if (run === undefined) {
+    throw new MillraceError(
+      'INVALID_ARGUMENT',
+      `there is no method ${JSON.stringify(method)}; there are: ${[...methods.keys()].join(', ')}`,
+    );
+  }
+  return run(params);
+}
+
+function parseId(value: unknown): number {
+  if (typeof value !== 'string') {
+    throw new MillraceError('INVALID_ARGUMENT', `a task id must be text, not ${JSON.stringify(value)}`);
+  }
+  return parseTaskId(value);
+}
+
+function parseFilter(params: Record<string, unknown>): Parameters<typeof listTasks>[1] {
+  const { queue, name, state, after, limit } = params;
+  if (state !== undefined && !STATES.includes(state as string)) {
+    throw new MillraceError('INVALID_ARGUMENT', `state is ${JSON.stringify(state)}; allowed are ${STATES.join(', ')}`);
+  }
+  return {
+    queue: optionalText('queue', queue),
+    name: optionalText('name', name),
+    state: state as string | undefined,
+    after: optionalText('after', after),
+    limit: limit === undefined ? undefined : parseInteger('limit', limit, 1, LIMITS.listPageMax),
+  };
+}
+
+function optionalText(what: string, value: unknown): string | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (typeof value === 'string') return value;
+  throw new MillraceError('INVALID_ARGUMENT', `${what} must be text, not ${JSON.stringify(value)}`);
+}
+
+function parseRetention(change: Record<string, unknown>): Partial<RetentionPolicy> {
+  const parsed: Partial<RetentionPolicy> = {};
+  for (const [name, value] of Object.entries(change)) {
+    if (value === undefined) continue;
+    if (name === 'completedCountMax' || name === 'deadCountMax') {
+      parsed[name] = parseInteger(name, value, 0, RETENTION_COUNT_MAX);
+    } else if (name === 'completedAgeMs' || name === 'deadAgeMs') {
+      parsed[name] = parseInteger(name, value, 0, LIMITS.delayMsMax);
+    } else {
+      throw new MillraceError(
+        'INVALID_ARGUMENT',
+        `there is no retention setting ${JSON.stringify(name)}; there are completedCountMax, completedAgeMs, deadCountMax, deadAgeMs`,
+      );
+    }
+  }
+  return parsed;
+}

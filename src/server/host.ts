@@ -1,0 +1,223 @@
+import type { RetentionPolicy } from '../core/queue.ts';
+import { Engine } from '../engine/engine.ts';
+import { MillraceError } from '../errors.ts';
+import { type Clock, SystemClock, type Timer } from '../io/clock.ts';
+import type { Disk } from '../io/disk.ts';
+import type { Link } from '../io/net.ts';
+import { NodeDisk } from '../io/node-disk.ts';
+import { type Random, SystemRandom } from '../io/random.ts';
+import type { FsyncPolicy, OpenReport } from '../journal/journal.ts';
+import { DEFAULTS, LIMITS } from '../limits.ts';
+import { VERSION } from '../version.ts';
+import { type Call, createMethods, runMethod } from './calls.ts';
+import { Session, type SessionOwner } from './session.ts';
+import { buildStatus } from './status.ts';
+
+export interface HostOptions {
+  /** null: memory only. */
+  directory: string | null;
+  /** Default `always`. */
+  fsync?: FsyncPolicy;
+  /** With `interval`; default 100. */
+  fsyncIntervalMs?: number;
+  segmentBytes?: number;
+  cacheBytes?: number;
+  connectionsMax?: number;
+  retention?: Partial<RetentionPolicy>;
+  timeoutGraceMs?: number;
+  clock?: Clock;
+  disk?: Disk;
+  random?: Random;
+  /** Storage has failed: nothing is confirmed any more and every connection was told. The process should end. */
+  onFailure?: (error: MillraceError) => void;
+  /** One line for the log. */
+  onNotice?: (level: 'info' | 'warn', message: string) => void;
+}
+
+const SWEEP_MS = 1000;
+
+/** An engine with the sessions that use it, whatever their links are: what a server and an embedded client hold. */
+export class Host implements SessionOwner {
+  readonly engine: Engine;
+  readonly report: OpenReport;
+  readonly serverVersion = VERSION;
+  readonly #options: HostOptions;
+  readonly #clock: Clock;
+  readonly #sessions = new Set<Session>();
+  readonly #awaiting = new Set<Session>();
+  readonly #methods: ReturnType<typeof createMethods>;
+  #sessionCount = 0;
+  #sweep: Timer | undefined;
+  #stopped: Promise<void> | undefined;
+  #idle: (() => void) | undefined;
+
+  static async start(options: HostOptions): Promise<Host> {
+    const clock = options.clock ?? new SystemClock();
+    let host: Host | undefined;
+    const { engine, report } = await Engine.open({
+      directory: options.directory,
+      fsync: options.fsync ?? 'always',
+      fsyncIntervalMs: options.fsyncIntervalMs ?? DEFAULTS.fsyncIntervalMs,
+      segmentBytes: options.segmentBytes ?? LIMITS.segmentBytes,
+      cacheBytes: options.cacheBytes ?? LIMITS.cacheBytes,
+      retention: { ...DEFAULTS.retention, ...options.retention },
+      timeoutGraceMs: options.timeoutGraceMs ?? DEFAULTS.timeoutGraceMs,
+      disk: options.disk ?? new NodeDisk(),
+      clock,
+      random: options.random ?? new SystemRandom(),
+      onDurable: (sequence) => host?.durable(sequence),
+      onFailure: (error) => host?.fail(error),
+      onNotice: options.onNotice ?? (() => {}),
+    });
+    host = new Host(options, engine, report, clock);
+    return host;
+  }
+
+  private constructor(options: HostOptions, engine: Engine, report: OpenReport, clock: Clock) {
+    this.#options = options;
+    this.engine = engine;
+    this.report = report;
+    this.#clock = clock;
+    this.#methods = createMethods(
+      engine,
+      {
+        workerName: (index) => this.#sessionOf(index)?.workerName,
+        progress: (id) =>
+          [...this.#sessions].map((session) => session.progress(id)).find((value) => value !== undefined),
+      },
+      () => this.status(),
+    );
+    this.#scheduleSweep();
+  }
+
+  get sessionCount(): number {
+    return this.#sessions.size;
+  }
+
+  /** Takes over a link that has just been made. */
+  accept(link: Link): void {
+    const connectionsMax = this.#options.connectionsMax ?? LIMITS.connectionsMax;
+    const session = new Session(this, link, (++this.#sessionCount).toString(36));
+    const full = this.#sessions.size >= connectionsMax;
+    this.#sessions.add(session);
+    if (this.#stopped !== undefined) session.refuse(new MillraceError('STOPPING', 'the server is stopping'));
+    else if (full) {
+      session.refuse(
+        new MillraceError(
+          'CONNECTION_LIMIT',
+          `the server has ${connectionsMax} connections, as many as it may; close some, or raise --connections-max`,
+          { details: { bound: connectionsMax } },
+        ),
+      );
+    }
+  }
+
+  status(): Record<string, unknown> {
+    const { rss, heapUsed } = process.memoryUsage();
+    return buildStatus({
+      engine: this.engine,
+      sessions: this.#sessions,
+      sessionCount: this.#sessions.size,
+      version: VERSION,
+      durability: this.#options.directory === null ? 'memory' : (this.#options.fsync ?? 'always'),
+      volatile: this.#options.directory === null,
+      process: { pid: process.pid, rssBytes: rss, heapBytes: heapUsed },
+    });
+  }
+
+  // ── Sessions ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  awaiting(session: Session): void {
+    this.#awaiting.add(session);
+  }
+
+  closed(session: Session): void {
+    this.#sessions.delete(session);
+    this.#awaiting.delete(session);
+    this.#checkIdle();
+  }
+
+  call(request: Call): unknown {
+    return runMethod(this.#methods, request);
+  }
+
+  refused(session: Session, error: MillraceError): void {
+    this.#options.onNotice?.('warn', `connection from ${session.remote} refused: ${error.message}`);
+  }
+
+  durable(sequence: number): void {
+    for (const session of this.#awaiting) {
+      if (!session.durable(sequence)) this.#awaiting.delete(session);
+    }
+    this.#checkIdle();
+  }
+
+  fail(error: MillraceError): void {
+    for (const session of this.#sessions) session.refuse(error);
+    this.#options.onFailure?.(error);
+  }
+
+  #sessionOf(workerIndex: number): Session | undefined {
+    for (const session of this.#sessions) if (session.worker?.index === workerIndex) return session;
+    return undefined;
+  }
+
+  /** Looks once a second for those who say nothing, or too slowly, or do not read. */
+  #scheduleSweep(): void {
+    this.#sweep = this.#clock.setTimer(SWEEP_MS, () => {
+      const nowMs = this.#clock.steadyMs();
+      for (const session of this.#sessions) this.#examine(session, nowMs);
+      this.#scheduleSweep();
+    });
+    this.#sweep.unref();
+  }
+
+  #examine(session: Session, nowMs: number): void {
+    if (session.hello === undefined && nowMs - session.openedAtMs > LIMITS.handshakeTimeoutMs) {
+      session.refuse(new MillraceError('HANDSHAKE_TIMEOUT', `no HELLO came within ${LIMITS.handshakeTimeoutMs} ms`));
+    } else if (session.frameBeganMs > 0 && nowMs - session.frameBeganMs > LIMITS.frameTimeoutMs) {
+      session.refuse(
+        new MillraceError('PROTOCOL', `a frame that was begun was not whole after ${LIMITS.frameTimeoutMs} ms`),
+      );
+    } else if (session.bufferedBytes > LIMITS.sendBufferBytesEvict) {
+      session.refuse(
+        new MillraceError('PROTOCOL', `the client has left ${session.bufferedBytes} bytes unread; it is cut off`),
+      );
+    }
+  }
+
+  // ── Stopping ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /**
+   * No more deliveries; waits up to `timeoutMs` for what runs, hands the rest back uncharged, closes everything. Always
+   * resolves.
+   */
+  stop({ timeoutMs }: { timeoutMs: number }): Promise<void> {
+    this.#stopped ??= this.#stop(timeoutMs);
+    return this.#stopped;
+  }
+
+  async #stop(timeoutMs: number): Promise<void> {
+    this.engine.stop();
+    for (const session of this.#sessions) session.goAway('the server is stopping');
+    await new Promise<void>((resolve) => {
+      const timer = this.#clock.setTimer(timeoutMs, resolve);
+      this.#idle = () => {
+        timer.cancel();
+        resolve();
+      };
+      this.#clock.defer(() => this.#checkIdle());
+    });
+    this.#idle = undefined;
+    this.#sweep?.cancel();
+    for (const session of this.#sessions) session.end();
+    await this.engine.close();
+  }
+
+  /** Nothing runs any more and every answer is sent. */
+  #checkIdle(): void {
+    if (this.#idle === undefined) return;
+    for (const { worker } of this.#sessions) if (worker !== undefined && worker.held > 0) return;
+    if (this.#awaiting.size === 0) this.#idle();
+  }
+}

@@ -1,0 +1,99 @@
+import { MillraceError } from '../errors.ts';
+import { parseTaskId } from '../ids.ts';
+import { LIMITS } from '../limits.ts';
+import { PROTOCOL_VERSION } from '../protocol/frames.ts';
+import { validateName } from '../protocol/spec.ts';
+
+/** The JSON messages of clients, checked. All throw PROTOCOL or INVALID_ARGUMENT. */
+export interface Hello {
+  client: string;
+  host: string;
+  pid: number;
+  producer: string;
+}
+
+const CLIENT_NAME_CHARACTERS_MAX = 200;
+
+export function parseHello(message: Record<string, unknown>): Hello {
+  if (message.protocol !== PROTOCOL_VERSION) {
+    throw new MillraceError(
+      'PROTOCOL_VERSION',
+      `the client speaks protocol version ${String(message.protocol)}, this server ${PROTOCOL_VERSION}; use the same release of Millrace on both sides`,
+      { details: { value: message.protocol, supported: PROTOCOL_VERSION } },
+    );
+  }
+  const { producer } = message;
+  if (typeof producer !== 'string' || !/^[0-9a-f]{32}$/.test(producer)) {
+    throw new MillraceError('PROTOCOL', `HELLO's producer is ${JSON.stringify(producer)}; it must be 32 hex digits`);
+  }
+  return {
+    client: shortText(message.client),
+    host: shortText(message.host),
+    pid: typeof message.pid === 'number' && Number.isSafeInteger(message.pid) ? message.pid : 0,
+    producer,
+  };
+}
+
+function shortText(value: unknown): string {
+  return typeof value === 'string' ? value.slice(0, CLIENT_NAME_CHARACTERS_MAX) : '';
+}
+
+export interface Subscription {
+  workerName: string;
+  queues: string[];
+  concurrency: number;
+  prefetch: number;
+  /** Ids that the worker still has. */
+  resume: string[];
+}
+
+export function parseSubscription(message: Record<string, unknown>): Subscription {
+  const { queues, resume = [] } = message;
+  if (!Array.isArray(queues) || queues.length === 0 || queues.length > LIMITS.queuesPerWorkerMax) {
+    throw new MillraceError('INVALID_ARGUMENT', `queues must be a list of 1 to ${LIMITS.queuesPerWorkerMax} names`);
+  }
+  const names = [...new Set(queues.map(parseQueueName))];
+  const concurrency = parseInteger('concurrency', message.concurrency, 1, LIMITS.prefetchMax);
+  const prefetch = parseInteger('prefetch', message.prefetch, concurrency, LIMITS.prefetchMax);
+  if (!Array.isArray(resume) || resume.length > LIMITS.prefetchMax) {
+    throw new MillraceError('PROTOCOL', `resume must be a list of at most ${LIMITS.prefetchMax} tasks`);
+  }
+  return {
+    workerName: shortText(message.worker),
+    queues: names,
+    concurrency,
+    prefetch,
+    resume: resume.map((entry: unknown) => {
+      const id: unknown = Array.isArray(entry) ? entry[0] : entry;
+      if (typeof id !== 'string') throw new MillraceError('PROTOCOL', 'resume must list pairs of task id and token');
+      parseTaskId(id);
+      return id;
+    }),
+  };
+}
+
+export function parseQueueName(value: unknown): string {
+  if (typeof value !== 'string') {
+    throw new MillraceError('INVALID_ARGUMENT', `a queue name must be text, not ${JSON.stringify(value)}`);
+  }
+  validateName('queue', value, LIMITS.queueNameBytesMax);
+  return value;
+}
+
+export function parseInteger(what: string, value: unknown, min: number, max: number): number {
+  if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) return value;
+  throw new MillraceError(
+    'INVALID_ARGUMENT',
+    `${what} is ${JSON.stringify(value)}; allowed are whole numbers from ${min} to ${max}`,
+    { details: { value, min, max } },
+  );
+}
+
+export function parseProgress(message: Record<string, unknown>): { id: number; token: number; value: unknown } {
+  const { id, token, value } = message;
+  if (typeof id !== 'string') throw new MillraceError('PROTOCOL', 'PROGRESS must name a task id');
+  if (JSON.stringify(value ?? null).length > LIMITS.progressBytesMax) {
+    throw new MillraceError('PROTOCOL', `a progress value is over ${LIMITS.progressBytesMax} bytes`);
+  }
+  return { id: parseTaskId(id), token: Number(token), value };
+}

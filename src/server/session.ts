@@ -1,0 +1,427 @@
+import type { CoreWorker } from '../core/worker.ts';
+import type { DeliveryTarget } from '../engine/dispatcher.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { StoredOutcome } from '../engine/segment-reader.ts';
+import type { Waiting } from '../engine/waiters.ts';
+import { InvariantError, MillraceError } from '../errors.ts';
+import { parseTaskId } from '../ids.ts';
+import type { Link, LinkHandler } from '../io/net.ts';
+import { LIMITS } from '../limits.ts';
+import { describeForeignBytes, FRAME, FrameReader, frameName, PROTOCOL_VERSION, readJson } from '../protocol/frames.ts';
+import { RESULT_STATE, REVOKE_REASON, readIds } from '../protocol/settlement.ts';
+import { FrameWriter } from '../protocol/writer.ts';
+import { type Call, call } from './calls.ts';
+import { type Hello, parseHello, parseProgress, parseSubscription } from './messages.ts';
+
+/**
+ * One connection.
+ *
+ *   greeting ──HELLO──► open ──SUBSCRIBE──► open, with a worker
+ *       └── timeout, wrong bytes ──► closed ◄── end of the link, bad frame, stop
+ *
+ * An answer waits until everything that was appended to the journal before it is durable, so nobody is told what a crash
+ * could take back; deliveries do not wait. Answers of one connection keep their order.
+ */
+export interface SessionOwner {
+  readonly engine: Engine;
+  readonly serverVersion: string;
+  /** The session has answers to send once `sequence` is durable. */
+  awaiting(session: Session): void;
+  closed(session: Session): void;
+  call(request: Call): unknown;
+  /** Someone came who is no client: one line for the log. */
+  refused(session: Session, error: MillraceError): void;
+}
+
+interface PendingAnswer {
+  sequence: number;
+  send: () => void;
+}
+
+const NO_HANDLER: LinkHandler = { data: () => {}, drain: () => {}, close: () => {} };
+
+export class Session implements LinkHandler, DeliveryTarget, Waiting {
+  readonly id: string;
+  readonly openedAtMs: number;
+  readonly writer: FrameWriter;
+  hello: Hello | undefined;
+  worker: CoreWorker | undefined;
+  workerName = '';
+  /** When the first byte of an unfinished frame was seen, or 0. */
+  frameBeganMs = 0;
+  readonly #owner: SessionOwner;
+  readonly #engine: Engine;
+  readonly #link: Link;
+  readonly #reader = new FrameReader((type, requestId, buffer, start, end) =>
+    this.#frame(type, requestId, buffer, start, end),
+  );
+  readonly #answers: PendingAnswer[] = [];
+  readonly #waiting = new Set<number>();
+  readonly #progress = new Map<number, { token: number; value: unknown }>();
+  #unconfirmedBytes = 0;
+  #paused = false;
+  #first = true;
+  #handedBack = false;
+  #closed = false;
+
+  constructor(owner: SessionOwner, link: Link, id: string) {
+    this.id = id;
+    this.#owner = owner;
+    this.#engine = owner.engine;
+    this.#link = link;
+    this.openedAtMs = owner.engine.clock.steadyMs();
+    this.writer = new FrameWriter(link, (flush) => owner.engine.clock.defer(flush));
+    link.handler = this;
+  }
+
+  get remote(): string {
+    return this.#link.remote;
+  }
+
+  get roomBytes(): number {
+    return LIMITS.sendBufferBytesMax - this.#link.bufferedBytes - this.writer.pendingBytes;
+  }
+
+  /** What its reader has not taken yet. */
+  get bufferedBytes(): number {
+    return this.#link.bufferedBytes;
+  }
+
+  // ── Link ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  data(chunk: Buffer): void {
+    if (this.#closed) return;
+    if (this.#first && this.#answerHttp(chunk)) return;
+    this.#first = false;
+    try {
+      this.#reader.push(chunk);
+    } catch (error) {
+      if (!(error instanceof MillraceError)) throw error;
+      this.refuse(error);
+      return;
+    }
+    if (!this.#reader.insideFrame) this.frameBeganMs = 0;
+    else if (this.frameBeganMs === 0) this.frameBeganMs = this.#engine.clock.steadyMs();
+    this.#throttle();
+  }
+
+  drain(): void {
+    if (this.worker !== undefined) this.#engine.workerReady(this.worker);
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.writer.close();
+    this.#link.handler = NO_HANDLER;
+    this.#link.destroy();
+    for (const id of this.#waiting) this.#engine.waiters.remove(id, this);
+    this.#waiting.clear();
+    this.#answers.length = 0;
+    if (this.worker !== undefined) {
+      this.#engine.removeWorker(this.worker, !this.#handedBack && !this.#engine.stopping);
+      this.worker = undefined;
+    }
+    this.#owner.closed(this);
+  }
+
+  /** Says why, then closes. */
+  refuse(error: MillraceError): void {
+    if (this.#closed) return;
+    this.#owner.refused(this, error);
+    this.#reader.stop();
+    this.writer.json(FRAME.ERROR, 0, error.toJSON());
+    this.writer.flush();
+    this.#link.end();
+    this.close();
+  }
+
+  /** The server is stopping: the client should finish what it has. */
+  goAway(reason: string): void {
+    if (!this.#closed) this.writer.json(FRAME.GOAWAY, 0, { reason });
+  }
+
+  /** Hands back what the worker holds, uncharged, and closes in order. */
+  end(): void {
+    if (this.#closed) return;
+    this.#handedBack = true;
+    this.writer.flush();
+    this.#link.end();
+    this.close();
+  }
+
+  /** People point browsers at ports. */
+  #answerHttp(chunk: Buffer): boolean {
+    const foreign = describeForeignBytes(chunk.subarray(0, 9));
+    if (foreign === undefined || !foreign.includes('speaks HTTP')) return false;
+    const body = `Millrace: ${foreign}\n`;
+    const head = `HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n`;
+    this.#owner.refused(this, new MillraceError('PROTOCOL', foreign));
+    this.#link.write(Buffer.from(head + body));
+    this.#link.end();
+    this.close();
+    return true;
+  }
+
+  // ── Answers ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Sends once what is in the journal by now is durable, and after the answers before it. */
+  #answer(send: () => void): void {
+    const sequence = this.#engine.journal.appendedSequence;
+    if (this.#answers.length === 0 && sequence <= this.#engine.journal.durableSequence) {
+      send();
+      return;
+    }
+    this.#answers.push({ sequence, send });
+    this.#owner.awaiting(this);
+  }
+
+  /** Returns whether answers are left. */
+  durable(sequence: number): boolean {
+    const answers = this.#answers;
+    let sent = 0;
+    while (sent < answers.length && answers[sent].sequence <= sequence) answers[sent++].send();
+    if (sent > 0) answers.splice(0, sent);
+    this.#throttle();
+    return answers.length > 0;
+  }
+
+  #reply(requestId: number, value: unknown): void {
+    this.#answer(() => this.writer.json(FRAME.REPLY, requestId, value));
+  }
+
+  #error(requestId: number, error: MillraceError): void {
+    this.#answer(() => this.writer.json(FRAME.ERROR, requestId, error.toJSON()));
+  }
+
+  /** A producer that is ahead of the disk is not read from for a while; neither is one that does not read. */
+  #throttle(): void {
+    const behind =
+      this.#unconfirmedBytes > LIMITS.unconfirmedBytesPerConnectionMax ||
+      (this.#unconfirmedBytes > 0 && this.#engine.journal.unwrittenBytes > LIMITS.unconfirmedBytesMax) ||
+      this.#link.bufferedBytes > LIMITS.sendBufferBytesMax;
+    if (behind === this.#paused || this.#closed) return;
+    this.#paused = behind;
+    if (behind) this.#link.pause();
+    else this.#link.resume();
+  }
+
+  // ── Frames ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #frame(type: number, requestId: number, buffer: Buffer, start: number, end: number): void {
+    if (this.#closed) return;
+    if (this.hello === undefined) {
+      this.#greet(type, requestId, buffer, start, end);
+      return;
+    }
+    try {
+      this.#handle(type, requestId, buffer, start, end);
+    } catch (error) {
+      // What the caller did wrong is answered; a frame that is none, or one that wants no answer, ends the connection.
+      if (!(error instanceof MillraceError) || error.code === 'PROTOCOL' || requestId === 0) throw error;
+      this.#error(requestId, error);
+    }
+  }
+
+  #greet(type: number, requestId: number, buffer: Buffer, start: number, end: number): void {
+    if (type !== FRAME.HELLO) {
+      throw new MillraceError('PROTOCOL', `the first frame must be HELLO, not ${frameName(type)}`);
+    }
+    this.hello = parseHello(readJson(buffer, start, end));
+    const { engine, serverVersion } = this.#owner;
+    const { frameBytesMax, payloadBytesMax, resultBytesMax, batchTasksMax } = LIMITS;
+    this.writer.json(FRAME.WELCOME, requestId, {
+      protocol: PROTOCOL_VERSION,
+      server: serverVersion,
+      session: this.id,
+      epoch: engine.core.epoch,
+      limits: { frameBytesMax, payloadBytesMax, resultBytesMax, batchTasksMax },
+    });
+  }
+
+  #handle(type: number, requestId: number, buffer: Buffer, start: number, end: number): void {
+    switch (type) {
+      case FRAME.ENQUEUE:
+        this.#enqueue(requestId, buffer, start, end);
+        break;
+      case FRAME.COMPLETE:
+      case FRAME.FAIL:
+      case FRAME.RELEASE:
+        this.#settle(type, requestId, buffer, start, end);
+        break;
+      case FRAME.WAIT:
+        readIds(buffer, start, end, (id) => this.#wait(id));
+        break;
+      case FRAME.UNWAIT:
+        readIds(buffer, start, end, (id) => {
+          if (this.#waiting.delete(id)) this.#engine.waiters.remove(id, this);
+        });
+        break;
+      case FRAME.SUBSCRIBE:
+        this.#subscribe(requestId, readJson(buffer, start, end));
+        break;
+      case FRAME.UNSUBSCRIBE:
+        if (this.worker !== undefined) this.worker.paused = true;
+        this.#reply(requestId, {});
+        break;
+      case FRAME.PROGRESS:
+        this.#setProgress(readJson(buffer, start, end));
+        break;
+      case FRAME.CALL:
+        this.#call(requestId, readJson(buffer, start, end));
+        break;
+      case FRAME.PING:
+        this.writer.empty(FRAME.PONG, requestId);
+        break;
+      case FRAME.PONG:
+        break;
+      default:
+        throw new MillraceError('PROTOCOL', `a client does not send ${frameName(type)}`);
+    }
+  }
+
+  #enqueue(requestId: number, buffer: Buffer, start: number, end: number): void {
+    const producer = (this.hello as Hello).producer;
+    const { batch, firstId, count } = this.#engine.enqueue(producer, buffer, start, end);
+    const bytes = end - start;
+    this.#unconfirmedBytes += bytes;
+    this.#answer(() => {
+      this.#unconfirmedBytes -= bytes;
+      const { writer } = this;
+      writer.begin(FRAME.CONFIRM, requestId);
+      writer.u48(batch);
+      writer.u64(firstId);
+      writer.u32(count);
+      writer.end();
+    });
+  }
+
+  #settle(type: number, requestId: number, buffer: Buffer, start: number, end: number): void {
+    const { worker } = this;
+    if (worker === undefined) throw new MillraceError('PROTOCOL', `${frameName(type)} came before SUBSCRIBE`);
+    const refused: number[] = [];
+    const { settlements } = this.#engine;
+    if (type === FRAME.COMPLETE) settlements.complete(worker, buffer, start, end, refused);
+    else if (type === FRAME.FAIL) settlements.fail(worker, buffer, start, end, refused);
+    else settlements.release(worker, buffer, start, end, refused);
+    this.#engine.workerReady(worker);
+    this.#answer(() => {
+      const { writer } = this;
+      writer.begin(FRAME.SETTLED, requestId);
+      for (const id of refused) writer.u64(id);
+      writer.end();
+    });
+  }
+
+  // ── Work ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #subscribe(requestId: number, message: Record<string, unknown>): void {
+    if (this.worker !== undefined) throw new MillraceError('PROTOCOL', 'a connection subscribes once');
+    if (this.#engine.stopping) throw new MillraceError('STOPPING', 'the server is stopping and gives out no tasks');
+    const { workerName, queues, concurrency, prefetch, resume } = parseSubscription(message);
+    this.workerName = workerName;
+    const worker = this.#engine.addWorker(queues, concurrency, prefetch, this);
+    this.worker = worker;
+    const kept = this.#engine.resume(worker, resume.map(parseTaskId));
+    const lost = resume.filter((id) => !kept.has(parseTaskId(id)));
+    this.#reply(requestId, {
+      kept: resume.flatMap((id) => {
+        const token = kept.get(parseTaskId(id));
+        return token === undefined ? [] : [[id, String(token)]];
+      }),
+      lost,
+    });
+  }
+
+  revoke(id: number, token: number, reason: 'cancelled' | 'lease-lost'): void {
+    const { writer } = this;
+    writer.begin(FRAME.REVOKE, 0);
+    writer.u64(id);
+    writer.u64(token);
+    writer.u8(reason === 'cancelled' ? REVOKE_REASON.CANCELLED : REVOKE_REASON.LEASE_LOST);
+    writer.end();
+  }
+
+  #setProgress(message: Record<string, unknown>): void {
+    const { id, token, value } = parseProgress(message);
+    const { worker } = this;
+    if (worker === undefined || !this.#engine.core.holds(worker, id, token)) return;
+    this.#progress.set(id, { token, value });
+    if (this.#progress.size <= worker.prefetch * 2) return;
+    for (const [known, progress] of this.#progress) {
+      if (!this.#engine.core.holds(worker, known, progress.token)) this.#progress.delete(known);
+    }
+  }
+
+  progress(id: number): unknown {
+    const known = this.#progress.get(id);
+    if (known === undefined || this.worker === undefined) return undefined;
+    return this.#engine.core.holds(this.worker, id, known.token) ? known.value : undefined;
+  }
+
+  // ── Waiting for outcomes ──────────────────────────────────────────────────────────────────────────────────────────
+
+  #wait(id: number): void {
+    if (this.#waiting.has(id)) return;
+    if (this.#waiting.size >= LIMITS.resultWaitersPerConnectionMax) {
+      throw new MillraceError(
+        'PROTOCOL',
+        `a connection waits for ${this.#waiting.size} results; at most ${LIMITS.resultWaitersPerConnectionMax} are allowed`,
+      );
+    }
+    this.#waiting.add(id);
+    this.#engine.wait(id, this);
+  }
+
+  settled(id: number, outcome: StoredOutcome): void {
+    if (!this.#waiting.delete(id)) return;
+    this.#answer(() => this.#sendResult(id, outcome));
+  }
+
+  #sendResult(id: number, outcome: StoredOutcome): void {
+    const { writer } = this;
+    const { state, bytes } = packOutcome(outcome);
+    writer.begin(FRAME.RESULT, 0);
+    writer.u64(id);
+    writer.u8(state);
+    writer.u32(bytes?.length ?? 0);
+    if (bytes !== undefined) writer.bytes(bytes);
+    writer.end();
+  }
+
+  // ── Calls ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #call(requestId: number, message: Record<string, unknown>): void {
+    Promise.resolve()
+      .then(() => this.#owner.call(call(message)))
+      .then(
+        (value) => {
+          if (!this.#closed) this.#reply(requestId, value ?? {});
+        },
+        (error: unknown) => {
+          if (error instanceof MillraceError) {
+            if (!this.#closed) this.#error(requestId, error);
+            return;
+          }
+          throw new InvariantError('a call failed', { cause: error });
+        },
+      );
+  }
+}
+
+function packOutcome(outcome: StoredOutcome): { state: number; bytes: Buffer | undefined } {
+  switch (outcome.state) {
+    case 'completed':
+      return outcome.result === undefined
+        ? { state: RESULT_STATE.COMPLETED_EMPTY, bytes: undefined }
+        : { state: RESULT_STATE.COMPLETED, bytes: outcome.result };
+    case 'dead':
+      return { state: RESULT_STATE.DEAD, bytes: outcome.error };
+    case 'cancelled':
+      return { state: RESULT_STATE.CANCELLED, bytes: undefined };
+    case 'notFound':
+      return { state: RESULT_STATE.NOT_FOUND, bytes: undefined };
+    default:
+      return outcome satisfies never;
+  }
+}

@@ -1,0 +1,88 @@
+import { PRIORITY_COUNT, type Queue } from '../core/queue.ts';
+import { NONE } from '../core/task-table.ts';
+import type { Engine } from '../engine/engine.ts';
+import type { Session } from './session.ts';
+
+export interface StatusParts {
+  engine: Engine;
+  sessions: Iterable<Session>;
+  sessionCount: number;
+  version: string;
+  durability: string;
+  volatile: boolean;
+  process: { pid: number; rssBytes: number; heapBytes: number };
+}
+
+/** The contract's Status. */
+export function buildStatus(parts: StatusParts): Record<string, unknown> {
+  const { engine } = parts;
+  const steadyMs = engine.clock.steadyMs();
+  const { rssBytes, heapBytes, pid } = parts.process;
+  return {
+    server: {
+      version: parts.version,
+      pid,
+      startedAtMs: Math.round(engine.startedAtMs),
+      uptimeMs: Math.round(steadyMs - engine.startedAtMs),
+      durability: parts.durability,
+      connections: parts.sessionCount,
+      stopping: engine.stopping,
+    },
+    queues: [...engine.core.queues.values()].map((queue) => describeQueue(engine, queue, steadyMs)),
+    workers: [...parts.sessions].flatMap((session) => describeWorker(engine, session, steadyMs)),
+    throughput: engine.stats.throughput(),
+    latencyMs: { start: engine.stats.start.percentiles(), total: engine.stats.total.percentiles() },
+    journal: parts.volatile ? null : journalStatus(engine),
+    memory: { rssBytes, heapBytes },
+  };
+}
+
+function journalStatus(engine: Engine): Record<string, number> {
+  const { segments, bytes, syncs, appendedBytes } = engine.journal.stats();
+  return { segments, bytes, syncs, appendedBytes };
+}
+
+function describeQueue(engine: Engine, queue: Queue, steadyMs: number): Record<string, unknown> {
+  let oldestMs = 0;
+  for (let priority = 0; priority < PRIORITY_COUNT; priority++) {
+    const head = queue.head(priority);
+    if (head !== NONE) oldestMs = Math.max(oldestMs, steadyMs - engine.core.table.enqueuedAtMs(head));
+  }
+  const { name, paused, ready, active, scheduled, blocked, totals, retention, cancelledKept } = queue;
+  return {
+    name,
+    paused,
+    ready,
+    active,
+    scheduled,
+    blocked,
+    completed: queue.finished.count - cancelledKept,
+    dead: queue.dead.count,
+    cancelled: cancelledKept,
+    oldestReadyMs: Math.round(oldestMs),
+    totals: { ...totals },
+    retention: { ...retention },
+  };
+}
+
+function describeWorker(engine: Engine, session: Session, steadyMs: number): Record<string, unknown>[] {
+  const { worker, hello } = session;
+  if (worker === undefined || hello === undefined) return [];
+  return [
+    {
+      id: session.id,
+      name: session.workerName,
+      host: hello.host,
+      pid: hello.pid,
+      queues: worker.queues.map((queue) => queue.name),
+      concurrency: worker.concurrency,
+      prefetch: worker.prefetch,
+      held: worker.held,
+      running: worker.running,
+      utilisation: engine.stats.utilisation(worker, steadyMs),
+      completed: worker.completed,
+      failed: worker.failed,
+      connectedAtMs: Math.round(session.openedAtMs),
+    },
+  ];
+}
