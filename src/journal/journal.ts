@@ -1,0 +1,480 @@
+import { InvariantError, invariant, MillraceError } from '../errors.ts';
+import { EPOCH_MAX } from '../ids.ts';
+import type { Clock } from '../io/clock.ts';
+import type { Disk } from '../io/disk.ts';
+import { LIMITS } from '../limits.ts';
+import {
+  CLOSE,
+  EPOCH,
+  encodeHead,
+  HEAD_BYTES,
+  HEADER_BYTES,
+  PAD,
+  recordBytes,
+  SEGMENT_STATE,
+  sealRecord,
+  segmentName,
+  USER_TYPE_MAX,
+  USER_TYPE_MIN,
+} from './format.ts';
+import { PageCache } from './page-cache.ts';
+import { readSegment } from './read-segment.ts';
+import type { Describe, JournalRecord, RecordType } from './record.ts';
+import { type OpenReport, recover } from './recover.ts';
+import { type Extent, Page, Segment, Segments } from './segment.ts';
+import type { Storage } from './storage.ts';
+import { type FsyncPolicy, Writer } from './writer.ts';
+
+export { EPOCH, SEGMENT_STATE } from './format.ts';
+export type { Describe, JournalRecord, Position, RecordType } from './record.ts';
+export type { OpenReport } from './recover.ts';
+export type { Extent } from './segment.ts';
+export type { FsyncPolicy } from './writer.ts';
+
+export interface JournalOptions {
+  /** Null: everything stays in memory. */
+  directory: string | null;
+  disk: Disk;
+  clock: Clock;
+  fsync: FsyncPolicy;
+  fsyncIntervalMs: number;
+  segmentBytes: number;
+  /** A power of two; only tests want another than `LIMITS.pageBytes`. */
+  pageBytes?: number;
+  cacheBytes: number;
+  describe?: Describe;
+  /**
+   * What a reader must know that begins with this segment. Called within `append`, before the record is placed that did
+   * not fit into the segment before; must not append.
+   */
+  segmentState: () => Uint8Array;
+  /** Everything up to `sequence` may be confirmed. */
+  onDurable: (sequence: number) => void;
+  onFailure: (error: MillraceError) => void;
+  /** The disk is full, or no longer; `hasRoom` tells for what there is still room. */
+  onRoom: (hasRoom: boolean) => void;
+}
+
+export interface JournalStats {
+  segments: number;
+  spareSegments: number;
+  /** Behind the last record of each segment, added up. */
+  bytes: number;
+  appendedBytes: number;
+  syncs: number;
+  cachedBytes: number;
+  unwrittenBytes: number;
+  diskFull: boolean;
+}
+
+export interface SegmentSummary {
+  segment: number;
+  liveCount: number;
+  recordedCount: number;
+  bytes: number;
+}
+
+const RECORD_BYTES_MAX = LIMITS.frameBytesMax + 64 * 1024;
+const NO_PARTS: readonly Uint8Array[] = [];
+
+/**
+ * The append-only log. `append` copies into the tail page and returns; the writer takes it from there.
+ *
+ * opening (replay) ──► open ── close ──► closed
+ *                        └── a write failed ──► failed: reads still work, appends throw, nothing is confirmed
+ */
+export class Journal {
+  /** Where the body of the last appended record begins. */
+  lastSegment = 0;
+  lastOffset = 0;
+  readonly #options: JournalOptions;
+  readonly #pageBytes: number;
+  readonly #segments = new Segments();
+  readonly #cache: PageCache;
+  readonly #header = { type: 0, length: 0, epoch: 0, sequence: 0, syncedSequence: 0 };
+  #storage!: Storage;
+  #writer!: Writer;
+  #release: () => Promise<void> = async () => {};
+  #active!: Segment;
+  #tail!: Page;
+  #sequence = 0;
+  #recordEpoch = 0;
+  #epoch = 0;
+  #appendedBytes = 0;
+  #isBeginning = false;
+  #isOpen = false;
+  #closing: Promise<void> | undefined;
+
+  private constructor(options: JournalOptions) {
+    this.#options = options;
+    this.#pageBytes = Math.min(options.pageBytes ?? LIMITS.pageBytes, options.segmentBytes);
+    this.#cache = new PageCache({
+      clock: options.clock,
+      // In memory mode the pages are all there is.
+      cacheBytes: options.directory === null ? Number.POSITIVE_INFINITY : options.cacheBytes,
+      pageBytes: this.#pageBytes,
+      read: (segment, into, position) => this.#storage.read(segment, into, position),
+      nameOf: segmentName,
+      segmentOf: (number) => this.#segments.at(number),
+    });
+  }
+
+  /**
+   * Replays what the directory holds and begins a new epoch. `replay` gets every record of the user, and SEGMENT_STATE
+   * and EPOCH, in order; it may call `retain` and `release` of the journal that it is given.
+   */
+  static async open(
+    options: JournalOptions,
+    replay: (record: JournalRecord, journal: Journal) => void,
+  ): Promise<{ journal: Journal; report: OpenReport }> {
+    const startMs = options.clock.steadyMs();
+    const journal = new Journal(options);
+    const recovered = await recover(options, {
+      segments: journal.#segments,
+      replay: (record) => replay(record, journal),
+      onRoom: (hasRoom) => options.onRoom(hasRoom),
+      onFailure: (error) => (journal.#writer as Writer | undefined)?.fail(error),
+    });
+    journal.#storage = recovered.storage;
+    journal.#release = recovered.release;
+    try {
+      await journal.#start(recovered.tail, recovered.sequence, recovered.epoch);
+    } catch (error) {
+      await journal.#shut();
+      throw error;
+    }
+    const report = { ...recovered.report, epoch: journal.epoch, ms: options.clock.steadyMs() - startMs };
+    return { journal, report };
+  }
+
+  async #start(tail: Page | undefined, sequence: number, epoch: number): Promise<void> {
+    const { storage, options } = { storage: this.#storage, options: this.#options };
+    this.#writer = new Writer({
+      storage,
+      clock: options.clock,
+      fsync: options.directory === null ? 'always' : options.fsync,
+      fsyncIntervalMs: options.fsyncIntervalMs,
+      segmentBytesOf: (segment) => this.#segments.at(segment)?.segmentBytes ?? options.segmentBytes,
+      onPageDurable: (page) => this.#cache.admit(page),
+      onDurable: options.onDurable,
+      onSynced: () => this.#recycle(),
+      onFailure: options.onFailure,
+    });
+    this.#writer.start(sequence);
+    this.#sequence = sequence;
+    this.#recordEpoch = epoch;
+    if (tail === undefined) {
+      this.#recordEpoch = nextEpoch(epoch);
+      this.#beginSegment(recordBytes(0));
+    } else {
+      this.#active = this.#segments.newest as Segment;
+      this.#tail = tail;
+      this.#writer.addPage(tail);
+    }
+    this.#isOpen = true;
+    this.#recordEpoch = epoch;
+    await this.advanceEpoch();
+  }
+
+  /**
+   * Copies the parts as one record and returns its sequence. Throws CLOSED or STORAGE_FAILED; never waits: see
+   * `unwrittenBytes` and `hasRoom`.
+   */
+  append(type: RecordType, ...parts: readonly Uint8Array[]): number {
+    invariant(type >= USER_TYPE_MIN && type <= USER_TYPE_MAX, `record type ${type} is not the user's`);
+    this.#checkOpen();
+    return this.#append(type, parts);
+  }
+
+  get appendedSequence(): number {
+    return this.#sequence;
+  }
+
+  /** Up to here everything may be confirmed: it is on disk (fsync `always`) or in the kernel's hands. */
+  get durableSequence(): number {
+    return this.#writer.durableSequence;
+  }
+
+  /** Bytes appended and not yet durable. */
+  get unwrittenBytes(): number {
+    return this.#writer.unwrittenBytes;
+  }
+
+  /** The synced start count: what it marks can never come again. */
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  /** Everything appended so far is on disk when this resolves, whatever the fsync policy. */
+  flush(): Promise<void> {
+    return this.#writer.flush();
+  }
+
+  /** False when the disk is full: `reservedBytes` of the last room are for outcomes only. */
+  hasRoom(bytes: number, purpose: 'task' | 'outcome'): boolean {
+    if (!this.#storage.isFull) return true;
+    const room = this.#storage.roomBehind(this.#active.number, this.#active.end);
+    const reserved = purpose === 'task' ? Math.min(LIMITS.reservedBytes, this.#options.segmentBytes / 8) : 0;
+    // The record may leave the rest of a page behind.
+    const taken = recordBytes(bytes) + Math.min(recordBytes(bytes), this.#pageBytes);
+    return room - reserved >= taken;
+  }
+
+  /** Begins a new epoch; resolves with it when it is on disk. */
+  async advanceEpoch(): Promise<number> {
+    this.#checkOpen();
+    this.#recordEpoch = nextEpoch(this.#recordEpoch);
+    const epoch = this.#recordEpoch;
+    this.#append(EPOCH, NO_PARTS);
+    await this.#writer.flush();
+    this.#epoch = Math.max(this.#epoch, epoch);
+    return epoch;
+  }
+
+  /** The bytes around `offset` if they are in memory. Valid in this turn of the event loop only. */
+  locate(segment: number, offset: number): Extent | undefined {
+    const found = this.#segments.at(segment);
+    if (found === undefined) return undefined;
+    const page = found.pages[offset >>> found.pageShift];
+    if (page !== undefined) page.used = true;
+    return page;
+  }
+
+  /** Brings the bytes around `offset` into memory, unless the segment is gone. */
+  async load(segment: number, offset: number): Promise<void> {
+    const found = this.#segments.at(segment);
+    if (found !== undefined) await this.#cache.load(found, offset >>> found.pageShift);
+  }
+
+  /** `count` more things need this segment. */
+  retain(segment: number, count: number): void {
+    const found = this.#segments.at(segment);
+    if (found === undefined) throw new InvariantError(`retain in segment ${segment}, which does not exist`);
+    found.liveCount += count;
+    found.recordedCount += count;
+  }
+
+  /** `count` things no longer need it. When nothing does, and it is the oldest, it is recycled. */
+  release(segment: number, count: number): void {
+    const found = this.#segments.at(segment);
+    if (found === undefined) throw new InvariantError(`release in segment ${segment}, which does not exist`);
+    found.liveCount -= count;
+    invariant(found.liveCount >= 0, `segment ${segment} released ${-found.liveCount} times too often`);
+    if (found.liveCount > 0) return;
+    found.emptiedSequence = this.#sequence;
+    this.#recycle();
+  }
+
+  get segmentCount(): number {
+    return this.#segments.count;
+  }
+
+  /** The oldest segment that is no longer appended to. */
+  oldestSegment(): SegmentSummary | undefined {
+    const oldest = this.#segments.oldest;
+    if (oldest === undefined || oldest === this.#active) return undefined;
+    const { number: segment, liveCount, recordedCount, end: bytes } = oldest;
+    return { segment, liveCount, recordedCount, bytes };
+  }
+
+  /** Visits the user's records of a segment, page by page, with the event loop free between pages. */
+  async read(
+    segment: number,
+    visit: (record: JournalRecord) => void,
+    options: { betweenPages?: () => Promise<void> } = {},
+  ): Promise<void> {
+    const found = this.#segments.at(segment);
+    if (found === undefined) throw new InvariantError(`read of segment ${segment}, which does not exist`);
+    const { clock } = this.#options;
+    const pause = options.betweenPages ?? (() => new Promise<void>((resolve) => clock.deferPastInput(resolve)));
+    found.readers++;
+    try {
+      await readSegment(found, this.#cache, visit, pause);
+    } finally {
+      found.readers--;
+      this.#recycle();
+    }
+  }
+
+  stats(): JournalStats {
+    let bytes = 0;
+    for (const segment of this.#segments) bytes += segment.end;
+    return {
+      segments: this.#segments.count,
+      spareSegments: this.#storage.spareCount,
+      bytes,
+      appendedBytes: this.#appendedBytes,
+      syncs: this.#writer.syncCount,
+      cachedBytes: this.#cache.cachedBytes,
+      unwrittenBytes: this.#writer.unwrittenBytes,
+      diskFull: this.#storage.isFull,
+    };
+  }
+
+  /** Syncs what was appended and marks a clean end. Rejects when that failed; the directory is released either way. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  async #close(): Promise<void> {
+    this.#isOpen = false;
+    this.#storage.prepareClose();
+    try {
+      await this.#writer.flush();
+      // Only now, so that it says of everything before that it is synced.
+      this.#append(CLOSE, NO_PARTS);
+      await this.#writer.flush();
+    } finally {
+      await this.#shut();
+    }
+  }
+
+  async #shut(): Promise<void> {
+    this.#isOpen = false;
+    this.#writer?.stop();
+    try {
+      await this.#storage.close();
+    } finally {
+      await this.#release();
+    }
+  }
+
+  #checkOpen(): void {
+    if (this.#writer.failure !== undefined) throw this.#writer.failure;
+    if (!this.#isOpen) throw new MillraceError('CLOSED', 'the journal is closed');
+  }
+
+  #append(type: RecordType, parts: readonly Uint8Array[]): number {
+    let length = 0;
+    for (const part of parts) length += part.length;
+    if (length > RECORD_BYTES_MAX && type !== SEGMENT_STATE) {
+      throw new InvariantError(`a record of ${length} bytes is over the limit of ${RECORD_BYTES_MAX}`);
+    }
+    const bytes = recordBytes(length);
+    if (this.#tail.filled + bytes > this.#tail.bytes.length) this.#turnPage(bytes);
+    return this.#place(type, parts, length);
+  }
+
+  #place(type: RecordType, parts: readonly Uint8Array[], length: number): number {
+    const page = this.#tail;
+    const at = page.filled;
+    let to = at + HEADER_BYTES;
+    for (const part of parts) {
+      page.bytes.set(part, to);
+      to += part.length;
+    }
+    const header = this.#header;
+    header.type = type;
+    header.length = length;
+    header.epoch = this.#recordEpoch;
+    header.sequence = ++this.#sequence;
+    header.syncedSequence = this.#writer.syncedSequence;
+    sealRecord(page.bytes, at, header);
+    const bytes = recordBytes(length);
+    page.filled = at + bytes;
+    page.lastSequence = this.#sequence;
+    const active = this.#active;
+    active.end = page.base + page.filled;
+    this.lastSegment = active.number;
+    this.lastOffset = page.base + at + HEADER_BYTES;
+    this.#appendedBytes += bytes;
+    this.#writer.appended(bytes, this.#sequence);
+    return this.#sequence;
+  }
+
+  /** Makes room for a record that does not fit behind the last one. */
+  #turnPage(bytes: number): void {
+    invariant(!this.#isBeginning, 'segmentState must not append');
+    const base = this.#tail.base + this.#tail.bytes.length;
+    const count = Math.ceil(bytes / this.#active.pageBytes);
+    if (base + count * this.#active.pageBytes > this.#active.segmentBytes) {
+      this.#tail.sealed = true;
+      this.#beginSegment(bytes);
+      if (this.#tail.filled + bytes <= this.#tail.bytes.length) return;
+    }
+    this.#padPage();
+    this.#beginPage(this.#tail.base + this.#tail.bytes.length, bytes);
+  }
+
+  /** Fills the page, so that what comes next lies right behind in the file and is written together with it. */
+  #padPage(): void {
+    const page = this.#tail;
+    const from = page.filled;
+    const rest = page.bytes.length - from;
+    page.bytes.fill(0, from);
+    if (rest >= HEADER_BYTES) {
+      const header = this.#header;
+      header.type = PAD;
+      header.length = rest - HEADER_BYTES;
+      header.epoch = this.#recordEpoch;
+      header.sequence = this.#sequence;
+      header.syncedSequence = this.#writer.syncedSequence;
+      sealRecord(page.bytes, from, header);
+    }
+    page.filled = page.bytes.length;
+    page.sealed = true;
+    this.#writer.appended(rest, this.#sequence);
+  }
+
+  #beginPage(base: number, recordBytes: number): void {
+    const { number, pageBytes } = this.#active;
+    const count = Math.ceil(recordBytes / pageBytes);
+    if (count > 1) this.#active.noteLongRecord(base / pageBytes, count);
+    this.#tail = new Page(number, base, this.#cache.takeBuffer(count * pageBytes));
+    this.#tail.lastSequence = this.#sequence;
+    this.#active.put(this.#tail);
+    this.#writer.addPage(this.#tail);
+  }
+
+  /** The segment gets larger than usual when its state and the record that it is begun for would not fit. */
+  #beginSegment(firstRecordBytes: number): void {
+    this.#isBeginning = true;
+    const state = this.#options.segmentState();
+    this.#isBeginning = false;
+    const pageBytes = this.#pageBytes;
+    const stateBytes = recordBytes(HEAD_BYTES + state.length);
+    const pages = Math.ceil(stateBytes / pageBytes) + Math.ceil(firstRecordBytes / pageBytes);
+    const segmentBytes = Math.max(this.#options.segmentBytes, pages * pageBytes);
+    const before = this.#active as Segment | undefined;
+    const number = (before?.number ?? 0) + 1;
+    const head = encodeHead({ number, segmentBytes, pageBytes, previousSequence: this.#sequence });
+    this.#active = new Segment({ number, segmentBytes, pageBytes, firstSequence: this.#sequence + 1 });
+    this.#segments.add(this.#active);
+    this.#beginPage(0, stateBytes);
+    this.#place(SEGMENT_STATE, [head, state], head.length + state.length);
+    this.#recycle();
+  }
+
+  /** Gives up the oldest segments that nothing needs, once what emptied them and the head of the next are on disk. */
+  #recycle(): void {
+    if (!this.#isOpen) return;
+    for (;;) {
+      const oldest = this.#segments.oldest as Segment;
+      if (oldest === this.#active || oldest.liveCount > 0 || oldest.readers > 0) return;
+      const next = this.#segments.at(oldest.number + 1) as Segment;
+      const needed = Math.max(oldest.emptiedSequence, next.firstSequence);
+      if (this.#writer.syncedSequence < needed) {
+        // Without fsync nothing else would sync before the next segment is full.
+        this.#writer.requestSync();
+        return;
+      }
+      this.#segments.dropOldest();
+      this.#cache.drop(oldest);
+      this.#storage.recycle(oldest.number).catch((error: unknown) => this.#writer.fail(error));
+    }
+  }
+}
+
+function nextEpoch(epoch: number): number {
+  if (epoch >= EPOCH_MAX) {
+    throw new MillraceError(
+      'JOURNAL_UNUSABLE',
+      `this journal has been opened ${EPOCH_MAX} times, ids would repeat: begin a new one`,
+      {
+        details: { epoch },
+      },
+    );
+  }
+  return epoch + 1;
+}

@@ -1,0 +1,163 @@
+import { MillraceError } from '../errors.ts';
+import type { Disk, DiskLock } from '../io/disk.ts';
+import { CLOSE, HEAD_BYTES, HEADER_BYTES, SEGMENT_STATE } from './format.ts';
+import type { JournalOptions } from './journal.ts';
+import type { JournalRecord } from './record.ts';
+import { Page, Segment, type Segments } from './segment.ts';
+import { SegmentFiles } from './segment-files.ts';
+import { type Storage, VolatileStorage } from './storage.ts';
+import { damageError, type Walk, type WalkedSegment, walk } from './walk.ts';
+
+export interface OpenReport {
+  recordCount: number;
+  /** What was being written when the last run ended without being confirmed, and was cut off. */
+  tornBytes: number;
+  torn: { file: string; offset: number } | undefined;
+  cleanlyClosed: boolean;
+  segments: number;
+  epoch: number;
+  ms: number;
+}
+
+export interface Recovered {
+  storage: Storage;
+  /** Gives the directory free. */
+  release: () => Promise<void>;
+  /** The page in which the log goes on; undefined when it begins. */
+  tail: Page | undefined;
+  sequence: number;
+  /** The highest epoch met. */
+  epoch: number;
+  report: Omit<OpenReport, 'epoch' | 'ms'>;
+}
+
+export interface RecoverInto {
+  segments: Segments;
+  replay: (record: JournalRecord) => void;
+  onRoom: (hasRoom: boolean) => void;
+  onFailure: (error: unknown) => void;
+}
+
+/** Takes the directory, replays it into `into`, and makes it ready for appending. */
+export async function recover(options: JournalOptions, into: RecoverInto): Promise<Recovered> {
+  if (options.directory === null) {
+    const report = { recordCount: 0, tornBytes: 0, torn: undefined, cleanlyClosed: true, segments: 0 };
+    return { storage: new VolatileStorage(), release: async () => {}, tail: undefined, sequence: 0, epoch: 0, report };
+  }
+  const { disk, directory } = { disk: options.disk, directory: options.directory };
+  const lock = await takeDirectory(disk, directory);
+  let files: SegmentFiles | undefined;
+  try {
+    const replayed = await replayAll(disk, directory, options, into);
+    const { found } = replayed;
+    const active = found.segments.at(-1);
+    files = new SegmentFiles({
+      disk,
+      clock: options.clock,
+      directory,
+      segmentBytes: options.segmentBytes,
+      synced: options.fsync === 'always',
+      onRoom: into.onRoom,
+      onFailure: into.onFailure,
+    });
+    await files.open({
+      active: active && { number: active.number, end: active.end, bytes: active.segmentBytes },
+      unused: found.unused,
+      spares: found.spares,
+    });
+    const tail = active && (await readTail(files, into.segments, active));
+    const { torn, sequence, epoch, cleanlyClosed } = found;
+    return {
+      storage: files,
+      release: () => lock.release(),
+      tail,
+      sequence,
+      epoch,
+      report: {
+        recordCount: replayed.recordCount,
+        tornBytes: torn?.bytes ?? 0,
+        torn: torn && { file: torn.file, offset: torn.offset },
+        cleanlyClosed: cleanlyClosed || active === undefined,
+        segments: found.segments.length,
+      },
+    };
+  } catch (error) {
+    await files?.close();
+    await lock.release();
+    throw unusable(directory, error);
+  }
+}
+
+async function takeDirectory(disk: Disk, directory: string): Promise<DiskLock> {
+  try {
+    await disk.makeDirectory(directory);
+    return await disk.lock(directory);
+  } catch (error) {
+    throw unusable(directory, error);
+  }
+}
+
+/** The system's own errors get a code of ours; a defect stays what it is. */
+function unusable(directory: string, error: unknown): unknown {
+  if (error instanceof MillraceError || !(error instanceof Error) || !('code' in error)) return error;
+  const hint =
+    error.code === 'EROFS' || error.code === 'EACCES' || error.code === 'EPERM'
+      ? 'it cannot be written'
+      : 'it cannot be used';
+  return new MillraceError('JOURNAL_UNUSABLE', `data directory ${directory}: ${hint} (${error.message})`, {
+    cause: error,
+    details: { directory },
+  });
+}
+
+async function replayAll(
+  disk: Disk,
+  directory: string,
+  options: JournalOptions,
+  into: RecoverInto,
+): Promise<{ found: Walk; recordCount: number }> {
+  let recordCount = 0;
+  let current: Segment | undefined;
+  const found = await walk(disk, directory, {
+    describe: options.describe ?? (() => ''),
+    segment: (segment) => {
+      current = new Segment(segment);
+      into.segments.add(current);
+    },
+    record: (record) => {
+      const segment = current as Segment;
+      const begin = record.offset - HEADER_BYTES;
+      const bytes = HEADER_BYTES + record.body.length;
+      segment.end = record.offset + record.body.length;
+      if (bytes > segment.pageBytes)
+        segment.noteLongRecord(begin >>> segment.pageShift, Math.ceil(bytes / segment.pageBytes));
+      if (record.type === CLOSE) return;
+      if (record.type === SEGMENT_STATE) {
+        record.body = record.body.subarray(HEAD_BYTES);
+        record.offset += HEAD_BYTES;
+      } else {
+        recordCount++;
+      }
+      into.replay(record);
+    },
+    damage: (damage) => {
+      throw damageError(directory, damage);
+    },
+  });
+  for (const segment of found.segments) (into.segments.at(segment.number) as Segment).end = segment.end;
+  return { found, recordCount };
+}
+
+/** The tail page stays in memory for as long as it is appended to. */
+async function readTail(files: SegmentFiles, segments: Segments, active: WalkedSegment): Promise<Page> {
+  const segment = segments.at(active.number) as Segment;
+  // A log that ends with a full page goes on in that page, which turns at the next record.
+  const { first, count } = segment.span((active.end - 1) >>> segment.pageShift);
+  const page = new Page(segment.number, first * segment.pageBytes, Buffer.allocUnsafeSlow(count * segment.pageBytes));
+  page.filled = active.end - page.base;
+  page.written = page.filled;
+  page.lastSequence = active.lastSequence;
+  await files.read(segment.number, page.bytes.subarray(0, page.filled), page.base);
+  segment.put(page);
+  return page;
+}

@@ -1,0 +1,338 @@
+import { join } from 'node:path';
+import { MillraceError } from '../errors.ts';
+import type { Clock } from '../io/clock.ts';
+import type { Disk, DiskFile } from '../io/disk.ts';
+import { LIMITS } from '../limits.ts';
+import { segmentName, spareName } from './format.ts';
+import type { Storage } from './storage.ts';
+
+/**
+ * The segment files of one journal.
+ *
+ * (nothing) ── created, zeroed piece by piece ──► next ── the one before is full ──► active ──► closed ── recycled ──► spare
+ * spare ── renamed ──► next                                                        (too many spares: removed in steps)
+ *
+ * The next file is made when the active one is an eighth full. `readyBytes` of a file are allocated on disk; writing
+ * there changes no metadata, which makes a sync half as long, and cannot meet a full disk. Writes stay below it.
+ */
+interface SegmentFile {
+  readonly number: number;
+  readonly file: DiskFile;
+  readyBytes: number;
+  bytes: number;
+}
+
+export interface SegmentFilesOptions {
+  disk: Disk;
+  clock: Clock;
+  directory: string;
+  segmentBytes: number;
+  /** Every write is on disk when it returns. */
+  synced: boolean;
+  onRoom: (hasRoom: boolean) => void;
+  /** Making room failed for another reason than a full disk. */
+  onFailure: (error: unknown) => void;
+}
+
+const PIECE_BYTES = 1024 * 1024;
+const ZEROS = Buffer.alloc(PIECE_BYTES);
+/** Between pieces, so that the syncs of the log find the disk free. */
+const PIECE_PAUSE_MS = 5;
+const FULL_RETRY_MS = 1000;
+const TRUNCATE_BYTES = 8 * 1024 * 1024;
+const TRUNCATE_PAUSE_MS = 20;
+
+export class SegmentFiles implements Storage {
+  readonly #options: SegmentFilesOptions;
+  #active: SegmentFile | undefined;
+  #next: SegmentFile | undefined;
+  #nextNumber = 1;
+  readonly #spares: number[] = [];
+  /** End of what has been written to the active file. */
+  #writtenEnd = 0;
+  #writeWaits = false;
+  #isFull = false;
+  #isPreparing = false;
+  #isClosing = false;
+  #isClosed = false;
+  #failure: unknown;
+  #waiting: (() => void)[] = [];
+  readonly #pauses = new Set<() => void>();
+  #syncing: Promise<void> = Promise.resolve();
+  #recycling: Promise<void> = Promise.resolve();
+
+  constructor(options: SegmentFilesOptions) {
+    this.#options = options;
+  }
+
+  /** `active`: where the log goes on, unless it is new. `unused`: segment files that were made and never begun. */
+  async open(found: {
+    active: { number: number; end: number; bytes: number } | undefined;
+    unused: number[];
+    spares: number[];
+  }): Promise<void> {
+    const { disk, directory } = this.#options;
+    this.#nextNumber = (found.active?.number ?? 0) + 1;
+    this.#spares.push(...found.spares);
+    for (const number of found.unused) {
+      if (number === this.#nextNumber) this.#next = await this.#openFile(number);
+      else {
+        await disk.rename(join(directory, segmentName(number)), join(directory, spareName(number)));
+        this.#spares.push(number);
+      }
+    }
+    if (found.active !== undefined) {
+      this.#active = { ...(await this.#openFile(found.active.number)), bytes: found.active.bytes };
+      // What was read may have been in the kernel's memory only; what is appended will say that it is synced.
+      await this.#active.file.sync();
+      this.#writtenEnd = found.active.end;
+    }
+    if (this.#next !== undefined) this.#nextNumber++;
+    this.#recycling = this.#removeExcess();
+    this.#prepare();
+  }
+
+  get isFull(): boolean {
+    return this.#isFull;
+  }
+
+  get spareCount(): number {
+    return this.#spares.length;
+  }
+
+  async write(
+    target: { segment: number; segmentBytes: number },
+    buffers: readonly Uint8Array[],
+    position: number,
+  ): Promise<void> {
+    if (this.#active?.number !== target.segment) await this.#advance(target);
+    const active = this.#active as SegmentFile;
+    const end = buffers.reduce((sum, buffer) => sum + buffer.length, position);
+    this.#writtenEnd = end;
+    if (active.readyBytes < end) await this.#waitFor(() => active.readyBytes >= end);
+    this.#prepare();
+    for (;;) {
+      try {
+        await active.file.write(buffers, position);
+        return;
+      } catch (error) {
+        // Copy-on-write file systems need room even for what is allocated.
+        if (!isNoSpace(error) || this.#isClosing) throw error;
+        this.#setFull(true);
+        await this.#sleep(FULL_RETRY_MS);
+        if (this.#isClosed) throw error;
+        this.#setFull(false);
+      }
+    }
+  }
+
+  async sync(): Promise<void> {
+    const before = this.#syncing;
+    const file = this.#active?.file;
+    this.#syncing = before.then(() => file?.sync());
+    await this.#syncing;
+  }
+
+  async read(segment: number, into: Buffer, position: number): Promise<number> {
+    const file = await this.#options.disk.open(join(this.#options.directory, segmentName(segment)), {});
+    try {
+      return await file.read(into, position);
+    } finally {
+      await file.close();
+    }
+  }
+
+  recycle(segment: number): Promise<void> {
+    const { disk, directory } = this.#options;
+    this.#recycling = this.#recycling.then(async () => {
+      if (this.#isClosed) return;
+      await disk.rename(join(directory, segmentName(segment)), join(directory, spareName(segment)));
+      await disk.syncDirectory(directory);
+      this.#spares.push(segment);
+      this.#endPauses();
+      this.#prepare();
+      await this.#removeExcess();
+    });
+    return this.#recycling;
+  }
+
+  roomBehind(segment: number, offset: number): number {
+    let room = -offset;
+    const files = [this.#active, this.#next].filter((file) => file !== undefined && file.number >= segment);
+    for (const file of files) room += (file as SegmentFile).readyBytes;
+    return room + this.#spares.length * this.#options.segmentBytes;
+  }
+
+  prepareClose(): void {
+    this.#isClosing = true;
+    this.#endPauses();
+  }
+
+  async close(): Promise<void> {
+    this.#isClosing = true;
+    this.#isClosed = true;
+    this.#endPauses();
+    this.#wake();
+    await this.#waitUntil(() => !this.#isPreparing);
+    await this.#recycling.catch(() => undefined);
+    await this.#syncing.catch(() => undefined);
+    await this.#active?.file.close();
+    await this.#next?.file.close();
+    this.#active = undefined;
+    this.#next = undefined;
+  }
+
+  /** Makes the next file the active one. All of the one before is on disk before the first byte of the new one. */
+  async #advance(target: { segment: number; segmentBytes: number }): Promise<void> {
+    const before = this.#active;
+    if (before !== undefined && !this.#options.synced) await this.sync();
+    await this.#waitFor(() => this.#next !== undefined);
+    const next = this.#next as SegmentFile;
+    next.bytes = Math.max(next.bytes, target.segmentBytes);
+    this.#active = next;
+    this.#next = undefined;
+    this.#writtenEnd = 0;
+    await this.#syncing;
+    await before?.file.close();
+  }
+
+  async #waitFor(condition: () => boolean): Promise<void> {
+    this.#writeWaits = true;
+    this.#prepare();
+    this.#endPauses();
+    await this.#waitUntil(() => condition() || this.#isClosed || this.#failure !== undefined);
+    this.#writeWaits = false;
+    if (!condition()) throw this.#failure ?? new MillraceError('CLOSED', 'the journal was closed');
+  }
+
+  async #waitUntil(condition: () => boolean): Promise<void> {
+    while (!condition()) await new Promise<void>((resolve) => this.#waiting.push(resolve));
+  }
+
+  #wake(): void {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const resolve of waiting) resolve();
+  }
+
+  /** Starts what makes files ready, unless it runs. */
+  #prepare(): void {
+    if (this.#isPreparing || this.#failure !== undefined || !this.#hasWork()) return;
+    this.#isPreparing = true;
+    this.#prepareAll()
+      .catch((error: unknown) => {
+        this.#failure = error;
+        if (!this.#isClosed) this.#options.onFailure(error);
+      })
+      .finally(() => {
+        this.#isPreparing = false;
+        this.#wake();
+      });
+  }
+
+  #hasWork(): boolean {
+    if (this.#isClosed || (this.#isClosing && !this.#writeWaits)) return false;
+    const { active, next } = { active: this.#active, next: this.#next };
+    if (active !== undefined && active.readyBytes < active.bytes) return true;
+    if (next !== undefined) return next.readyBytes < next.bytes;
+    return active === undefined || this.#writeWaits || this.#writtenEnd > active.bytes / 8;
+  }
+
+  async #prepareAll(): Promise<void> {
+    while (this.#hasWork()) {
+      try {
+        await this.#prepareOne();
+        this.#setFull(false);
+      } catch (error) {
+        if (!isNoSpace(error) || (this.#isClosing && this.#writeWaits)) throw error;
+        this.#setFull(true);
+        await this.#sleep(FULL_RETRY_MS);
+        continue;
+      }
+      this.#wake();
+      const isUrgent = this.#writeWaits || this.#writtenEnd > (this.#active?.bytes ?? 0) / 2;
+      if (!isUrgent) await this.#sleep(PIECE_PAUSE_MS);
+    }
+  }
+
+  async #prepareOne(): Promise<void> {
+    const unready = [this.#active, this.#next].find((file) => file !== undefined && file.readyBytes < file.bytes);
+    if (unready === undefined) {
+      this.#next = await this.#makeNext();
+      this.#nextNumber++;
+      return;
+    }
+    const bytes = Math.min(PIECE_BYTES, unready.bytes - unready.readyBytes);
+    await unready.file.write([ZEROS.subarray(0, bytes)], unready.readyBytes);
+    unready.readyBytes += bytes;
+  }
+
+  async #makeNext(): Promise<SegmentFile> {
+    const { disk, directory, synced } = this.#options;
+    const path = join(directory, segmentName(this.#nextNumber));
+    const spare = this.#spares[0];
+    if (spare !== undefined) {
+      await disk.rename(join(directory, spareName(spare)), path);
+      this.#spares.shift();
+      await disk.syncDirectory(directory);
+      return await this.#openFile(this.#nextNumber);
+    }
+    const file = await disk.open(path, { create: true, write: true, synced });
+    await disk.syncDirectory(directory);
+    return { number: this.#nextNumber, file, readyBytes: 0, bytes: this.#options.segmentBytes };
+  }
+
+  async #openFile(number: number): Promise<SegmentFile> {
+    const { disk, directory, synced, segmentBytes } = this.#options;
+    const file = await disk.open(join(directory, segmentName(number)), { write: true, synced });
+    return { number, file, readyBytes: await file.size(), bytes: segmentBytes };
+  }
+
+  /** Gives a file's room back in steps: a file system that discards blocks stops everything while it does. */
+  async #removeExcess(): Promise<void> {
+    const { disk, directory } = this.#options;
+    while (this.#spares.length > LIMITS.spareSegmentsMax && !this.#isClosed) {
+      const path = join(directory, spareName(this.#spares.pop() as number));
+      const file = await disk.open(path, { write: true });
+      try {
+        for (let bytes = await file.size(); bytes > TRUNCATE_BYTES && !this.#isClosed; ) {
+          bytes -= TRUNCATE_BYTES;
+          await file.truncate(bytes);
+          await this.#sleep(TRUNCATE_PAUSE_MS);
+        }
+      } finally {
+        await file.close();
+      }
+      await disk.remove(path);
+    }
+  }
+
+  #setFull(isFull: boolean): void {
+    if (this.#isFull === isFull) return;
+    this.#isFull = isFull;
+    this.#options.onRoom(!isFull);
+  }
+
+  /** Ends early when room may have come. */
+  #sleep(ms: number): Promise<void> {
+    return new Promise<void>((resolve) => {
+      const end = () => {
+        timer.cancel();
+        this.#pauses.delete(end);
+        resolve();
+      };
+      const timer = this.#options.clock.setTimer(ms, end);
+      this.#pauses.add(end);
+    });
+  }
+
+  #endPauses(): void {
+    for (const end of [...this.#pauses]) end();
+  }
+}
+
+/** No room, or no room for this user. */
+export function isNoSpace(error: unknown): boolean {
+  const code = (error as { code?: unknown }).code;
+  return code === 'ENOSPC' || code === 'EDQUOT';
+}

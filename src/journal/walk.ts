@@ -1,0 +1,311 @@
+import { join } from 'node:path';
+import { MillraceError } from '../errors.ts';
+import type { Disk, DiskFile } from '../io/disk.ts';
+import { LIMITS } from '../limits.ts';
+import {
+  CLOSE,
+  FORMAT_VERSION,
+  HEADER_BYTES,
+  isIntact,
+  looksLikeHeader,
+  PAD,
+  parseName,
+  readHeader,
+  type SegmentHead,
+  segmentName,
+} from './format.ts';
+import type { Describe } from './record.ts';
+import { type Cursor, findRemains, newHeader, readHead, type ScannedRecord, scanRecords } from './scan.ts';
+import { Window } from './window.ts';
+
+/** A region of the log that is broken although it had been synced, or a segment that is missing. */
+export interface Damage {
+  segment: number;
+  file: string;
+  offset: number;
+  bytes: number;
+  /** The records that are lost: none when `lastSequence` is lower. */
+  firstSequence: number;
+  lastSequence: number;
+  kind: 'record' | 'head' | 'missing segment';
+  /** What the intact records on both sides and the broken one itself are about, as far as it can be told. */
+  before: string;
+  broken: string;
+  after: string;
+  /** Where reading went on; undefined at the end of the segment. */
+  next: Cursor | undefined;
+  epoch: number;
+  pageBytes: number;
+}
+
+export interface WalkedSegment {
+  number: number;
+  file: string;
+  fileBytes: number;
+  segmentBytes: number;
+  pageBytes: number;
+  /** Behind the last record. */
+  end: number;
+  firstSequence: number;
+  lastSequence: number;
+}
+
+export interface Walk {
+  segments: WalkedSegment[];
+  /** Segment files behind the last one that were never begun. */
+  unused: number[];
+  spares: number[];
+  /** Records that were being written when the process or machine stopped. They do not count. */
+  torn: { file: string; offset: number; bytes: number } | undefined;
+  sequence: number;
+  /** The highest epoch met, also in what was torn. */
+  epoch: number;
+  cleanlyClosed: boolean;
+}
+
+export interface WalkVisitor {
+  /** A segment's records follow. Without `number` in order after the last one, the ones between are missing. */
+  segment(segment: WalkedSegment): void;
+  /** Every intact record but PAD. */
+  record(record: ScannedRecord): void;
+  /** Throws to stop. */
+  damage(damage: Damage): void;
+  describe: Describe;
+}
+
+interface Entry {
+  number: number;
+  path: string;
+  fileBytes: number;
+  head: SegmentHead | undefined;
+}
+
+const HEAD_WINDOW_BYTES = 4096;
+
+/** Reads a journal directory from its oldest record to its end. Writes nothing. */
+export async function walk(disk: Disk, directory: string, visitor: WalkVisitor): Promise<Walk> {
+  const names = (await disk.list(directory)).map(parseName).filter((name) => name !== undefined);
+  const entries: Entry[] = [];
+  for (const { kind, number } of names) {
+    if (kind === 'segment') entries.push(await readEntry(disk, directory, number));
+  }
+  const walker = new Walker(disk, directory, entries, visitor);
+  await walker.run();
+  walker.result.spares = names.filter((name) => name.kind === 'spare').map((name) => name.number);
+  return walker.result;
+}
+
+async function readEntry(disk: Disk, directory: string, number: number): Promise<Entry> {
+  const path = join(directory, segmentName(number));
+  const file = await disk.open(path, {});
+  const fileBytes = await file.size();
+  const window = new Window(file, fileBytes, HEAD_WINDOW_BYTES);
+  try {
+    const head = await readHead(window);
+    if (head !== undefined && 'version' in head) {
+      throw new MillraceError(
+        'JOURNAL_VERSION',
+        `${path} has journal format ${head.version}, this Millrace reads up to ${FORMAT_VERSION}: use the version that wrote it`,
+        { details: { file: path, version: head.version, supported: FORMAT_VERSION } },
+      );
+    }
+    return { number, path, fileBytes, head: head?.number === number ? head : undefined };
+  } finally {
+    await window.settle();
+    await file.close();
+  }
+}
+
+class Walker {
+  readonly result: Walk = {
+    segments: [],
+    unused: [],
+    spares: [],
+    torn: undefined,
+    sequence: 0,
+    epoch: 0,
+    cleanlyClosed: false,
+  };
+  readonly #disk: Disk;
+  readonly #directory: string;
+  readonly #entries: Entry[];
+  readonly #visitor: WalkVisitor;
+  readonly #cursor: Cursor = { offset: 0, sequence: 0, epoch: 0 };
+  /** Where the last intact record's body lies, for messages. */
+  #last = { segment: 0, offset: 0, bytes: 0, type: 0 };
+
+  constructor(disk: Disk, directory: string, entries: Entry[], visitor: WalkVisitor) {
+    this.#disk = disk;
+    this.#directory = directory;
+    this.#entries = entries;
+    this.#visitor = visitor;
+  }
+
+  async run(): Promise<void> {
+    const lastWithHead = this.#entries.findLastIndex((entry) => entry.head !== undefined);
+    for (const [index, entry] of this.#entries.entries()) {
+      const previous = this.#entries[index - 1];
+      if (previous !== undefined && index <= lastWithHead) this.#checkGap(previous.number, entry);
+      const file = await this.#disk.open(entry.path, {});
+      try {
+        await this.#readSegment(file, entry, index);
+      } finally {
+        await file.close();
+      }
+    }
+    this.result.sequence = this.#cursor.sequence;
+    this.result.epoch = Math.max(this.result.epoch, this.#cursor.epoch);
+    this.result.cleanlyClosed = this.#last.type === CLOSE && this.result.torn === undefined;
+  }
+
+  #checkGap(previous: number, entry: Entry): void {
+    for (let number = previous + 1; number < entry.number; number++) {
+      const lastSequence = number + 1 === entry.number ? (entry.head?.previousSequence ?? 0) : this.#cursor.sequence;
+      this.#visitor.damage({
+        ...this.#damage(number, join(this.#directory, segmentName(number)), entry),
+        lastSequence,
+        kind: 'missing segment',
+      });
+      this.#cursor.sequence = Math.max(this.#cursor.sequence, lastSequence);
+    }
+  }
+
+  async #readSegment(file: DiskFile, entry: Entry, index: number): Promise<void> {
+    const head = entry.head;
+    const next = this.#entries[index + 1];
+    const isLast = this.#entries.findIndex((other, at) => at > index && other.head !== undefined) === -1;
+    const window = new Window(file, Math.min(entry.fileBytes, head?.segmentBytes ?? entry.fileBytes));
+    const pageBytes = head?.pageBytes ?? this.result.segments.at(-1)?.pageBytes ?? LIMITS.pageBytes;
+    const lastSequence =
+      next?.head !== undefined && next.number === entry.number + 1 ? next.head.previousSequence : undefined;
+    const range = { segment: entry.number, pageBytes, ...(lastSequence === undefined ? {} : { lastSequence }) };
+    const cursor = this.#cursor;
+    cursor.offset = 0;
+    if (head !== undefined) cursor.sequence = head.previousSequence;
+    const segment: WalkedSegment = {
+      number: entry.number,
+      file: entry.path,
+      fileBytes: entry.fileBytes,
+      segmentBytes: head?.segmentBytes ?? entry.fileBytes,
+      pageBytes,
+      end: 0,
+      firstSequence: cursor.sequence + 1,
+      lastSequence: 0,
+    };
+    let begun = head !== undefined;
+    if (begun) this.#begin(segment);
+    try {
+      for (;;) {
+        if (begun) await scanRecords(window, range, cursor, (record) => this.#record(record));
+        if (cursor.sequence === lastSequence) break;
+        const remains = await findRemains(window, range, cursor);
+        this.result.epoch = Math.max(this.result.epoch, remains.epoch);
+        if (isLast && remains.syncedSequence <= cursor.sequence) {
+          if (remains.end > cursor.offset) {
+            this.result.torn ??= { file: entry.path, offset: cursor.offset, bytes: remains.end - cursor.offset };
+          }
+          break;
+        }
+        if (begun && remains.next === undefined && lastSequence === undefined) break;
+        const lost = remains.next?.sequence ?? lastSequence ?? cursor.sequence;
+        this.#visitor.damage({
+          ...this.#damage(entry.number, entry.path, entry),
+          offset: cursor.offset,
+          bytes: (remains.next?.offset ?? window.limit) - cursor.offset,
+          lastSequence: lost,
+          kind: cursor.offset === 0 ? 'head' : 'record',
+          before: this.#last.segment === entry.number ? await this.#describe(window, this.#last.offset, true) : '',
+          broken: await this.#describe(window, cursor.offset + HEADER_BYTES, false),
+          after:
+            remains.next === undefined ? '' : await this.#describe(window, remains.next.offset + HEADER_BYTES, true),
+          next: remains.next,
+          pageBytes,
+        });
+        if (!begun) this.#begin(segment);
+        begun = true;
+        if (remains.next === undefined) {
+          cursor.sequence = lost;
+          break;
+        }
+        Object.assign(cursor, { offset: remains.next.offset, sequence: remains.next.sequence });
+      }
+    } finally {
+      await window.settle();
+    }
+    segment.end = cursor.offset;
+    segment.lastSequence = cursor.sequence;
+    if (!begun) this.result.unused.push(entry.number);
+  }
+
+  #begin(segment: WalkedSegment): void {
+    this.result.segments.push(segment);
+    this.#visitor.segment(segment);
+  }
+
+  #record(record: ScannedRecord): void {
+    if (record.type === PAD) return;
+    const last = this.#last;
+    last.segment = record.segment;
+    last.offset = record.offset;
+    last.type = record.type;
+    this.#visitor.record(record);
+  }
+
+  #damage(segment: number, file: string, entry: Entry): Damage {
+    return {
+      segment,
+      file,
+      offset: 0,
+      bytes: 0,
+      firstSequence: this.#cursor.sequence + 1,
+      lastSequence: this.#cursor.sequence,
+      kind: 'record',
+      before: '',
+      broken: '',
+      after: '',
+      next: undefined,
+      epoch: this.#cursor.epoch,
+      pageBytes: entry.head?.pageBytes ?? LIMITS.pageBytes,
+    };
+  }
+
+  async #describe(window: Window, bodyOffset: number, mustBeIntact: boolean): Promise<string> {
+    const header = newHeader();
+    const offset = bodyOffset - HEADER_BYTES;
+    if (!(await window.cover(offset, HEADER_BYTES)) || !looksLikeHeader(window.bytes, offset - window.base)) return '';
+    readHeader(window.bytes, offset - window.base, header);
+    if (header.length > LIMITS.segmentBytes || !(await window.cover(offset, HEADER_BYTES + header.length))) return '';
+    const at = offset - window.base;
+    if (mustBeIntact && !isIntact(window.bytes, at, header)) return '';
+    try {
+      return this.#visitor.describe(
+        header.type,
+        window.bytes.subarray(at + HEADER_BYTES, at + HEADER_BYTES + header.length),
+      );
+    } catch {
+      // The body may be what is broken: then there is nothing to say about it.
+      return '';
+    }
+  }
+}
+
+export function damageError(directory: string, damage: Damage): MillraceError {
+  const lost =
+    damage.lastSequence < damage.firstSequence
+      ? 'no record'
+      : `records ${damage.firstSequence} to ${damage.lastSequence}`;
+  const where =
+    damage.kind === 'missing segment'
+      ? `${damage.file} is missing (${lost})`
+      : `${damage.file} is damaged at offset ${damage.offset}, ${damage.bytes} bytes (${lost}, which had been synced)`;
+  const about = [
+    damage.broken && `damaged: ${damage.broken}`,
+    damage.before && `before it: ${damage.before}`,
+    damage.after && `behind it: ${damage.after}`,
+  ].filter((text) => text !== '');
+  return new MillraceError(
+    'JOURNAL_DAMAGED',
+    `${where}${about.length === 0 ? '' : `; ${about.join('; ')}`}; to see all damage and cut it out: millrace journal repair ${directory}`,
+    { details: { ...damage } },
+  );
+}
