@@ -1,9 +1,12 @@
 import { invariant, MillraceError } from '../errors.ts';
 import { SEQUENCE_COUNT } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
+import type { CoreCounters, CoreEffects, FailureOutcome, PayloadReader } from './effects.ts';
+import { type Failure, Failures } from './failures.ts';
 import { IdIndex } from './id-index.ts';
 import { backoffMs, type Kind, type KindSpec } from './kind.ts';
-import { Leases, type TimeoutClass } from './leases.ts';
+import { Kinds } from './kinds.ts';
+import { Leases } from './leases.ts';
 import { Producers } from './producers.ts';
 import { Queue, type RetentionPolicy } from './queue.ts';
 import {
@@ -28,6 +31,8 @@ import {
 import { TimerHeap } from './timer-heap.ts';
 import { CoreWorker } from './worker.ts';
 
+const STATE_CLEARED = ~(STATE_MASK << STATE_SHIFT);
+
 /**
  * The queue as a deterministic state machine. The owner journals what happens and calls the matching method; the same
  * methods replay the journal. Nothing here reads a clock, a file or randomness.
@@ -45,41 +50,6 @@ import { CoreWorker } from './worker.ts';
  * A core begins loading: ready tasks are counted but not listed. `loaded` lists them in the order of their ids, whatever
  * the order in which the journal had them.
  */
-export interface CoreEffects {
-  /** References to bytes in a segment were taken (positive) or dropped (negative). */
-  referenced(segment: number, delta: number): void;
-  /** A watched task has ended; called before it can be forgotten. */
-  finished(id: number, slot: number, state: State): void;
-  /** A running task is wanted no more (`cancelled`: a request). */
-  revoked(worker: CoreWorker, id: number, token: number, reason: 'cancelled' | 'lease-lost'): void;
-  /** A sample of the times from enqueue to start and to completion. */
-  startedAfter(ms: number): void;
-  completedAfter(ms: number): void;
-}
-
-/** How long the task's bytes are (length word included), or -1 when they are not in memory. */
-export interface PayloadReader {
-  lengthAt(segment: number, offset: number): number;
-}
-
-export interface Failure {
-  attempt: number;
-  atMs: number;
-  segment: number;
-  offset: number;
-}
-
-export type FailureOutcome = 'retry' | 'dead' | 'cancelled';
-
-export interface CoreCounters {
-  enqueued: number;
-  completed: number;
-  failed: number;
-}
-
-const FAILURE_NUMBERS = 4;
-const STATE_CLEARED = ~(STATE_MASK << STATE_SHIFT);
-
 export class Core {
   readonly table = new TaskTable();
   readonly index = new IdIndex();
@@ -101,14 +71,10 @@ export class Core {
   readonly #effects: CoreEffects;
   readonly #retention: RetentionPolicy;
   readonly #graceMs: number;
-  readonly #kinds: (Kind | undefined)[] = [];
-  readonly #freeKinds: number[] = [];
-  readonly #kindByKey = new Map<string, Kind>();
-  readonly #timeoutClasses = new Map<number, TimeoutClass>();
+  readonly #kinds = new Kinds();
   readonly #steadyTimers = new TimerHeap(this.table);
   readonly #wallTimers = new TimerHeap(this.table);
-  /** Flat quadruples of attempt, time, segment, offset; few tasks have any. */
-  readonly #failures = new Map<number, number[]>();
+  readonly #failures = new Failures();
   #epoch = 0;
   #nextSequence = 0;
   #nextToken = 0;
@@ -155,77 +121,46 @@ export class Core {
 
   // ── Queues and kinds ──────────────────────────────────────────────────────────────────────────────────────────────
 
+  /** The queue, made if it is new. Throws QUEUE_FULL when there are too many. */
   queue(name: string): Queue {
-    let queue = this.queues.get(name);
-    if (queue === undefined) {
-      this.#checkQueueRoom(name);
-      queue = new Queue(name, this.table, { ...this.#retention });
-      this.queues.set(name, queue);
-    }
-    return queue;
+    return this.queues.get(name) ?? this.#addQueue(name);
   }
 
-  knownKind(key: string): Kind | undefined {
-    return this.#kindByKey.get(key);
-  }
-
-  /** Interns a spec that is not known yet. Throws QUEUE_FULL when there are too many. */
-  addKind(key: string, packed: Uint8Array, spec: KindSpec): Kind {
-    if (this.#kindByKey.size >= LIMITS.kindsMax) {
+  #addQueue(name: string): Queue {
+    if (this.queues.size >= LIMITS.queuesMax) this.#dropUnusedQueues();
+    if (this.queues.size >= LIMITS.queuesMax) {
       throw new MillraceError(
         'QUEUE_FULL',
-        `the tasks held have ${LIMITS.kindsMax} different combinations of queue, name and options, which is the limit; use fewer distinct options`,
+        `queue ${JSON.stringify(name)} would be one more than the ${LIMITS.queuesMax} allowed; use fewer queues`,
       );
     }
-    const queue = this.queue(spec.queue);
-    let timeoutClass = this.#timeoutClasses.get(spec.timeoutMs);
-    if (timeoutClass === undefined) {
-      timeoutClass = { timeoutMs: spec.timeoutMs, head: NONE, tail: NONE };
-      this.#timeoutClasses.set(spec.timeoutMs, timeoutClass);
-    }
-    const index = this.#freeKinds.pop() ?? this.#kinds.length;
-    const kind: Kind = {
-      index,
-      key,
-      spec,
-      packed: Uint8Array.from(packed),
-      queue,
-      timeoutClass,
-      taskCount: 0,
-    };
-    this.#kinds[index] = kind;
-    this.#kindByKey.set(key, kind);
-    return kind;
-  }
-
-  kindOf(slot: number): Kind {
-    return this.#kinds[this.table.kind(slot)] as Kind;
-  }
-
-  /** Drops a kind that was made for an enqueue that did not happen. */
-  dropKindIfUnused(kind: Kind): void {
-    if (kind.taskCount > 0 || this.#kinds[kind.index] !== kind) return;
-    this.#kinds[kind.index] = undefined;
-    this.#freeKinds.push(kind.index);
-    this.#kindByKey.delete(kind.key);
-  }
-
-  #checkQueueRoom(name: string): void {
-    if (this.queues.size < LIMITS.queuesMax) return;
-    this.#dropUnusedQueues();
-    if (this.queues.size < LIMITS.queuesMax) return;
-    throw new MillraceError(
-      'QUEUE_FULL',
-      `queue ${JSON.stringify(name)} would be one more than the ${LIMITS.queuesMax} allowed; use fewer queues`,
-    );
+    const queue = new Queue(name, this.table, this.#retention);
+    this.queues.set(name, queue);
+    return queue;
   }
 
   #dropUnusedQueues(): void {
     for (const queue of this.queues.values()) {
-      const kept = queue.taskCount > 0 || queue.workers.length > 0 || queue.paused;
-      if (!kept && queue.retention.completedCountMax === this.#retention.completedCountMax)
-        this.queues.delete(queue.name);
+      if (queue.unused) this.queues.delete(queue.name);
     }
+  }
+
+  knownKind(key: string): Kind | undefined {
+    return this.#kinds.known(key);
+  }
+
+  /** Interns a spec that is not known yet. Throws QUEUE_FULL when there are too many kinds or queues. */
+  addKind(key: string, packed: Uint8Array, spec: KindSpec): Kind {
+    this.#kinds.checkRoom();
+    return this.#kinds.add(key, packed, spec, this.queue(spec.queue));
+  }
+
+  kindOf(slot: number): Kind {
+    return this.#kinds.at(this.table.kind(slot));
+  }
+
+  dropKindIfUnused(kind: Kind): void {
+    this.#kinds.dropIfUnused(kind);
   }
 
   // ── Enqueue ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -398,12 +333,8 @@ export class Core {
     if (!this.table.hasFlag(slot, FLAG_LOST)) return;
     this.table.clearFlag(slot, FLAG_LOST);
     this.table.setAttempts(slot, this.table.attempts(slot) - 1);
-    const failures = this.#failures.get(slot);
-    if (failures !== undefined) {
-      const at = failures.length - FAILURE_NUMBERS;
-      this.#drop(failures[at + 2]);
-      failures.length = at;
-    }
+    const segment = this.#failures.pop(slot);
+    if (segment >= 0) this.#drop(segment);
     const { totals } = this.kindOf(slot).queue;
     totals.failed--;
     this.#reportDropped();
@@ -510,27 +441,15 @@ export class Core {
   }
 
   addFailure(slot: number, failure: Failure): void {
-    let failures = this.#failures.get(slot);
-    if (failures === undefined) {
-      failures = [];
-      this.#failures.set(slot, failures);
-      this.table.setFlag(slot, FLAG_FAILURES);
-    } else if (failures.length >= LIMITS.attemptsKeptMax * FAILURE_NUMBERS) {
-      this.#drop(failures[2]);
-      failures.splice(0, FAILURE_NUMBERS);
-    }
-    failures.push(failure.attempt, failure.atMs, failure.segment, failure.offset);
+    const dropped = this.#failures.add(slot, failure);
+    if (dropped >= 0) this.#drop(dropped);
+    this.table.setFlag(slot, FLAG_FAILURES);
     this.#effects.referenced(failure.segment, 1);
   }
 
+  /** Failed attempts, oldest first, the last LIMITS.attemptsKeptMax. */
   failures(slot: number): Failure[] {
-    const flat = this.#failures.get(slot) ?? [];
-    const failures: Failure[] = [];
-    for (let at = 0; at < flat.length; at += FAILURE_NUMBERS) {
-      const [attempt, atMs, segment, offset] = flat.slice(at, at + FAILURE_NUMBERS) as [number, number, number, number];
-      failures.push({ attempt, atMs, segment, offset });
-    }
-    return failures;
+    return this.table.hasFlag(slot, FLAG_FAILURES) ? this.#failures.get(slot) : [];
   }
 
   /** Hands an active task back, uncharged and first in its list. */
@@ -590,51 +509,12 @@ export class Core {
     return { worker: this.workers.get(this.leases.workerIndex(lease)) as CoreWorker, token: this.leases.token(lease) };
   }
 
-  /** Where a completed task's result lies. */
-  resultOf(slot: number): { segment: number; offset: number } | undefined {
-    if (this.table.state(slot) !== State.COMPLETED) return undefined;
-    const { finished } = this.kindOf(slot).queue;
-    const segment = finished.resultSegment(slot);
-    return segment === NONE ? undefined : { segment, offset: finished.resultOffset(slot) };
-  }
-
-  /** When a scheduled task is due, or when a finished one ended; 0 for others. */
-  timeOf(slot: number): number {
-    const state = this.table.state(slot);
-    if (state === State.SCHEDULED) return this.dueMs(slot);
-    if (state < State.COMPLETED) return 0;
-    const { dead, finished } = this.kindOf(slot).queue;
-    return (state === State.DEAD ? dead : finished).finishedAtMs(slot);
-  }
-
-  /** The ready and scheduled tasks of a queue, in the order of their ids. */
-  waitingIds(name: string): number[] {
-    const queue = this.queue(name);
-    const ids: number[] = [];
-    if (queue.ready + queue.scheduled === 0) return ids;
-    this.index.scan(0, (id, slot) => {
-      const state = this.table.state(slot);
-      if ((state === State.READY || state === State.SCHEDULED) && this.kindOf(slot).queue === queue) ids.push(id);
-      return true;
-    });
-    return ids;
-  }
-
-  /** The dead tasks of a queue, longest dead first. */
-  deadIds(name: string): number[] {
-    const ids: number[] = [];
-    this.queue(name).dead.forEach((slot) => {
-      ids.push(this.table.id(slot));
-    });
-    return ids;
-  }
-
   // ── Time ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** When `tick` next has something to do, as (steady, wall) times; Infinity for none. */
   nextSteadyMs(): number {
     let next = this.#steadyTimers.nextDueMs;
-    for (const { head } of this.#timeoutClasses.values()) {
+    for (const { head } of this.#kinds.timeoutClasses.values()) {
       if (head !== NONE) next = Math.min(next, this.leases.deadlineMs(head));
     }
     return next;
@@ -666,18 +546,11 @@ export class Core {
   /** The slots whose running attempt is past its deadline. */
   overdue(steadyMs: number): number[] {
     const slots: number[] = [];
-    for (const [timeoutMs, timeoutClass] of this.#timeoutClasses) {
-      // Heads leave their list only when the owner fails them, so each class gives its first one.
-      if (timeoutClass.head !== NONE && this.leases.deadlineMs(timeoutClass.head) <= steadyMs) {
-        slots.push(this.leases.slot(timeoutClass.head));
-      } else if (timeoutClass.head === NONE && this.#timeoutClasses.size > 1000) this.#dropTimeoutClass(timeoutMs);
+    for (const { head } of this.#kinds.timeoutClasses.values()) {
+      // A lease leaves its class only when the owner fails it, so each class gives its first one.
+      if (head !== NONE && this.leases.deadlineMs(head) <= steadyMs) slots.push(this.leases.slot(head));
     }
     return slots;
-  }
-
-  #dropTimeoutClass(timeoutMs: number): void {
-    const used = this.#kinds.some((kind) => kind?.spec.timeoutMs === timeoutMs);
-    if (!used) this.#timeoutClasses.delete(timeoutMs);
   }
 
   /** Forgets finished tasks that are older than their queue keeps them, `countMax` at most. */
@@ -788,14 +661,9 @@ export class Core {
       finished.setResult(slot, result.segment, result.offset);
       this.#effects.referenced(result.segment, 1);
     }
-    const flat = this.#failures.get(slot) ?? [];
-    failures.forEach((place, i) => {
-      const at = i * FAILURE_NUMBERS;
-      this.#drop(flat[at + 2]);
-      flat[at + 2] = place.segment;
-      flat[at + 3] = place.offset;
-      this.#effects.referenced(place.segment, 1);
-    });
+    for (const failure of this.failures(slot)) this.#drop(failure.segment);
+    for (const place of failures) this.#effects.referenced(place.segment, 1);
+    this.#failures.relocate(slot, failures);
     this.#reportDropped();
   }
 
@@ -887,8 +755,7 @@ export class Core {
     const { table } = this;
     this.#drop(table.segment(slot));
     if (table.hasFlag(slot, FLAG_FAILURES)) {
-      const flat = this.#failures.get(slot) ?? [];
-      for (let at = 0; at < flat.length; at += FAILURE_NUMBERS) this.#drop(flat[at + 2]);
+      for (const failure of this.#failures.get(slot)) this.#drop(failure.segment);
       this.#failures.delete(slot);
     }
     this.index.delete(table.id(slot));

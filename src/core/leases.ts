@@ -8,6 +8,7 @@ import type { CoreWorker } from './worker.ts';
  */
 export interface TimeoutClass {
   readonly timeoutMs: number;
+  kindCount: number;
   head: number;
   tail: number;
 }

@@ -24,16 +24,20 @@ export interface QueueTotals {
 export class Queue {
   readonly name: string;
   readonly #table: TaskTable;
+  readonly #defaultRetention: RetentionPolicy;
   readonly #heads = new Uint32Array(PRIORITY_COUNT).fill(NONE);
   readonly #tails = new Uint32Array(PRIORITY_COUNT).fill(NONE);
   /** Bit p is set when list p is not empty. */
   #occupied = 0;
+  /** Kinds of its tasks; 0 when it has none. */
+  kindCount = 0;
   ready = 0;
   active = 0;
   scheduled = 0;
   blocked = 0;
   cancelledKept = 0;
   paused = false;
+  /** Replaced as a whole when someone sets it. */
   retention: RetentionPolicy;
   /** Completed and cancelled ones. */
   readonly finished: History;
@@ -49,13 +53,20 @@ export class Queue {
     this.name = name;
     this.#table = table;
     this.retention = retention;
+    this.#defaultRetention = retention;
     this.finished = new History(table);
     this.dead = new History(table);
   }
 
-  /** Tasks in any state. */
-  get taskCount(): number {
-    return this.ready + this.active + this.scheduled + this.blocked + this.finished.count + this.dead.count;
+  get hasOwnRetention(): boolean {
+    return this.retention !== this.#defaultRetention;
+  }
+
+  /** Nothing would be lost with it but its totals. */
+  get unused(): boolean {
+    return (
+      this.kindCount === 0 && this.workers.length === 0 && !this.paused && this.retention === this.#defaultRetention
+    );
   }
 
   /** The highest priority that has a ready task, or -1. */

@@ -1,5 +1,7 @@
-import type { Core, Failure } from '../core/core.ts';
+import type { Core } from '../core/core.ts';
+import type { Failure } from '../core/failures.ts';
 import { KIND_STATE, NONE, State } from '../core/task-table.ts';
+import { resultOf, timeOf } from '../core/views.ts';
 import type { Journal, JournalRecord } from '../journal/journal.ts';
 import { EnqueueReader } from '../protocol/batch.ts';
 import { readU32, readU64 } from '../protocol/bytes.ts';
@@ -132,7 +134,7 @@ export class Cleaner {
   #places(slot: number): { segment: number; offset: number }[] {
     const { table } = this.#core;
     const places: { segment: number; offset: number }[] = [...this.#core.failures(slot)];
-    const result = this.#core.resultOf(slot);
+    const result = resultOf(this.#core, slot);
     if (result !== undefined) places.push(result);
     places.push({ segment: table.segment(slot), offset: table.offset(slot) });
     return places;
@@ -187,7 +189,7 @@ class SnapshotBatch {
     const { table } = this.#core;
     const state = table.state(slot);
     const payload = this.#withLength(table.segment(slot), table.offset(slot));
-    const resultPlace = this.#core.resultOf(slot);
+    const resultPlace = resultOf(this.#core, slot);
     const result = resultPlace && this.#withLength(resultPlace.segment, resultPlace.offset);
     const failures = this.#core.failures(slot).map((failure) => this.#packFailure(failure));
     if (payload === undefined || (resultPlace !== undefined && result === undefined)) return undefined;
@@ -199,7 +201,7 @@ class SnapshotBatch {
       flags: table.get(slot, KIND_STATE) >>> 24,
       attempts: table.attempts(slot),
       enqueuedAtMs: table.enqueuedAtMs(slot),
-      atMs: this.#core.timeOf(slot),
+      atMs: timeOf(this.#core, slot),
       spec: this.#core.kindOf(slot).packed,
       payload,
       result,

@@ -1,6 +1,7 @@
 import type { Core } from '../core/core.ts';
 import type { RetentionPolicy } from '../core/queue.ts';
 import { NONE, STATE_NAMES, State } from '../core/task-table.ts';
+import { deadIds, waitingIds } from '../core/views.ts';
 import { MillraceError } from '../errors.ts';
 import { formatTaskId } from '../ids.ts';
 import type { Clock } from '../io/clock.ts';
@@ -61,14 +62,14 @@ export class Commands {
 
   /** Returns how many. */
   purgeQueue(name: string): number {
-    const ids = this.#core.waitingIds(this.#known(name));
+    const ids = waitingIds(this.#core, this.#known(name));
     if (ids.length > 0) this.#run({ op: 'purge', ids: idRuns(ids), at: this.#clock.steadyMs() });
     return ids.length;
   }
 
   /** Returns how many. */
   redriveQueue(name: string): number {
-    const ids = this.#core.deadIds(this.#known(name));
+    const ids = deadIds(this.#core, this.#known(name));
     if (ids.length > 0) this.#run({ op: 'retry', ids: idRuns(ids), at: this.#clock.steadyMs() });
     return ids.length;
   }

@@ -91,18 +91,16 @@ export class Engine {
     const { clock } = options;
     const reader = new SegmentReader();
     const waiters = new Waiters();
-    // The journal is opened by replaying it into the core, and both outlive this function as parts of the engine.
+    // Core and journal need each other before there is an engine: the journal is opened by replaying it into the core.
     let engine: Engine | undefined;
-    const counts = new Map<number, number>();
+    let references: Journal | undefined;
     const core = new Core({
       retention: options.retention,
       graceMs: options.timeoutGraceMs,
       effects: {
         referenced: (tag, delta) => {
-          const segment = reader.full(tag);
-          if (engine === undefined) counts.set(segment, (counts.get(segment) ?? 0) + delta);
-          else if (delta > 0) engine.journal.retain(segment, delta);
-          else engine.journal.release(segment, -delta);
+          if (delta > 0) references?.retain(reader.full(tag), delta);
+          else references?.release(reader.full(tag), -delta);
           reader.references += delta;
         },
         finished: (id, slot, state) => waiters.finished(id, reader.outcome(core, slot, state)),
@@ -127,11 +125,14 @@ export class Engine {
         onFailure: (error) => engine?.fail(error),
         onRoom: (hasRoom) => options.onNotice(hasRoom ? 'info' : 'warn', hasRoom ? ROOM_AGAIN : NO_ROOM),
       },
-      (record) => replay.apply(record),
+      (record, opening) => {
+        references = opening;
+        replay.apply(record);
+      },
     );
+    references = journal;
     reader.journal = journal;
     core.beginEpoch(journal.epoch);
-    for (const [segment, count] of counts) if (count > 0) journal.retain(segment, count);
     engine = new Engine(options, { core, journal, reader, waiters });
     core.loaded(clock.steadyMs());
     engine.#housekeep();

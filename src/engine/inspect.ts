@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer';
-import type { Failure } from '../core/core.ts';
+import type { Failure } from '../core/failures.ts';
 import { NONE, STATE_NAMES, State } from '../core/task-table.ts';
+import { resultOf, timeOf } from '../core/views.ts';
 import { formatTaskId, parseTaskId } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
 import type { Engine } from './engine.ts';
@@ -56,9 +57,9 @@ export async function inspectTask(engine: Engine, id: number, details: ActiveDet
   const payload = await engine.reader.loadBlob(place);
   const failures = await loadFailures(engine, id, LIMITS.attemptsKeptMax);
   const slot = engine.commands.find(id);
-  const hasResult = core.resultOf(slot) !== undefined;
+  const hasResult = resultOf(core, slot) !== undefined;
   const result = hasResult
-    ? await engine.reader.loadBlob(() => core.resultOf(engine.commands.find(id)) ?? place())
+    ? await engine.reader.loadBlob(() => resultOf(core, engine.commands.find(id)) ?? place())
     : undefined;
   return {
     ...describe(engine, engine.commands.find(id), details),
@@ -133,8 +134,8 @@ function describe(
     maxAttempts: spec.maxAttempts,
     timeoutMs: spec.timeoutMs,
     enqueuedAtMs: Math.round(core.table.enqueuedAtMs(slot)),
-    ...(state === State.SCHEDULED ? { runAtMs: Math.round(core.timeOf(slot)) } : {}),
-    ...(state >= State.COMPLETED ? { finishedAtMs: Math.round(core.timeOf(slot)) } : {}),
+    ...(state === State.SCHEDULED ? { runAtMs: Math.round(timeOf(core, slot)) } : {}),
+    ...(state >= State.COMPLETED ? { finishedAtMs: Math.round(timeOf(core, slot)) } : {}),
     ...(worker === undefined ? {} : { worker }),
     ...(progress === undefined ? {} : { progress }),
     ...(core.cancelRequested(slot) ? { cancelRequested: true } : {}),

@@ -1,5 +1,7 @@
-import type { Core, PayloadReader } from '../core/core.ts';
+import type { Core } from '../core/core.ts';
+import type { PayloadReader } from '../core/effects.ts';
 import { State } from '../core/task-table.ts';
+import { resultOf } from '../core/views.ts';
 import type { Extent, Journal } from '../journal/journal.ts';
 import { readU32 } from '../protocol/bytes.ts';
 
@@ -83,7 +85,7 @@ export class SegmentReader implements PayloadReader {
 
   /** Where a task's result or last error lies; undefined when there is none. */
   #outcomePlace(core: Core, slot: number, state: State): { segment: number; offset: number } | undefined {
-    if (state === State.COMPLETED) return core.resultOf(slot);
+    if (state === State.COMPLETED) return resultOf(core, slot);
     return state === State.DEAD ? core.failures(slot).at(-1) : undefined;
   }
 

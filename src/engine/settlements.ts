@@ -1,4 +1,5 @@
-import type { Core, FailureOutcome } from '../core/core.ts';
+import type { Core } from '../core/core.ts';
+import type { FailureOutcome } from '../core/effects.ts';
 import { NONE, State } from '../core/task-table.ts';
 import type { CoreWorker } from '../core/worker.ts';
 import type { Clock } from '../io/clock.ts';

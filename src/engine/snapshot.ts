@@ -1,4 +1,4 @@
-import type { Failure } from '../core/core.ts';
+import type { Failure } from '../core/failures.ts';
 import type { State } from '../core/task-table.ts';
 import { readF64, readU16, readU32, readU64, writeF64, writeU16, writeU32, writeU64 } from '../protocol/bytes.ts';
 

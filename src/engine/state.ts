@@ -8,18 +8,19 @@ import { decodeSpec } from '../protocol/spec.ts';
 /** What must outlive the records it came from: each segment begins with it, so that older ones can be given up. */
 interface SegmentState {
   version: 1;
-  queues: { name: string; paused: boolean; retention: RetentionPolicy; totals: QueueTotals }[];
+  /** `retention` only where someone has set it. */
+  queues: { name: string; paused: boolean; retention?: RetentionPolicy; totals: QueueTotals }[];
   producers: ProducerState[];
 }
 
 export function packState(core: Core): Buffer {
   const state: SegmentState = {
     version: 1,
-    queues: [...core.queues.values()].map(({ name, paused, retention, totals }) => ({
-      name,
-      paused,
-      retention,
-      totals,
+    queues: [...core.queues.values()].map((queue) => ({
+      name: queue.name,
+      paused: queue.paused,
+      ...(queue.hasOwnRetention ? { retention: queue.retention } : {}),
+      totals: queue.totals,
     })),
     producers: core.producers.export(),
   };
@@ -32,7 +33,7 @@ export function restoreState(core: Core, body: Buffer): void {
   for (const { name, paused, retention, totals } of state.queues) {
     const queue = core.queue(name);
     queue.paused = paused;
-    queue.retention = retention;
+    if (retention !== undefined) queue.retention = retention;
     Object.assign(queue.totals, totals);
   }
   core.producers.import(state.producers);

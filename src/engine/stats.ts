@@ -1,4 +1,5 @@
-import type { Core, CoreCounters } from '../core/core.ts';
+import type { Core } from '../core/core.ts';
+import type { CoreCounters } from '../core/effects.ts';
 import type { CoreWorker } from '../core/worker.ts';
 import { LatencyWindow } from '../io/histogram.ts';
 

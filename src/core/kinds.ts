@@ -1,0 +1,69 @@
+import { MillraceError } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
+import type { Kind, KindSpec } from './kind.ts';
+import type { TimeoutClass } from './leases.ts';
+import type { Queue } from './queue.ts';
+import { NONE } from './task-table.ts';
+
+/** Classes are looked through when timers are set, so idle ones are dropped beyond this. */
+const IDLE_CLASSES_MAX = 64;
+
+/** The kinds among the tasks held, and their timeout classes. A kind goes with its last task. */
+export class Kinds {
+  readonly timeoutClasses = new Map<number, TimeoutClass>();
+  readonly #kinds: (Kind | undefined)[] = [];
+  readonly #free: number[] = [];
+  readonly #byKey = new Map<string, Kind>();
+
+  at(index: number): Kind {
+    return this.#kinds[index] as Kind;
+  }
+
+  known(key: string): Kind | undefined {
+    return this.#byKey.get(key);
+  }
+
+  /** Throws QUEUE_FULL when there are too many. */
+  checkRoom(): void {
+    if (this.#byKey.size < LIMITS.kindsMax) return;
+    throw new MillraceError(
+      'QUEUE_FULL',
+      `the tasks held have ${LIMITS.kindsMax} different combinations of queue, name and options, which is the limit; use fewer distinct options`,
+    );
+  }
+
+  add(key: string, packed: Uint8Array, spec: KindSpec, queue: Queue): Kind {
+    const index = this.#free.pop() ?? this.#kinds.length;
+    const timeoutClass = this.#timeoutClass(spec.timeoutMs);
+    timeoutClass.kindCount++;
+    const kind: Kind = { index, key, spec, packed: Uint8Array.from(packed), queue, timeoutClass, taskCount: 0 };
+    this.#kinds[index] = kind;
+    this.#byKey.set(key, kind);
+    queue.kindCount++;
+    return kind;
+  }
+
+  /** Also for a kind that was added for an enqueue that did not happen. */
+  dropIfUnused(kind: Kind): void {
+    if (kind.taskCount > 0 || this.#kinds[kind.index] !== kind) return;
+    this.#kinds[kind.index] = undefined;
+    this.#free.push(kind.index);
+    this.#byKey.delete(kind.key);
+    kind.queue.kindCount--;
+    kind.timeoutClass.kindCount--;
+    if (this.timeoutClasses.size > IDLE_CLASSES_MAX) this.#dropIdleClass(kind.timeoutClass);
+  }
+
+  #timeoutClass(timeoutMs: number): TimeoutClass {
+    let timeoutClass = this.timeoutClasses.get(timeoutMs);
+    if (timeoutClass === undefined) {
+      timeoutClass = { timeoutMs, head: NONE, tail: NONE, kindCount: 0 };
+      this.timeoutClasses.set(timeoutMs, timeoutClass);
+    }
+    return timeoutClass;
+  }
+
+  #dropIdleClass(timeoutClass: TimeoutClass): void {
+    if (timeoutClass.kindCount === 0 && timeoutClass.head === NONE) this.timeoutClasses.delete(timeoutClass.timeoutMs);
+  }
+}
