@@ -30,16 +30,21 @@ export function writeRunHeader(writer: FrameWriter, run: RunHeader, spec: Uint8A
   writer.u32(run.byteLength);
 }
 
-/** Reads DELIVER frames of one connection. */
-export class DeliveryReader {
+/** Reads DELIVER frames of one connection, as objects of the given class. */
+export class DeliveryReader<Run extends WireRun> {
+  readonly #runClass: RunClass<Run>;
   /** Specs by their bytes: a worker meets few, and equal ones become one object. */
   readonly #specs = new Map<string, TaskSpec>();
 
+  constructor(runClass: RunClass<Run>) {
+    this.#runClass = runClass;
+  }
+
   /** The body is copied once; the runs stay valid when the frame's buffer is used again. Throws PROTOCOL. */
-  read(buffer: Buffer, start: number, end: number): WireRun[] {
+  read(buffer: Buffer, start: number, end: number): Run[] {
     const body = Buffer.allocUnsafeSlow(end - start);
     buffer.copy(body, 0, start, end);
-    const runs: WireRun[] = [];
+    const runs: Run[] = [];
     let offset = 0;
     while (offset < body.length) {
       const run = this.#run(body, offset);
@@ -49,7 +54,7 @@ export class DeliveryReader {
     return runs;
   }
 
-  #run(body: Buffer, offset: number): WireRun {
+  #run(body: Buffer, offset: number): Run {
     const end = body.length;
     if (end - offset < RUN_FIXED_BYTES - 4) throw malformed('DELIVER ends inside a run’s header');
     const specStart = offset + 32;
@@ -58,7 +63,7 @@ export class DeliveryReader {
     const tasksStart = specEnd + 4;
     const tasksEnd = tasksStart + readU32(body, specEnd);
     if (tasksEnd > end) throw malformed('DELIVER ends inside a run’s tasks');
-    return new WireRun(body, offset, this.#spec(body, specStart, specEnd), tasksStart, tasksEnd);
+    return new this.#runClass(body, offset, this.#spec(body, specStart, specEnd), tasksStart, tasksEnd);
   }
 
   #spec(body: Buffer, start: number, end: number): TaskSpec {
@@ -72,6 +77,8 @@ export class DeliveryReader {
     return spec;
   }
 }
+
+type RunClass<Run> = new (body: Buffer, start: number, spec: TaskSpec, tasksStart: number, tasksEnd: number) => Run;
 
 const SPECS_KEPT = 10_000;
 

@@ -17,7 +17,7 @@ import { LIMITS } from '../limits.ts';
 import { checkTasks, EnqueueReader, readConfirm, writeConfirm } from './batch.ts';
 import { BatchWriter, manyBytesBound } from './batch-writer.ts';
 import { readU32 } from './bytes.ts';
-import { DeliveryReader, writeRunHeader } from './delivery.ts';
+import { DeliveryReader, WireRun, writeRunHeader } from './delivery.ts';
 import { FRAME, FrameReader, HEADER_BYTES } from './frames.ts';
 import { decodeSpec, encodeSpec } from './spec.ts';
 import { BufferPool, FrameWriter } from './writer.ts';
@@ -319,7 +319,7 @@ describe('DELIVER', () => {
         const bytes = body(FRAME.DELIVER, (writer) => {
           for (const value of values) deliver(writer, value);
         });
-        const runs = new DeliveryReader().read(bytes, 0, bytes.length);
+        const runs = new DeliveryReader(WireRun).read(bytes, 0, bytes.length);
         bytes.fill(0);
         expect(runs).toHaveLength(values.length);
         for (const [position, value] of values.entries()) {
@@ -345,7 +345,7 @@ describe('DELIVER', () => {
     fc.assert(
       fc.property(run, (value) => {
         const bytes = body(FRAME.DELIVER, (writer) => deliver(writer, value));
-        expectTypedErrorsOnTruncation(bytes, (cut) => void new DeliveryReader().read(cut, 0, cut.length));
+        expectTypedErrorsOnTruncation(bytes, (cut) => void new DeliveryReader(WireRun).read(cut, 0, cut.length));
       }),
       { numRuns: 20 },
     );

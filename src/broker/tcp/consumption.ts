@@ -1,0 +1,362 @@
+import { errorFromJSON, MillraceError } from '../../errors.ts';
+import { parseTaskId, type TaskNumber } from '../../ids.ts';
+import type { Clock } from '../../io/clock.ts';
+import { DEFAULTS } from '../../limits.ts';
+import { DeliveryReader } from '../../protocol/delivery.ts';
+import { FRAME, frameName, readJson } from '../../protocol/frames.ts';
+import { REVOKE_REASON, readIds, readRevocations } from '../../protocol/settlement.ts';
+import type { ConsumeOptions, Consumer, Consumption, FailOptions, Payload, TaskError } from '../contract.ts';
+import { Connection, type Dialing, isFatal } from './connection.ts';
+import { HeldRun } from './held-run.ts';
+import { groupByFrame, type Settlement, SettlementList, writeGroup } from './settlements.ts';
+
+/**
+ * One worker's deliveries, over a connection of its own: when it closes, for whatever reason, exactly this worker's tasks
+ * go back.
+ *
+ *   opening ──REPLY to SUBSCRIBE──▶ consuming ◀──REPLY to SUBSCRIBE──┐
+ *                                      │ connection lost             │
+ *                                      └──────────▶ lost ──ready──▶ resuming
+ *
+ * While lost, handlers run on and their settlements gather. SUBSCRIBE then names every task that is held or settled without
+ * an answer; what the server still keeps for us goes on under the token it gives, the rest is dropped and revoked.
+ * `stop` ends deliveries and nothing else; `close` and the end of the connection end everything.
+ */
+type State = 'opening' | 'consuming' | 'lost' | 'resuming' | 'closed';
+
+/** How long `close` waits for the answer to what it hands back. */
+const CLOSE_TIMEOUT_MS = 2000;
+
+export class RemoteConsumption implements Consumption {
+  readonly #clock: Clock;
+  readonly #options: ConsumeOptions;
+  readonly #consumer: Consumer;
+  readonly #onClosed: () => void;
+  readonly #connection: Connection;
+  readonly #reader = new DeliveryReader(HeldRun);
+  #state: State = 'opening';
+  #opened: { resolve: () => void; reject: (error: Error) => void } | undefined;
+  #subscribeId = 0;
+  #unsubscribeId = 0;
+  #stopping = false;
+  #stopped: (() => void)[] = [];
+  /** Runs with tasks that are held, or settled and not answered; in the order in which they came. */
+  readonly #runs = new Set<HeldRun>();
+  readonly #gathered = new SettlementList();
+  /** Sent on this connection, by request id. */
+  readonly #unanswered = new Map<number, Settlement[]>();
+  #flushing = false;
+  #settledWaits: (() => void)[] = [];
+
+  constructor(dialing: Dialing, options: ConsumeOptions, consumer: Consumer, onClosed: () => void) {
+    this.#clock = dialing.clock;
+    this.#options = options;
+    this.#consumer = consumer;
+    this.#onClosed = onClosed;
+    this.#connection = new Connection(dialing, {
+      ready: () => this.#subscribe(),
+      frame: (type, requestId, buffer, start, end) => this.#frame(type, requestId, buffer, start, end),
+      lost: () => this.#lost(),
+      ended: (error) => this.#ended(error),
+    });
+  }
+
+  /** Resolves when the server has taken the subscription; rejects with its refusal or like `connect`. */
+  start(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#opened = { resolve, reject };
+      this.#connection.start();
+    });
+  }
+
+  complete(run: HeldRun, index: number, result: Payload | undefined): void {
+    if (!run.settle(index)) return;
+    this.#gathered.complete(run, index, result);
+    this.#schedule();
+  }
+
+  completeMany(run: HeldRun, from: number, to: number): void {
+    let start = from;
+    for (let index = from; index < to; index++) {
+      if (run.settle(index)) continue;
+      if (index > start) this.#gathered.completeMany(run, start, index);
+      start = index + 1;
+    }
+    if (to > start) this.#gathered.completeMany(run, start, to);
+    this.#schedule();
+  }
+
+  fail(run: HeldRun, index: number, error: TaskError, options: FailOptions): void {
+    if (!run.settle(index)) return;
+    this.#gathered.fail(run, index, error, options);
+    this.#schedule();
+  }
+
+  release(run: HeldRun, index: number): void {
+    if (!run.settle(index)) return;
+    this.#gathered.release(run, index);
+    this.#schedule();
+  }
+
+  progress(run: HeldRun, index: number, value: string): void {
+    if (this.#state !== 'consuming' || !run.isHeld(index)) return;
+    const report = { id: run.id(index), token: String(run.token(index)), value };
+    this.#connection.writer.json(FRAME.PROGRESS, 0, report);
+  }
+
+  stop(): Promise<void> {
+    this.#stopping = true;
+    if (this.#state !== 'consuming') return Promise.resolve();
+    return new Promise((resolve) => {
+      // A server that does not answer must not hold the stop: what it delivers later is handed back unseen.
+      const timer = this.#clock.setTimer(DEFAULTS.callTimeoutMs, resolve);
+      this.#stopped.push(() => {
+        timer.cancel();
+        resolve();
+      });
+      this.#unsubscribe();
+    });
+  }
+
+  settled(timeoutMs: number): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#allSettled) {
+        resolve();
+        return;
+      }
+      const timer = this.#clock.setTimer(timeoutMs, () => reject(settleTimeout(timeoutMs, this.#connection.ready)));
+      this.#settledWaits.push(() => {
+        timer.cancel();
+        resolve();
+      });
+    });
+  }
+
+  async close(): Promise<void> {
+    if (this.#state === 'closed') return;
+    this.#stopping = true;
+    this.#opened?.reject(new MillraceError('CLOSED', 'the client was closed while the worker was starting'));
+    for (const run of this.#runs) {
+      for (let index = 0; index < run.length; index++) this.release(run, index);
+    }
+    if (this.#state === 'consuming') await this.settled(CLOSE_TIMEOUT_MS).catch(() => {});
+    this.#finish();
+    this.#connection.close();
+  }
+
+  get #allSettled(): boolean {
+    return this.#state === 'closed' || (this.#gathered.empty && this.#unanswered.size === 0);
+  }
+
+  #frame(type: number, requestId: number, buffer: Buffer, start: number, end: number): void {
+    switch (type) {
+      case FRAME.DELIVER:
+        for (const run of this.#reader.read(buffer, start, end)) this.#deliver(run);
+        return;
+      case FRAME.SETTLED:
+        this.#answered(requestId, buffer, start, end);
+        return;
+      case FRAME.REVOKE:
+        readRevocations(buffer, start, end, (id, token, reason) => this.#revoked(id, token, reason));
+        return;
+      case FRAME.REPLY:
+        if (requestId === this.#subscribeId) this.#subscribed(readJson(buffer, start, end));
+        else if (requestId === this.#unsubscribeId) this.#unsubscribed();
+        return;
+      case FRAME.ERROR:
+        this.#refused(errorFromJSON(readJson(buffer, start, end)));
+        return;
+      default:
+        throw new MillraceError('PROTOCOL', `the server sent ${frameName(type)} to a consumer`);
+    }
+  }
+
+  #subscribe(): void {
+    const { workerName, queues, concurrency, prefetch } = this.#options;
+    const resume: [string, string][] = [];
+    for (const run of this.#runs) {
+      for (let index = 0; index < run.length; index++) {
+        if (!run.isGone(index)) resume.push([run.id(index), String(run.token(index))]);
+      }
+    }
+    if (this.#state === 'lost') this.#state = 'resuming';
+    this.#subscribeId = this.#connection.nextRequestId();
+    this.#connection.writer.json(FRAME.SUBSCRIBE, this.#subscribeId, {
+      worker: workerName,
+      queues: this.#stopping ? [] : queues,
+      concurrency,
+      prefetch,
+      resume,
+    });
+  }
+
+  #subscribed(reply: Record<string, unknown>): void {
+    const resumed = this.#state === 'resuming';
+    this.#state = 'consuming';
+    if (!resumed) {
+      this.#opened?.resolve();
+      this.#opened = undefined;
+      return;
+    }
+    const unsent = [...this.#unanswered.values()].flat();
+    this.#unanswered.clear();
+    this.#sort(readKept(reply));
+    this.#consumer.connection('restored');
+    if (this.#stopping) this.#unsubscribe();
+    this.#send([...unsent, ...this.#gathered.take()]);
+  }
+
+  /** Goes on with the tasks that were kept and drops all others. */
+  #sort(kept: ReadonlyMap<TaskNumber, number>): void {
+    for (const run of this.#runs) {
+      for (let index = 0; index < run.length; index++) {
+        if (run.isGone(index)) continue;
+        const token = kept.get(run.firstId + index);
+        if (token !== undefined) {
+          run.keep(index, token);
+          continue;
+        }
+        const held = run.isHeld(index);
+        run.lose(index);
+        // One that was settled may have been taken before the connection went: nobody is told anything.
+        if (held) this.#consumer.revoke(run, index, 'lease-lost');
+      }
+      this.#forgetIfGone(run);
+    }
+  }
+
+  #deliver(run: HeldRun): void {
+    this.#runs.add(run);
+    if (!this.#stopping) {
+      this.#consumer.deliver(run);
+      return;
+    }
+    for (let index = 0; index < run.length; index++) this.release(run, index);
+  }
+
+  #answered(requestId: number, buffer: Buffer, start: number, end: number): void {
+    const settlements = this.#unanswered.get(requestId);
+    if (settlements === undefined) return;
+    this.#unanswered.delete(requestId);
+    readIds(buffer, start, end, (id) => {
+      const [run, index] = this.#find(id);
+      if (run?.isSettled(index) === true) this.#consumer.revoke(run, index, 'lease-lost');
+    });
+    for (const { run, from, to } of settlements) {
+      for (let index = from; index < to; index++) run.drop(index);
+      this.#forgetIfGone(run);
+    }
+    this.#checkSettled();
+  }
+
+  #revoked(id: TaskNumber, token: number, reason: number): void {
+    const [run, index] = this.#find(id);
+    // Settled here, or delivered anew, while the message was on its way.
+    if (run === undefined || !run.isHeld(index) || run.token(index) !== token) return;
+    if (reason === REVOKE_REASON.CANCELLED) {
+      this.#consumer.revoke(run, index, 'cancelled');
+      return;
+    }
+    run.drop(index);
+    this.#forgetIfGone(run);
+    this.#consumer.revoke(run, index, 'lease-lost');
+  }
+
+  #find(id: TaskNumber): [HeldRun, number] | [undefined, -1] {
+    for (const run of this.#runs) {
+      const index = run.indexOf(id);
+      if (index !== -1) return [run, index];
+    }
+    return [undefined, -1];
+  }
+
+  #forgetIfGone(run: HeldRun): void {
+    if (run.remaining === 0) this.#runs.delete(run);
+  }
+
+  #schedule(): void {
+    if (this.#flushing) return;
+    this.#flushing = true;
+    this.#clock.defer(() => {
+      this.#flushing = false;
+      if (this.#state === 'consuming') this.#send(this.#gathered.take());
+    });
+  }
+
+  #send(settlements: readonly Settlement[]): void {
+    for (const group of groupByFrame(settlements)) {
+      const requestId = this.#connection.nextRequestId();
+      if (writeGroup(this.#connection.writer, requestId, group)) this.#unanswered.set(requestId, group);
+    }
+    this.#checkSettled();
+  }
+
+  #checkSettled(): void {
+    if (!this.#allSettled) return;
+    for (const resolve of this.#settledWaits.splice(0)) resolve();
+  }
+
+  #unsubscribe(): void {
+    this.#unsubscribeId = this.#connection.nextRequestId();
+    this.#connection.writer.empty(FRAME.UNSUBSCRIBE, this.#unsubscribeId);
+  }
+
+  #unsubscribed(): void {
+    for (const resolve of this.#stopped.splice(0)) resolve();
+  }
+
+  #lost(): void {
+    if (this.#state === 'closed' || this.#state === 'opening') return;
+    const wasConsuming = this.#state === 'consuming';
+    this.#state = 'lost';
+    this.#unsubscribed();
+    if (wasConsuming) this.#consumer.connection('lost');
+  }
+
+  /** The server refused the subscription or a settlement. */
+  #refused(error: MillraceError): void {
+    if (this.#opened === undefined && !isFatal(error)) {
+      this.#connection.reconnect(error);
+      return;
+    }
+    this.#connection.close();
+    this.#ended(error);
+  }
+
+  #ended(error: MillraceError): void {
+    const opened = this.#opened;
+    this.#finish();
+    if (opened !== undefined) opened.reject(error);
+    else this.#consumer.ended(error);
+  }
+
+  #finish(): void {
+    this.#state = 'closed';
+    this.#opened = undefined;
+    this.#runs.clear();
+    this.#unanswered.clear();
+    this.#gathered.take();
+    this.#unsubscribed();
+    this.#checkSettled();
+    this.#onClosed();
+  }
+}
+
+function readKept(reply: Record<string, unknown>): Map<TaskNumber, number> {
+  const kept = new Map<TaskNumber, number>();
+  if (!Array.isArray(reply.kept))
+    throw new MillraceError('PROTOCOL', 'the answer to SUBSCRIBE does not say what was kept');
+  for (const [id, token] of reply.kept as [string, string][]) kept.set(parseTaskId(id), Number(token));
+  return kept;
+}
+
+function settleTimeout(timeoutMs: number, ready: boolean): MillraceError {
+  const state = ready ? 'the server did not answer' : 'there is no connection';
+  return new MillraceError(
+    'TIMEOUT',
+    `settlements had no answer within ${timeoutMs} ms (${state}): their tasks may run again`,
+    {
+      details: { timeoutMs },
+    },
+  );
+}

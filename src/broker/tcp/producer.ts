@@ -1,0 +1,311 @@
+import { invariant, MillraceError } from '../../errors.ts';
+import { formatTaskId } from '../../ids.ts';
+import type { Clock } from '../../io/clock.ts';
+import { LIMITS } from '../../limits.ts';
+import { readConfirm } from '../../protocol/batch.ts';
+import { BatchWriter, manyBytesBound } from '../../protocol/batch-writer.ts';
+import { payloadBytesBound } from '../../protocol/payloads.ts';
+import { sharedPool } from '../../protocol/writer.ts';
+import type { Payload, TaskIds, TaskSpec, When } from '../contract.ts';
+import type { Connection } from './connection.ts';
+import { DeadlineTimer } from './deadlines.ts';
+
+/**
+ * Enqueues of one client. A batch moves
+ *
+ *   gathering ──turn ends, or full──▶ sealed ──window has room──▶ sent ──CONFIRM──▶ confirmed
+ *                                        ▲                          │
+ *                                        └────── connection lost ───┘
+ *
+ * A batch gets its number when it is sealed and keeps its bytes until it is confirmed, so that it can be sent again after
+ * a reconnect; the server knows the number and does not enqueue twice. While the window is full the batch that gathers
+ * just grows. A caller whose time is over is told so; its batch goes on.
+ */
+interface Waiter {
+  /** One of the two is there. */
+  readonly one: ((id: string) => void) | undefined;
+  readonly many: ((ids: TaskIds) => void) | undefined;
+  readonly reject: (error: Error) => void;
+  /** Index in the batch of the first of its tasks. */
+  readonly offset: number;
+  readonly count: number;
+}
+
+interface Batch {
+  readonly writer: BatchWriter;
+  readonly waiters: Waiter[];
+  /** Nobody joins it later. */
+  readonly joinUntilMs: number;
+  readonly deadlineMs: number;
+  /** 0 while gathering. */
+  number: number;
+  frame: Buffer | undefined;
+  /** Writes that a link has not finished with. */
+  writing: number;
+  done: boolean;
+}
+
+/** A gathering batch is sealed beyond this: larger ones gain nothing and delay their first task. */
+const BATCH_BYTES = 1024 * 1024;
+/** How long a batch that cannot be sent gathers: its tasks share one deadline. */
+const JOIN_MS_MAX = 1000;
+
+export class Producer {
+  readonly #clock: Clock;
+  readonly #connection: Connection;
+  readonly #timeoutMs: number;
+  readonly #deadlines: DeadlineTimer;
+  #gathering: Batch | undefined;
+  #flushing = false;
+  #lastNumber = 0;
+  /** Sealed and unconfirmed, in order of their numbers. */
+  readonly #unconfirmed = new Map<number, Batch>();
+  /** The request ids of sent batches on this connection. */
+  readonly #sent = new Map<number, Batch>();
+  /** Sealed batches that this connection has not been given, in order. */
+  #unsent: Batch[] = [];
+  #taskCount = 0;
+  #byteCount = 0;
+  #idle: (() => void)[] = [];
+  #closed: MillraceError | undefined;
+
+  constructor(clock: Clock, connection: Connection, enqueueTimeoutMs: number) {
+    this.#clock = clock;
+    this.#connection = connection;
+    this.#timeoutMs = enqueueTimeoutMs;
+    this.#deadlines = new DeadlineTimer(clock, (nowMs) => this.#due(nowMs));
+  }
+
+  enqueue(spec: TaskSpec, payload: Payload, when: When): Promise<string> {
+    return new Promise((resolve, reject) => {
+      const batch = this.#room(1, payloadBytesBound(payload));
+      const offset = batch.writer.taskCount;
+      batch.writer.add(spec, when, payload);
+      this.#taskCount++;
+      batch.waiters.push({ one: resolve, many: undefined, reject, offset, count: 1 });
+    });
+  }
+
+  enqueueMany(spec: TaskSpec, payloads: readonly Payload[], when: When): Promise<TaskIds> {
+    const count = payloads.length;
+    return new Promise((resolve, reject) => {
+      if (count === 0) {
+        resolve(new BatchIds(0, 0));
+        return;
+      }
+      const bytesBound = manyBytesBound(payloads);
+      const batch = this.#room(count, bytesBound);
+      const offset = batch.writer.taskCount;
+      batch.writer.addMany(spec, when, payloads, bytesBound);
+      this.#taskCount += count;
+      batch.waiters.push({ one: undefined, many: resolve, reject, offset, count });
+    });
+  }
+
+  /** The connection is new: everything unconfirmed goes out again, in order. */
+  ready(): void {
+    this.#sent.clear();
+    this.#unsent = [...this.#unconfirmed.values()];
+    this.#send();
+  }
+
+  confirmed(requestId: number, buffer: Buffer, start: number, end: number): void {
+    const batch = this.#sent.get(requestId);
+    // A batch that was sent twice is confirmed once.
+    if (batch === undefined) return;
+    const { firstId, count } = readConfirm(buffer, start, end);
+    if (count !== batch.writer.taskCount) {
+      throw new MillraceError('PROTOCOL', `a batch of ${batch.writer.taskCount} tasks was confirmed with ${count} ids`);
+    }
+    this.#sent.delete(requestId);
+    this.#finish(batch);
+    for (const waiter of batch.waiters) {
+      waiter.one?.(formatTaskId(firstId + waiter.offset));
+      waiter.many?.(new BatchIds(firstId + waiter.offset, waiter.count));
+    }
+    this.#send();
+  }
+
+  /** The server refused a batch. Returns false when the request was not one of ours. */
+  refused(requestId: number, error: MillraceError): boolean {
+    const batch = this.#sent.get(requestId);
+    if (batch === undefined) return false;
+    this.#sent.delete(requestId);
+    // A stopping server took nothing: the batch goes to the one that comes after it.
+    if (error.code === 'STOPPING') return true;
+    this.#finish(batch);
+    for (const waiter of batch.waiters) waiter.reject(error);
+    this.#send();
+    return true;
+  }
+
+  /** Resolves when nothing is unconfirmed. */
+  drained(): Promise<void> {
+    if (this.#taskCount === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#idle.push(resolve));
+  }
+
+  /** Rejects everything that waits, and everything later, with `error`. */
+  close(error: MillraceError): void {
+    if (this.#closed !== undefined) return;
+    this.#closed = error;
+    this.#deadlines.cancel();
+    const batches = [...this.#unconfirmed.values()];
+    if (this.#gathering !== undefined) batches.push(this.#gathering);
+    this.#gathering = undefined;
+    for (const batch of batches) {
+      for (const waiter of batch.waiters) waiter.reject(error);
+      this.#finish(batch);
+    }
+  }
+
+  /** The batch that takes `count` more tasks of together at most `bytesBound` bytes. */
+  #room(count: number, bytesBound: number): Batch {
+    if (this.#closed !== undefined) throw this.#closed;
+    const tasks = this.#taskCount + count;
+    const bytes = this.#byteCount + (this.#gathering?.writer.bytes ?? 0) + bytesBound;
+    if (tasks > LIMITS.clientBufferTasksMax || bytes > LIMITS.clientBufferBytesMax) throw this.#full(tasks, bytes);
+    const gathering = this.#gathering;
+    if (gathering === undefined) return this.#gather();
+    const { taskCount } = gathering.writer;
+    const fits = taskCount + count <= LIMITS.batchTasksMax && gathering.writer.bytes + bytesBound <= BATCH_BYTES;
+    const late = !this.#flushing && this.#clock.steadyMs() > gathering.joinUntilMs;
+    if (taskCount > 0 && fits && !late) return gathering;
+    this.#seal(gathering);
+    return this.#gather();
+  }
+
+  #full(tasks: number, bytes: number): MillraceError {
+    const state = this.#connection.ready ? 'the server does not confirm as fast' : 'there is no connection';
+    return new MillraceError(
+      'BUFFER_FULL',
+      `${tasks} tasks (${bytes} bytes) would wait unconfirmed and ${state}; at most ${LIMITS.clientBufferTasksMax} tasks and ${LIMITS.clientBufferBytesMax} bytes may: await earlier enqueues before adding more`,
+      { details: { tasks, bytes } },
+    );
+  }
+
+  #gather(): Batch {
+    const nowMs = this.#clock.steadyMs();
+    const spanMs = Math.min(JOIN_MS_MAX, this.#timeoutMs / 10);
+    // The last to join must not be told too early that its time is over.
+    const deadlineMs = nowMs + this.#timeoutMs + spanMs;
+    const batch: Batch = {
+      writer: new BatchWriter(sharedPool),
+      waiters: [],
+      joinUntilMs: nowMs + spanMs,
+      deadlineMs,
+      number: 0,
+      frame: undefined,
+      writing: 0,
+      done: false,
+    };
+    this.#gathering = batch;
+    this.#deadlines.need(deadlineMs);
+    if (!this.#flushing) {
+      this.#flushing = true;
+      this.#clock.defer(() => {
+        this.#flushing = false;
+        this.#send();
+      });
+    }
+    return batch;
+  }
+
+  #seal(batch: Batch): void {
+    this.#gathering = undefined;
+    if (batch.writer.taskCount === 0) {
+      // Its only task was refused when it was added.
+      batch.writer.release();
+      return;
+    }
+    batch.number = ++this.#lastNumber;
+    batch.frame = batch.writer.seal(batch.number);
+    this.#byteCount += batch.frame.length;
+    this.#unconfirmed.set(batch.number, batch);
+    this.#unsent.push(batch);
+  }
+
+  #send(): void {
+    if (!this.#connection.open) return;
+    let next = 0;
+    while (this.#sent.size < LIMITS.unconfirmedBatchesMax) {
+      // Not while more may still come in this turn.
+      if (next === this.#unsent.length && this.#gathering !== undefined && !this.#flushing) this.#seal(this.#gathering);
+      const batch = this.#unsent[next];
+      if (batch === undefined) break;
+      next++;
+      this.#transmit(batch);
+    }
+    if (next > 0) this.#unsent.splice(0, next);
+  }
+
+  #transmit(batch: Batch): void {
+    const requestId = this.#connection.nextRequestId();
+    const [lowestUnconfirmed] = this.#unconfirmed.keys();
+    batch.writer.address(requestId, lowestUnconfirmed as number);
+    this.#sent.set(requestId, batch);
+    batch.writing++;
+    this.#connection.send(batch.frame as Buffer, () => {
+      batch.writing--;
+      if (batch.done && batch.writing === 0) batch.writer.release();
+    });
+  }
+
+  #finish(batch: Batch): void {
+    invariant(!batch.done, 'a batch was finished twice');
+    batch.done = true;
+    this.#unconfirmed.delete(batch.number);
+    this.#taskCount -= batch.writer.taskCount;
+    this.#byteCount -= batch.frame?.length ?? 0;
+    if (batch.writing === 0) batch.writer.release();
+    if (this.#taskCount > 0) return;
+    for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  #due(nowMs: number): number {
+    for (const batch of this.#unconfirmed.values()) {
+      if (batch.deadlineMs > nowMs) return batch.deadlineMs;
+      this.#expire(batch);
+    }
+    const gathering = this.#gathering;
+    if (gathering === undefined) return Number.POSITIVE_INFINITY;
+    if (gathering.deadlineMs > nowMs) return gathering.deadlineMs;
+    this.#expire(gathering);
+    return Number.POSITIVE_INFINITY;
+  }
+
+  #expire(batch: Batch): void {
+    for (const waiter of batch.waiters.splice(0)) waiter.reject(this.#timeout());
+  }
+
+  #timeout(): MillraceError {
+    const state = this.#connection.ready ? 'the server did not answer' : 'there is no connection';
+    return new MillraceError(
+      'TIMEOUT',
+      `the enqueue was not confirmed within ${this.#timeoutMs} ms (${state}): it may or may not have been enqueued, and this client goes on sending it until it is closed. To be sure, look for it with tasks.list; enqueueing it again can run it twice`,
+      { details: { timeoutMs: this.#timeoutMs } },
+    );
+  }
+}
+
+class BatchIds implements TaskIds {
+  readonly length: number;
+  readonly #firstId: number;
+
+  constructor(firstId: number, length: number) {
+    this.#firstId = firstId;
+    this.length = length;
+  }
+
+  at(index: number): string {
+    if (!Number.isInteger(index) || index < 0 || index >= this.length) {
+      const message = `there is no id ${index}: the batch has ${this.length} tasks, counted from 0`;
+      throw new MillraceError('INVALID_ARGUMENT', message, { details: { value: index, length: this.length } });
+    }
+    return formatTaskId(this.#firstId + index);
+  }
+
+  *[Symbol.iterator](): Iterator<string> {
+    for (let index = 0; index < this.length; index++) yield formatTaskId(this.#firstId + index);
+  }
+}

@@ -1,0 +1,202 @@
+import { errorFromJSON, invariant, MillraceError } from '../../errors.ts';
+import type { Clock } from '../../io/clock.ts';
+import { DEFAULTS } from '../../limits.ts';
+import { FRAME, frameName, readJson } from '../../protocol/frames.ts';
+import type {
+  Broker,
+  ConsumeOptions,
+  Consumer,
+  Consumption,
+  Outcome,
+  Payload,
+  Retention,
+  Status,
+  TaskFilter,
+  TaskIds,
+  TaskInfo,
+  TaskPage,
+  TaskSpec,
+  When,
+} from '../contract.ts';
+import { Calls } from './calls.ts';
+import { Connection, type Dialing } from './connection.ts';
+import { RemoteConsumption } from './consumption.ts';
+import { Producer } from './producer.ts';
+import { Waits } from './waits.ts';
+
+export interface RemoteOptions extends Dialing {
+  readonly enqueueTimeoutMs: number;
+  readonly callTimeoutMs: number;
+  /** Called last, once nothing uses the links any more. */
+  readonly closed?: () => Promise<void>;
+}
+
+/** A broker at the other end of a link: enqueues, waits and calls share one connection, each consumer has its own. */
+export class RemoteBroker implements Broker {
+  readonly url: string;
+  readonly #options: RemoteOptions;
+  readonly #clock: Clock;
+  readonly #connection: Connection;
+  readonly #producer: Producer;
+  readonly #waits: Waits;
+  readonly #calls: Calls;
+  readonly #consumptions = new Set<RemoteConsumption>();
+  #opened: { resolve: (broker: RemoteBroker) => void; reject: (error: MillraceError) => void } | undefined;
+  #closing: Promise<void> | undefined;
+
+  private constructor(options: RemoteOptions) {
+    this.url = options.url;
+    this.#options = options;
+    this.#clock = options.clock;
+    this.#connection = new Connection(options, {
+      ready: () => this.#ready(),
+      frame: (type, requestId, buffer, start, end) => this.#frame(type, requestId, buffer, start, end),
+      lost: () => {},
+      ended: (error) => this.#ended(error),
+    });
+    this.#producer = new Producer(options.clock, this.#connection, options.enqueueTimeoutMs);
+    this.#waits = new Waits(options.clock, this.#connection);
+    this.#calls = new Calls(options.clock, this.#connection, options.callTimeoutMs);
+  }
+
+  /** Resolves once connected. Rejects with DISCONNECTED after `connectTimeoutMs`, or at once with PROTOCOL or PROTOCOL_VERSION. */
+  static connect(options: RemoteOptions): Promise<RemoteBroker> {
+    return new Promise((resolve, reject) => {
+      const broker = new RemoteBroker(options);
+      broker.#opened = { resolve, reject };
+      broker.#connection.start();
+    });
+  }
+
+  enqueue(spec: TaskSpec, payload: Payload, when: When): Promise<string> {
+    return this.#producer.enqueue(spec, payload, when);
+  }
+
+  enqueueMany(spec: TaskSpec, payloads: readonly Payload[], when: When): Promise<TaskIds> {
+    return this.#producer.enqueueMany(spec, payloads, when);
+  }
+
+  outcome(id: string, options: { timeoutMs: number; signal?: AbortSignal | undefined }): Promise<Outcome> {
+    return this.#waits.outcome(id, options);
+  }
+
+  async consume(options: ConsumeOptions, consumer: Consumer): Promise<Consumption> {
+    if (this.#closing !== undefined) throw closedError();
+    const consumption = new RemoteConsumption(this.#options, options, consumer, () => {
+      this.#consumptions.delete(consumption);
+    });
+    this.#consumptions.add(consumption);
+    await consumption.start();
+    return consumption;
+  }
+
+  async getTask(id: string): Promise<TaskInfo> {
+    return (await this.#calls.call('task.get', { id })) as unknown as TaskInfo;
+  }
+
+  async listTasks(filter: TaskFilter): Promise<TaskPage> {
+    return (await this.#calls.call('task.list', filter)) as unknown as TaskPage;
+  }
+
+  async cancelTask(id: string): Promise<'cancelled' | 'requested'> {
+    const { outcome } = await this.#calls.call('task.cancel', { id });
+    invariant(outcome === 'cancelled' || outcome === 'requested', `task.cancel answered ${String(outcome)}`);
+    return outcome;
+  }
+
+  async retryTask(id: string): Promise<void> {
+    await this.#calls.call('task.retry', { id });
+  }
+
+  async pauseQueue(queue: string): Promise<void> {
+    await this.#calls.call('queue.pause', { queue });
+  }
+
+  async resumeQueue(queue: string): Promise<void> {
+    await this.#calls.call('queue.resume', { queue });
+  }
+
+  async purgeQueue(queue: string): Promise<number> {
+    return (await this.#calls.call('queue.purge', { queue })).count as number;
+  }
+
+  async redriveQueue(queue: string): Promise<number> {
+    return (await this.#calls.call('queue.redrive', { queue })).count as number;
+  }
+
+  async setRetention(queue: string, retention: Partial<Retention>): Promise<Retention> {
+    return (await this.#calls.call('queue.retention', { ...retention, queue })) as unknown as Retention;
+  }
+
+  async status(): Promise<Status> {
+    return (await this.#calls.call('status', {})) as unknown as Status;
+  }
+
+  close(options: { timeoutMs: number } = { timeoutMs: DEFAULTS.stopTimeoutMs }): Promise<void> {
+    this.#closing ??= this.#close(options.timeoutMs);
+    return this.#closing;
+  }
+
+  async #close(timeoutMs: number): Promise<void> {
+    await Promise.all([...this.#consumptions].map((consumption) => consumption.close()));
+    await this.#drained(timeoutMs);
+    this.#refuse(closedError());
+    this.#connection.close();
+    await this.#options.closed?.();
+  }
+
+  #drained(timeoutMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = this.#clock.setTimer(timeoutMs, resolve);
+      void this.#producer.drained().then(() => {
+        timer.cancel();
+        resolve();
+      });
+    });
+  }
+
+  #ready(): void {
+    this.#opened?.resolve(this);
+    this.#opened = undefined;
+    this.#producer.ready();
+    this.#waits.ready();
+    this.#calls.ready();
+  }
+
+  #frame(type: number, requestId: number, buffer: Buffer, start: number, end: number): void {
+    switch (type) {
+      case FRAME.CONFIRM:
+        this.#producer.confirmed(requestId, buffer, start, end);
+        return;
+      case FRAME.RESULT:
+        this.#waits.results(buffer, start, end);
+        return;
+      case FRAME.REPLY:
+        this.#calls.replied(requestId, readJson(buffer, start, end));
+        return;
+      case FRAME.ERROR: {
+        const error = errorFromJSON(readJson(buffer, start, end));
+        if (!this.#producer.refused(requestId, error)) this.#calls.refused(requestId, error);
+        return;
+      }
+      default:
+        throw new MillraceError('PROTOCOL', `the server sent ${frameName(type)} to a client that does not consume`);
+    }
+  }
+
+  #ended(error: MillraceError): void {
+    this.#opened?.reject(error);
+    this.#opened = undefined;
+    this.#refuse(error);
+  }
+
+  #refuse(error: MillraceError): void {
+    this.#producer.close(error);
+    this.#waits.close(error);
+    this.#calls.close(error);
+  }
+}
+
+function closedError(): MillraceError {
+  return new MillraceError('CLOSED', 'the client was closed: connect again for a new one');
+}
