@@ -103,7 +103,16 @@ class PairLink implements Link {
   destroy(reason?: Error): void {
     if (this.#closed) return;
     this.#close(reason);
-    this.#peer.#close(undefined);
+    // As with a socket, what was written before still arrives.
+    const peer = this.#peer;
+    for (const message of peer.#inbox) {
+      if (message.written === undefined) continue;
+      message.bytes = Buffer.from(message.bytes);
+      message.written();
+      message.written = undefined;
+    }
+    this.#ended = true;
+    peer.#schedule();
   }
 
   #schedule(): void {

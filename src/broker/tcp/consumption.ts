@@ -42,6 +42,8 @@ export class RemoteConsumption implements Consumption {
   #stopped: (() => void)[] = [];
   /** Runs with tasks that are held, or settled and not answered; in the order in which they came. */
   readonly #runs = new Set<HeldRun>();
+  /** Deliveries that came before the caller of `consume` could have its answer. */
+  #early: HeldRun[] | undefined = [];
   readonly #gathered = new SettlementList();
   /** Sent on this connection, by request id. */
   readonly #unanswered = new Map<number, Settlement[]>();
@@ -100,8 +102,10 @@ export class RemoteConsumption implements Consumption {
 
   progress(run: HeldRun, index: number, value: string): void {
     if (this.#state !== 'consuming' || !run.isHeld(index)) return;
-    const report = { id: run.id(index), token: String(run.token(index)), value };
-    this.#connection.writer.json(FRAME.PROGRESS, 0, report);
+    const { writer } = this.#connection;
+    writer.begin(FRAME.PROGRESS, 0);
+    writer.text(`{"id":"${run.id(index)}","token":"${run.token(index)}","value":${value}}`);
+    writer.end();
   }
 
   stop(): Promise<void> {
@@ -183,11 +187,12 @@ export class RemoteConsumption implements Consumption {
     this.#subscribeId = this.#connection.nextRequestId();
     this.#connection.writer.json(FRAME.SUBSCRIBE, this.#subscribeId, {
       worker: workerName,
-      queues: this.#stopping ? [] : queues,
+      queues,
       concurrency,
       prefetch,
       resume,
     });
+    if (this.#stopping) this.#unsubscribe();
   }
 
   #subscribed(reply: Record<string, unknown>): void {
@@ -196,13 +201,13 @@ export class RemoteConsumption implements Consumption {
     if (!resumed) {
       this.#opened?.resolve();
       this.#opened = undefined;
+      this.#clock.deferPastInput(() => this.#deliverEarly());
       return;
     }
     const unsent = [...this.#unanswered.values()].flat();
     this.#unanswered.clear();
     this.#sort(readKept(reply));
     this.#consumer.connection('restored');
-    if (this.#stopping) this.#unsubscribe();
     this.#send([...unsent, ...this.#gathered.take()]);
   }
 
@@ -225,7 +230,17 @@ export class RemoteConsumption implements Consumption {
     }
   }
 
+  #deliverEarly(): void {
+    const early = this.#early ?? [];
+    this.#early = undefined;
+    for (const run of early) this.#deliver(run);
+  }
+
   #deliver(run: HeldRun): void {
+    if (this.#early !== undefined) {
+      this.#early.push(run);
+      return;
+    }
     this.#runs.add(run);
     if (!this.#stopping) {
       this.#consumer.deliver(run);

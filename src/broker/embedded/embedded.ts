@@ -1,0 +1,95 @@
+import { resolve } from 'node:path';
+import { MillraceError } from '../../errors.ts';
+import { createLinkPair } from '../../io/pair-link.ts';
+import { DEFAULTS } from '../../limits.ts';
+import { Host, type HostOptions } from '../../server/host.ts';
+import { RemoteBroker, type RemoteOptions } from '../tcp/remote-broker.ts';
+
+/**
+ * A server inside this process, reached over a link that is no socket. Clients of one process that name the same
+ * directory share one host, which ends with the last of them; `memory:` alone is a host of its own, `memory:NAME` is
+ * shared.
+ */
+export type Place = { readonly directory: string } | { readonly memory: string };
+
+export type EmbeddedOptions = Pick<
+  HostOptions,
+  'fsync' | 'fsyncIntervalMs' | 'retention' | 'cacheBytes' | 'segmentBytes'
+>;
+
+interface SharedHost {
+  readonly host: Promise<Host>;
+  readonly options: EmbeddedOptions;
+  users: number;
+}
+
+const hosts = new Map<string, SharedHost>();
+/** Hosts that are being stopped: their directories are still locked. */
+const stopping = new Map<string, Promise<void>>();
+
+/**
+ * Rejects with DIRECTORY_LOCKED, JOURNAL_DAMAGED, JOURNAL_VERSION or JOURNAL_UNUSABLE, and with INVALID_ARGUMENT for
+ * options other than those that the host runs with already.
+ */
+export async function connectEmbedded(
+  place: Place,
+  remote: Omit<RemoteOptions, 'dial' | 'closed'>,
+  options: EmbeddedOptions,
+): Promise<RemoteBroker> {
+  const directory = 'directory' in place ? resolve(place.directory) : null;
+  const key = 'directory' in place ? `file:${directory}` : `memory:${place.memory}`;
+  const isPrivate = 'memory' in place && place.memory === '';
+  const known = isPrivate ? undefined : hosts.get(key);
+  if (known !== undefined) checkSame(known.options, options, remote.url);
+  const shared = known ?? { host: start(key, directory, remote, options), options, users: 0 };
+  if (!isPrivate) hosts.set(key, shared);
+  shared.users++;
+  try {
+    const host = await shared.host;
+    const dial = async (): ReturnType<RemoteOptions['dial']> => {
+      const [near, far] = createLinkPair(remote.clock);
+      host.accept(far);
+      return near;
+    };
+    return await RemoteBroker.connect({ ...remote, dial, closed: () => leave(key, shared) });
+  } catch (error) {
+    await leave(key, shared);
+    throw error;
+  }
+}
+
+async function start(
+  key: string,
+  directory: string | null,
+  remote: Pick<RemoteOptions, 'clock' | 'random'>,
+  options: EmbeddedOptions,
+): Promise<Host> {
+  await stopping.get(key);
+  return Host.start({ ...options, directory, clock: remote.clock, random: remote.random });
+}
+
+async function leave(key: string, shared: SharedHost): Promise<void> {
+  if (--shared.users > 0) return;
+  if (hosts.get(key) === shared) hosts.delete(key);
+  const stopped = shared.host.then(
+    (host) => host.stop({ timeoutMs: DEFAULTS.stopTimeoutMs }),
+    // It never started; whoever connected was told.
+    () => {},
+  );
+  stopping.set(key, stopped);
+  await stopped;
+  if (stopping.get(key) === stopped) stopping.delete(key);
+}
+
+function checkSame(running: EmbeddedOptions, wanted: EmbeddedOptions, url: string): void {
+  const differing = Object.entries(wanted).filter(
+    ([name, value]) => JSON.stringify(value) !== JSON.stringify(running[name as keyof EmbeddedOptions]),
+  );
+  if (differing.length === 0) return;
+  const names = differing.map(([name]) => name).join(', ');
+  throw new MillraceError(
+    'INVALID_ARGUMENT',
+    `${url} is open in this process with other options (${names}): give the same ones, or none`,
+    { details: { options: names } },
+  );
+}
