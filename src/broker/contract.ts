@@ -104,7 +104,7 @@ export interface Consumption {
   fail(run: DeliveryRun, index: number, error: TaskError, options: FailOptions): void;
   /** Hands the task back without counting an attempt. */
   release(run: DeliveryRun, index: number): void;
-  /** Shown in task get; may be lost. */
+  /** Shown in task get; may be lost. `value` is JSON. */
   progress(run: DeliveryRun, index: number, value: string): void;
   /** Stops deliveries; resolves when none will come any more (settling goes on). */
   stop(): Promise<void>;
