@@ -1,7 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import type { TaskSpec } from '../broker/contract.ts';
-import { MillraceError } from '../errors.ts';
-import { LIMITS } from '../limits.ts';
+import { checkInteger, checkName, LIMITS } from '../limits.ts';
 import { malformed, readU16, readU32, writeU16, writeU32 } from './bytes.ts';
 
 /**
@@ -78,37 +77,11 @@ export function decodeSpec(buffer: Buffer, start: number, end: number): TaskSpec
 
 /** Throws INVALID_ARGUMENT naming the value and its bound. */
 export function validateSpec(spec: TaskSpec): void {
-  validateName('queue', spec.queue, LIMITS.queueNameBytesMax);
-  validateName('task name', spec.name, LIMITS.taskNameBytesMax);
-  validateInteger('priority', spec.priority, 0, LIMITS.priorityMax);
-  validateInteger('maxAttempts', spec.maxAttempts, 1, LIMITS.maxAttemptsMax);
-  validateInteger('timeoutMs', spec.timeoutMs, LIMITS.timeoutMsMin, LIMITS.timeoutMsMax);
-  validateInteger('backoff.delayMs', spec.backoff.delayMs, 0, LIMITS.backoffMsMax);
-  validateInteger('backoff.maxDelayMs', spec.backoff.maxDelayMs, 0, LIMITS.backoffMsMax);
-}
-
-/** Names are 1 to `bytesMax` bytes of UTF-8 without control characters or lone surrogates. Throws INVALID_ARGUMENT. */
-export function validateName(what: string, value: string, bytesMax: number): void {
-  const bytes = Buffer.byteLength(value, 'utf8');
-  if (bytes < 1 || bytes > bytesMax) {
-    throw new MillraceError(
-      'INVALID_ARGUMENT',
-      `${what} ${JSON.stringify(value)} has ${bytes} bytes; allowed are 1 to ${bytesMax}`,
-      {
-        details: { value, bytes, bound: bytesMax },
-      },
-    );
-  }
-  if (/[\p{Cc}\p{Cs}]/u.test(value)) {
-    throw new MillraceError('INVALID_ARGUMENT', `${what} ${JSON.stringify(value)} contains a control character`, {
-      details: { value },
-    });
-  }
-}
-
-function validateInteger(what: string, value: number, min: number, max: number): void {
-  if (Number.isInteger(value) && value >= min && value <= max) return;
-  throw new MillraceError('INVALID_ARGUMENT', `${what} is ${value}; allowed are whole numbers from ${min} to ${max}`, {
-    details: { value, min, max },
-  });
+  checkName('queue', spec.queue, LIMITS.queueNameBytesMax);
+  checkName('task name', spec.name, LIMITS.taskNameBytesMax);
+  checkInteger('priority', spec.priority, 0, LIMITS.priorityMax);
+  checkInteger('maxAttempts', spec.maxAttempts, 1, LIMITS.maxAttemptsMax);
+  checkInteger('timeoutMs', spec.timeoutMs, LIMITS.timeoutMsMin, LIMITS.timeoutMsMax);
+  checkInteger('backoff.delayMs', spec.backoff.delayMs, 0, LIMITS.backoffMsMax);
+  checkInteger('backoff.maxDelayMs', spec.backoff.maxDelayMs, 0, LIMITS.backoffMsMax);
 }

@@ -1,8 +1,7 @@
 import { MillraceError } from '../errors.ts';
 import { parseTaskId } from '../ids.ts';
-import { LIMITS } from '../limits.ts';
+import { checkName, LIMITS } from '../limits.ts';
 import { PROTOCOL_VERSION } from '../protocol/frames.ts';
-import { validateName } from '../protocol/spec.ts';
 
 /** The JSON messages of clients, checked. All throw PROTOCOL or INVALID_ARGUMENT. */
 export interface Hello {
@@ -76,7 +75,7 @@ export function parseQueueName(value: unknown): string {
   if (typeof value !== 'string') {
     throw new MillraceError('INVALID_ARGUMENT', `a queue name must be text, not ${JSON.stringify(value)}`);
   }
-  validateName('queue', value, LIMITS.queueNameBytesMax);
+  checkName('queue', value, LIMITS.queueNameBytesMax);
   return value;
 }
 
