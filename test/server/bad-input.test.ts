@@ -1,0 +1,254 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { TaskSpec } from '../../src/broker/contract.ts';
+import type { Clock, Timer } from '../../src/io/clock.ts';
+import { SystemClock } from '../../src/io/clock.ts';
+import { LIMITS } from '../../src/limits.ts';
+import { BatchWriter } from '../../src/protocol/batch-writer.ts';
+import { FRAME, HEADER_BYTES } from '../../src/protocol/frames.ts';
+import { sharedPool } from '../../src/protocol/writer.ts';
+import { Server } from '../../src/server/server.ts';
+import { RawClient } from './raw-client.ts';
+
+const SPEC: TaskSpec = {
+  queue: 'q',
+  name: 'task',
+  priority: 4,
+  maxAttempts: 3,
+  timeoutMs: 60_000,
+  backoff: { type: 'fixed', delayMs: 0, maxDelayMs: 0, jitter: false },
+};
+
+/** The real clock, set forward by hand. */
+class ShiftedClock implements Clock {
+  readonly #clock = new SystemClock();
+  readonly #timers = new Set<() => void>();
+  shiftMs = 0;
+
+  steadyMs(): number {
+    return this.#clock.steadyMs() + this.shiftMs;
+  }
+  wallMs(): number {
+    return this.#clock.wallMs() + this.shiftMs;
+  }
+  setTimer(_delayMs: number, callback: () => void): Timer {
+    const fire = (): void => {
+      this.#timers.delete(fire);
+      callback();
+    };
+    this.#timers.add(fire);
+    return { cancel: () => this.#timers.delete(fire), unref: () => {} };
+  }
+  defer(callback: () => void): void {
+    this.#clock.defer(callback);
+  }
+  deferPastInput(callback: () => void): void {
+    this.#clock.deferPastInput(callback);
+  }
+  /** Runs every timer that is set now, as if that much time had passed. */
+  advance(ms: number): void {
+    this.shiftMs += ms;
+    for (const fire of [...this.#timers]) fire();
+  }
+}
+
+let server: Server;
+let clock: ShiftedClock;
+const clients: RawClient[] = [];
+
+async function open(): Promise<RawClient> {
+  const client = await RawClient.open(server.port);
+  clients.push(client);
+  return client;
+}
+
+/** Someone who was there before goes on as if nothing had happened. */
+async function expectOthersUntouched(bystander: RawClient): Promise<void> {
+  bystander.writer.empty(FRAME.PING, 77);
+  expect(await bystander.next()).toMatchObject({ type: FRAME.PONG, requestId: 77 });
+}
+
+function enqueueFrame(batch: number, payloads: readonly string[]): Buffer {
+  const writer = new BatchWriter(sharedPool);
+  for (const payload of payloads) writer.add(SPEC, { kind: 'now' }, payload);
+  const frame = writer.seal(batch);
+  writer.address(9, batch);
+  return Buffer.from(frame);
+}
+
+beforeEach(async () => {
+  clock = new ShiftedClock();
+  server = await Server.start({ directory: null, port: 0, clock, connectionsMax: 5 });
+});
+
+afterEach(async () => {
+  for (const client of clients.splice(0)) client.close();
+  const stopped = server.stop({ timeoutMs: 0 });
+  clock.advance(1);
+  await stopped;
+});
+
+describe('bytes that are no frames', () => {
+  test('an HTTP request is told in HTTP where it has come to', async () => {
+    const client = await open();
+    client.socket.removeAllListeners('data');
+    const text = new Promise<string>((resolve) => {
+      client.socket.once('data', (data: Buffer) => resolve(data.toString()));
+    });
+    client.socket.write('GET / HTTP/1.1\r\nhost: localhost\r\n\r\n');
+    expect(await text).toMatch(/^HTTP\/1\.1 400 [\s\S]*5556/);
+    await client.closed;
+  });
+
+  test.each([
+    ['a TLS hello', Buffer.from([0x16, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3])],
+    ['random bytes', Buffer.from('8f3a9c01ff7e44d2b6a0c9d8e7f6a5b4', 'hex')],
+    ['a frame of unknown type', Buffer.from([0, 0, 0, 0, 99, 1, 0, 0, 0])],
+    ['a frame that is too long', Buffer.from([255, 255, 255, 127, FRAME.HELLO, 1, 0, 0, 0])],
+    ['a first frame that is not HELLO', Buffer.from([0, 0, 0, 0, FRAME.PING, 1, 0, 0, 0])],
+    ['a HELLO that is not JSON', Buffer.from([2, 0, 0, 0, FRAME.HELLO, 1, 0, 0, 0, 0x7b, 0x7b])],
+  ])('%s ends its connection with PROTOCOL and touches nobody else', async (_what, bytes) => {
+    const bystander = await open();
+    await bystander.greet();
+    const client = await open();
+    client.socket.write(bytes);
+    expect(await client.json(FRAME.ERROR)).toMatchObject({ code: 'PROTOCOL' });
+    await client.closed;
+    await expectOthersUntouched(bystander);
+  });
+
+  test('a client of another protocol version is told both versions', async () => {
+    const client = await open();
+    client.writer.json(FRAME.HELLO, 1, { protocol: 99, producer: '0'.repeat(32) });
+    expect(await client.json(FRAME.ERROR)).toMatchObject({
+      code: 'PROTOCOL_VERSION',
+      details: { value: 99, supported: 1 },
+    });
+    await client.closed;
+  });
+});
+
+describe('a client that is slow or silent', () => {
+  test('one that connects and says nothing is refused after the handshake time', async () => {
+    const bystander = await open();
+    await bystander.greet();
+    const client = await open();
+    await expectOthersUntouched(bystander);
+    clock.advance(LIMITS.handshakeTimeoutMs + 1);
+    expect(await client.json(FRAME.ERROR)).toMatchObject({ code: 'HANDSHAKE_TIMEOUT' });
+    await client.closed;
+    await expectOthersUntouched(bystander);
+  });
+
+  test('one that leaves a frame unfinished is cut off after the frame time', async () => {
+    const client = await open();
+    await client.greet();
+    client.socket.write(Buffer.from([100, 0, 0, 0, FRAME.CALL]));
+    client.socket.write(Buffer.from([1]));
+    const bystander = await open();
+    await bystander.greet();
+    await expectOthersUntouched(bystander);
+    clock.advance(LIMITS.frameTimeoutMs + 1);
+    expect(await client.json(FRAME.ERROR)).toMatchObject({ code: 'PROTOCOL' });
+    await client.closed;
+  });
+
+  test('a connection beyond the limit is refused with the limit and the way out', async () => {
+    for (let i = 0; i < 5; i++) await (await open()).greet();
+    const sixth = await open();
+    expect(await sixth.json(FRAME.ERROR)).toMatchObject({ code: 'CONNECTION_LIMIT', details: { bound: 5 } });
+    await sixth.closed;
+    clients[0]?.close();
+    await clients[0]?.closed;
+    await expectOthersUntouched(clients[1] as RawClient);
+    await (await open()).greet();
+  });
+});
+
+describe('frames that do not hold what they announce', () => {
+  test('an ENQUEUE cut at any byte of its body is refused and enqueues nothing', async () => {
+    const whole = enqueueFrame(1, ['{"a":1}', '{"b":2}']);
+    const body = whole.subarray(HEADER_BYTES);
+    for (let length = 0; length < body.length; length++) {
+      const client = await open();
+      await client.greet();
+      const cut = Buffer.from(whole.subarray(0, HEADER_BYTES + length));
+      cut.writeUInt32LE(length, 0);
+      client.socket.write(cut);
+      expect(await client.json(FRAME.ERROR)).toMatchObject({ code: 'PROTOCOL' });
+      await client.closed;
+    }
+    expect(server.host.engine.core.table.count).toBe(0);
+    expect(server.host.engine.core.queues.get('q')?.kindCount ?? 0).toBe(0);
+  });
+
+  test('a payload over the limit refuses its whole batch and keeps the connection', async () => {
+    const client = await open();
+    await client.greet();
+    const frame = enqueueFrame(1, ['1', 'x'.repeat(1000)]);
+    const big = Buffer.concat([frame, Buffer.alloc(LIMITS.payloadBytesMax)]);
+    big.writeUInt32LE(big.length - HEADER_BYTES, 0);
+    const bytesAt = frame.length - (4 + 1000) - (4 + 1) - 4;
+    big.writeUInt32LE(4 + 1 + 4 + 1000 + LIMITS.payloadBytesMax, bytesAt);
+    big.writeUInt32LE(1000 + LIMITS.payloadBytesMax, frame.length - 1004);
+    client.socket.write(big);
+    expect(await client.json(FRAME.ERROR)).toMatchObject({ code: 'PAYLOAD_TOO_LARGE' });
+    await expectOthersUntouched(client);
+    expect(server.host.engine.core.table.count).toBe(0);
+  });
+
+  test('a settlement of a task that is not leased, or under an old token, is refused with the id', async () => {
+    const client = await open();
+    await client.greet();
+    const { writer } = client;
+    const early = enqueueFrame(1, ['1']);
+    client.socket.write(early);
+    const confirm = await client.next();
+    expect(confirm?.type).toBe(FRAME.CONFIRM);
+    const id = confirm?.body.subarray(6, 14) as Buffer;
+    writer.json(FRAME.SUBSCRIBE, 3, { worker: 'w', queues: ['q'], concurrency: 1, prefetch: 1 });
+    const frames = [await client.next(), await client.next()];
+    expect(frames.map((frame) => frame?.type).sort()).toEqual([FRAME.DELIVER, FRAME.REPLY]);
+    const delivered = frames.find((frame) => frame?.type === FRAME.DELIVER)?.body as Buffer;
+    const token = Buffer.from(delivered.subarray(8, 16));
+    token.writeUInt32LE(token.readUInt32LE(0) + 1, 0);
+    const settle = async (taskId: Buffer, taskToken: Buffer): Promise<Buffer | undefined> => {
+      writer.begin(FRAME.COMPLETE, 4);
+      writer.bytes(taskId);
+      writer.bytes(taskToken);
+      writer.u32(1);
+      writer.u32(0);
+      writer.end();
+      const answer = await client.next();
+      expect(answer?.type).toBe(FRAME.SETTLED);
+      return answer?.body;
+    };
+    expect(await settle(id, token)).toEqual(id);
+    token.writeUInt32LE(token.readUInt32LE(0) - 1, 0);
+    const unknown = Buffer.from(id);
+    unknown.writeUInt32LE(999, 0);
+    expect(await settle(unknown, token)).toEqual(unknown);
+    expect(await settle(id, token)).toEqual(Buffer.alloc(0));
+    expect(await settle(id, token)).toEqual(id);
+  });
+
+  test('an unknown method or a wrong parameter is answered and keeps the connection', async () => {
+    const client = await open();
+    await client.greet();
+    client.writer.json(FRAME.CALL, 2, { method: 'task.explode' });
+    expect(await client.json(FRAME.ERROR)).toMatchObject({ code: 'INVALID_ARGUMENT' });
+    client.writer.json(FRAME.CALL, 3, { method: 'task.get', params: { id: '__proto__' } });
+    expect(await client.json(FRAME.ERROR)).toMatchObject({ code: 'INVALID_ARGUMENT' });
+    client.writer.json(FRAME.CALL, 4, { method: 'task.get', params: { id: '1-0' } });
+    expect(await client.json(FRAME.ERROR)).toMatchObject({ code: 'NOT_FOUND' });
+    await expectOthersUntouched(client);
+  });
+
+  test('a settlement before SUBSCRIBE ends the connection', async () => {
+    const client = await open();
+    await client.greet();
+    client.writer.begin(FRAME.RELEASE, 2);
+    client.writer.end();
+    expect(await client.json(FRAME.ERROR)).toMatchObject({ code: 'PROTOCOL' });
+    await client.closed;
+  });
+});
