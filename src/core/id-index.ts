@@ -54,7 +54,7 @@ export class IdIndex {
       this.#cachedKey = key;
       this.#cachedPage = page;
     }
-    const at = id % PAGE_SIZE;
+    const at = id - key * PAGE_SIZE;
     if (page.slots[at] === NONE) page.live++;
     page.slots[at] = slot;
   }
@@ -63,7 +63,7 @@ export class IdIndex {
   get(id: number): number {
     const key = Math.floor(id / PAGE_SIZE);
     const page = this.#page(key);
-    if (page !== undefined) return page.slots[id % PAGE_SIZE];
+    if (page !== undefined) return page.slots[id - key * PAGE_SIZE];
     return this.#sparse.size === 0 ? NONE : (this.#sparse.get(id) ?? NONE);
   }
 
@@ -74,7 +74,7 @@ export class IdIndex {
       this.#sparse.delete(id);
       return;
     }
-    const at = id % PAGE_SIZE;
+    const at = id - key * PAGE_SIZE;
     if (page.slots[at] === NONE) return;
     page.slots[at] = NONE;
     page.live--;

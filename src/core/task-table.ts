@@ -140,10 +140,11 @@ export class TaskTable {
   setIdAndTime(slot: number, id: number, ticks: number): void {
     const words = this.words(slot);
     const at = this.at(slot);
+    const epoch = Math.floor(id / TWO_32);
     const timeHigh = Math.floor(ticks / TWO_32);
-    words[at + ID_LOW] = id % TWO_32;
-    words[at + EPOCH_TIME] = ((timeHigh << EPOCH_BITS) | Math.floor(id / TWO_32)) >>> 0;
-    words[at + TIME_LOW] = ticks % TWO_32;
+    words[at + ID_LOW] = id - epoch * TWO_32;
+    words[at + EPOCH_TIME] = ((timeHigh << EPOCH_BITS) | epoch) >>> 0;
+    words[at + TIME_LOW] = ticks - timeHigh * TWO_32;
   }
 
   enqueuedAtMs(slot: number): number {
