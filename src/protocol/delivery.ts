@@ -1,7 +1,8 @@
+import { isAscii } from 'node:buffer';
 import type { DeliveryRun, TaskSpec } from '../broker/contract.ts';
 import { formatTaskId } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
-import { malformed, readF64, readU16, readU32, readU64 } from './bytes.ts';
+import { malformed, readF64, readU16, readU32, readU64, writeU32 } from './bytes.ts';
 import { decodeSpec } from './spec.ts';
 import type { FrameWriter } from './writer.ts';
 
@@ -82,7 +83,7 @@ type RunClass<Run> = new (body: Buffer, start: number, spec: TaskSpec, tasksStar
 
 const SPECS_KEPT = 10_000;
 
-/** A run as it came over the wire. Reading the tasks in order costs one step each. */
+/** A run as it came over the wire. Owns its part of the body. */
 export class WireRun implements DeliveryRun {
   readonly spec: TaskSpec;
   readonly attempt: number;
@@ -93,9 +94,11 @@ export class WireRun implements DeliveryRun {
   readonly endOffset: number;
   readonly #body: Buffer;
   readonly #tasksStart: number;
-  /** The task whose length lies at `#offset`. */
-  #index = 0;
-  #offset: number;
+  /** Where each task ends; a run of one needs no list. */
+  readonly #ends: Uint32Array | undefined;
+  /** All tasks as one text, when they are ASCII: a part of it costs a quarter of decoding that part. */
+  #ascii: string | undefined;
+  #asciiTried = false;
 
   constructor(body: Buffer, start: number, spec: TaskSpec, tasksStart: number, tasksEnd: number) {
     this.spec = spec;
@@ -107,8 +110,7 @@ export class WireRun implements DeliveryRun {
     this.endOffset = tasksEnd;
     this.#body = body;
     this.#tasksStart = tasksStart;
-    this.#offset = tasksStart;
-    checkRun(body, tasksStart, tasksEnd, this.length);
+    this.#ends = indexTasks(body, tasksStart, tasksEnd, this.length);
   }
 
   id(index: number): string {
@@ -116,35 +118,47 @@ export class WireRun implements DeliveryRun {
   }
 
   bytes(index: number): Uint8Array {
-    const start = this.#seek(index) + 4;
-    return new Uint8Array(this.#body.buffer, this.#body.byteOffset + start, readU32(this.#body, start - 4));
+    const start = this.#start(index);
+    return new Uint8Array(this.#body.buffer, this.#body.byteOffset + start, this.#end(index) - start);
   }
 
   text(index: number): string {
-    const start = this.#seek(index) + 4;
-    return this.#body.toString('utf8', start, start + readU32(this.#body, start - 4));
+    const start = this.#start(index);
+    const end = this.#end(index);
+    if (!this.#asciiTried) this.#tryAscii();
+    if (this.#ascii === undefined) return this.#body.toString('utf8', start, end);
+    return this.#ascii.substring(start - this.#tasksStart, end - this.#tasksStart);
   }
 
-  #seek(index: number): number {
-    if (index < this.#index) {
-      this.#index = 0;
-      this.#offset = this.#tasksStart;
-    }
-    let offset = this.#offset;
-    for (let at = this.#index; at < index; at++) offset += 4 + readU32(this.#body, offset);
-    this.#index = index;
-    this.#offset = offset;
-    return offset;
+  #start(index: number): number {
+    return (index === 0 ? this.#tasksStart : (this.#ends as Uint32Array)[index - 1]) + 4;
+  }
+
+  #end(index: number): number {
+    return this.#ends === undefined ? this.endOffset : this.#ends[index];
+  }
+
+  #tryAscii(): void {
+    this.#asciiTried = true;
+    if (this.#ends === undefined) return;
+    // The lengths were read; as bytes above 0x7F they would hide that the rest is ASCII.
+    for (let index = 0; index < this.length; index++) writeU32(this.#body, this.#start(index) - 4, 0);
+    if (!isAscii(this.#body.subarray(this.#tasksStart, this.endOffset))) return;
+    this.#ascii = this.#body.toString('latin1', this.#tasksStart, this.endOffset);
   }
 }
 
-function checkRun(body: Buffer, start: number, end: number, count: number): void {
-  if (count === 0 || count > LIMITS.batchTasksMax)
+function indexTasks(body: Buffer, start: number, end: number, count: number): Uint32Array | undefined {
+  if (count === 0 || count > LIMITS.batchTasksMax) {
     throw malformed(`a run of ${count} tasks; allowed are 1 to ${LIMITS.batchTasksMax}`);
+  }
+  const ends = count === 1 ? undefined : new Uint32Array(count);
   let offset = start;
   for (let index = 0; index < count; index++) {
     if (end - offset < 4) throw malformed(`task ${index} of a run of ${count} is not there`);
     offset += 4 + readU32(body, offset);
+    if (ends !== undefined) ends[index] = offset;
   }
   if (offset !== end) throw malformed(`${count} tasks take ${offset - start} bytes, their run says ${end - start}`);
+  return ends;
 }

@@ -1,0 +1,67 @@
+import type { Payload } from '../broker/contract.ts';
+import { MillraceError } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
+
+/** JSON unless a definition says `bytes`. What the broker carries is opaque to it. */
+export type Encoding = 'json' | 'bytes';
+
+/**
+ * A Uint8Array passes as it is, `undefined` becomes `null`. Throws INVALID_PAYLOAD for what JSON cannot hold (a function,
+ * a BigInt, a circle).
+ */
+export function encodePayload(value: unknown, what: string): Payload {
+  if (value instanceof Uint8Array) return value;
+  if (value === undefined) return 'null';
+  let json: string | undefined;
+  try {
+    json = JSON.stringify(value);
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message.split('\n', 1)[0] : String(cause);
+    throw new MillraceError('INVALID_PAYLOAD', `${what} cannot be written as JSON: ${reason}`, { cause });
+  }
+  if (json === undefined) {
+    const message = `${what} is a ${typeof value}, which JSON cannot hold: pass data, or a Uint8Array for bytes`;
+    throw new MillraceError('INVALID_PAYLOAD', message);
+  }
+  return json;
+}
+
+/**
+ * What a handler returned; `undefined` stays undefined. Throws INVALID_PAYLOAD for what cannot be encoded, also for bytes
+ * where JSON was agreed, and PAYLOAD_TOO_LARGE.
+ */
+export function encodeResult(value: unknown, encoding: Encoding): Payload | undefined {
+  if (value === undefined) return undefined;
+  if (value instanceof Uint8Array !== (encoding === 'bytes')) {
+    const message =
+      encoding === 'bytes'
+        ? `the task was defined with result: 'bytes', but its handler returned a ${typeof value}: return a Uint8Array`
+        : `the handler returned bytes: define the task with result: 'bytes'`;
+    throw new MillraceError('INVALID_PAYLOAD', message);
+  }
+  const payload = encodePayload(value, 'the result');
+  if (payload.length * 3 <= LIMITS.resultBytesMax) return payload;
+  const bytes = typeof payload === 'string' ? Buffer.byteLength(payload) : payload.length;
+  if (bytes <= LIMITS.resultBytesMax) return payload;
+  const message = `the result has ${bytes} bytes; at most ${LIMITS.resultBytesMax} are allowed: store large data elsewhere and return where it is`;
+  throw new MillraceError('PAYLOAD_TOO_LARGE', message, { details: { bytes, bound: LIMITS.resultBytesMax } });
+}
+
+/** Throws INVALID_PAYLOAD. */
+export function decodeJson(text: string, what: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new MillraceError(
+      'INVALID_PAYLOAD',
+      `${what} is not JSON: define the task with 'bytes' if it is not meant to be`,
+      { cause },
+    );
+  }
+}
+
+/** What `encodeResult` made of a result, read back. Throws INVALID_PAYLOAD. */
+export function decodeResult(bytes: Uint8Array | undefined, encoding: Encoding): unknown {
+  if (bytes === undefined || encoding === 'bytes') return bytes;
+  return decodeJson(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8'), 'the result');
+}

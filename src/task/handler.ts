@@ -1,0 +1,67 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec';
+import type { Encoding } from './codec.ts';
+
+/** What a handler is told about its task, and what it can say about it. */
+export interface TaskContext {
+  readonly id: string;
+  readonly name: string;
+  readonly queue: string;
+  /** 1 for the first. */
+  readonly attempt: number;
+  readonly maxAttempts: number;
+  readonly enqueuedAt: Date;
+  /**
+   * Aborted when the attempt has run past its `timeoutMs`, the task was cancelled, its lease was lost or the worker stops
+   * waiting for it. `signal.reason` is a MillraceError that says which.
+   */
+  readonly signal: AbortSignal;
+  /** Shows `value` in the task's info while it runs; at most 4 KiB of JSON. Throws INVALID_PAYLOAD. */
+  progress(value: unknown): void;
+}
+
+/** Tasks of one kind that a batch handler gets together. */
+export interface Batch<Input> extends Iterable<Input> {
+  readonly length: number;
+  readonly name: string;
+  readonly queue: string;
+  readonly attempt: number;
+  readonly maxAttempts: number;
+  readonly signal: AbortSignal;
+  /** All inputs, decoded when first read. */
+  readonly inputs: readonly Input[];
+  /** One input, decoded on each call. One that cannot be decoded throws; left uncaught, it ends that task alone. */
+  input(index: number): Input;
+  /** The payload as it came; valid until the handler's promise settles. */
+  bytes(index: number): Uint8Array;
+  id(index: number): string;
+  /** This task failed, the others did not. */
+  fail(index: number, error: unknown): void;
+}
+
+/** How to read and check one kind of task. */
+export interface TaskFormat {
+  readonly name: string;
+  readonly input: StandardSchemaV1 | undefined;
+  readonly output: StandardSchemaV1 | undefined;
+  readonly payload: Encoding;
+  readonly result: Encoding;
+}
+
+/** A task name with the function that does it; made by `handle` and `handleBatch` of a definition. */
+export type TaskHandler = SingleHandler | BatchHandler;
+
+export interface SingleHandler {
+  readonly kind: 'single';
+  readonly format: TaskFormat;
+  /** Where tasks of this kind go unless an enqueue says otherwise. */
+  readonly queue: string;
+  run(input: unknown, context: TaskContext): unknown;
+}
+
+export interface BatchHandler {
+  readonly kind: 'batch';
+  readonly format: TaskFormat;
+  readonly queue: string;
+  readonly batchSize: number;
+  run(batch: Batch<unknown>): unknown;
+}

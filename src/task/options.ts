@@ -1,0 +1,160 @@
+import type { Backoff, TaskSpec, When } from '../broker/contract.ts';
+import { MillraceError } from '../errors.ts';
+import { checkInteger, checkName, DEFAULTS, LIMITS } from '../limits.ts';
+import { didYouMean } from './suggest.ts';
+
+export interface BackoffOptions {
+  /** Default `exponential`: each pause is twice the one before. */
+  type?: Backoff['type'] | undefined;
+  /** The first pause; 0 to 30 days. Default 1000. */
+  delayMs?: number | undefined;
+  /** The longest pause; 0 to 30 days. Default 600,000 (10 minutes). */
+  maxDelayMs?: number | undefined;
+  /** Draws each pause from its upper half, so that what failed together does not come back together. Default true. */
+  jitter?: boolean | undefined;
+}
+
+/** What may be said with a definition and changed with each enqueue. */
+export interface TaskOptions {
+  /** 1 to 128 bytes. Default `default`. */
+  queue?: string | undefined;
+  /** 0 to 9, higher first. Default 4. */
+  priority?: number | undefined;
+  /** How often the task is tried, the first time included; 1 to 1000. Default 3. */
+  maxAttempts?: number | undefined;
+  /** How long one attempt may run; 10 ms to 7 days. Default 1,800,000 (30 minutes). */
+  timeoutMs?: number | undefined;
+  /** The pause before another attempt. */
+  backoff?: BackoffOptions | undefined;
+}
+
+export interface EnqueueOptions extends TaskOptions {
+  /** Starts no sooner than so many milliseconds after the server took it; at most 366 days. */
+  delayMs?: number | undefined;
+  /** Starts no sooner than this moment: a Date, or milliseconds since 1970. One in the past means now. */
+  runAt?: Date | number | undefined;
+}
+
+const TASK_KEYS = ['queue', 'priority', 'maxAttempts', 'timeoutMs', 'backoff'] as const;
+const ENQUEUE_KEYS = [...TASK_KEYS, 'delayMs', 'runAt'] as const;
+const BACKOFF_KEYS = ['type', 'delayMs', 'maxDelayMs', 'jitter'] as const;
+const WALL_MS_MAX = 8.64e15;
+const NOW: When = { kind: 'now' };
+
+/** Throws INVALID_ARGUMENT for a key that is none of `known`, naming the nearest. */
+export function checkKeys(what: string, options: object, known: readonly string[]): void {
+  for (const key in options) {
+    if (known.includes(key)) continue;
+    const message = `${what} has no option ${JSON.stringify(key)}${didYouMean(key, known)}; there are ${known.join(', ')}`;
+    throw new MillraceError('INVALID_ARGUMENT', message, { details: { key, known } });
+  }
+}
+
+/** How many combinations of options a task name keeps resolved. */
+const VARIANTS_MAX = 100;
+
+/** The specs of one task name: one object for all enqueues that change nothing, and one for each combination that does. */
+export class SpecTable {
+  readonly base: TaskSpec;
+  readonly #variants = new Map<string, TaskSpec>();
+
+  /** Throws INVALID_ARGUMENT. */
+  constructor(name: string, options: TaskOptions) {
+    checkName('task name', name, LIMITS.taskNameBytesMax);
+    const { queue, priority, maxAttempts, timeoutMs, backoff } = DEFAULTS;
+    this.base = resolveSpec({ queue, name, priority, maxAttempts, timeoutMs, backoff }, options);
+  }
+
+  /** Throws INVALID_ARGUMENT. */
+  resolve(options: TaskOptions | undefined): TaskSpec {
+    if (options === undefined) return this.base;
+    const { queue, priority, maxAttempts, timeoutMs, backoff } = options;
+    if ((queue ?? priority ?? maxAttempts ?? timeoutMs ?? backoff) === undefined) return this.base;
+    const key = JSON.stringify([queue, priority, maxAttempts, timeoutMs, backoff]);
+    let spec = this.#variants.get(key);
+    if (spec === undefined) {
+      spec = resolveSpec(this.base, options);
+      if (this.#variants.size >= VARIANTS_MAX) this.#variants.clear();
+      this.#variants.set(key, spec);
+    }
+    return spec;
+  }
+}
+
+function resolveSpec(base: TaskSpec, options: TaskOptions): TaskSpec {
+  const spec: TaskSpec = {
+    queue: options.queue ?? base.queue,
+    name: base.name,
+    priority: options.priority ?? base.priority,
+    maxAttempts: options.maxAttempts ?? base.maxAttempts,
+    timeoutMs: options.timeoutMs ?? base.timeoutMs,
+    backoff: resolveBackoff(base.backoff, options.backoff),
+  };
+  checkName('queue', spec.queue, LIMITS.queueNameBytesMax);
+  checkInteger('priority', spec.priority, 0, LIMITS.priorityMax);
+  checkInteger('maxAttempts', spec.maxAttempts, 1, LIMITS.maxAttemptsMax);
+  checkInteger('timeoutMs', spec.timeoutMs, LIMITS.timeoutMsMin, LIMITS.timeoutMsMax);
+  return spec;
+}
+
+function resolveBackoff(base: Readonly<Backoff>, options: BackoffOptions | undefined): Readonly<Backoff> {
+  if (options === undefined) return base;
+  if (typeof options !== 'object' || options === null) {
+    throw new MillraceError(
+      'INVALID_ARGUMENT',
+      `backoff must be an object such as { delayMs: 1000 }, not ${String(options)}`,
+    );
+  }
+  checkKeys('backoff', options, BACKOFF_KEYS);
+  const backoff: Backoff = {
+    type: options.type ?? base.type,
+    delayMs: options.delayMs ?? base.delayMs,
+    // Asking for a first pause beyond the inherited longest one raises that.
+    maxDelayMs: options.maxDelayMs ?? Math.max(base.maxDelayMs, options.delayMs ?? 0),
+    jitter: options.jitter ?? base.jitter,
+  };
+  if (backoff.type !== 'fixed' && backoff.type !== 'exponential') {
+    throw new MillraceError(
+      'INVALID_ARGUMENT',
+      `backoff.type is ${JSON.stringify(backoff.type)}; allowed are "fixed" and "exponential"`,
+    );
+  }
+  checkInteger('backoff.delayMs', backoff.delayMs, 0, LIMITS.backoffMsMax);
+  checkInteger('backoff.maxDelayMs', backoff.maxDelayMs, 0, LIMITS.backoffMsMax);
+  if (typeof backoff.jitter !== 'boolean') {
+    throw new MillraceError(
+      'INVALID_ARGUMENT',
+      `backoff.jitter must be true or false, not ${JSON.stringify(backoff.jitter)}`,
+    );
+  }
+  return backoff;
+}
+
+/** Throws INVALID_ARGUMENT, also for unknown keys. */
+export function resolveWhen(options: EnqueueOptions | undefined): When {
+  if (options === undefined) return NOW;
+  checkKeys('enqueue', options, ENQUEUE_KEYS);
+  const { delayMs, runAt } = options;
+  if (delayMs === undefined && runAt === undefined) return NOW;
+  if (delayMs !== undefined && runAt !== undefined) {
+    throw new MillraceError('INVALID_ARGUMENT', 'delayMs and runAt were both given: give one of them');
+  }
+  if (delayMs !== undefined) {
+    if (typeof delayMs === 'number' && delayMs >= 0 && delayMs <= LIMITS.delayMsMax)
+      return { kind: 'delay', ms: delayMs };
+    const message = `delayMs is ${String(delayMs)}; allowed are 0 to ${LIMITS.delayMsMax} (366 days): use runAt for a later start`;
+    throw new MillraceError('INVALID_ARGUMENT', message, { details: { value: delayMs, bound: LIMITS.delayMsMax } });
+  }
+  const atMs = runAt instanceof Date ? runAt.getTime() : runAt;
+  if (typeof atMs === 'number' && atMs >= 0 && atMs <= WALL_MS_MAX) return { kind: 'at', ms: atMs };
+  throw new MillraceError(
+    'INVALID_ARGUMENT',
+    `runAt is ${String(runAt)}; it must be a Date or milliseconds since 1970`,
+    {
+      details: { value: String(runAt) },
+    },
+  );
+}
+
+/** The keys that a definition shares with an enqueue. */
+export const taskOptionKeys: readonly string[] = TASK_KEYS;

@@ -1,0 +1,99 @@
+import type { Consumption, DeliveryRun } from '../broker/contract.ts';
+import { MillraceError } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
+import { decodeJson } from '../task/codec.ts';
+import type { SingleHandler, TaskContext } from '../task/handler.ts';
+
+/** What single and batch attempts share: tasks of one run that occupy slots until they are over. */
+export abstract class RunningTasks {
+  readonly run: DeliveryRun;
+  /** Index in the run of the first task. */
+  readonly from: number;
+  readonly length: number;
+  /** Steady time; set when the handler did not finish at once. */
+  deadlineMs = 0;
+  /** Where the worker keeps it. */
+  slot = -1;
+  /** Its slots are free and its tasks are settled, or no longer ours: what the handler still does is ignored. */
+  over = false;
+  /** Of its tasks, those that were cancelled or lost. */
+  revoked = 0;
+  #controller: AbortController | undefined;
+  #abortReason: MillraceError | undefined;
+
+  constructor(run: DeliveryRun, from: number, length: number) {
+    this.run = run;
+    this.from = from;
+    this.length = length;
+  }
+
+  get name(): string {
+    return this.run.spec.name;
+  }
+
+  get queue(): string {
+    return this.run.spec.queue;
+  }
+
+  get attempt(): number {
+    return this.run.attempt;
+  }
+
+  get maxAttempts(): number {
+    return this.run.spec.maxAttempts;
+  }
+
+  /** Made when it is first asked for: most handlers never do. */
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#abortReason !== undefined) this.#controller.abort(this.#abortReason);
+    }
+    return this.#controller.signal;
+  }
+
+  abort(reason: MillraceError): void {
+    this.#abortReason ??= reason;
+    this.#controller?.abort(reason);
+  }
+
+  holds(run: DeliveryRun, index: number): boolean {
+    return run === this.run && index >= this.from && index < this.from + this.length;
+  }
+}
+
+/** One task that runs; also what its handler gets as context. */
+export class Attempt extends RunningTasks implements TaskContext {
+  readonly handler: SingleHandler;
+  readonly #consumption: Consumption;
+
+  constructor(consumption: Consumption, run: DeliveryRun, index: number, handler: SingleHandler) {
+    super(run, index, 1);
+    this.#consumption = consumption;
+    this.handler = handler;
+  }
+
+  get id(): string {
+    return this.run.id(this.from);
+  }
+
+  get enqueuedAt(): Date {
+    return new Date(this.run.enqueuedAtMs);
+  }
+
+  progress(value: unknown): void {
+    if (this.over) return;
+    const json = JSON.stringify(value ?? null);
+    if (json === undefined || Buffer.byteLength(json) > LIMITS.progressBytesMax) {
+      const message = `a progress value must be JSON of at most ${LIMITS.progressBytesMax} bytes`;
+      throw new MillraceError('INVALID_PAYLOAD', message, { details: { bound: LIMITS.progressBytesMax } });
+    }
+    this.#consumption.progress(this.run, this.from, json);
+  }
+
+  /** Throws INVALID_PAYLOAD. */
+  decode(): unknown {
+    const { run, from } = this;
+    return this.handler.format.payload === 'bytes' ? run.bytes(from) : decodeJson(run.text(from), 'the payload');
+  }
+}

@@ -1,0 +1,68 @@
+import type { DeliveryRun } from '../broker/contract.ts';
+import { MillraceError } from '../errors.ts';
+import { decodeJson } from '../task/codec.ts';
+import type { Batch, BatchHandler } from '../task/handler.ts';
+import { validateNow } from '../task/schema.ts';
+import { RunningTasks } from './attempt.ts';
+
+/** Tasks that run together; also what their handler gets. */
+export class BatchAttempt extends RunningTasks implements Batch<unknown> {
+  readonly handler: BatchHandler;
+  /** What the handler said of single tasks, by index in the batch. */
+  readonly failures = new Map<number, unknown>();
+  #inputs: unknown[] | undefined;
+  #unreadable: { index: number; error: unknown } | undefined;
+
+  constructor(run: DeliveryRun, from: number, length: number, handler: BatchHandler) {
+    super(run, from, length);
+    this.handler = handler;
+  }
+
+  get inputs(): readonly unknown[] {
+    this.#inputs ??= Array.from({ length: this.length }, (_, index) => this.input(index));
+    return this.#inputs;
+  }
+
+  input(index: number): unknown {
+    this.#check(index);
+    const { format } = this.handler;
+    try {
+      const at = this.from + index;
+      const value = format.payload === 'bytes' ? this.run.bytes(at) : decodeJson(this.run.text(at), 'the payload');
+      return format.input === undefined ? value : validateNow(format.input, value, `the input of ${format.name}`);
+    } catch (error) {
+      this.#unreadable = { index, error };
+      throw error;
+    }
+  }
+
+  bytes(index: number): Uint8Array {
+    this.#check(index);
+    return this.run.bytes(this.from + index);
+  }
+
+  id(index: number): string {
+    this.#check(index);
+    return this.run.id(this.from + index);
+  }
+
+  fail(index: number, error: unknown): void {
+    this.#check(index);
+    this.failures.set(index, error);
+  }
+
+  *[Symbol.iterator](): Iterator<unknown> {
+    for (let index = 0; index < this.length; index++) yield this.input(index);
+  }
+
+  /** The task whose input could not be read, when that is what ended the handler; -1 otherwise. */
+  unreadableIndex(thrown: unknown): number {
+    return this.#unreadable !== undefined && this.#unreadable.error === thrown ? this.#unreadable.index : -1;
+  }
+
+  #check(index: number): void {
+    if (Number.isInteger(index) && index >= 0 && index < this.length) return;
+    const message = `there is no task ${index}: the batch has ${this.length}, counted from 0`;
+    throw new MillraceError('INVALID_ARGUMENT', message, { details: { value: index, length: this.length } });
+  }
+}

@@ -1,0 +1,71 @@
+import type { TaskError } from '../broker/contract.ts';
+import type { ErrorCode } from '../errors.ts';
+import { checkInteger, LIMITS } from '../limits.ts';
+
+/** Thrown by a handler: the task is dead now, however many attempts it has left. */
+export class FatalTaskError extends Error {
+  override readonly name: string = 'FatalTaskError';
+}
+
+/** Thrown by a handler: the attempt failed, and the next begins after `delayMs` instead of the backoff. */
+export class RetryLater extends Error {
+  override readonly name: string = 'RetryLater';
+  readonly delayMs: number;
+
+  /** `delayMs`: 0 to 366 days. Throws INVALID_ARGUMENT. */
+  constructor(delayMs: number, message = `again in ${delayMs} ms`, options?: ErrorOptions) {
+    super(message, options);
+    checkInteger('RetryLater’s delayMs', delayMs, 0, LIMITS.delayMsMax);
+    this.delayMs = delayMs;
+  }
+}
+
+/** An error with its cause is stored within LIMITS.errorBytesMax; these leave room for both texts in any script. */
+const MESSAGE_CHARACTERS_MAX = 1500;
+const STACK_CHARACTERS_MAX = 3500;
+const CAUSES_SHOWN = 3;
+
+/** Whatever was thrown, as it is stored and shown. */
+export function describeThrown(thrown: unknown, code: ErrorCode): TaskError {
+  try {
+    if (thrown instanceof Error) return describeError(thrown, code);
+    return { name: 'Error', message: cut(describeValue(thrown), MESSAGE_CHARACTERS_MAX), code };
+  } catch {
+    return { name: 'Error', message: 'the handler threw something that cannot be shown', code };
+  }
+}
+
+function describeError(error: Error, code: ErrorCode): TaskError {
+  const described: TaskError = {
+    name: cut(String(error.name), 100),
+    message: cut(String(error.message), MESSAGE_CHARACTERS_MAX),
+    code,
+  };
+  const stack = describeStack(error);
+  if (stack !== '') described.stack = cut(stack, STACK_CHARACTERS_MAX);
+  return described;
+}
+
+function describeStack(error: Error): string {
+  let text = typeof error.stack === 'string' ? error.stack : '';
+  let { cause } = error;
+  for (let depth = 0; depth < CAUSES_SHOWN && cause !== undefined; depth++) {
+    const inner = cause instanceof Error ? cause : undefined;
+    text += `\ncaused by: ${inner?.stack ?? inner?.message ?? describeValue(cause)}`;
+    cause = inner?.cause;
+  }
+  return text;
+}
+
+function describeValue(value: unknown): string {
+  if (typeof value === 'string') return value;
+  if (typeof value === 'object' && value !== null) {
+    const { message } = value as { message?: unknown };
+    return typeof message === 'string' ? message : `the handler threw ${JSON.stringify(value)}`;
+  }
+  return `the handler threw ${String(value)}`;
+}
+
+function cut(text: string, charactersMax: number): string {
+  return text.length <= charactersMax ? text : `${text.slice(0, charactersMax)}…`;
+}

@@ -1,0 +1,346 @@
+import type { Consumption, DeliveryRun, FailOptions } from '../broker/contract.ts';
+import { type ErrorCode, MillraceError } from '../errors.ts';
+import type { Clock } from '../io/clock.ts';
+import { encodeResult } from '../task/codec.ts';
+import type { BatchHandler, SingleHandler, TaskHandler } from '../task/handler.ts';
+import { validate, validateNow } from '../task/schema.ts';
+import { ActiveTasks } from './active-tasks.ts';
+import { Attempt } from './attempt.ts';
+import { Backlog } from './backlog.ts';
+import { BatchAttempt } from './batch-attempt.ts';
+import { describeThrown, FatalTaskError, RetryLater } from './failures.ts';
+import type { Logger } from './options.ts';
+
+/**
+ * Runs handlers: starts deliveries in their order while slots are free, and settles each task once.
+ *
+ *   backlog ──a slot is free──▶ running ──handler ends──▶ completed | failed
+ *      │                          ├── timeoutMs ─────────▶ failed (TASK_TIMEOUT), signal aborted
+ *      │                          ├── lease lost ────────▶ signal aborted, nothing settled
+ *      └── revoked, stopped ──────┴── stop is over ──────▶ released
+ *
+ * A handler that ends at once is settled at once: it never enters the active tasks and costs no timer, no promise and no
+ * AbortController.
+ */
+const AGAIN: FailOptions = { final: false, retryDelayMs: undefined };
+const FINAL: FailOptions = { final: true, retryDelayMs: undefined };
+
+/** Handlers that do not wait for anything may keep the event loop so long before it gets a turn. */
+const TURN_MS_MAX = 10;
+
+export interface RunnerOptions {
+  readonly clock: Clock;
+  readonly consumption: Consumption;
+  readonly handlers: ReadonlyMap<string, TaskHandler>;
+  readonly concurrency: number;
+  readonly logger: Logger | undefined;
+}
+
+export class Runner {
+  /** Tasks that hold a slot. */
+  running = 0;
+  completed = 0;
+  failed = 0;
+  readonly active: ActiveTasks<Attempt | BatchAttempt>;
+  readonly #clock: Clock;
+  readonly #consumption: Consumption;
+  readonly #handlers: ReadonlyMap<string, TaskHandler>;
+  readonly #concurrency: number;
+  readonly #logger: Logger | undefined;
+  readonly #backlog = new Backlog();
+  readonly #unknownNames = new Set<string>();
+  #starting = false;
+  #paused = false;
+  #stopped = false;
+
+  constructor(options: RunnerOptions) {
+    this.#clock = options.clock;
+    this.#consumption = options.consumption;
+    this.#handlers = options.handlers;
+    this.#concurrency = options.concurrency;
+    this.#logger = options.logger;
+    this.active = new ActiveTasks(options.clock, (task) => this.#expire(task));
+  }
+
+  deliver(run: DeliveryRun): void {
+    this.#backlog.push(run);
+    if (this.#stopped) this.stopStarting();
+    else this.#start();
+  }
+
+  /** The connection is lost: what runs may be kept, what did not start is better left to others. */
+  pause(): void {
+    this.#paused = true;
+  }
+
+  resume(): void {
+    this.#paused = false;
+    this.#start();
+  }
+
+  revoke(run: DeliveryRun, index: number, reason: 'cancelled' | 'lease-lost'): void {
+    if (this.#backlog.revoke(run, index)) {
+      // It goes back, and its server ends it.
+      if (reason === 'cancelled') this.#consumption.release(run, index);
+      return;
+    }
+    const task = this.active.find(run, index);
+    const id = run.id(index);
+    if (task === undefined) {
+      this.#logger?.warn({ task: id }, 'the outcome of a task was refused: its lease was lost, it may run twice');
+      return;
+    }
+    // A batch goes on for as long as one of its tasks is wanted.
+    if (++task.revoked < task.length) return;
+    const cancelled = reason === 'cancelled';
+    const message = cancelled ? `task ${id} was cancelled` : `task ${id} is no longer leased to this worker`;
+    task.abort(new MillraceError(cancelled ? 'TASK_CANCELLED' : 'LEASE_LOST', message, { details: { id } }));
+  }
+
+  /** Hands back what did not start, and whatever still comes. */
+  stopStarting(): void {
+    this.#stopped = true;
+    this.#backlog.drain((run, index) => this.#consumption.release(run, index));
+  }
+
+  /** Aborts what runs, and hands it back. Returns how many tasks that were. */
+  abandon(reason: MillraceError): number {
+    let count = 0;
+    for (const task of this.active.all()) {
+      task.abort(reason);
+      for (let index = 0; index < task.length; index++) this.#consumption.release(task.run, task.from + index);
+      count += task.length;
+      this.#leave(task);
+    }
+    this.active.close();
+    return count;
+  }
+
+  #start(): void {
+    // A handler's end inside the loop below does not begin a second one.
+    if (this.#starting) return;
+    this.#starting = true;
+    const startedMs = this.#clock.steadyMs();
+    const backlog = this.#backlog;
+    for (let run = backlog.run; run !== undefined && !this.#paused && !this.#stopped; run = backlog.run) {
+      const handler = this.#handlers.get(run.spec.name);
+      const free = this.#concurrency - this.running;
+      const wanted = backlog.available(handler?.kind === 'batch' ? Math.min(handler.batchSize, this.#concurrency) : 1);
+      if (free < wanted) break;
+      const { index } = backlog;
+      backlog.take(wanted);
+      if (handler === undefined) this.#unknown(run, index);
+      else if (handler.kind === 'single') this.#startSingle(run, index, handler);
+      else this.#startBatch(run, index, wanted, handler);
+      if (this.#clock.steadyMs() - startedMs > TURN_MS_MAX) {
+        this.#clock.deferPastInput(() => this.#start());
+        break;
+      }
+    }
+    this.#starting = false;
+  }
+
+  #unknown(run: DeliveryRun, index: number): void {
+    const { name } = run.spec;
+    const message = `this worker has no handler for ${JSON.stringify(name)}; it has ${[...this.#handlers.keys()].join(', ')}`;
+    if (!this.#unknownNames.has(name)) {
+      this.#unknownNames.add(name);
+      this.#logger?.warn({ name, queue: run.spec.queue }, message);
+    }
+    this.#fail(run, index, new MillraceError('NO_HANDLER', message), 'NO_HANDLER', AGAIN);
+  }
+
+  // ── Single tasks ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #startSingle(run: DeliveryRun, index: number, handler: SingleHandler): void {
+    const attempt = new Attempt(this.#consumption, run, index, handler);
+    let input: unknown;
+    try {
+      input = attempt.decode();
+    } catch (error) {
+      this.#fail(run, index, error, 'INVALID_PAYLOAD', FINAL);
+      return;
+    }
+    let returned: unknown;
+    try {
+      returned =
+        handler.format.input === undefined && handler.format.output === undefined
+          ? handler.run(input, attempt)
+          : runChecked(handler, input, attempt);
+    } catch (error) {
+      this.#failThrown(run, index, error);
+      return;
+    }
+    if (!isPromise(returned)) {
+      this.#complete(run, index, returned, handler);
+      return;
+    }
+    this.#enter(attempt);
+    returned.then(
+      (value) => {
+        if (!this.#leave(attempt)) return;
+        this.#complete(run, index, value, handler);
+        this.#start();
+      },
+      (error: unknown) => {
+        if (!this.#leave(attempt)) return;
+        this.#failThrown(run, index, error);
+        this.#start();
+      },
+    );
+  }
+
+  #complete(run: DeliveryRun, index: number, value: unknown, handler: TaskHandler): void {
+    let result: ReturnType<typeof encodeResult>;
+    try {
+      result = encodeResult(value, handler.format.result);
+    } catch (error) {
+      this.#fail(run, index, error, 'INVALID_PAYLOAD', FINAL);
+      return;
+    }
+    this.completed++;
+    this.#consumption.complete(run, index, result);
+  }
+
+  // ── Batches ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #startBatch(run: DeliveryRun, from: number, length: number, handler: BatchHandler): void {
+    const batch = new BatchAttempt(run, from, length, handler);
+    let returned: unknown;
+    try {
+      returned = handler.run(batch);
+    } catch (error) {
+      this.#failBatch(batch, error);
+      return;
+    }
+    if (!isPromise(returned)) {
+      this.#completeBatch(batch, returned);
+      return;
+    }
+    this.#enter(batch);
+    returned.then(
+      (value) => {
+        if (!this.#leave(batch)) return;
+        this.#completeBatch(batch, value);
+        this.#start();
+      },
+      (error: unknown) => {
+        if (!this.#leave(batch)) return;
+        this.#failBatch(batch, error);
+        this.#start();
+      },
+    );
+  }
+
+  #completeBatch(batch: BatchAttempt, results: unknown): void {
+    const { run, from, length, failures } = batch;
+    if (results !== undefined && !(Array.isArray(results) && results.length === length)) {
+      const shown = Array.isArray(results) ? `${results.length} results` : `a ${typeof results}`;
+      const message = `the batch handler returned ${shown} for ${length} tasks: return nothing, or an array with one result for each`;
+      this.#failBatch(batch, new MillraceError('INVALID_PAYLOAD', message));
+      return;
+    }
+    if (results === undefined && failures.size === 0) {
+      this.completed += length;
+      this.#consumption.completeMany(run, from, from + length);
+      return;
+    }
+    for (let index = 0; index < length; index++) {
+      if (failures.has(index)) this.#failThrown(run, from + index, failures.get(index));
+      else this.#completeInBatch(batch, index, results?.[index]);
+    }
+  }
+
+  #completeInBatch(batch: BatchAttempt, index: number, value: unknown): void {
+    const { run, from, handler } = batch;
+    const { output, name } = handler.format;
+    try {
+      if (output !== undefined) validateNow(output, value, `the result of ${name}`);
+    } catch (error) {
+      this.#fail(run, from + index, error, 'INVALID_PAYLOAD', FINAL);
+      return;
+    }
+    this.#complete(run, from + index, value, handler);
+  }
+
+  #failBatch(batch: BatchAttempt, error: unknown): void {
+    const { run, from, length, failures } = batch;
+    const unreadable = batch.unreadableIndex(error);
+    for (let index = 0; index < length; index++) {
+      if (failures.has(index)) this.#failThrown(run, from + index, failures.get(index));
+      else if (index === unreadable) this.#fail(run, from + index, error, 'INVALID_PAYLOAD', FINAL);
+      // The others did nothing wrong: they come again, without the one that cannot be read.
+      else if (unreadable !== -1) this.#consumption.release(run, from + index);
+      else this.#failThrown(run, from + index, error);
+    }
+  }
+
+  // ── Ends ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #failThrown(run: DeliveryRun, index: number, thrown: unknown): void {
+    if (thrown instanceof PayloadRefused) this.#fail(run, index, thrown.cause, 'INVALID_PAYLOAD', FINAL);
+    else if (thrown instanceof FatalTaskError) this.#fail(run, index, thrown, 'HANDLER_FAILED', FINAL);
+    else if (thrown instanceof RetryLater) {
+      this.#fail(run, index, thrown, 'HANDLER_FAILED', { final: false, retryDelayMs: thrown.delayMs });
+    } else this.#fail(run, index, thrown, 'HANDLER_FAILED', AGAIN);
+  }
+
+  #fail(run: DeliveryRun, index: number, thrown: unknown, code: ErrorCode, options: FailOptions): void {
+    this.failed++;
+    const own = thrown instanceof MillraceError && code !== 'HANDLER_FAILED' ? thrown.code : code;
+    this.#consumption.fail(run, index, describeThrown(thrown, own), options);
+  }
+
+  #expire(task: Attempt | BatchAttempt): void {
+    const { run, from, length } = task;
+    const { timeoutMs } = run.spec;
+    const error = new MillraceError(
+      'TASK_TIMEOUT',
+      `the attempt ran longer than its timeoutMs, ${timeoutMs} ms: raise it, or stop when ctx.signal is aborted`,
+      { details: { timeoutMs } },
+    );
+    this.#leave(task);
+    task.abort(error);
+    for (let index = 0; index < length; index++) this.#fail(run, from + index, error, 'TASK_TIMEOUT', AGAIN);
+    this.#start();
+  }
+
+  #enter(task: Attempt | BatchAttempt): void {
+    this.running += task.length;
+    this.active.add(task);
+  }
+
+  /** False when the task was over before, by its timeout or the worker's stop. */
+  #leave(task: Attempt | BatchAttempt): boolean {
+    if (task.over) return false;
+    task.over = true;
+    this.running -= task.length;
+    this.active.remove(task);
+    return true;
+  }
+}
+
+/** Our checks around a handler failed, not the handler: another attempt would end the same. */
+class PayloadRefused extends Error {}
+
+async function runChecked(handler: SingleHandler, input: unknown, attempt: Attempt): Promise<unknown> {
+  const { input: inputSchema, output: outputSchema, name } = handler.format;
+  let checked = input;
+  if (inputSchema !== undefined) checked = await check(() => validate(inputSchema, input, `the input of ${name}`));
+  const returned = await handler.run(checked, attempt);
+  if (outputSchema !== undefined) await check(() => validate(outputSchema, returned, `the result of ${name}`));
+  return returned;
+}
+
+async function check(validation: () => unknown): Promise<unknown> {
+  try {
+    return await validation();
+  } catch (cause) {
+    throw new PayloadRefused('', { cause });
+  }
+}
+
+function isPromise(value: unknown): value is PromiseLike<unknown> {
+  if (value instanceof Promise) return true;
+  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
+}

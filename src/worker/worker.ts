@@ -1,0 +1,166 @@
+import type { Broker, ConsumeOptions, Consumer, Consumption } from '../broker/contract.ts';
+import { MillraceError } from '../errors.ts';
+import type { Clock } from '../io/clock.ts';
+import { DEFAULTS } from '../limits.ts';
+import type { TaskHandler } from '../task/handler.ts';
+import { indexHandlers, type Logger, resolveWorkerOptions, type WorkerOptions } from './options.ts';
+import { Runner } from './runner.ts';
+
+export interface StopReport {
+  /** Tasks that ended while the worker was stopping. */
+  readonly finished: number;
+  /** Tasks that still ran when the time was over: aborted, and handed back without counting an attempt. */
+  readonly abandoned: number;
+}
+
+/** What a worker needs of the process. */
+export interface WorkerWorld {
+  readonly clock: Clock;
+  readonly defaultName: string;
+  readonly onEnded?: (worker: Worker) => void;
+}
+
+/** Answers to settlements are awaited at least so long when a worker stops. */
+const SETTLE_MS_MIN = 1000;
+
+/** Runs handlers for the tasks of some queues. Made by `client.work`. */
+export class Worker {
+  readonly name: string;
+  readonly queues: readonly string[];
+  readonly concurrency: number;
+  readonly prefetch: number;
+  /** Resolves when the worker has ended: with nothing after `stop`, with the reason when its backend gave up. */
+  readonly ended: Promise<MillraceError | undefined>;
+  readonly #clock: Clock;
+  readonly #logger: Logger | undefined;
+  readonly #world: WorkerWorld;
+  #runner!: Runner;
+  #consumption!: Consumption;
+  #end!: (error: MillraceError | undefined) => void;
+  #stopping: Promise<StopReport> | undefined;
+  #over = false;
+
+  /** Resolves when the backend has taken the worker. Rejects with INVALID_ARGUMENT and what the backend says. */
+  static async start(
+    broker: Broker,
+    handlers: readonly TaskHandler[],
+    options: WorkerOptions,
+    world: WorkerWorld,
+  ): Promise<Worker> {
+    const byName = indexHandlers(handlers);
+    const consumeOptions = resolveWorkerOptions(options, handlers, world.defaultName);
+    const worker = new Worker(consumeOptions, options.logger, world);
+    const consumption = await broker.consume(consumeOptions, worker.#consumer());
+    worker.#consumption = consumption;
+    worker.#runner = new Runner({
+      clock: world.clock,
+      consumption,
+      handlers: byName,
+      concurrency: consumeOptions.concurrency,
+      logger: options.logger,
+    });
+    return worker;
+  }
+
+  private constructor(options: ConsumeOptions, logger: Logger | undefined, world: WorkerWorld) {
+    this.name = options.workerName;
+    this.queues = options.queues;
+    this.concurrency = options.concurrency;
+    this.prefetch = options.prefetch;
+    this.#clock = world.clock;
+    this.#logger = logger;
+    this.#world = world;
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+  }
+
+  /** Tasks whose handlers run now. */
+  get running(): number {
+    return this.#runner.running;
+  }
+
+  /** Tasks completed since the start. */
+  get completed(): number {
+    return this.#runner.completed;
+  }
+
+  /** Attempts failed since the start. */
+  get failed(): number {
+    return this.#runner.failed;
+  }
+
+  /** The share of `concurrency` in use now, 0 to 1. */
+  get busy(): number {
+    return this.#runner.running / this.concurrency;
+  }
+
+  /**
+   * Takes no more tasks, hands back those that did not start, and waits up to `timeoutMs` (default 10,000) for those that
+   * run; then aborts and hands back what is left. Always resolves.
+   */
+  stop(options: { timeoutMs?: number | undefined } = {}): Promise<StopReport> {
+    this.#stopping ??= this.#stop(options);
+    return this.#stopping;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  async #stop(options: { timeoutMs?: number | undefined }): Promise<StopReport> {
+    const timeoutMs = options.timeoutMs ?? DEFAULTS.stopTimeoutMs;
+    const runner = this.#runner;
+    if (this.#over) return { finished: 0, abandoned: 0 };
+    const before = runner.completed + runner.failed;
+    const deadlineMs = this.#clock.steadyMs() + timeoutMs;
+    runner.stopStarting();
+    const noMore = this.#consumption.stop();
+    await runner.active.empty(timeoutMs);
+    const finished = runner.completed + runner.failed - before;
+    const abandoned = runner.abandon(
+      new MillraceError('STOPPING', `the worker stopped waiting for the task after ${timeoutMs} ms`),
+    );
+    await noMore;
+    await this.#settled(Math.max(deadlineMs - this.#clock.steadyMs(), SETTLE_MS_MIN));
+    await this.#consumption.close();
+    this.#finish(undefined);
+    return { finished, abandoned };
+  }
+
+  async #settled(timeoutMs: number): Promise<void> {
+    try {
+      await this.#consumption.settled(timeoutMs);
+    } catch (error) {
+      this.#logger?.warn({ err: error }, 'the worker stopped before the server had answered everything');
+    }
+  }
+
+  #finish(error: MillraceError | undefined): void {
+    this.#over = true;
+    this.#end(error);
+    this.#world.onEnded?.(this);
+  }
+
+  #consumer(): Consumer {
+    return {
+      deliver: (run) => this.#runner.deliver(run),
+      revoke: (run, index, reason) => this.#runner.revoke(run, index, reason),
+      connection: (state) => {
+        if (state === 'lost') {
+          this.#logger?.warn({ worker: this.name }, 'the connection was lost; running tasks go on');
+          this.#runner.pause();
+        } else {
+          this.#logger?.info({ worker: this.name }, 'the connection is back');
+          this.#runner.resume();
+        }
+      },
+      ended: (error) => {
+        this.#logger?.error({ worker: this.name, err: error }, 'the worker ended: it will get no more tasks');
+        this.#runner.stopStarting();
+        this.#runner.abandon(error);
+        this.#finish(error);
+      },
+    };
+  }
+}
