@@ -1,0 +1,219 @@
+import type { Broker, Status, TaskFilter, TaskInfo, TaskPage, TaskSpec } from '../broker/contract.ts';
+import { MillraceError } from '../errors.ts';
+import type { Clock } from '../io/clock.ts';
+import { checkName, DEFAULTS, LIMITS } from '../limits.ts';
+import { encodePayload } from '../task/codec.ts';
+import type { TaskKind } from '../task/definition.ts';
+import type { TaskContext, TaskHandler } from '../task/handler.ts';
+import { type EnqueueOptions, resolveWhen, SpecTable } from '../task/options.ts';
+import { validate } from '../task/schema.ts';
+import type { WorkerOptions } from '../worker/options.ts';
+import { Worker } from '../worker/worker.ts';
+import { Queue } from './queue.ts';
+import { Task, TaskBatch } from './task.ts';
+
+/** A handler under a plain task name. Its input is whatever JSON was enqueued; say its type where you know it. */
+export type PlainHandler = { run(input: unknown, context: TaskContext): unknown }['run'];
+
+export type Handlers = readonly TaskHandler[] | Readonly<Record<string, PlainHandler>>;
+
+/** What a client needs of the process. */
+export interface ClientWorld {
+  readonly clock: Clock;
+  /** For workers that were given none. */
+  readonly workerName: string;
+}
+
+/** Task names whose default spec is kept. */
+const NAMES_KEPT = 1000;
+
+/** Enqueues tasks, looks after them, and runs workers. Made by `connect`; the same over every backend. */
+export class Client {
+  /** Single tasks, by id. */
+  readonly tasks: Tasks;
+  readonly #broker: Broker;
+  readonly #world: ClientWorld;
+  readonly #specs = new Map<string, SpecTable>();
+  readonly #workers = new Set<Worker>();
+  #closing: Promise<void> | undefined;
+
+  constructor(broker: Broker, world: ClientWorld) {
+    this.#broker = broker;
+    this.#world = world;
+    this.tasks = new Tasks(broker);
+  }
+
+  get url(): string {
+    return this.#broker.url;
+  }
+
+  /**
+   * Resolves once the task is durable. Enqueues of one turn travel together, so `Promise.all` over many is cheap.
+   * Rejects with INVALID_ARGUMENT, INVALID_PAYLOAD, PAYLOAD_TOO_LARGE, BUFFER_FULL, QUEUE_FULL, DISK_FULL, TIMEOUT, CLOSED.
+   */
+  async enqueue<Input, Result>(
+    kind: TaskKind<Input, Result>,
+    input: NoInfer<Input>,
+    options?: EnqueueOptions,
+  ): Promise<Task<Result>>;
+  async enqueue<Result = unknown>(name: string, input?: unknown, options?: EnqueueOptions): Promise<Task<Result>>;
+  async enqueue(target: TaskKind<unknown, unknown> | string, input: unknown, options?: EnqueueOptions): Promise<Task> {
+    const when = resolveWhen(options);
+    const spec = this.#specOf(target, options);
+    const format = typeof target === 'string' ? undefined : target;
+    if (format?.input !== undefined) await validate(format.input, input, `the input of ${format.name}`);
+    const payload = encodeInput(format, input);
+    return new Task(this.#broker, await this.#broker.enqueue(spec, payload, when), format);
+  }
+
+  /**
+   * Enqueues one task for each input, all or none; at most 65,536 and 16 MiB in one call. Resolves once they are durable,
+   * rejects like `enqueue`.
+   */
+  async enqueueMany<Input, Result>(
+    kind: TaskKind<Input, Result>,
+    inputs: readonly NoInfer<Input>[],
+    options?: EnqueueOptions,
+  ): Promise<TaskBatch<Result>>;
+  async enqueueMany<Result = unknown>(
+    name: string,
+    inputs: readonly unknown[],
+    options?: EnqueueOptions,
+  ): Promise<TaskBatch<Result>>;
+  async enqueueMany(
+    target: TaskKind<unknown, unknown> | string,
+    inputs: readonly unknown[],
+    options?: EnqueueOptions,
+  ): Promise<TaskBatch> {
+    if (!Array.isArray(inputs)) {
+      throw new MillraceError('INVALID_ARGUMENT', `enqueueMany takes an array of inputs, not a ${typeof inputs}`);
+    }
+    const when = resolveWhen(options);
+    const spec = this.#specOf(target, options);
+    const format = typeof target === 'string' ? undefined : target;
+    const schema = format?.input;
+    if (schema !== undefined) {
+      for (const [index, input] of inputs.entries()) await validate(schema, input, `input ${index} of ${format?.name}`);
+    }
+    const payloads = inputs.map((input) => encodeInput(format, input));
+    return new TaskBatch(this.#broker, await this.#broker.enqueueMany(spec, payloads, when), format);
+  }
+
+  /** A task by its id, for its result and more. With the definition, results are read as it says. */
+  task<Result = unknown>(id: string, kind?: TaskKind<never, Result>): Task<Result> {
+    return new Task(this.#broker, id, kind);
+  }
+
+  /** Throws INVALID_ARGUMENT. */
+  queue(name: string): Queue {
+    checkName('queue', name, LIMITS.queueNameBytesMax);
+    return new Queue(this.#broker, name);
+  }
+
+  status(): Promise<Status> {
+    return this.#broker.status();
+  }
+
+  /**
+   * Starts a worker in this process. Rejects with INVALID_ARGUMENT, DISCONNECTED, STOPPING, CLOSED.
+   * Several may run beside each other; `close` stops them.
+   */
+  async work(handlers: Handlers, options: WorkerOptions = {}): Promise<Worker> {
+    const worker = await Worker.start(this.#broker, listHandlers(handlers), options, {
+      clock: this.#world.clock,
+      defaultName: this.#world.workerName,
+      onEnded: (ended) => void this.#workers.delete(ended),
+    });
+    this.#workers.add(worker);
+    return worker;
+  }
+
+  /**
+   * Stops the workers, then sends what waits, each for up to `timeoutMs` (default 10,000), then closes. Waits that are
+   * still open reject with CLOSED. Always resolves.
+   */
+  close(options: { timeoutMs?: number | undefined } = {}): Promise<void> {
+    this.#closing ??= this.#close(options.timeoutMs ?? DEFAULTS.stopTimeoutMs);
+    return this.#closing;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  async #close(timeoutMs: number): Promise<void> {
+    await Promise.all([...this.#workers].map((worker) => worker.stop({ timeoutMs })));
+    await this.#broker.close({ timeoutMs });
+  }
+
+  #specOf(target: TaskKind<unknown, unknown> | string, options: EnqueueOptions | undefined): TaskSpec {
+    if (typeof target !== 'string') return target.specs.resolve(options);
+    let specs = this.#specs.get(target);
+    if (specs === undefined) {
+      specs = new SpecTable(target, {});
+      if (this.#specs.size >= NAMES_KEPT) this.#specs.clear();
+      this.#specs.set(target, specs);
+    }
+    return specs.resolve(options);
+  }
+}
+
+/** Looking at tasks and changing what becomes of them. */
+export class Tasks {
+  readonly #broker: Broker;
+
+  constructor(broker: Broker) {
+    this.#broker = broker;
+  }
+
+  /** A page of tasks, newest first; pass the page's `next` as `after` for the one behind it. */
+  list(filter: TaskFilter = {}): Promise<TaskPage> {
+    return this.#broker.listTasks(filter);
+  }
+
+  /** Rejects with NOT_FOUND. */
+  get(id: string): Promise<TaskInfo> {
+    return this.#broker.getTask(id);
+  }
+
+  /** See `Task.cancel`. */
+  cancel(id: string): Promise<'cancelled' | 'requested'> {
+    return this.#broker.cancelTask(id);
+  }
+
+  /** See `Task.retry`. */
+  retry(id: string): Promise<void> {
+    return this.#broker.retryTask(id);
+  }
+}
+
+function encodeInput(kind: TaskKind<unknown, unknown> | undefined, input: unknown): ReturnType<typeof encodePayload> {
+  if (kind !== undefined && (kind.payload === 'bytes') !== input instanceof Uint8Array) {
+    const message =
+      kind.payload === 'bytes'
+        ? `${kind.name} takes a Uint8Array (it was defined with payload: 'bytes'), not a ${typeof input}`
+        : `${kind.name} was given bytes: define it with payload: 'bytes'`;
+    throw new MillraceError('INVALID_PAYLOAD', message);
+  }
+  return encodePayload(input, 'the input');
+}
+
+function listHandlers(handlers: Handlers): readonly TaskHandler[] {
+  if (isList(handlers)) return handlers;
+  if (typeof handlers !== 'object' || handlers === null) {
+    const message = `work takes handlers: an array of definition.handle(…), or an object { name: function }`;
+    throw new MillraceError('INVALID_ARGUMENT', message);
+  }
+  return Object.entries(handlers).map(([name, run]) => {
+    if (typeof run !== 'function') {
+      throw new MillraceError('INVALID_ARGUMENT', `the handler of ${JSON.stringify(name)} is no function`);
+    }
+    checkName('task name', name, LIMITS.taskNameBytesMax);
+    const format = { name, input: undefined, output: undefined, payload: 'json', result: 'json' } as const;
+    return { kind: 'single', format, queue: DEFAULTS.queue, run };
+  });
+}
+
+function isList(handlers: Handlers): handlers is readonly TaskHandler[] {
+  return Array.isArray(handlers);
+}

@@ -1,0 +1,48 @@
+import type { Broker, QueueStatus, Retention } from '../broker/contract.ts';
+import { MillraceError } from '../errors.ts';
+
+/** One queue, by its name; it need not exist yet. */
+export class Queue {
+  readonly name: string;
+  readonly #broker: Broker;
+
+  constructor(broker: Broker, name: string) {
+    this.#broker = broker;
+    this.name = name;
+  }
+
+  /** No more of its tasks are started, by any worker, until `resume`. What runs goes on; enqueues are still taken. */
+  pause(): Promise<void> {
+    return this.#broker.pauseQueue(this.name);
+  }
+
+  resume(): Promise<void> {
+    return this.#broker.resumeQueue(this.name);
+  }
+
+  /** Removes its ready and scheduled tasks, which end as cancelled; resolves with how many. */
+  purge(): Promise<number> {
+    return this.#broker.purgeQueue(this.name);
+  }
+
+  /** Makes all its dead tasks ready again with fresh attempts; resolves with how many. */
+  redrive(): Promise<number> {
+    return this.#broker.redriveQueue(this.name);
+  }
+
+  /** How long ended tasks are kept; what is not given stays as it is. Resolves with what holds now. */
+  retention(changes: Partial<Retention>): Promise<Retention> {
+    return this.#broker.setRetention(this.name, changes);
+  }
+
+  /** Rejects with NOT_FOUND for a queue that was never used. */
+  async status(): Promise<QueueStatus> {
+    const { queues } = await this.#broker.status();
+    const found = queues.find(({ name }) => name === this.name);
+    if (found !== undefined) return found;
+    throw new MillraceError(
+      'NOT_FOUND',
+      `there is no queue ${JSON.stringify(this.name)}: it comes with its first task`,
+    );
+  }
+}

@@ -1,0 +1,151 @@
+import { hostname } from 'node:os';
+import type { Broker } from './broker/contract.ts';
+import { connectEmbedded, type EmbeddedOptions } from './broker/embedded/embedded.ts';
+import type { ReconnectOptions } from './broker/tcp/connection.ts';
+import { RemoteBroker, type RemoteOptions } from './broker/tcp/remote-broker.ts';
+import { Client } from './client/client.ts';
+import { MillraceError } from './errors.ts';
+import { SystemClock } from './io/clock.ts';
+import { nodeNet } from './io/node-net.ts';
+import { SystemRandom } from './io/random.ts';
+import { checkInteger, checkName, DEFAULTS, LIMITS } from './limits.ts';
+import { checkKeys } from './task/options.ts';
+
+export interface ConnectOptions {
+  /** Shown in the server's status and logs. Default `millrace`. */
+  name?: string | undefined;
+  /** How long to go on trying to reach the server for the first time. Default 10,000. */
+  connectTimeoutMs?: number | undefined;
+  /** How long an enqueue may wait for its confirmation. Default 30,000. */
+  enqueueTimeoutMs?: number | undefined;
+  /** How long any other call may wait for its answer. Default 15,000. */
+  callTimeoutMs?: number | undefined;
+  /** Pauses between attempts when the connection was lost. Default: 100 ms doubling to 5 s, a third of it drawn, for ever. */
+  reconnect?: Partial<ReconnectOptions> | undefined;
+  /** `memory:` and `file:` only: what a server of one's own would be told on its command line. */
+  embedded?: EmbeddedOptions | undefined;
+}
+
+const KEYS = ['name', 'connectTimeoutMs', 'enqueueTimeoutMs', 'callTimeoutMs', 'reconnect', 'embedded'];
+const EMBEDDED_KEYS = ['fsync', 'fsyncIntervalMs', 'retention', 'cacheBytes', 'segmentBytes'];
+const RECONNECT_KEYS = ['initialDelayMs', 'factor', 'maxDelayMs', 'jitter', 'giveUpAfterMs'];
+const SCHEMES = 'memory: (this process only), file:DIRECTORY (this process, on disk), tcp://HOST:PORT (a server)';
+
+/**
+ * Connects to the backend that the URL names: `memory:` or `memory:NAME` (shared by all clients of this process that name
+ * it), `file:DIRECTORY`, `tcp://HOST:PORT` (port 5555 unless given).
+ *
+ * Rejects with INVALID_ARGUMENT, UNSUPPORTED, DISCONNECTED (no server within `connectTimeoutMs`), PROTOCOL,
+ * PROTOCOL_VERSION; for `file:` with DIRECTORY_LOCKED, JOURNAL_DAMAGED, JOURNAL_VERSION or JOURNAL_UNUSABLE.
+ */
+export async function connect(url: string, options: ConnectOptions = {}): Promise<Client> {
+  checkKeys('connect', options, KEYS);
+  const remote = resolveRemote(url, options);
+  const broker = await openBackend(url, options, remote);
+  const { host, pid } = remote.identity;
+  return new Client(broker, { clock: remote.clock, workerName: `${host}:${pid}`.slice(-100) });
+}
+
+type Remote = Omit<RemoteOptions, 'dial' | 'closed'>;
+
+function openBackend(url: string, options: ConnectOptions, remote: Remote): Promise<Broker> {
+  const scheme = /^[a-z][a-z0-9+.-]*:/i.exec(String(url))?.[0].toLowerCase();
+  switch (scheme) {
+    case 'memory:':
+      return connectEmbedded({ memory: url.slice(scheme.length) }, remote, resolveEmbedded(options));
+    case 'file:':
+      return connectEmbedded({ directory: directoryOf(url) }, remote, resolveEmbedded(options));
+    case 'tcp:': {
+      if (options.embedded !== undefined) {
+        const message =
+          'the option `embedded` is for memory: and file: URLs: a server is configured where it is started';
+        throw new MillraceError('INVALID_ARGUMENT', message);
+      }
+      const address = addressOf(url);
+      return RemoteBroker.connect({ ...remote, dial: () => nodeNet.connect(address, remote.connectTimeoutMs) });
+    }
+    case 'tls:':
+    case 'amqp:':
+    case 'amqps:':
+      throw new MillraceError('UNSUPPORTED', `${scheme} is not supported by this release; there are ${SCHEMES}`);
+    default:
+      throw new MillraceError(
+        'INVALID_ARGUMENT',
+        `${JSON.stringify(url)} is no URL of a backend; there are ${SCHEMES}`,
+      );
+  }
+}
+
+function resolveRemote(url: string, options: ConnectOptions): Remote {
+  const random = new SystemRandom();
+  const client = options.name ?? 'millrace';
+  checkName('name', client, LIMITS.queueNameBytesMax);
+  const { connectTimeoutMs, enqueueTimeoutMs, callTimeoutMs } = {
+    connectTimeoutMs: options.connectTimeoutMs ?? DEFAULTS.connectTimeoutMs,
+    enqueueTimeoutMs: options.enqueueTimeoutMs ?? DEFAULTS.enqueueTimeoutMs,
+    callTimeoutMs: options.callTimeoutMs ?? DEFAULTS.callTimeoutMs,
+  };
+  for (const [name, value] of Object.entries({ connectTimeoutMs, enqueueTimeoutMs, callTimeoutMs })) {
+    checkInteger(name, value, 1, LIMITS.timeoutMsMax);
+  }
+  return {
+    url: String(url),
+    clock: new SystemClock(),
+    random,
+    reconnect: resolveReconnect(options.reconnect ?? {}),
+    connectTimeoutMs,
+    enqueueTimeoutMs,
+    callTimeoutMs,
+    identity: { client, host: hostname(), pid: process.pid, producer: random.hex(16) },
+  };
+}
+
+function resolveReconnect(options: Partial<ReconnectOptions>): ReconnectOptions {
+  checkKeys('reconnect', options, RECONNECT_KEYS);
+  const resolved = { ...DEFAULTS.reconnect, ...options };
+  checkInteger('reconnect.initialDelayMs', resolved.initialDelayMs, 1, LIMITS.timeoutMsMax);
+  checkInteger('reconnect.maxDelayMs', resolved.maxDelayMs, resolved.initialDelayMs, LIMITS.timeoutMsMax);
+  for (const [name, value, min, max] of [
+    ['factor', resolved.factor, 1, 100],
+    ['jitter', resolved.jitter, 0, 1],
+    ['giveUpAfterMs', resolved.giveUpAfterMs, 0, Number.POSITIVE_INFINITY],
+  ] as const) {
+    if (value >= min && value <= max) continue;
+    const message = `reconnect.${name} is ${value}; allowed are ${min} to ${max}`;
+    throw new MillraceError('INVALID_ARGUMENT', message, { details: { value, min, max } });
+  }
+  return resolved;
+}
+
+function resolveEmbedded(options: ConnectOptions): EmbeddedOptions {
+  const embedded = options.embedded ?? {};
+  checkKeys('embedded', embedded, EMBEDDED_KEYS);
+  return embedded;
+}
+
+/** `file:./data`, `file:/var/lib/x` and `file:///var/lib/x`. */
+function directoryOf(url: string): string {
+  const path = url.slice('file:'.length);
+  const directory = decodeURIComponent(path.startsWith('///') ? path.slice(2) : path);
+  if (directory !== '' && !directory.startsWith('//')) return directory;
+  throw new MillraceError(
+    'INVALID_ARGUMENT',
+    `${JSON.stringify(url)} names no directory: write file:./data or file:/var/lib/data`,
+  );
+}
+
+function addressOf(url: string): { host: string; port: number } {
+  const parsed = URL.canParse(url) ? new URL(url) : undefined;
+  if (
+    parsed === undefined ||
+    parsed.hostname === '' ||
+    parsed.username !== '' ||
+    !['', '/'].includes(parsed.pathname)
+  ) {
+    throw new MillraceError('INVALID_ARGUMENT', `${JSON.stringify(url)} is not of the form tcp://HOST:PORT`);
+  }
+  return {
+    host: parsed.hostname.replace(/^\[|\]$/g, ''),
+    port: parsed.port === '' ? DEFAULTS.port : Number(parsed.port),
+  };
+}

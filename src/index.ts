@@ -1,0 +1,28 @@
+export type {
+  Outcome,
+  Percentiles,
+  QueueStatus,
+  Retention,
+  Status,
+  TaskError,
+  TaskFilter,
+  TaskIds,
+  TaskInfo,
+  TaskPage,
+  TaskState,
+  WorkerStatus,
+} from './broker/contract.ts';
+export type { EmbeddedOptions } from './broker/embedded/embedded.ts';
+export type { ReconnectOptions } from './broker/tcp/connection.ts';
+export { Client, type Handlers, type PlainHandler, type Tasks } from './client/client.ts';
+export type { Queue } from './client/queue.ts';
+export { type ResultOptions, Task, TaskBatch } from './client/task.ts';
+export { type ConnectOptions, connect } from './connect.ts';
+export { ERROR_CODES, type ErrorCode, MillraceError } from './errors.ts';
+export { DEFAULTS, LIMITS } from './limits.ts';
+export { type DefinitionOptions, defineTask, TaskDefinition, type TaskKind } from './task/definition.ts';
+export type { Batch, TaskContext, TaskHandler } from './task/handler.ts';
+export type { BackoffOptions, EnqueueOptions, TaskOptions } from './task/options.ts';
+export { FatalTaskError, RetryLater } from './worker/failures.ts';
+export type { Logger, WorkerOptions } from './worker/options.ts';
+export { type StopReport, Worker } from './worker/worker.ts';
