@@ -20,7 +20,7 @@ import {
 import { PageCache } from './page-cache.ts';
 import { readSegment } from './read-segment.ts';
 import type { Describe, JournalRecord, RecordType } from './record.ts';
-import { type OpenReport, recover } from './recover.ts';
+import { type OpenReport, recover, unusable } from './recover.ts';
 import { type Extent, Page, Segment, Segments } from './segment.ts';
 import type { Storage } from './storage.ts';
 import { type FsyncPolicy, Writer } from './writer.ts';
@@ -141,7 +141,8 @@ export class Journal {
       await journal.#start(recovered.tail, recovered.sequence, recovered.epoch);
     } catch (error) {
       await journal.#shut();
-      throw error;
+      const isStorage = error instanceof MillraceError && error.code === 'STORAGE_FAILED';
+      throw isStorage ? unusable(String(options.directory), error.cause) : error;
     }
     const report = { ...recovered.report, epoch: journal.epoch, ms: options.clock.steadyMs() - startMs };
     return { journal, report };
@@ -174,6 +175,7 @@ export class Journal {
     this.#isOpen = true;
     this.#recordEpoch = epoch;
     await this.advanceEpoch();
+    storage.waitForRoom();
   }
 
   /**

@@ -4,6 +4,7 @@ import { firstBroken } from './scan.ts';
 import { Page, type Segment } from './segment.ts';
 
 const FREE_BUFFERS_MAX = 8;
+const NO_BYTES = Buffer.alloc(0);
 
 export interface PageCacheOptions {
   clock: Clock;
@@ -18,6 +19,12 @@ export interface PageCacheOptions {
   pageBytes: number;
 }
 
+interface Load {
+  done: Promise<void>;
+  /** Somebody asked for it; otherwise it is read ahead, and comes in only where it drives out nothing in use. */
+  isWanted: boolean;
+}
+
 /**
  * The durable pages in memory, bounded, with second-chance eviction, and the buffers of all pages.
  *
@@ -30,8 +37,8 @@ export class PageCache {
   #hand = 0;
   #cachedBytes = 0;
   readonly #free: Buffer[] = [];
-  #resting: Buffer[] = [];
-  readonly #loads = new Map<Segment, Map<number, Promise<void>>>();
+  #resting: Page[] = [];
+  readonly #loads = new Map<Segment, Map<number, Load>>();
 
   constructor(options: PageCacheOptions) {
     this.#options = options;
@@ -46,13 +53,18 @@ export class PageCache {
     return (bytes === this.#options.pageBytes ? this.#free.pop() : undefined) ?? Buffer.allocUnsafeSlow(bytes);
   }
 
-  /** Nobody holds the buffer after this turn of the event loop. */
-  giveBuffer(buffer: Buffer): void {
-    this.#resting.push(buffer);
+  /**
+   * Nobody looks at the page after this turn of the event loop; who does it all the same finds it empty, not filled with
+   * something else.
+   */
+  retire(page: Page): void {
+    this.#resting.push(page);
     if (this.#resting.length > 1) return;
     this.#options.clock.deferPastInput(() => {
       for (const rested of this.#resting) {
-        if (rested.length === this.#options.pageBytes && this.#free.length < FREE_BUFFERS_MAX) this.#free.push(rested);
+        const buffer = rested.bytes;
+        rested.bytes = NO_BYTES;
+        if (buffer.length === this.#options.pageBytes && this.#free.length < FREE_BUFFERS_MAX) this.#free.push(buffer);
       }
       this.#resting = [];
     });
@@ -61,10 +73,28 @@ export class PageCache {
   /** The page is durable and no longer appended to: from now on it may be evicted. */
   admit(page: Page): void {
     page.slot = this.#ring.length;
-    page.used = true;
     this.#ring.push(page);
     this.#cachedBytes += page.bytes.length;
-    while (this.#cachedBytes > this.#options.cacheBytes && this.#ring.length > 1) this.#evictOne(page);
+    while (this.#cachedBytes > this.#options.cacheBytes && this.#ring.length > 1) {
+      if (this.#hand >= this.#ring.length) this.#hand = 0;
+      const candidate = this.#ring[this.#hand];
+      if (candidate === page || candidate.used) {
+        candidate.used = false;
+        this.#hand++;
+      } else {
+        this.#evict(candidate);
+      }
+    }
+    page.used = true;
+  }
+
+  /** Drives out pages not looked at since the hand came by; false when they do not suffice. */
+  #makeRoom(bytes: number): boolean {
+    for (let i = this.#ring.length - 1; i >= 0 && this.#cachedBytes + bytes > this.#options.cacheBytes; i--) {
+      const page = this.#ring[i];
+      if (page !== undefined && !page.used) this.#evict(page);
+    }
+    return this.#cachedBytes + bytes <= this.#options.cacheBytes;
   }
 
   /** Forgets all pages of a segment that is given up. */
@@ -72,25 +102,25 @@ export class PageCache {
     for (const page of new Set(segment.pages)) {
       if (page === undefined) continue;
       if (page.slot >= 0) this.#leaveRing(page);
-      this.giveBuffer(page.bytes);
+      this.retire(page);
     }
     segment.pages.fill(undefined);
     this.#loads.delete(segment);
   }
 
-  /** Brings the page and the one behind it. Rejects with JOURNAL_DAMAGED when it is no longer what was written. */
+  /** Brings the page, and the one behind it later. Rejects with JOURNAL_DAMAGED when it is not what was written. */
   load(segment: Segment, page: number): Promise<void> {
     const { first, count } = segment.span(page);
-    const wanted = this.#loadSpan(segment, first, count);
+    const wanted = this.#loadSpan(segment, first, count, true);
     const behind = segment.span(first + count);
     if (behind.first << segment.pageShift < segment.end) {
       // Whoever needs that page asks for it and meets the error then.
-      this.#loadSpan(segment, behind.first, behind.count).catch(() => undefined);
+      this.#loadSpan(segment, behind.first, behind.count, false).catch(() => undefined);
     }
     return wanted;
   }
 
-  #loadSpan(segment: Segment, first: number, count: number): Promise<void> {
+  #loadSpan(segment: Segment, first: number, count: number, isWanted: boolean): Promise<void> {
     if (segment.pages[first] !== undefined) return Promise.resolve();
     let loads = this.#loads.get(segment);
     if (loads === undefined) {
@@ -98,60 +128,59 @@ export class PageCache {
       this.#loads.set(segment, loads);
     }
     const underWay = loads.get(first);
-    if (underWay !== undefined) return underWay;
-    const load = this.#loadOne(segment, first, count).finally(() => loads.delete(first));
+    if (underWay !== undefined) {
+      underWay.isWanted ||= isWanted;
+      return underWay.done;
+    }
+    const load: Load = { done: Promise.resolve(), isWanted };
+    load.done = this.#loadOne(segment, first, count, load).finally(() => loads.delete(first));
     loads.set(first, load);
-    return load;
+    return load.done;
   }
 
-  async #loadOne(segment: Segment, first: number, count: number): Promise<void> {
+  async #loadOne(segment: Segment, first: number, count: number, load: Load): Promise<void> {
     const isGone = () => this.#options.segmentOf(segment.number) !== segment;
-    let buffer: Buffer;
+    let page: Page;
     try {
-      buffer = await this.fetch(segment, first, count);
+      page = await this.fetch(segment, first, count);
     } catch (error) {
       // Given up meanwhile: the file may hold another segment by now.
       if (isGone()) return;
       throw error;
     }
     if (isGone()) return;
-    const page = new Page(segment.number, first * segment.pageBytes, buffer);
-    page.filled = Math.min(buffer.length, segment.end - page.base);
-    page.written = page.filled;
-    page.sealed = true;
+    if (!load.isWanted && !this.#makeRoom(page.bytes.length)) {
+      this.retire(page);
+      return;
+    }
     segment.put(page);
     this.admit(page);
   }
 
   /** Reads pages past the cache. Rejects with JOURNAL_DAMAGED when they are no longer what was written. */
-  async fetch(segment: Segment, first: number, count: number): Promise<Buffer> {
-    const buffer = this.takeBuffer(count * segment.pageBytes);
-    const base = first * segment.pageBytes;
-    const bytes = Math.min(buffer.length, segment.end - base);
-    const filled = await this.#options.read(segment.number, buffer.subarray(0, bytes), base);
-    const broken = filled < bytes ? filled : firstBroken(buffer.subarray(0, bytes));
-    if (broken < 0) return buffer;
+  async fetch(segment: Segment, first: number, count: number): Promise<Page> {
+    const page = new Page(segment.number, first * segment.pageBytes, this.takeBuffer(count * segment.pageBytes));
+    const bytes = page.bytes.subarray(0, segment.end - page.base);
+    const filled = await this.#options.read(segment.number, bytes, page.base);
+    const broken = filled < bytes.length ? filled : firstBroken(bytes);
+    if (broken < 0) {
+      page.filled = bytes.length;
+      page.written = bytes.length;
+      page.sealed = true;
+      return page;
+    }
     const file = this.#options.nameOf(segment.number);
     throw new MillraceError(
       'JOURNAL_DAMAGED',
-      `${file} is damaged at offset ${base + broken}: it was intact when it was written; stop the server and run: millrace journal verify`,
-      { details: { file, segment: segment.number, offset: base + broken } },
+      `${file} is damaged at offset ${page.base + broken}: it was intact when it was written; stop the server and run: millrace journal verify`,
+      { details: { file, segment: segment.number, offset: page.base + broken } },
     );
   }
 
-  #evictOne(newest: Page): void {
-    for (;;) {
-      if (this.#hand >= this.#ring.length) this.#hand = 0;
-      const page = this.#ring[this.#hand];
-      if (page !== newest && !page.used) {
-        this.#leaveRing(page);
-        this.#options.segmentOf(page.segment)?.take(page);
-        this.giveBuffer(page.bytes);
-        return;
-      }
-      page.used = false;
-      this.#hand++;
-    }
+  #evict(page: Page): void {
+    this.#leaveRing(page);
+    this.#options.segmentOf(page.segment)?.remove(page);
+    this.retire(page);
   }
 
   #leaveRing(page: Page): void {

@@ -24,9 +24,9 @@ export async function readSegment(
     if (cached !== undefined) {
       eachRecord(cached.bytes.subarray(0, bytes), position, visitUser);
     } else {
-      const buffer = await cache.fetch(segment, first, count);
-      eachRecord(buffer.subarray(0, bytes), position, visitUser);
-      cache.giveBuffer(buffer);
+      const fetched = await cache.fetch(segment, first, count);
+      eachRecord(fetched.bytes.subarray(0, bytes), position, visitUser);
+      cache.retire(fetched);
     }
     page = first + count;
     if (page * segment.pageBytes < end) await pause();

@@ -1,6 +1,6 @@
 import { MillraceError } from '../errors.ts';
 import type { Disk, DiskLock } from '../io/disk.ts';
-import { CLOSE, HEAD_BYTES, HEADER_BYTES, SEGMENT_STATE } from './format.ts';
+import { CLOSE, HEAD_BYTES, HEADER_BYTES, PAD, SEGMENT_STATE } from './format.ts';
 import type { JournalOptions } from './journal.ts';
 import type { JournalRecord } from './record.ts';
 import { Page, Segment, type Segments } from './segment.ts';
@@ -98,7 +98,7 @@ async function takeDirectory(disk: Disk, directory: string): Promise<DiskLock> {
 }
 
 /** The system's own errors get a code of ours; a defect stays what it is. */
-function unusable(directory: string, error: unknown): unknown {
+export function unusable(directory: string, error: unknown): unknown {
   if (error instanceof MillraceError || !(error instanceof Error) || !('code' in error)) return error;
   const hint =
     error.code === 'EROFS' || error.code === 'EACCES' || error.code === 'EPERM'
@@ -127,11 +127,10 @@ async function replayAll(
     record: (record) => {
       const segment = current as Segment;
       const begin = record.offset - HEADER_BYTES;
-      const bytes = HEADER_BYTES + record.body.length;
-      segment.end = record.offset + record.body.length;
+      const bytes = HEADER_BYTES + record.length;
       if (bytes > segment.pageBytes)
         segment.noteLongRecord(begin >>> segment.pageShift, Math.ceil(bytes / segment.pageBytes));
-      if (record.type === CLOSE) return;
+      if (record.type === CLOSE || record.type === PAD) return;
       if (record.type === SEGMENT_STATE) {
         record.body = record.body.subarray(HEAD_BYTES);
         record.offset += HEAD_BYTES;

@@ -17,6 +17,8 @@ import type { Window } from './window.ts';
 
 /** A record as it lies in the file. */
 export interface ScannedRecord extends JournalRecord {
+  /** Of the body; of a PAD what it skips, for it has no body. */
+  length: number;
   syncedSequence: number;
 }
 
@@ -39,7 +41,7 @@ export function newHeader(): Header {
 }
 
 export function newRecord(): ScannedRecord {
-  return { type: 0, sequence: 0, epoch: 0, syncedSequence: 0, segment: 0, offset: 0, body: Buffer.alloc(0) };
+  return { type: 0, sequence: 0, epoch: 0, length: 0, syncedSequence: 0, segment: 0, offset: 0, body: Buffer.alloc(0) };
 }
 
 /** Undefined when the file does not begin with an intact segment head; the version when it is a newer one. */
@@ -77,7 +79,7 @@ export async function scanRecords(
     if (!looksLikeHeader(window.bytes, cursor.offset - window.base)) return;
     readHeader(window.bytes, cursor.offset - window.base, header);
     if (!follows(header, cursor) || header.sequence > lastSequence) return;
-    if (HEADER_BYTES + header.length > pageLeft && (pageLeft !== pageBytes || header.type === PAD)) return;
+    if (HEADER_BYTES + header.length > pageLeft && pageLeft !== pageBytes) return;
     const bytes = header.type === PAD ? HEADER_BYTES : HEADER_BYTES + header.length;
     if (!window.covers(cursor.offset, bytes) && !(await window.cover(cursor.offset, bytes))) return;
     const at = cursor.offset - window.base;
@@ -101,6 +103,7 @@ function fill(record: ScannedRecord, header: Header, bytes: Buffer, at: number, 
   record.sequence = header.sequence;
   record.epoch = header.epoch;
   record.syncedSequence = header.syncedSequence;
+  record.length = header.length;
   record.offset = base + at + HEADER_BYTES;
   record.body = bytes.subarray(at + HEADER_BYTES, at + HEADER_BYTES + (header.type === PAD ? 0 : header.length));
 }

@@ -46,14 +46,14 @@ export class SegmentFiles implements Storage {
   readonly #options: SegmentFilesOptions;
   #active: SegmentFile | undefined;
   #next: SegmentFile | undefined;
-  #nextNumber = 1;
   readonly #spares: number[] = [];
   /** End of what has been written to the active file. */
   #writtenEnd = 0;
   #writeWaits = false;
   #isFull = false;
   #isPreparing = false;
-  #isClosing = false;
+  /** While opening and closing a full disk is a failure; in between it is a reason to wait. */
+  #waitsForRoom = false;
   #isClosed = false;
   #failure: unknown;
   #waiting: (() => void)[] = [];
@@ -72,10 +72,10 @@ export class SegmentFiles implements Storage {
     spares: number[];
   }): Promise<void> {
     const { disk, directory } = this.#options;
-    this.#nextNumber = (found.active?.number ?? 0) + 1;
+    const nextNumber = (found.active?.number ?? 0) + 1;
     this.#spares.push(...found.spares);
     for (const number of found.unused) {
-      if (number === this.#nextNumber) this.#next = await this.#openFile(number);
+      if (number === nextNumber) this.#next = await this.#openFile(number);
       else {
         await disk.rename(join(directory, segmentName(number)), join(directory, spareName(number)));
         this.#spares.push(number);
@@ -87,8 +87,11 @@ export class SegmentFiles implements Storage {
       await this.#active.file.sync();
       this.#writtenEnd = found.active.end;
     }
-    if (this.#next !== undefined) this.#nextNumber++;
     this.#recycling = this.#removeExcess();
+  }
+
+  waitForRoom(): void {
+    this.#waitsForRoom = true;
     this.#prepare();
   }
 
@@ -117,7 +120,7 @@ export class SegmentFiles implements Storage {
         return;
       } catch (error) {
         // Copy-on-write file systems need room even for what is allocated.
-        if (!isNoSpace(error) || this.#isClosing) throw error;
+        if (!isNoSpace(error) || !this.#waitsForRoom) throw error;
         this.#setFull(true);
         await this.#sleep(FULL_RETRY_MS);
         if (this.#isClosed) throw error;
@@ -164,12 +167,11 @@ export class SegmentFiles implements Storage {
   }
 
   prepareClose(): void {
-    this.#isClosing = true;
+    this.#waitsForRoom = false;
     this.#endPauses();
   }
 
   async close(): Promise<void> {
-    this.#isClosing = true;
     this.#isClosed = true;
     this.#endPauses();
     this.#wake();
@@ -231,7 +233,7 @@ export class SegmentFiles implements Storage {
   }
 
   #hasWork(): boolean {
-    if (this.#isClosed || (this.#isClosing && !this.#writeWaits)) return false;
+    if (this.#isClosed || (!this.#waitsForRoom && !this.#writeWaits)) return false;
     const { active, next } = { active: this.#active, next: this.#next };
     if (active !== undefined && active.readyBytes < active.bytes) return true;
     if (next !== undefined) return next.readyBytes < next.bytes;
@@ -244,7 +246,12 @@ export class SegmentFiles implements Storage {
         await this.#prepareOne();
         this.#setFull(false);
       } catch (error) {
-        if (!isNoSpace(error) || (this.#isClosing && this.#writeWaits)) throw error;
+        if (!isNoSpace(error) || (!this.#waitsForRoom && this.#writeWaits)) throw error;
+        if (this.#spares.length > 0) {
+          // A file that is half made cannot use it, but the room that it takes.
+          await this.#removeSpare();
+          continue;
+        }
         this.#setFull(true);
         await this.#sleep(FULL_RETRY_MS);
         continue;
@@ -259,7 +266,6 @@ export class SegmentFiles implements Storage {
     const unready = [this.#active, this.#next].find((file) => file !== undefined && file.readyBytes < file.bytes);
     if (unready === undefined) {
       this.#next = await this.#makeNext();
-      this.#nextNumber++;
       return;
     }
     const bytes = Math.min(PIECE_BYTES, unready.bytes - unready.readyBytes);
@@ -269,17 +275,18 @@ export class SegmentFiles implements Storage {
 
   async #makeNext(): Promise<SegmentFile> {
     const { disk, directory, synced } = this.#options;
-    const path = join(directory, segmentName(this.#nextNumber));
+    const number = (this.#active?.number ?? 0) + 1;
+    const path = join(directory, segmentName(number));
     const spare = this.#spares[0];
     if (spare !== undefined) {
       await disk.rename(join(directory, spareName(spare)), path);
       this.#spares.shift();
       await disk.syncDirectory(directory);
-      return await this.#openFile(this.#nextNumber);
+      return await this.#openFile(number);
     }
     const file = await disk.open(path, { create: true, write: true, synced });
     await disk.syncDirectory(directory);
-    return { number: this.#nextNumber, file, readyBytes: 0, bytes: this.#options.segmentBytes };
+    return { number, file, readyBytes: 0, bytes: this.#options.segmentBytes };
   }
 
   async #openFile(number: number): Promise<SegmentFile> {
@@ -288,23 +295,25 @@ export class SegmentFiles implements Storage {
     return { number, file, readyBytes: await file.size(), bytes: segmentBytes };
   }
 
-  /** Gives a file's room back in steps: a file system that discards blocks stops everything while it does. */
   async #removeExcess(): Promise<void> {
+    while (this.#spares.length > LIMITS.spareSegmentsMax && !this.#isClosed) await this.#removeSpare();
+  }
+
+  /** In steps: a file system that discards blocks stops everything while it does. */
+  async #removeSpare(): Promise<void> {
     const { disk, directory } = this.#options;
-    while (this.#spares.length > LIMITS.spareSegmentsMax && !this.#isClosed) {
-      const path = join(directory, spareName(this.#spares.pop() as number));
-      const file = await disk.open(path, { write: true });
-      try {
-        for (let bytes = await file.size(); bytes > TRUNCATE_BYTES && !this.#isClosed; ) {
-          bytes -= TRUNCATE_BYTES;
-          await file.truncate(bytes);
-          await this.#sleep(TRUNCATE_PAUSE_MS);
-        }
-      } finally {
-        await file.close();
+    const path = join(directory, spareName(this.#spares.pop() as number));
+    const file = await disk.open(path, { write: true });
+    try {
+      for (let bytes = await file.size(); bytes > TRUNCATE_BYTES && !this.#isClosed; ) {
+        bytes -= TRUNCATE_BYTES;
+        await file.truncate(bytes);
+        await this.#sleep(TRUNCATE_PAUSE_MS);
       }
-      await disk.remove(path);
+    } finally {
+      await file.close();
     }
+    await disk.remove(path);
   }
 
   #setFull(isFull: boolean): void {

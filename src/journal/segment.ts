@@ -16,7 +16,8 @@ export interface Extent {
 export class Page implements Extent {
   readonly segment: number;
   readonly base: number;
-  readonly bytes: Buffer;
+  /** Empty after the buffer went to another page. */
+  bytes: Buffer;
   /** Bytes appended and bytes durable, from the page's begin. */
   filled = 0;
   written = 0;
@@ -80,7 +81,7 @@ export class Segment {
     for (let i = first; i < first + count; i++) this.pages[i] = page;
   }
 
-  take(page: Page): void {
+  remove(page: Page): void {
     const first = page.base >>> this.pageShift;
     const count = page.bytes.length >>> this.pageShift;
     for (let i = first; i < first + count; i++) this.pages[i] = undefined;

@@ -17,7 +17,9 @@ export interface Storage {
   /** The last attempt to get more room failed. */
   readonly isFull: boolean;
   readonly spareCount: number;
-  /** From here on a full disk is a failure, not a reason to wait. */
+  /** From here on a full disk is a reason to wait; at first it is a failure. */
+  waitForRoom(): void;
+  /** From here on it is a failure again. */
   prepareClose(): void;
   close(): Promise<void>;
 }
@@ -40,6 +42,8 @@ export class VolatileStorage implements Storage {
   roomBehind(): number {
     return Number.POSITIVE_INFINITY;
   }
+
+  waitForRoom(): void {}
 
   prepareClose(): void {}
 

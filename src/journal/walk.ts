@@ -66,8 +66,10 @@ export interface Walk {
 export interface WalkVisitor {
   /** A segment's records follow. Without `number` in order after the last one, the ones between are missing. */
   segment(segment: WalkedSegment): void;
-  /** Every intact record but PAD. */
+  /** Every intact record, PAD too. */
   record(record: ScannedRecord): void;
+  /** Called between pieces of a few MiB: nothing goes on before it resolves. */
+  pause?(): Promise<void>;
   /** Throws to stop. */
   damage(damage: Damage): void;
   describe: Describe;
@@ -99,7 +101,7 @@ async function readEntry(disk: Disk, directory: string, number: number): Promise
   const path = join(directory, segmentName(number));
   const file = await disk.open(path, {});
   const fileBytes = await file.size();
-  const window = new Window(file, fileBytes, HEAD_WINDOW_BYTES);
+  const window = new Window(file, fileBytes, { windowBytes: HEAD_WINDOW_BYTES });
   try {
     const head = await readHead(window);
     if (head !== undefined && 'version' in head) {
@@ -132,7 +134,7 @@ class Walker {
   readonly #visitor: WalkVisitor;
   readonly #cursor: Cursor = { offset: 0, sequence: 0, epoch: 0 };
   /** Where the last intact record's body lies, for messages. */
-  #last = { segment: 0, offset: 0, bytes: 0, type: 0 };
+  #last = { segment: 0, offset: 0, type: 0 };
 
   constructor(disk: Disk, directory: string, entries: Entry[], visitor: WalkVisitor) {
     this.#disk = disk;
@@ -174,7 +176,9 @@ class Walker {
     const head = entry.head;
     const next = this.#entries[index + 1];
     const isLast = this.#entries.findIndex((other, at) => at > index && other.head !== undefined) === -1;
-    const window = new Window(file, Math.min(entry.fileBytes, head?.segmentBytes ?? entry.fileBytes));
+    const window = new Window(file, Math.min(entry.fileBytes, head?.segmentBytes ?? entry.fileBytes), {
+      pause: this.#visitor.pause,
+    });
     const pageBytes = head?.pageBytes ?? this.result.segments.at(-1)?.pageBytes ?? LIMITS.pageBytes;
     const lastSequence =
       next?.head !== undefined && next.number === entry.number + 1 ? next.head.previousSequence : undefined;
@@ -243,11 +247,12 @@ class Walker {
   }
 
   #record(record: ScannedRecord): void {
-    if (record.type === PAD) return;
     const last = this.#last;
-    last.segment = record.segment;
-    last.offset = record.offset;
-    last.type = record.type;
+    if (record.type !== PAD) {
+      last.segment = record.segment;
+      last.offset = record.offset;
+      last.type = record.type;
+    }
     this.#visitor.record(record);
   }
 

@@ -10,14 +10,20 @@ export class Window {
   bytes: Buffer = Buffer.alloc(0);
   readonly #file: DiskFile;
   readonly #windowBytes: number;
+  readonly #pause: (() => Promise<void>) | undefined;
   #buffer: Buffer = Buffer.alloc(0);
   #ahead: { base: number; buffer: Buffer; read: Promise<number> } | undefined;
 
   /** Nothing at or behind `limit` is read. */
-  constructor(file: DiskFile, limit: number, windowBytes: number = WINDOW_BYTES) {
+  constructor(
+    file: DiskFile,
+    limit: number,
+    options: { windowBytes?: number; pause?: (() => Promise<void>) | undefined } = {},
+  ) {
     this.#file = file;
     this.limit = limit;
-    this.#windowBytes = windowBytes;
+    this.#windowBytes = options.windowBytes ?? WINDOW_BYTES;
+    this.#pause = options.pause;
   }
 
   covers(offset: number, count: number): boolean {
@@ -28,6 +34,7 @@ export class Window {
   async cover(offset: number, count: number): Promise<boolean> {
     if (offset + count > this.limit) return false;
     if (this.covers(offset, count)) return true;
+    await this.#pause?.();
     const ahead = this.#ahead;
     this.#ahead = undefined;
     const aheadBytes = ahead === undefined ? 0 : await ahead.read;

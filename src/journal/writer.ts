@@ -219,7 +219,7 @@ function failureOf(error: unknown): MillraceError {
   if (error instanceof MillraceError) return error;
   const reason = error instanceof Error ? error.message : String(error);
   return isNoSpace(error)
-    ? new MillraceError('DISK_FULL', `the disk was full when the journal was closed: ${reason}`, { cause: error })
+    ? new MillraceError('DISK_FULL', `the disk is full, the journal could not write: ${reason}`, { cause: error })
     : new MillraceError('STORAGE_FAILED', `writing the journal failed, nothing more is confirmed: ${reason}`, {
         cause: error,
       });

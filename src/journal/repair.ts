@@ -1,0 +1,118 @@
+import { basename, join } from 'node:path';
+import { invariant } from '../errors.ts';
+import type { Disk } from '../io/disk.ts';
+import {
+  encodeHead,
+  HEAD_BYTES,
+  HEADER_BYTES,
+  type Header,
+  PAD,
+  recordBytes,
+  SEGMENT_STATE,
+  sealRecord,
+} from './format.ts';
+import { copyFile, makeNumberedDirectory, whileLocked } from './offline.ts';
+import type { Describe } from './record.ts';
+import { survey } from './verify.ts';
+import type { Damage } from './walk.ts';
+
+export interface RepairReport {
+  /** What was cut out, and so what is lost: in the order of the log. */
+  cut: Damage[];
+  lostRecordCount: number;
+  /** Where the files are that were changed, as they were; undefined when nothing was. */
+  asideDirectory: string | undefined;
+}
+
+/**
+ * Cuts damaged regions out, so that the journal opens again. Lost is what `cut` names and nothing else: a PAD takes the
+ * place of each region, a segment head is written anew (with no state of the user), a missing segment becomes an empty
+ * one. A torn tail is left to the next start.
+ */
+export async function repair(directory: string, disk: Disk, describe: Describe = () => ''): Promise<RepairReport> {
+  return await whileLocked(disk, directory, async () => {
+    const report: RepairReport = { cut: [], lostRecordCount: 0, asideDirectory: undefined };
+    const kept = new Set<string>();
+    for (;;) {
+      const { damage } = await survey(directory, disk, describe);
+      if (damage.length === 0) return report;
+      // What is around a broken head can only be told when it stands again.
+      const structural = damage.findIndex((one) => one.kind !== 'record');
+      for (const one of structural === -1 ? damage : damage.slice(0, structural + 1)) {
+        report.asideDirectory ??= await makeNumberedDirectory(disk, directory, 'before-repair');
+        if (one.kind !== 'missing segment' && !kept.has(one.file)) {
+          kept.add(one.file);
+          await copyFile(disk, one.file, join(report.asideDirectory, basename(one.file)), Number.MAX_SAFE_INTEGER);
+          await disk.syncDirectory(report.asideDirectory);
+        }
+        await cutOut(disk, directory, one);
+        report.cut.push(one);
+        report.lostRecordCount += Math.max(0, one.lastSequence - one.firstSequence + 1);
+      }
+    }
+  });
+}
+
+async function cutOut(disk: Disk, directory: string, damage: Damage): Promise<void> {
+  const isMissing = damage.kind === 'missing segment';
+  const file = await disk.open(damage.file, { create: isMissing, write: true });
+  try {
+    let from = damage.offset;
+    if (damage.kind !== 'record') {
+      await file.write([emptyHead(damage, isMissing ? damage.pageBytes : await file.size())], 0);
+      from = recordBytes(HEAD_BYTES);
+    }
+    const to = damage.next?.offset ?? nextPage(from, damage.pageBytes);
+    // Only a PAD that begins a page may be longer than one.
+    const boundary = Math.min(nextPage(from, damage.pageBytes), to);
+    await writePad(file, from, boundary, damage);
+    await writePad(file, boundary, to, damage);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  if (isMissing) await disk.syncDirectory(directory);
+}
+
+function nextPage(offset: number, pageBytes: number): number {
+  return offset - (offset % pageBytes) + pageBytes;
+}
+
+function emptyHead(damage: Damage, segmentBytes: number): Buffer {
+  const head = encodeHead({
+    number: damage.segment,
+    segmentBytes,
+    pageBytes: damage.pageBytes,
+    previousSequence: damage.firstSequence - 1,
+  });
+  const record = Buffer.alloc(recordBytes(HEAD_BYTES));
+  head.copy(record, HEADER_BYTES);
+  sealRecord(record, 0, {
+    ...headerOf(damage),
+    type: SEGMENT_STATE,
+    length: HEAD_BYTES,
+    sequence: damage.firstSequence,
+  });
+  return record;
+}
+
+async function writePad(
+  file: { write(buffers: readonly Uint8Array[], position: number): Promise<void> },
+  from: number,
+  to: number,
+  damage: Damage,
+): Promise<void> {
+  if (to - from === 0) return;
+  const isEndOfPage = to % damage.pageBytes === 0;
+  if (to - from < HEADER_BYTES && isEndOfPage) return;
+  invariant(to - from >= HEADER_BYTES, `no room for a PAD at ${from} to ${to}`);
+  const pad = Buffer.alloc(HEADER_BYTES);
+  sealRecord(pad, 0, { ...headerOf(damage), type: PAD, length: to - from - HEADER_BYTES });
+  await file.write([pad], from);
+}
+
+/** As of the last record that was cut out. */
+function headerOf(damage: Damage): Header {
+  const sequence = Math.max(damage.lastSequence, damage.firstSequence - 1);
+  return { type: PAD, length: 0, epoch: damage.epoch, sequence, syncedSequence: sequence };
+}
