@@ -1,0 +1,65 @@
+import { describe, expect, it } from 'vitest';
+import { Producers } from './producers.ts';
+
+const NEW = -1;
+const FORGOTTEN = -2;
+
+function producers(limits: Partial<{ producersMax: number; batchesMax: number; idleMs: number }> = {}): Producers {
+  return new Producers({ producersMax: 3, batchesMax: 4, idleMs: 100, ...limits });
+}
+
+describe('repeated batches', () => {
+  it('get the ids that they already have', () => {
+    const known = producers();
+    known.remember('p', 1, 1, 1000, 3, 0);
+    known.remember('p', 2, 1, 1003, 2, 0);
+    expect([known.find('p', 1), known.find('p', 2), known.find('p', 3)]).toEqual([1000, 1003, NEW]);
+    expect(known.find('q', 1)).toBe(NEW);
+  });
+
+  it('are told apart from new ones when they are older than what is remembered', () => {
+    const known = producers();
+    for (let batch = 1; batch <= 6; batch++) known.remember('p', batch, 1, batch * 10, 1, 0);
+    expect([1, 2].map((batch) => known.find('p', batch))).toEqual([FORGOTTEN, FORGOTTEN]);
+    expect([3, 4, 5, 6].map((batch) => known.find('p', batch))).toEqual([30, 40, 50, 60]);
+  });
+
+  it('are forgotten once the producer has seen their confirmation', () => {
+    const known = producers();
+    known.remember('p', 1, 1, 10, 1, 0);
+    known.remember('p', 2, 1, 20, 1, 0);
+    known.remember('p', 3, 3, 30, 1, 0);
+    expect(known.export()).toEqual([{ producer: 'p', lastSeenMs: 0, batches: [3, 30, 1] }]);
+    expect(known.find('p', 2)).toBe(FORGOTTEN);
+  });
+
+  it('survive being written down', () => {
+    const known = producers();
+    known.remember('p', 7, 7, 10, 4, 5);
+    const copy = producers();
+    copy.import(JSON.parse(JSON.stringify(known.export())));
+    copy.remember('p', 8, 7, 14, 1, 6);
+    expect([copy.find('p', 7), copy.find('p', 8)]).toEqual([10, 14]);
+    expect(known.find('p', 8)).toBe(NEW);
+  });
+});
+
+describe('producers', () => {
+  it('are forgotten when they were silent for long', () => {
+    const known = producers();
+    known.remember('old', 1, 1, 10, 1, 0);
+    known.remember('new', 1, 1, 20, 1, 50);
+    known.expire(101);
+    expect(known.export().map(({ producer }) => producer)).toEqual(['new']);
+  });
+
+  it('make room by the one that was silent longest, never by the newcomer', () => {
+    const known = producers();
+    ['a', 'b', 'c'].forEach((producer, i) => {
+      known.remember(producer, 1, 1, i, 1, 10 - i);
+    });
+    known.remember('d', 1, 1, 9, 1, 0);
+    expect(known.find('d', 1)).toBe(9);
+    expect(known.export()).toHaveLength(3);
+  });
+});

@@ -1,0 +1,598 @@
+import { expect } from 'vitest';
+import { Core } from '../../src/core/core.ts';
+import type { PayloadReader } from '../../src/core/effects.ts';
+import type { Kind, KindSpec } from '../../src/core/kind.ts';
+import type { RetentionPolicy } from '../../src/core/queue.ts';
+import { NEXT, NONE, STATE_NAMES } from '../../src/core/task-table.ts';
+import { deadIds, resultOf, timeOf, waitingIds } from '../../src/core/views.ts';
+import type { CoreWorker } from '../../src/core/worker.ts';
+import type { CoreCommand } from './core-commands.ts';
+import { CoreModel, type ModelKind, type ModelTask, type ModelWorker } from './core-model.ts';
+
+export const GRACE_MS = 7;
+const START_MS = 1_800_000_000_000;
+export const QUEUE_NAMES = ['a', 'b', 'c'];
+const OUT = new Uint32Array(4096);
+/** High, so that the 16 bits wrap. */
+const FIRST_SEGMENT = 0xfffd;
+
+/** The core and its model side by side: each command goes to both, and what they answer and become must agree. */
+export class CoreTwin implements PayloadReader {
+  readonly core: Core;
+  readonly model: CoreModel;
+  nowMs = START_MS;
+  wallMs = START_MS;
+  readonly #references = new Map<number, number>();
+  readonly #lengths = new Map<string, number>();
+  readonly #absent = new Set<number>();
+  readonly #workers = new Map<number, CoreWorker>();
+  readonly #tokens = new Set<number>();
+  readonly #finished: string[] = [];
+  readonly #revoked: string[] = [];
+  readonly #kinds = new Map<string, ModelKind>();
+  /** The last task of each queue and priority that was delivered in its turn. */
+  readonly #lastFirst = new Map<string, number>();
+  #segment = FIRST_SEGMENT;
+  #offset = 100;
+  #epoch = 0;
+
+  constructor(retention: RetentionPolicy) {
+    this.core = new Core({
+      retention,
+      graceMs: GRACE_MS,
+      effects: {
+        referenced: (segment, delta) => {
+          const count = (this.#references.get(segment) ?? 0) + delta;
+          expect(count, `references to segment ${segment}`).toBeGreaterThanOrEqual(0);
+          this.#references.set(segment, count);
+        },
+        finished: (id, slot, state) => {
+          expect(this.core.table.id(slot)).toBe(id);
+          this.#finished.push(`${id} ${STATE_NAMES[state]}`);
+        },
+        revoked: (worker, id, token, reason) => this.#revoked.push(`${worker.index} ${id} ${token} ${reason}`),
+        startedAfter: (ms) => expect(ms).toBeGreaterThanOrEqual(0),
+        completedAfter: (ms) => expect(ms).toBeGreaterThanOrEqual(0),
+      },
+    });
+    this.model = new CoreModel(retention, GRACE_MS);
+    this.core.beginEpoch(++this.#epoch);
+    this.core.loaded(START_MS);
+  }
+
+  lengthAt(segment: number, offset: number): number {
+    if (this.#absent.has(segment)) return -1;
+    const length = this.#lengths.get(`${segment}:${offset}`);
+    if (length === undefined) throw new Error(`the core asks for bytes at ${segment}:${offset}, where none begin`);
+    return length;
+  }
+
+  run(command: CoreCommand): void {
+    const { core, model } = this;
+    switch (command.do) {
+      case 'enqueue':
+        this.#enqueue(command);
+        break;
+      case 'skipIds':
+        core.reserveIds(command.count);
+        break;
+      case 'beginEpoch':
+        core.beginEpoch(++this.#epoch);
+        break;
+      case 'rollSegment':
+        this.#segment = (this.#segment + 1) & 0xffff;
+        this.#offset = 100;
+        break;
+      case 'evictSegment':
+        this.#absent.add((this.#segment - command.back) & 0xffff);
+        break;
+      case 'loadSegments':
+        this.#absent.clear();
+        break;
+      case 'addWorker':
+        this.#addWorker(command);
+        break;
+      case 'removeWorker':
+        this.#withWorker(command.pick, (worker, of) => this.#removeWorker(worker, of, command.lost));
+        break;
+      case 'dispatch':
+        this.#dispatch(command.bytesMax);
+        break;
+      case 'take':
+        this.#withWorker(command.pick, (worker, of) => {
+          const name = worker.queues[command.queue % worker.queues.length];
+          this.#take(worker, of, name, command.countMax, command.bytesMax);
+        });
+        break;
+      case 'complete':
+        this.#withTask(['active'], command.pick, (task, slot) => {
+          const { worker: of, token } = task;
+          const worker = this.#workers.get((of as ModelWorker).index) as CoreWorker;
+          expect(core.leased(worker, task.id, token)).toBe(slot);
+          const result = command.result ? this.#append(20) : undefined;
+          core.complete(slot, this.nowMs, result?.segment ?? NONE, result?.offset ?? 0);
+          model.complete(task, this.nowMs, result);
+          expect(core.leased(worker, task.id, token)).toBe(NONE);
+          core.reportDropped();
+          core.markQueuesOf(worker);
+        });
+        break;
+      case 'fail':
+        this.#withTask(['active'], command.pick, (task, slot) => {
+          const worker = this.#workers.get((task.worker as ModelWorker).index) as CoreWorker;
+          this.#fail(task, slot, { final: command.final, delayMs: command.delayMs, lost: false });
+          core.markQueuesOf(worker);
+        });
+        break;
+      case 'release':
+        this.#withTask(['active'], command.pick, (task, slot) => {
+          const worker = this.#workers.get((task.worker as ModelWorker).index) as CoreWorker;
+          this.#release(task, slot);
+          core.markQueuesOf(worker);
+        });
+        break;
+      case 'cancel':
+        this.#withTask(['ready', 'scheduled', 'active'], command.pick, (task, slot) => this.#cancel(task, slot));
+        break;
+      case 'retry':
+        this.#withTask(['dead', 'scheduled'], command.pick, (task, slot) => {
+          core.retry(slot, this.nowMs);
+          model.retry(task, this.nowMs);
+        });
+        break;
+      case 'purge':
+        this.#withTask(['ready', 'scheduled'], command.pick, (task, slot) => {
+          core.purge(slot, this.nowMs);
+          model.purge(task, this.nowMs);
+        });
+        break;
+      case 'purgeQueue':
+        this.#purgeQueue(QUEUE_NAMES[command.queue]);
+        break;
+      case 'resume':
+        this.#withWorker(command.worker, (worker, of) =>
+          this.#withTask(['ready', 'active', 'scheduled', 'completed', 'dead'], command.pick, (task) =>
+            this.#resume(worker, of, task),
+          ),
+        );
+        break;
+      case 'watch':
+        this.#withTask(['ready', 'scheduled', 'active'], command.pick, (task, slot) => {
+          core.watch(slot);
+          task.watched = true;
+        });
+        break;
+      case 'relocate':
+        this.#withTask(['ready', 'scheduled', 'active', 'completed', 'dead', 'cancelled'], command.pick, (task, slot) =>
+          this.#relocate(task, slot),
+        );
+        break;
+      case 'pause': {
+        const queue = core.queue(QUEUE_NAMES[command.queue]);
+        queue.paused = command.paused;
+        core.mark(queue);
+        model.queue(queue.name).paused = command.paused;
+        break;
+      }
+      case 'retention': {
+        const queue = core.queue(QUEUE_NAMES[command.queue]);
+        queue.retention = command.retention;
+        core.enforceRetention(queue);
+        model.setRetention(queue.name, command.retention);
+        break;
+      }
+      case 'advance':
+        this.nowMs += command.steadyMs;
+        this.wallMs += command.wallMs;
+        core.tick(this.nowMs, this.wallMs, command.countMax);
+        model.tick(this.nowMs, this.wallMs, command.countMax);
+        break;
+      case 'endOverdue':
+        this.#endOverdue();
+        break;
+      case 'expire':
+        core.expire(this.nowMs, 100_000);
+        model.expire(this.nowMs);
+        break;
+      default:
+        command satisfies never;
+    }
+  }
+
+  // ── Commands ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #enqueue(command: Extract<CoreCommand, { do: 'enqueue' }>): void {
+    const { core, model } = this;
+    const kind = this.#kind(command);
+    const start = 5;
+    const parts = [Buffer.alloc(start, 0xff)];
+    const lengths: number[] = [];
+    for (let i = 0; i < command.count; i++) {
+      const length = (command.payloadBytes + i * 3) % 40;
+      const head = Buffer.alloc(4);
+      head.writeUInt32LE(length);
+      parts.push(head, Buffer.alloc(length, 1));
+      lengths.push(4 + length);
+    }
+    const firstId = core.reserveIds(command.count);
+    const dueMs = command.when === 'now' ? 0 : (command.when === 'at' ? this.wallMs : this.nowMs) + command.delayMs;
+    const wall = command.when === 'at';
+    const { segment } = this.#append(0);
+    core.enqueue(
+      kind,
+      firstId,
+      command.count,
+      this.nowMs,
+      Buffer.concat(parts),
+      start,
+      segment,
+      this.#offset,
+      dueMs,
+      wall,
+    );
+    lengths.forEach((bytes, i) => {
+      const place = this.#append(bytes);
+      model.enqueue(this.#kinds.get(kind.key) as ModelKind, {
+        id: firstId + i,
+        ...place,
+        bytes,
+        atMs: this.nowMs,
+        dueMs,
+        wall,
+      });
+    });
+  }
+
+  #kind(command: Extract<CoreCommand, { do: 'enqueue' }>): Kind {
+    const spec: KindSpec = {
+      queue: QUEUE_NAMES[command.queue],
+      name: command.name,
+      priority: command.priority,
+      maxAttempts: command.maxAttempts,
+      timeoutMs: command.timeoutMs,
+      backoff: { type: 'fixed', delayMs: 10, maxDelayMs: 10, jitter: false },
+    };
+    const key = JSON.stringify(spec);
+    const { queue, name, priority, maxAttempts, timeoutMs } = spec;
+    this.#kinds.set(key, { key, queue, name, priority, maxAttempts, timeoutMs });
+    return this.core.knownKind(key) ?? this.core.addKind(key, Buffer.from(key), spec);
+  }
+
+  #addWorker(command: Extract<CoreCommand, { do: 'addWorker' }>): void {
+    if (this.#workers.size >= 6) return;
+    const names = command.queues.map((index) => QUEUE_NAMES[index]);
+    const prefetch = command.concurrency + command.extra;
+    const worker = this.core.addWorker(names, command.concurrency, prefetch, this.nowMs);
+    this.#workers.set(worker.index, worker);
+    this.model.addWorker(worker.index, names, command.concurrency, prefetch);
+  }
+
+  #removeWorker(of: ModelWorker, worker: CoreWorker, lost: boolean): void {
+    const running = lost ? of.held.slice(0, of.concurrency) : [];
+    const waiting = of.held.slice(running.length);
+    for (const task of waiting.reverse()) this.#release(task, this.#slotOf(task));
+    for (const task of running.reverse()) {
+      this.#fail(task, this.#slotOf(task), { final: false, delayMs: 0, lost: true });
+    }
+    this.core.removeWorker(worker);
+    this.model.removeWorker(of);
+    this.#workers.delete(of.index);
+  }
+
+  /** What the owner does once a turn. */
+  #dispatch(bytesMax: number): void {
+    for (const queue of this.core.marked.splice(0)) {
+      queue.marked = false;
+      if (queue.paused) continue;
+      for (const worker of [...queue.workers]) {
+        const of = this.model.workers.find(({ index }) => index === worker.index) as ModelWorker;
+        this.#take(of, worker, queue.name, worker.credit, bytesMax);
+        // The owner marks the queue again when the bytes have come.
+        if (this.core.missing !== NONE) {
+          this.core.mark(queue);
+          break;
+        }
+        if (worker.credit > 0) this.core.mark(queue);
+      }
+    }
+  }
+
+  #take(of: ModelWorker, worker: CoreWorker, name: string, countMax: number, bytesMax: number): void {
+    const { core, model } = this;
+    const expected: ModelTask[] = [];
+    let bytes = 0;
+    let missing: ModelTask | undefined;
+    for (const task of model.readyOrder(name)) {
+      if (expected.length >= Math.min(countMax, worker.credit)) break;
+      if (this.#absent.has(task.segment)) {
+        missing = task;
+        break;
+      }
+      bytes += task.bytes;
+      if (bytes > bytesMax && expected.length > 0) break;
+      expected.push(task);
+    }
+    const wanted = Math.min(countMax, worker.credit);
+    const count = core.take(worker, core.queue(name), wanted, bytesMax, this, this.nowMs, OUT);
+    const taken = [...OUT.subarray(0, count)].map((slot) => core.table.id(slot));
+    expect(taken, `taken from ${name}`).toEqual(expected.map(({ id }) => id));
+    expect(core.missing === NONE ? undefined : core.table.id(core.missing)).toBe(missing?.id);
+    expected.forEach((task, i) => {
+      const token = core.firstToken + i;
+      this.#newToken(token);
+      if (!task.deliveredBefore && task.immediate) this.#checkTurn(task);
+      model.deliver(of, task, token, this.nowMs);
+    });
+  }
+
+  /** FIFO on first delivery, said independently of any list. */
+  #checkTurn(task: ModelTask): void {
+    const list = `${task.kind.queue} ${task.kind.priority}`;
+    expect(task.id, `first delivery from ${list}`).toBeGreaterThan(this.#lastFirst.get(list) ?? -1);
+    this.#lastFirst.set(list, task.id);
+  }
+
+  #newToken(token: number): void {
+    expect(this.#tokens.has(token), `token ${token} came twice`).toBe(false);
+    this.#tokens.add(token);
+  }
+
+  #fail(task: ModelTask, slot: number, options: { final: boolean; delayMs: number; lost: boolean }): void {
+    const { core, model, nowMs } = this;
+    const place = this.#append(30);
+    const decided = core.decideFailure(slot, { final: options.final, retryDelayMs: options.delayMs, random: 0.5 });
+    const lost = options.lost && decided.outcome === 'retry';
+    const delayMs = options.delayMs < 0 ? 10 : options.delayMs;
+    const outcome = model.fail(task, place, { final: options.final, delayMs, lost: options.lost, atMs: nowMs });
+    expect(decided).toEqual({ outcome, attempt: expect.any(Number), delayMs: outcome === 'retry' ? delayMs : 0 });
+    core.fail(slot, { attempt: decided.attempt, atMs: nowMs, ...place }, outcome, nowMs + decided.delayMs, lost);
+  }
+
+  #release(task: ModelTask, slot: number): void {
+    if (task.cancelRequested) {
+      this.#cancel(task, slot);
+      return;
+    }
+    this.core.release(slot, this.nowMs);
+    this.model.release(task, this.nowMs);
+  }
+
+  #cancel(task: ModelTask, slot: number): void {
+    const { core, model, nowMs } = this;
+    const { worker, token } = task;
+    const requested = task.state === 'active' && !task.cancelRequested;
+    model.cancel(task, nowMs);
+    if (requested) {
+      core.requestCancel(slot);
+      expect(this.#revoked.pop()).toBe(`${(worker as ModelWorker).index} ${task.id} ${token} cancelled`);
+    } else {
+      core.cancel(slot, nowMs);
+      if (worker !== undefined) core.markQueuesOf(this.#workers.get(worker.index) as CoreWorker);
+    }
+  }
+
+  #purgeQueue(name: string): void {
+    const waiting = [...this.model.in(name, 'ready'), ...this.model.in(name, 'scheduled')];
+    const ids = waiting.map(({ id }) => id).sort((a, b) => a - b);
+    expect(waitingIds(this.core, name)).toEqual(ids);
+    for (const id of ids) {
+      this.core.purge(this.core.index.get(id), this.nowMs);
+      this.model.purge(this.model.tasks.get(id) as ModelTask, this.nowMs);
+    }
+  }
+
+  #resume(of: ModelWorker, worker: CoreWorker, task: ModelTask): void {
+    const resumable = task.state === 'ready' && of.queues.includes(task.kind.queue) && of.held.length < of.prefetch;
+    const resumed = this.core.resume(worker, task.id, this.nowMs);
+    expect(resumed !== undefined).toBe(resumable);
+    if (resumed === undefined) return;
+    this.#newToken(resumed.token);
+    expect(resumed.uncharged).toBe(this.model.resume(of, task, resumed.token, this.nowMs));
+  }
+
+  #relocate(task: ModelTask, slot: number): void {
+    const payload = this.#append(task.bytes);
+    const result = task.result && this.#append(20);
+    const failures = task.failures.map(() => this.#append(30));
+    this.core.relocate(slot, payload, result, failures);
+    Object.assign(task, payload);
+    task.result = result;
+    task.failures = task.failures.map((failure, i) => ({ ...failure, ...failures[i] }));
+  }
+
+  #endOverdue(): void {
+    for (;;) {
+      const slots = this.core.overdue(this.nowMs);
+      if (slots.length === 0) break;
+      for (const slot of slots) {
+        const task = this.model.tasks.get(this.core.table.id(slot)) as ModelTask;
+        expect(this.model.overdue(this.nowMs)).toContain(task);
+        const { worker } = this.core.leaseOf(slot);
+        this.#fail(task, slot, { final: false, delayMs: -1, lost: false });
+        this.core.markQueuesOf(worker);
+      }
+    }
+    expect(this.model.overdue(this.nowMs)).toEqual([]);
+  }
+
+  #append(bytes: number): { segment: number; offset: number } {
+    const place = { segment: this.#segment, offset: this.#offset };
+    if (bytes > 0) this.#lengths.set(`${place.segment}:${place.offset}`, bytes);
+    this.#offset += bytes;
+    return place;
+  }
+
+  #withTask(states: readonly string[], pick: number, act: (task: ModelTask, slot: number) => void): void {
+    const tasks = [...this.model.tasks.values()].filter(({ state }) => states.includes(state));
+    if (tasks.length === 0) return;
+    const task = tasks[pick % tasks.length];
+    act(task, this.#slotOf(task));
+  }
+
+  #withWorker(pick: number, act: (of: ModelWorker, worker: CoreWorker) => void): void {
+    const { workers } = this.model;
+    if (workers.length === 0) return;
+    const of = workers[pick % workers.length];
+    act(of, this.#workers.get(of.index) as CoreWorker);
+  }
+
+  #slotOf(task: ModelTask): number {
+    const slot = this.core.index.get(task.id);
+    expect(slot, `slot of task ${task.id}`).not.toBe(NONE);
+    return slot;
+  }
+
+  // ── Comparison ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  check(): void {
+    const { core, model } = this;
+    expect(core.index.size).toBe(model.tasks.size);
+    expect(core.table.count).toBe(model.tasks.size);
+    for (const task of model.tasks.values()) this.#checkTask(task);
+    this.#checkIds();
+    for (const name of core.queues.keys()) this.#checkQueue(name);
+    for (const worker of model.workers) this.#checkWorker(worker);
+    const references = [...this.#references].filter(([, count]) => count !== 0);
+    expect(new Map(references)).toEqual(model.references());
+    for (const key of this.#kinds.keys()) {
+      const used = [...model.tasks.values()].filter(({ kind }) => kind.key === key).length;
+      expect(core.knownKind(key)?.taskCount ?? 0, `tasks of kind ${key}`).toBe(used);
+      expect(core.knownKind(key) !== undefined, `kind ${key} is kept`).toBe(used > 0);
+    }
+    expect(core.leases.count).toBe(model.workers.reduce((sum, { held }) => sum + held.length, 0));
+    expect(this.#finished).toEqual(model.finishedEvents);
+    expect(core.nextSteadyMs()).toBe(model.nextMs(false));
+    expect(core.nextWallMs()).toBe(model.nextMs(true));
+  }
+
+  #checkTask(task: ModelTask): void {
+    const { core } = this;
+    const slot = this.#slotOf(task);
+    const { table } = core;
+    const known = {
+      id: table.id(slot),
+      state: STATE_NAMES[table.state(slot)],
+      attempts: table.attempts(slot),
+      segment: table.segment(slot),
+      offset: table.offset(slot),
+      enqueuedAtMs: table.enqueuedAtMs(slot),
+      kind: core.kindOf(slot).key,
+      failures: core.failures(slot),
+      result: resultOf(core, slot),
+      cancelRequested: core.cancelRequested(slot),
+      timeMs: timeOf(core, slot),
+    };
+    const { state } = task;
+    const ended = state === 'completed' || state === 'dead' || state === 'cancelled';
+    expect(known).toEqual({
+      id: task.id,
+      state,
+      attempts: task.attempts,
+      segment: task.segment,
+      offset: task.offset,
+      enqueuedAtMs: task.enqueuedAtMs,
+      kind: task.kind.key,
+      failures: task.failures,
+      result: task.result,
+      cancelRequested: task.cancelRequested,
+      timeMs: ended ? task.atMs : state === 'scheduled' ? task.dueMs : 0,
+    });
+    if (task.worker === undefined) return;
+    const { worker, token } = core.leaseOf(slot);
+    expect({ worker: worker.index, token }).toEqual({ worker: task.worker.index, token: task.token });
+    expect(core.leases.deadlineMs(table.get(slot, NEXT))).toBe(task.deadlineMs);
+    expect(core.leased(worker, task.id, token + 1)).toBe(NONE);
+  }
+
+  #checkIds(): void {
+    const scanned: number[] = [];
+    this.core.index.scan(0, (id, slot) => {
+      expect(this.core.table.id(slot)).toBe(id);
+      scanned.push(id);
+      return true;
+    });
+    expect(scanned).toEqual([...this.model.tasks.keys()].sort((a, b) => a - b));
+  }
+
+  #checkQueue(name: string): void {
+    const { core, model } = this;
+    const queue = core.queue(name);
+    const expected = model.queue(name);
+    const kept = (state: 'completed' | 'dead' | 'cancelled' | 'active' | 'scheduled'): number =>
+      model.in(name, state).length;
+    expect({
+      ready: queue.ready,
+      active: queue.active,
+      scheduled: queue.scheduled,
+      blocked: queue.blocked,
+      completed: queue.finished.count - queue.cancelledKept,
+      cancelled: queue.cancelledKept,
+      dead: queue.dead.count,
+      totals: queue.totals,
+      kinds: queue.kindCount,
+    }).toEqual({
+      ready: model.readyOrder(name).length,
+      active: kept('active'),
+      scheduled: kept('scheduled'),
+      blocked: 0,
+      completed: kept('completed'),
+      cancelled: kept('cancelled'),
+      dead: kept('dead'),
+      totals: expected.totals,
+      kinds: new Set([...model.tasks.values()].filter(({ kind }) => kind.queue === name).map(({ kind }) => kind.key))
+        .size,
+    });
+    expect(deadIds(core, name)).toEqual(expected.dead.map(({ id }) => id));
+    expect(this.#listed(name), `ready in ${name}`).toEqual(model.readyOrder(name).map(({ id }) => id));
+    const canDeliver = queue.ready > 0 && !queue.paused && queue.workers.some(({ credit }) => credit > 0);
+    if (canDeliver) expect(core.marked, `${name} can deliver`).toContain(queue);
+    for (const marked of core.marked) expect(marked.marked).toBe(true);
+  }
+
+  /** Walks the lists forward and, by the neighbours' links, backward. */
+  #listed(name: string): number[] {
+    const { core } = this;
+    const queue = core.queue(name);
+    const ids: number[] = [];
+    for (let priority = 9; priority >= 0; priority--) {
+      for (let slot = queue.head(priority); slot !== NONE; slot = core.table.get(slot, NEXT))
+        ids.push(core.table.id(slot));
+    }
+    return ids;
+  }
+
+  #checkWorker(of: ModelWorker): void {
+    const worker = this.#workers.get(of.index) as CoreWorker;
+    const { core } = this;
+    const held: number[] = [];
+    for (let lease = worker.leaseHead; lease !== NONE; lease = core.leases.next(lease)) {
+      held.push(core.table.id(core.leases.slot(lease)));
+    }
+    expect(held).toEqual(of.held.map(({ id }) => id));
+    const reversed: number[] = [];
+    for (let lease = worker.leaseTail; lease !== NONE; lease = core.leases.prev(lease)) {
+      reversed.unshift(core.table.id(core.leases.slot(lease)));
+    }
+    expect(reversed).toEqual(held);
+    expect({ held: worker.held, running: worker.running, credit: worker.credit }).toEqual({
+      held: of.held.length,
+      running: Math.min(of.held.length, of.concurrency),
+      credit: of.prefetch - of.held.length,
+    });
+  }
+
+  /** Ends and forgets everything; nothing may be left behind. */
+  drain(): void {
+    const { core, model } = this;
+    for (const of of [...model.workers]) this.#removeWorker(of, this.#workers.get(of.index) as CoreWorker, true);
+    for (const name of QUEUE_NAMES) {
+      this.#purgeQueue(name);
+      const none = { completedCountMax: 0, completedAgeMs: 0, deadCountMax: 0, deadAgeMs: 0 };
+      this.run({ do: 'retention', queue: QUEUE_NAMES.indexOf(name), retention: none });
+    }
+    this.check();
+    expect(model.tasks.size).toBe(0);
+    expect(core.table.count).toBe(0);
+    expect([...this.#references.values()].every((count) => count === 0)).toBe(true);
+  }
+}
