@@ -43,9 +43,10 @@ export class Producers {
   ): void {
     let state = this.#states.get(producer);
     if (state === undefined) {
+      // Before it is added: after a restart with an earlier clock the newcomer would look like the idlest.
+      if (this.#states.size >= this.#producersMax) this.#dropIdlest();
       state = { producer, lastSeenMs: nowMs, batches: [] };
       this.#states.set(producer, state);
-      if (this.#states.size > this.#producersMax) this.#dropIdlest();
     }
     state.lastSeenMs = nowMs;
     const { batches } = state;
