@@ -11,7 +11,7 @@ import { SystemRandom } from './io/random.ts';
 import { checkInteger, checkName, DEFAULTS, LIMITS } from './limits.ts';
 import { checkKeys } from './task/options.ts';
 
-export interface ConnectOptions {
+export interface ClientOptions {
   /** Shown in the server's status and logs. Default `millrace`. */
   name?: string | undefined;
   /** How long to go on trying to reach the server for the first time. Default 10,000. */
@@ -38,7 +38,7 @@ const SCHEMES = 'memory: (this process only), file:DIRECTORY (this process, on d
  * Rejects with INVALID_ARGUMENT, UNSUPPORTED, DISCONNECTED (no server within `connectTimeoutMs`), PROTOCOL,
  * PROTOCOL_VERSION; for `file:` with DIRECTORY_LOCKED, JOURNAL_DAMAGED, JOURNAL_VERSION or JOURNAL_UNUSABLE.
  */
-export async function connect(url: string, options: ConnectOptions = {}): Promise<Client> {
+export async function connect(url: string, options: ClientOptions = {}): Promise<Client> {
   checkKeys('connect', options, KEYS);
   const remote = resolveRemote(url, options);
   const broker = await openBackend(url, options, remote);
@@ -48,7 +48,7 @@ export async function connect(url: string, options: ConnectOptions = {}): Promis
 
 type Remote = Omit<RemoteOptions, 'dial' | 'closed'>;
 
-function openBackend(url: string, options: ConnectOptions, remote: Remote): Promise<Broker> {
+function openBackend(url: string, options: ClientOptions, remote: Remote): Promise<Broker> {
   const scheme = /^[a-z][a-z0-9+.-]*:/i.exec(String(url))?.[0].toLowerCase();
   switch (scheme) {
     case 'memory:':
@@ -76,7 +76,7 @@ function openBackend(url: string, options: ConnectOptions, remote: Remote): Prom
   }
 }
 
-function resolveRemote(url: string, options: ConnectOptions): Remote {
+function resolveRemote(url: string, options: ClientOptions): Remote {
   const random = new SystemRandom();
   const client = options.name ?? 'millrace';
   checkName('name', client, LIMITS.queueNameBytesMax);
@@ -117,7 +117,7 @@ function resolveReconnect(options: Partial<ReconnectOptions>): ReconnectOptions 
   return resolved;
 }
 
-function resolveEmbedded(options: ConnectOptions): EmbeddedOptions {
+function resolveEmbedded(options: ClientOptions): EmbeddedOptions {
   const embedded = options.embedded ?? {};
   checkKeys('embedded', embedded, EMBEDDED_KEYS);
   return embedded;

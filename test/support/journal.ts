@@ -48,7 +48,7 @@ export async function openJournal(overrides: Partial<JournalOptions> = {}): Prom
       onRoom: (hasRoom) => room.push(hasRoom),
       ...SMALL,
       ...overrides,
-      disk,
+      disk: disk.mount(),
       onDurable: (sequence) => {
         overrides.onDurable?.(sequence);
         for (const waiter of waiting) if (waiter.sequence <= sequence) waiter.resolve();

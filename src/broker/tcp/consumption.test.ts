@@ -1,0 +1,337 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { type ScriptedConnection, ScriptedServer, settle, watch } from '../../../test/support/scripted-server.ts';
+import type { MillraceError } from '../../errors.ts';
+import { writeRunHeader } from '../../protocol/delivery.ts';
+import { FRAME } from '../../protocol/frames.ts';
+import { CompletionReader, FailureReader, REVOKE_REASON, ReleaseReader } from '../../protocol/settlement.ts';
+import { encodeSpec } from '../../protocol/spec.ts';
+import type { Consumer, Consumption, DeliveryRun, TaskSpec } from '../contract.ts';
+import { RemoteBroker } from './remote-broker.ts';
+
+const spec: TaskSpec = {
+  queue: 'q',
+  name: 'n',
+  priority: 4,
+  maxAttempts: 3,
+  timeoutMs: 1000,
+  backoff: { type: 'fixed', delayMs: 0, maxDelayMs: 0, jitter: false },
+};
+const EPOCH = 2 ** 32;
+const consumeOptions = { workerName: 'w', queues: ['q'], concurrency: 2, prefetch: 10 };
+
+class RecordingConsumer implements Consumer {
+  readonly runs: DeliveryRun[] = [];
+  readonly events: string[] = [];
+
+  deliver(run: DeliveryRun): void {
+    this.runs.push(run);
+  }
+
+  revoke(run: DeliveryRun, index: number, reason: string): void {
+    this.events.push(`${run.id(index)} ${reason}`);
+  }
+
+  connection(state: string): void {
+    this.events.push(state);
+  }
+
+  ended(error: MillraceError): void {
+    this.events.push(`ended ${error.code}`);
+  }
+}
+
+function deliver(connection: ScriptedConnection, firstId: number, firstToken: number, count: number): void {
+  connection.frame(FRAME.DELIVER, 0, (writer) => {
+    const ids = { firstId: EPOCH + firstId, firstToken: EPOCH + firstToken };
+    writeRunHeader(writer, { ...ids, count, attempt: 1, enqueuedAtMs: 5, byteLength: count * 5 }, encodeSpec(spec));
+    for (let index = 0; index < count; index++) {
+      writer.u32(1);
+      writer.u8(0x30 + index);
+    }
+  });
+}
+
+/** What a frame settles, as `kind id/token`. */
+async function takeSettlements(
+  connection: ScriptedConnection,
+  type: number,
+): Promise<{ requestId: number; said: string[] }> {
+  const { requestId, body } = await connection.expect(type);
+  const said: string[] = [];
+  const say = (firstId: number, firstToken: number, count: number): void => {
+    for (let index = 0; index < count; index++) said.push(`${firstId + index - EPOCH}/${firstToken + index - EPOCH}`);
+  };
+  const reader =
+    type === FRAME.COMPLETE ? new CompletionReader() : type === FRAME.FAIL ? new FailureReader() : new ReleaseReader();
+  reader.open(body, 0, body.length);
+  while (reader.next()) {
+    if (reader instanceof FailureReader) say(reader.id, reader.token, 1);
+    else say(reader.firstId, reader.firstToken, reader.count);
+  }
+  return { requestId, said };
+}
+
+describe('a consumption', () => {
+  let server: ScriptedServer;
+  let broker: RemoteBroker;
+  let consumer: RecordingConsumer;
+  let consumption: Consumption;
+  let connection: ScriptedConnection;
+
+  beforeEach(async () => {
+    server = new ScriptedServer();
+    const connecting = RemoteBroker.connect(server.options());
+    await server.welcome();
+    broker = await connecting;
+    consumer = new RecordingConsumer();
+    const consuming = broker.consume(consumeOptions, consumer);
+    connection = await server.welcome();
+    await subscribe(connection);
+    consumption = await consuming;
+  });
+
+  async function subscribe(to: ScriptedConnection, kept: [string, string][] = []): Promise<Record<string, unknown>> {
+    const { requestId, value } = await to.expectJson(FRAME.SUBSCRIBE);
+    to.json(FRAME.REPLY, requestId, { kept, lost: [] });
+    return value;
+  }
+
+  async function receive(firstId: number, firstToken: number, count: number): Promise<DeliveryRun> {
+    deliver(connection, firstId, firstToken, count);
+    await settle();
+    return consumer.runs.at(-1) as DeliveryRun;
+  }
+
+  async function answer(from: ScriptedConnection, requestId: number, refused: number[] = []): Promise<void> {
+    from.frame(FRAME.SETTLED, requestId, (writer) => {
+      for (const id of refused) writer.u64(EPOCH + id);
+    });
+    await settle();
+  }
+
+  async function reconnect(kept: [string, string][]): Promise<{ next: ScriptedConnection; resumed: unknown }> {
+    connection.drop();
+    const next = await server.reconnect();
+    const { resume } = await subscribe(next, kept);
+    await settle();
+    return { next, resumed: resume };
+  }
+
+  test('subscribes with what it was told', async () => {
+    const consuming = broker.consume(consumeOptions, consumer);
+    expect(await subscribe(await server.welcome())).toEqual({
+      worker: 'w',
+      queues: ['q'],
+      concurrency: 2,
+      prefetch: 10,
+      resume: [],
+    });
+    await consuming;
+  });
+
+  test('that the server refuses rejects with its error', async () => {
+    const consuming = broker.consume({ ...consumeOptions, prefetch: 1 }, consumer);
+    const refusing = await server.welcome();
+    const { requestId } = await refusing.expectJson(FRAME.SUBSCRIBE);
+    refusing.json(FRAME.ERROR, requestId, { code: 'INVALID_ARGUMENT', message: 'prefetch' });
+    await expect(consuming).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  });
+
+  test('hands over what came with the answer to SUBSCRIBE only when its caller has it', async () => {
+    const early = new RecordingConsumer();
+    let held: Consumption | undefined;
+    early.deliver = (run) => {
+      expect(held).toBeDefined();
+      early.runs.push(run);
+    };
+    const consuming = broker.consume(consumeOptions, early).then((value) => {
+      held = value;
+    });
+    const other = await server.welcome();
+    const { requestId } = await other.expectJson(FRAME.SUBSCRIBE);
+    other.json(FRAME.REPLY, requestId, { kept: [], lost: [] });
+    deliver(other, 1, 1, 1);
+    deliver(other, 2, 2, 1);
+    await consuming;
+    await settle();
+    expect(early.runs.map((run) => run.id(0))).toEqual(['1-1', '1-2']);
+  });
+
+  test('gathers the settlements of a turn, consecutive ones as one run', async () => {
+    const run = await receive(0, 50, 6);
+    expect([run.text(0), run.text(5)]).toEqual(['0', '5']);
+    consumption.complete(run, 0, undefined);
+    consumption.complete(run, 1, undefined);
+    consumption.completeMany(run, 2, 4);
+    consumption.fail(run, 4, { name: 'E', message: 'm', code: 'HANDLER_FAILED' }, { final: false, retryDelayMs: 5 });
+    consumption.release(run, 5);
+    expect((await takeSettlements(connection, FRAME.COMPLETE)).said).toEqual(['0/50', '1/51', '2/52', '3/53']);
+    expect((await takeSettlements(connection, FRAME.FAIL)).said).toEqual(['4/54']);
+    expect((await takeSettlements(connection, FRAME.RELEASE)).said).toEqual(['5/55']);
+  });
+
+  test('settles each task once', async () => {
+    const run = await receive(0, 50, 2);
+    consumption.complete(run, 0, undefined);
+    consumption.release(run, 0);
+    consumption.completeMany(run, 0, 2);
+    expect((await takeSettlements(connection, FRAME.COMPLETE)).said).toEqual(['0/50', '1/51']);
+    await settle();
+    expect(connection.waiting).toEqual([]);
+  });
+
+  test('is settled when everything was answered, or says that it was not in time', async () => {
+    const run = await receive(0, 50, 1);
+    await consumption.settled(1000);
+    consumption.complete(run, 0, '"x"');
+    const settled = watch(consumption.settled(1000));
+    const late = watch(consumption.settled(10));
+    const { requestId } = await takeSettlements(connection, FRAME.COMPLETE);
+    server.clock.advance(10);
+    expect([await settled(), await late()]).toEqual(['pending', 'TIMEOUT']);
+    await answer(connection, requestId);
+    expect(await settled()).toBe('resolved');
+  });
+
+  test('tells the consumer of an outcome that was refused', async () => {
+    const run = await receive(0, 50, 2);
+    consumption.completeMany(run, 0, 2);
+    const { requestId } = await takeSettlements(connection, FRAME.COMPLETE);
+    await answer(connection, requestId, [1]);
+    expect(consumer.events).toEqual(['1-1 lease-lost']);
+  });
+
+  test('passes on what the server revokes, unless it was settled meanwhile', async () => {
+    const run = await receive(0, 50, 3);
+    consumption.complete(run, 2, undefined);
+    connection.frame(FRAME.REVOKE, 0, (writer) => {
+      for (const [id, token, reason] of [
+        [0, 50, REVOKE_REASON.CANCELLED],
+        [1, 51, REVOKE_REASON.LEASE_LOST],
+        [2, 52, REVOKE_REASON.LEASE_LOST],
+        [0, 49, REVOKE_REASON.LEASE_LOST],
+      ] as const) {
+        writer.u64(EPOCH + id);
+        writer.u64(EPOCH + token);
+        writer.u8(reason);
+      }
+    });
+    await settle();
+    expect(consumer.events).toEqual(['1-0 cancelled', '1-1 lease-lost']);
+    consumption.completeMany(run, 0, 2);
+    await takeSettlements(connection, FRAME.COMPLETE);
+    expect((await takeSettlements(connection, FRAME.COMPLETE)).said).toEqual(['0/50']);
+  });
+
+  test('after a reconnect goes on with what was kept, under its new tokens, and drops the rest', async () => {
+    const run = await receive(0, 50, 4);
+    consumption.complete(run, 1, '"r"');
+    await takeSettlements(connection, FRAME.COMPLETE);
+    const kept: [string, string][] = [
+      ['1-0', String(EPOCH + 70)],
+      ['1-1', String(EPOCH + 71)],
+      ['1-3', String(EPOCH + 90)],
+    ];
+    const { next, resumed } = await reconnect(kept);
+    expect(resumed).toEqual([0, 1, 2, 3].map((index) => [`1-${index}`, String(EPOCH + 50 + index)]));
+    expect(consumer.events).toEqual(['lost', '1-2 lease-lost', 'restored']);
+    expect((await takeSettlements(next, FRAME.COMPLETE)).said).toEqual(['1/71']);
+    for (const index of [0, 2, 3]) consumption.complete(run, index, undefined);
+    expect((await takeSettlements(next, FRAME.COMPLETE)).said).toEqual(['0/70', '3/90']);
+  });
+
+  test('keeps what is settled while there is no connection for the next one', async () => {
+    const run = await receive(0, 50, 2);
+    connection.drop();
+    await settle();
+    consumption.complete(run, 0, undefined);
+    consumption.fail(
+      run,
+      1,
+      { name: 'E', message: 'm', code: 'HANDLER_FAILED' },
+      { final: true, retryDelayMs: undefined },
+    );
+    const settled = watch(consumption.settled(60_000));
+    const next = await server.reconnect();
+    await subscribe(next, [
+      ['1-0', String(EPOCH + 60)],
+      ['1-1', String(EPOCH + 61)],
+    ]);
+    const completed = await takeSettlements(next, FRAME.COMPLETE);
+    const failed = await takeSettlements(next, FRAME.FAIL);
+    expect([completed.said, failed.said]).toEqual([['0/60'], ['1/61']]);
+    expect(await settled()).toBe('pending');
+    await answer(next, completed.requestId);
+    await answer(next, failed.requestId);
+    expect(await settled()).toBe('resolved');
+  });
+
+  test('does not repeat a settlement whose task was lost; nobody is told, it may have been taken', async () => {
+    const run = await receive(0, 50, 1);
+    consumption.complete(run, 0, undefined);
+    await takeSettlements(connection, FRAME.COMPLETE);
+    const { next } = await reconnect([]);
+    expect(consumer.events).toEqual(['lost', 'restored']);
+    expect(next.waiting).toEqual([]);
+    await consumption.settled(0);
+  });
+
+  test('stops when the server has said so; what comes before that is handed back unseen', async () => {
+    const stopped = watch(consumption.stop());
+    const { requestId } = await connection.expect(FRAME.UNSUBSCRIBE);
+    deliver(connection, 9, 9, 2);
+    expect((await takeSettlements(connection, FRAME.RELEASE)).said).toEqual(['9/9', '10/10']);
+    expect(await stopped()).toBe('pending');
+    connection.json(FRAME.REPLY, requestId, {});
+    expect(await stopped()).toBe('resolved');
+    expect(consumer.runs).toEqual([]);
+  });
+
+  test('stops at once while there is no connection, and takes nothing on the next', async () => {
+    connection.drop();
+    await settle();
+    await consumption.stop();
+    const next = await server.reconnect();
+    await subscribe(next);
+    await next.expect(FRAME.UNSUBSCRIBE);
+  });
+
+  test('hands back what it holds when it closes, and waits for the answer', async () => {
+    const run = await receive(0, 50, 3);
+    consumption.complete(run, 1, undefined);
+    const closed = watch(consumption.close());
+    const completed = await takeSettlements(connection, FRAME.COMPLETE);
+    const released = await takeSettlements(connection, FRAME.RELEASE);
+    expect(released.said).toEqual(['0/50', '2/52']);
+    expect(await closed()).toBe('pending');
+    await answer(connection, completed.requestId);
+    await answer(connection, released.requestId);
+    expect(await closed()).toBe('resolved');
+    expect(connection.closed).toBe(true);
+  });
+
+  test('closes although the server does not answer', async () => {
+    await receive(0, 50, 1);
+    const closed = watch(consumption.close());
+    await takeSettlements(connection, FRAME.RELEASE);
+    server.clock.advance(2000);
+    expect(await closed()).toBe('resolved');
+  });
+
+  test('ends when the server will not have it any more', async () => {
+    connection.json(FRAME.ERROR, 0, { code: 'PROTOCOL', message: 'bad frame' });
+    await settle();
+    expect(consumer.events).toEqual(['lost', 'ended PROTOCOL']);
+  });
+
+  test('subscribes again when a stopping server refused to', async () => {
+    connection.drop();
+    const refusing = await server.reconnect();
+    const { requestId } = await refusing.expectJson(FRAME.SUBSCRIBE);
+    refusing.json(FRAME.ERROR, requestId, { code: 'STOPPING', message: 'bye' });
+    const next = await server.reconnect();
+    await subscribe(next);
+    await settle();
+    expect(consumer.events).toEqual(['lost', 'restored']);
+  });
+});
