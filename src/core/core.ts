@@ -618,6 +618,8 @@ export class Core {
     failures: Failure[];
   }): void {
     invariant(this.#loading, 'a task is restored only while loading');
+    // First, so that the kind does not go with the task that is replaced.
+    task.kind.taskCount++;
     const known = this.index.get(task.id);
     if (known !== NONE) {
       const kind = this.kindOf(known);
@@ -632,7 +634,6 @@ export class Core {
     this.table.set(slot, SEGMENT_ATTEMPTS, (task.segment << 16) | task.attempts);
     this.table.set(slot, KIND_STATE, (task.kind.index & KIND_MASK) | task.flags);
     this.#effects.referenced(task.segment, 1);
-    task.kind.taskCount++;
     for (const failure of task.failures) this.addFailure(slot, failure);
     if (task.state === State.SCHEDULED) this.#schedule(slot, queue, task.atMs);
     else if (task.state === State.READY) {
