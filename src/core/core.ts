@@ -220,21 +220,33 @@ export class Core {
 
   // ── Delivery ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
+  /** Throws QUEUE_FULL. */
   addWorker(queueNames: readonly string[], concurrency: number, prefetch: number, nowMs: number): CoreWorker {
-    const queues = queueNames.map((name) => this.queue(name));
-    const worker = new CoreWorker(this.#workerCount++, queues, concurrency, prefetch, nowMs);
-    this.workers.set(worker.index, worker);
-    for (const queue of queues) {
-      queue.workers.push(worker);
-      this.mark(queue);
+    const worker = new CoreWorker(this.#workerCount++, [], concurrency, prefetch, nowMs);
+    try {
+      for (const name of queueNames) {
+        const queue = this.queue(name);
+        // At once: a queue without workers may be dropped to make room for the next name.
+        queue.workers.push(worker);
+        worker.queues.push(queue);
+      }
+    } catch (error) {
+      this.#leaveQueues(worker);
+      throw error;
     }
+    this.workers.set(worker.index, worker);
+    for (const queue of worker.queues) this.mark(queue);
     return worker;
+  }
+
+  #leaveQueues(worker: CoreWorker): void {
+    for (const queue of worker.queues) queue.workers.splice(queue.workers.indexOf(worker), 1);
   }
 
   /** Only once it holds nothing. */
   removeWorker(worker: CoreWorker): void {
     invariant(worker.held === 0, 'a worker that leaves holds nothing');
-    for (const queue of worker.queues) queue.workers.splice(queue.workers.indexOf(worker), 1);
+    this.#leaveQueues(worker);
     this.workers.delete(worker.index);
   }
 
