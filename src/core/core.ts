@@ -121,14 +121,17 @@ export class Core {
 
   // ── Queues and kinds ──────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** The queue, made if it is new. Throws QUEUE_FULL when there are too many. */
+  /**
+   * The queue, made if it is new. Throws QUEUE_FULL when there are too many; not while loading, when what had expired is
+   * there again for a while.
+   */
   queue(name: string): Queue {
     return this.queues.get(name) ?? this.#addQueue(name);
   }
 
   #addQueue(name: string): Queue {
     if (this.queues.size >= LIMITS.queuesMax) this.#dropUnusedQueues();
-    if (this.queues.size >= LIMITS.queuesMax) {
+    if (this.queues.size >= LIMITS.queuesMax && !this.#loading) {
       throw new MillraceError(
         'QUEUE_FULL',
         `queue ${JSON.stringify(name)} would be one more than the ${LIMITS.queuesMax} allowed; use fewer queues`,
@@ -149,9 +152,9 @@ export class Core {
     return this.#kinds.known(key);
   }
 
-  /** Interns a spec that is not known yet. Throws QUEUE_FULL when there are too many kinds or queues. */
+  /** Interns a spec that is not known yet. Throws QUEUE_FULL when there are too many kinds or queues, like `queue`. */
   addKind(key: string, packed: Uint8Array, spec: KindSpec): Kind {
-    this.#kinds.checkRoom();
+    if (!this.#loading) this.#kinds.checkRoom();
     return this.#kinds.add(key, packed, spec, this.queue(spec.queue));
   }
 

@@ -1,9 +1,9 @@
-import { MillraceError } from '../errors.ts';
+import { invariant, MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import type { Kind, KindSpec } from './kind.ts';
 import type { TimeoutClass } from './leases.ts';
 import type { Queue } from './queue.ts';
-import { NONE } from './task-table.ts';
+import { KIND_MASK, NONE } from './task-table.ts';
 
 /** Classes are looked through when timers are set, so idle ones are dropped beyond this. */
 const IDLE_CLASSES_MAX = 64;
@@ -34,6 +34,7 @@ export class Kinds {
 
   add(key: string, packed: Uint8Array, spec: KindSpec, queue: Queue): Kind {
     const index = this.#free.pop() ?? this.#kinds.length;
+    invariant(index <= KIND_MASK, 'a task cannot name so many kinds');
     const timeoutClass = this.#timeoutClass(spec.timeoutMs);
     timeoutClass.kindCount++;
     const kind: Kind = { index, key, spec, packed: Uint8Array.from(packed), queue, timeoutClass, taskCount: 0 };
