@@ -610,6 +610,11 @@ export class Core {
     });
     // Their workers went with the server, and nobody wants them to run again.
     for (const slot of cancelled) this.cancel(slot, steadyMs);
+    for (const queue of this.queues.values()) {
+      queue.finished.sort();
+      queue.dead.sort();
+      this.enforceRetention(queue);
+    }
     this.counters.enqueued = 0;
     this.counters.completed = 0;
     this.counters.failed = 0;
@@ -751,6 +756,9 @@ export class Core {
       this.table.clearFlag(slot, FLAG_WATCHED);
       this.#effects.finished(this.table.id(slot), slot, state);
     }
+    // While loading, copies stand behind those that died later: the one that went first would now be another, and a
+    // record that follows may retry it.
+    if (dead && this.#loading) return;
     const countMax = dead ? queue.retention.deadCountMax : queue.retention.completedCountMax;
     while (history.count > countMax) this.#evict(history.oldest(), queue);
   }
@@ -758,7 +766,7 @@ export class Core {
   /** Applies a queue's retention after it was lowered. */
   enforceRetention(queue: Queue): void {
     while (queue.finished.count > queue.retention.completedCountMax) this.#evict(queue.finished.oldest(), queue);
-    while (queue.dead.count > queue.retention.deadCountMax) this.#evict(queue.dead.oldest(), queue);
+    while (!this.#loading && queue.dead.count > queue.retention.deadCountMax) this.#evict(queue.dead.oldest(), queue);
     this.#reportDropped();
   }
 

@@ -53,6 +53,20 @@ describe('the history of a queue', () => {
     expect(history.finishedAtMs(slots[0])).toBe(5);
   });
 
+  it('is sorted by the end of its tasks, those of one moment as they came', () => {
+    const { history, slots } = setUp(30);
+    slots.forEach((slot, i) => {
+      history.push(slot, (i * 7) % 10, i, i + 1);
+    });
+    history.remove(slots[4]);
+    history.sort();
+    const left = slots.filter((slot) => slot !== slots[4]);
+    expect(listed(history)).toEqual(left.sort((a, b) => ((a * 7) % 10) - ((b * 7) % 10) || a - b));
+    expect(left.map((slot) => history.resultOffset(slot))).toEqual(left.map((slot) => slot + 1));
+    expect(history.oldest()).toBe(slots[0]);
+    expect(history.count).toBe(29);
+  });
+
   it('equals a plain list while tasks come, expire and are taken out of the middle', () => {
     const step = fc.oneof(
       { weight: 3, arbitrary: fc.constant(-1) },

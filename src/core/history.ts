@@ -79,6 +79,20 @@ export class History {
     }
   }
 
+  /** By when they ended: a journal may give them in another order. */
+  sort(): void {
+    const entries: { slot: number; atMs: number; segment: number; offset: number }[] = [];
+    this.forEach((slot) => {
+      const [atMs, segment, offset] = [this.finishedAtMs(slot), this.resultSegment(slot), this.resultOffset(slot)];
+      entries.push({ slot, atMs, segment, offset });
+    });
+    entries.sort((a, b) => a.atMs - b.atMs);
+    this.#slots.fill(NONE);
+    this.#head = this.#tail;
+    this.#count = 0;
+    for (const { slot, atMs, segment, offset } of entries) this.push(slot, atMs, segment, offset);
+  }
+
   #index(slot: number): number {
     return this.#table.get(slot, NEXT) & (this.#slots.length - 1);
   }

@@ -4,7 +4,7 @@ import { command, retention } from './core-commands.ts';
 import { CoreTwin } from './core-twin.ts';
 
 /** `MODEL_RUNS=20000 npx vitest run test/model` looks longer; a failure prints its seed and path. */
-const RUNS = Number(process.env.MODEL_RUNS ?? 400);
+const RUNS = Number(process.env.MODEL_RUNS ?? 150);
 const SEED = process.env.MODEL_SEED === undefined ? {} : { seed: Number(process.env.MODEL_SEED) };
 
 describe('the core against its model', () => {
