@@ -47,7 +47,7 @@ export class ActiveTasks<Task extends RunningTasks> {
 
   /** Resolves when nothing is active, or after `timeoutMs`. */
   empty(timeoutMs: number): Promise<void> {
-    if (this.#tasks.length === 0) return Promise.resolve();
+    if (this.#tasks.length === 0 || timeoutMs <= 0) return Promise.resolve();
     return new Promise((resolve) => {
       const timer = this.#clock.setTimer(timeoutMs, resolve);
       this.#emptied.push(() => {

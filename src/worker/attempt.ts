@@ -1,7 +1,7 @@
 import type { Consumption, DeliveryRun } from '../broker/contract.ts';
 import { MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
-import { decodeJson } from '../task/codec.ts';
+import { decodeJson, encodePayload } from '../task/codec.ts';
 import type { SingleHandler, TaskContext } from '../task/handler.ts';
 
 /** What single and batch attempts share: tasks of one run that occupy slots until they are over. */
@@ -83,8 +83,8 @@ export class Attempt extends RunningTasks implements TaskContext {
 
   progress(value: unknown): void {
     if (this.over) return;
-    const json = JSON.stringify(value ?? null);
-    if (json === undefined || Buffer.byteLength(json) > LIMITS.progressBytesMax) {
+    const json = encodePayload(value, 'the progress value');
+    if (typeof json !== 'string' || Buffer.byteLength(json) > LIMITS.progressBytesMax) {
       const message = `a progress value must be JSON of at most ${LIMITS.progressBytesMax} bytes`;
       throw new MillraceError('INVALID_PAYLOAD', message, { details: { bound: LIMITS.progressBytesMax } });
     }

@@ -4,6 +4,9 @@ import { checkInteger, checkName, DEFAULTS, LIMITS } from '../limits.ts';
 import type { TaskHandler } from '../task/handler.ts';
 import { checkKeys } from '../task/options.ts';
 
+/** The name of a handler that takes the tasks for which there is no other. */
+export const ANY_NAME = '*';
+
 /** What a worker says about itself; a pino logger is one. */
 export interface Logger {
   info(details: object, message: string): void;

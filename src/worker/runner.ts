@@ -9,7 +9,7 @@ import { Attempt } from './attempt.ts';
 import { Backlog } from './backlog.ts';
 import { BatchAttempt } from './batch-attempt.ts';
 import { describeThrown, FatalTaskError, RetryLater } from './failures.ts';
-import type { Logger } from './options.ts';
+import { ANY_NAME, type Logger } from './options.ts';
 
 /**
  * Runs handlers: starts deliveries in their order while slots are free, and settles each task once.
@@ -50,6 +50,8 @@ export class Runner {
   readonly #backlog = new Backlog();
   readonly #unknownNames = new Set<string>();
   #starting = false;
+  /** The event loop has its turn before anything else starts. */
+  #yielding = false;
   #paused = false;
   #stopped = false;
 
@@ -118,12 +120,12 @@ export class Runner {
 
   #start(): void {
     // A handler's end inside the loop below does not begin a second one.
-    if (this.#starting) return;
+    if (this.#starting || this.#yielding) return;
     this.#starting = true;
     const startedMs = this.#clock.steadyMs();
     const backlog = this.#backlog;
     for (let run = backlog.run; run !== undefined && !this.#paused && !this.#stopped; run = backlog.run) {
-      const handler = this.#handlers.get(run.spec.name);
+      const handler = this.#handlers.get(run.spec.name) ?? this.#handlers.get(ANY_NAME);
       const free = this.#concurrency - this.running;
       const wanted = backlog.available(handler?.kind === 'batch' ? Math.min(handler.batchSize, this.#concurrency) : 1);
       if (free < wanted) break;
@@ -133,7 +135,11 @@ export class Runner {
       else if (handler.kind === 'single') this.#startSingle(run, index, handler);
       else this.#startBatch(run, index, wanted, handler);
       if (this.#clock.steadyMs() - startedMs > TURN_MS_MAX) {
-        this.#clock.deferPastInput(() => this.#start());
+        this.#yielding = true;
+        this.#clock.deferPastInput(() => {
+          this.#yielding = false;
+          this.#start();
+        });
         break;
       }
     }

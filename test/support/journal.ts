@@ -14,6 +14,7 @@ export interface ReplayedRecord {
 export interface OpenedJournal {
   journal: Journal;
   report: OpenReport;
+  /** What was given, or a disk in memory. */
   disk: MemoryDisk;
   replayed: ReplayedRecord[];
   /** The user's records among them, as text. */
@@ -30,7 +31,7 @@ export const TEXT = 16;
 export const DIRECTORY = memoryDirectory();
 
 export async function openJournal(overrides: Partial<JournalOptions> = {}): Promise<OpenedJournal> {
-  const disk = (overrides.disk as MemoryDisk | undefined) ?? new MemoryDisk();
+  const disk = overrides.disk ?? new MemoryDisk();
   const replayed: ReplayedRecord[] = [];
   const failures: Error[] = [];
   const room: boolean[] = [];
@@ -48,7 +49,7 @@ export async function openJournal(overrides: Partial<JournalOptions> = {}): Prom
       onRoom: (hasRoom) => room.push(hasRoom),
       ...SMALL,
       ...overrides,
-      disk: disk.mount(),
+      disk: disk instanceof MemoryDisk ? disk.mount() : disk,
       onDurable: (sequence) => {
         overrides.onDurable?.(sequence);
         for (const waiter of waiting) if (waiter.sequence <= sequence) waiter.resolve();
@@ -63,7 +64,7 @@ export async function openJournal(overrides: Partial<JournalOptions> = {}): Prom
   return {
     journal,
     report,
-    disk,
+    disk: disk as MemoryDisk,
     replayed,
     texts: replayed.filter((record) => record.type === TEXT).map((record) => record.body.toString('latin1')),
     failures,

@@ -1,0 +1,52 @@
+import { connectEmbedded } from '../../src/broker/embedded/embedded.ts';
+import type { RemoteBroker } from '../../src/broker/tcp/remote-broker.ts';
+import { Client } from '../../src/client/client.ts';
+import { SystemRandom } from '../../src/io/random.ts';
+import { DEFAULTS } from '../../src/limits.ts';
+import { ManualClock } from '../twins/manual-clock.ts';
+import { settle } from './scripted-server.ts';
+
+/** A client with a server of its own in memory; time passes only when the test says so. */
+export async function openInMemory(): Promise<{ client: Client; broker: RemoteBroker; clock: ManualClock }> {
+  const clock = new ManualClock(Date.UTC(2026, 0, 1));
+  const random = new SystemRandom();
+  const { reconnect, connectTimeoutMs, enqueueTimeoutMs, callTimeoutMs } = DEFAULTS;
+  const identity = { client: 'test', host: 'here', pid: 1, producer: random.hex(16) };
+  const options = {
+    url: 'memory:',
+    clock,
+    random,
+    reconnect,
+    connectTimeoutMs,
+    enqueueTimeoutMs,
+    callTimeoutMs,
+    identity,
+  };
+  const broker = await connectEmbedded({ memory: '' }, options, {});
+  return { client: new Client(broker, { clock, workerName: 'tester' }), broker, clock };
+}
+
+/** Closes the client although handlers hang: the clock goes on until nothing waits any more. */
+export async function closeInMemory(client: Client, clock: ManualClock): Promise<void> {
+  let closed = false;
+  const closing = client.close({ timeoutMs: 0 }).then(() => {
+    closed = true;
+  });
+  while (!closed) {
+    await settle();
+    clock.advance(1000);
+  }
+  await closing;
+}
+
+/** Something that a test waits for, to be opened from a handler. */
+export class Gate {
+  readonly opened: Promise<void>;
+  open!: () => void;
+
+  constructor() {
+    this.opened = new Promise((resolve) => {
+      this.open = resolve;
+    });
+  }
+}
