@@ -1,0 +1,4 @@
+import { file } from './backends.ts';
+import { conformance } from './conformance.ts';
+
+conformance(file);

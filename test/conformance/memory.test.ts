@@ -1,0 +1,4 @@
+import { memory } from './backends.ts';
+import { conformance } from './conformance.ts';
+
+conformance(memory);

@@ -1,0 +1,49 @@
+import { type Client, type ClientOptions, connect } from '../../src/index.ts';
+
+/** Where the tasks of one test are: empty when it is opened, and nobody else's. */
+export interface Place {
+  /** What `connect` takes. */
+  readonly url: string;
+  /** A client that is closed with the place at the latest. */
+  connect(options?: ClientOptions): Promise<Client>;
+  /** Closes the clients, ends what holds the tasks, and starts it again. */
+  restart(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** What the suite runs against. */
+export interface Backend {
+  readonly name: string;
+  /** Behaviours that it does not have, by name, each with the reason. They are not run. */
+  readonly exceptions: Readonly<Record<string, string>>;
+  open(): Promise<Place>;
+}
+
+/** One statement about every backend; its name is the statement. */
+export type Behaviour = (place: Place) => Promise<void>;
+export type Behaviours = Readonly<Record<string, Behaviour>>;
+
+/** A place whose clients reach its tasks by URL. */
+export abstract class UrlPlace implements Place {
+  abstract readonly url: string;
+  readonly #clients = new Set<Client>();
+
+  async connect(options?: ClientOptions): Promise<Client> {
+    const client = await connect(this.url, options);
+    this.#clients.add(client);
+    return client;
+  }
+
+  abstract restart(): Promise<void>;
+
+  async close(): Promise<void> {
+    await this.closeClients();
+  }
+
+  protected async closeClients(): Promise<void> {
+    const clients = [...this.#clients];
+    this.#clients.clear();
+    // Handlers that a test left hanging must not hold it.
+    await Promise.all(clients.map((client) => client.close({ timeoutMs: 0 })));
+  }
+}

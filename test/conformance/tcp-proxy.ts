@@ -1,0 +1,184 @@
+import { createConnection, createServer, type Server, type Socket } from 'node:net';
+
+/** One proxied connection: its two halves. */
+interface Pipe {
+  readonly near: Socket;
+  readonly far: Socket;
+}
+
+/** How bytes pass from now on, also on connections that are open. */
+type Manner =
+  | { readonly kind: 'pass' }
+  | { readonly kind: 'hold' }
+  | { readonly kind: 'delay'; readonly ms: number }
+  | { readonly kind: 'drip'; readonly chunkBytes: number };
+
+/**
+ * A TCP connection's trouble, on purpose: clients connect to `port`, and it passes their bytes to a server.
+ *
+ * `cut` resets both halves; `abandon` resets only the client's and leaves the server with a connection on which nothing
+ * comes any more, as when a host loses its network; `hold` lets nothing pass until `pass`.
+ */
+export class TcpProxy {
+  readonly port: number;
+  readonly #server: Server;
+  readonly #targetPort: () => number;
+  readonly #pipes = new Set<Pipe>();
+  readonly #abandoned = new Set<Socket>();
+  #manner: Manner = { kind: 'pass' };
+  #refusing = false;
+  #held: (() => void)[] = [];
+  #connected: { count: number; resolve: () => void }[] = [];
+  #connections = 0;
+
+  static async start(targetPort: () => number): Promise<TcpProxy> {
+    const server = createServer({ noDelay: true, pauseOnConnect: true });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    return new TcpProxy(server, targetPort);
+  }
+
+  private constructor(server: Server, targetPort: () => number) {
+    this.#server = server;
+    this.#targetPort = targetPort;
+    this.port = (server.address() as { port: number }).port;
+    server.on('connection', (near) => this.#accept(near));
+  }
+
+  get url(): string {
+    return `tcp://127.0.0.1:${this.port}`;
+  }
+
+  /** Connections that clients have made so far. */
+  get connections(): number {
+    return this.#connections;
+  }
+
+  /** Resolves when clients have made `count` connections since the start. */
+  connected(count: number): Promise<void> {
+    if (this.#connections >= count) return Promise.resolve();
+    return new Promise((resolve) => this.#connected.push({ count, resolve }));
+  }
+
+  /** Resets every open connection at both ends. */
+  cut(): void {
+    for (const { near, far } of [...this.#pipes]) {
+      near.resetAndDestroy();
+      far.resetAndDestroy();
+    }
+    this.#pipes.clear();
+  }
+
+  /** Resets every open connection at the client's end only. */
+  abandon(): void {
+    for (const { near, far } of [...this.#pipes]) {
+      this.#abandoned.add(far);
+      far.removeAllListeners('close');
+      near.resetAndDestroy();
+    }
+    this.#pipes.clear();
+  }
+
+  /** The server's ends of abandoned connections learn that nobody is there. */
+  bury(): void {
+    for (const far of this.#abandoned) far.resetAndDestroy();
+    this.#abandoned.clear();
+  }
+
+  /** New connections are reset until `pass`. */
+  refuse(): void {
+    this.#refusing = true;
+  }
+
+  hold(): void {
+    this.#manner = { kind: 'hold' };
+  }
+
+  delay(ms: number): void {
+    this.#manner = { kind: 'delay', ms };
+  }
+
+  drip(chunkBytes: number): void {
+    this.#manner = { kind: 'drip', chunkBytes };
+  }
+
+  pass(): void {
+    this.#refusing = false;
+    this.#manner = { kind: 'pass' };
+    for (const release of this.#held.splice(0)) release();
+  }
+
+  async stop(): Promise<void> {
+    this.cut();
+    this.bury();
+    for (const release of this.#held.splice(0)) release();
+    await new Promise<void>((resolve) => this.#server.close(() => resolve()));
+  }
+
+  #accept(near: Socket): void {
+    if (this.#refusing) {
+      near.resetAndDestroy();
+      return;
+    }
+    const far = createConnection({ port: this.#targetPort(), host: '127.0.0.1', noDelay: true });
+    const pipe = { near, far };
+    this.#pipes.add(pipe);
+    this.#join(near, far);
+    this.#join(far, near);
+    far.on('error', () => near.resetAndDestroy());
+    near.on('error', () => {});
+    near.resume();
+    this.#connections++;
+    for (const waiter of this.#connected) if (this.#connections >= waiter.count) waiter.resolve();
+    this.#connected = this.#connected.filter((waiter) => this.#connections < waiter.count);
+  }
+
+  #join(from: Socket, to: Socket): void {
+    // One chunk after the other, whatever happens to each on its way.
+    let last = Promise.resolve();
+    from.on('data', (chunk: Buffer) => {
+      from.pause();
+      last = last
+        .then(() => this.#carry(chunk, to))
+        .then(() => {
+          if (!from.destroyed) from.resume();
+        });
+    });
+    from.on('close', () => {
+      for (const pipe of this.#pipes) if (pipe.near === from || pipe.far === from) this.#pipes.delete(pipe);
+      void last.then(() => to.end());
+    });
+  }
+
+  async #carry(chunk: Buffer, to: Socket): Promise<void> {
+    const manner = this.#manner;
+    switch (manner.kind) {
+      case 'pass':
+        await write(to, chunk);
+        return;
+      case 'hold':
+        await new Promise<void>((resolve) => this.#held.push(resolve));
+        await this.#carry(chunk, to);
+        return;
+      case 'delay':
+        await new Promise((resolve) => setTimeout(resolve, manner.ms));
+        await write(to, chunk);
+        return;
+      case 'drip':
+        for (let at = 0; at < chunk.length; at += manner.chunkBytes) {
+          await write(to, chunk.subarray(at, at + manner.chunkBytes));
+          // The kernel would join what is written in one turn.
+          await new Promise((resolve) => setImmediate(resolve));
+        }
+        return;
+      default:
+        manner satisfies never;
+    }
+  }
+}
+
+function write(socket: Socket, bytes: Buffer): Promise<void> {
+  return new Promise((resolve) => {
+    if (socket.destroyed) resolve();
+    else socket.write(bytes, () => resolve());
+  });
+}

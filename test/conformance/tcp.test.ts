@@ -1,0 +1,4 @@
+import { tcp } from './backends.ts';
+import { conformance } from './conformance.ts';
+
+conformance(tcp);
