@@ -147,7 +147,14 @@ export class Client {
   }
 
   #specOf(target: TaskKind<unknown, unknown> | string, options: EnqueueOptions | undefined): TaskSpec {
-    if (typeof target !== 'string') return target.specs.resolve(options);
+    if (typeof target !== 'string') {
+      if (target?.specs instanceof SpecTable) return target.specs.resolve(options);
+      const given = target === null ? 'null' : typeof target;
+      throw new MillraceError(
+        'INVALID_ARGUMENT',
+        `a task is named by a text or by what defineTask made, not by ${given}`,
+      );
+    }
     let specs = this.#specs.get(target);
     if (specs === undefined) {
       specs = new SpecTable(target, {});
