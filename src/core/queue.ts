@@ -46,6 +46,8 @@ export class Queue {
   readonly workers: CoreWorker[] = [];
   /** Whose turn it is among the workers. */
   turn = 0;
+  /** Counts deliveries of all queues, as of its last one. */
+  servedAt = 0;
   /** Is in the core's list of queues to dispatch. */
   marked = false;
 

@@ -34,6 +34,7 @@ export class Dispatcher {
   readonly #again: () => void;
   readonly #slots = new Uint32Array(TAKE_MAX);
   readonly #loading = new Set<Queue>();
+  #deliveries = 0;
 
   /** `again` asks for another `run`, `fail` reports storage that cannot be read. */
   constructor(core: Core, reader: SegmentReader, fail: (error: unknown) => void, again: () => void) {
@@ -48,7 +49,10 @@ export class Dispatcher {
     if (marked.length === 0) return;
     this.#reader.refresh();
     // A queue may be marked again while it is served; that is for the next turn.
-    for (const queue of marked.splice(0)) {
+    const queues = marked.splice(0);
+    // A queue that is filled up all the time must not take every free handler of a worker that has others.
+    if (queues.length > 1) queues.sort((a, b) => a.servedAt - b.servedAt);
+    for (const queue of queues) {
       queue.marked = false;
       if (!queue.paused && !this.#loading.has(queue)) this.#serve(queue, nowMs);
     }
@@ -112,7 +116,9 @@ export class Dispatcher {
     const target = this.targets.get(worker.index) as DeliveryTarget;
     const bytesMax = Math.min(target.roomBytes, LIMITS.sendBufferBytesMax);
     const count = this.#core.take(worker, queue, countMax, bytesMax, this.#reader, nowMs, this.#slots);
-    if (count > 0) this.#write(target.writer, count, this.#core.firstToken);
+    if (count === 0) return 0;
+    queue.servedAt = ++this.#deliveries;
+    this.#write(target.writer, count, this.#core.firstToken);
     return count;
   }
 
