@@ -155,7 +155,7 @@ export class Engine {
     this.startedAtMs = clock.steadyMs();
     this.#onFailure = options.onFailure;
     this.commands = new Commands({ core, journal, clock, changed: () => this.#dispatchSoon() });
-    this.settlements = new Settlements({ core, journal, clock, random, commands: this.commands });
+    this.settlements = new Settlements({ core, journal, clock, random, commands: this.commands, reader });
     this.#dispatcher = new Dispatcher(core, reader, fail, () => this.#dispatchSoon());
     this.#cleaner = new Cleaner(core, journal, reader, fail);
   }

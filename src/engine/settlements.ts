@@ -9,6 +9,7 @@ import { readU32, writeF64, writeU16, writeU32, writeU64 } from '../protocol/byt
 import { CompletionReader, FailureReader, NO_RESULT, ReleaseReader } from '../protocol/settlement.ts';
 import type { Commands } from './commands.ts';
 import { FAILURE_HEAD_BYTES, OUTCOME, OUTCOME_LOST, packTime, RECORD, TIME_BYTES } from './records.ts';
+import type { SegmentReader } from './segment-reader.ts';
 
 const LOST_ERROR = Buffer.from(
   JSON.stringify({
@@ -37,17 +38,26 @@ export class Settlements {
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #commands: Commands;
+  readonly #reader: SegmentReader;
   readonly #completions = new CompletionReader();
   readonly #failures = new FailureReader();
   readonly #releases = new ReleaseReader();
   #slots = new Uint32Array(1024);
 
-  constructor(parts: { core: Core; journal: Journal; clock: Clock; random: Random; commands: Commands }) {
+  constructor(parts: {
+    core: Core;
+    journal: Journal;
+    clock: Clock;
+    random: Random;
+    commands: Commands;
+    reader: SegmentReader;
+  }) {
     this.#core = parts.core;
     this.#journal = parts.journal;
     this.#clock = parts.clock;
     this.#random = parts.random;
     this.#commands = parts.commands;
+    this.#reader = parts.reader;
   }
 
   /** Takes the body of a COMPLETE frame; adds the ids whose lease is lost to `refused`. */
@@ -85,7 +95,7 @@ export class Settlements {
     const journal = this.#journal;
     const nowMs = this.#clock.steadyMs();
     journal.append(RECORD.COMPLETE, packTime(nowMs), buffer.subarray(start, end));
-    const segment = journal.lastSegment & 0xffff;
+    const segment = this.#reader.tag(journal.lastSegment);
     const shift = journal.lastOffset + TIME_BYTES - start;
     const reader = this.#completions;
     let next = 0;
@@ -234,7 +244,7 @@ export class Settlements {
     }
     const journal = this.#journal;
     journal.append(RECORD.FAIL, Buffer.concat(parts));
-    const segment = journal.lastSegment & 0xffff;
+    const segment = this.#reader.tag(journal.lastSegment);
     let offset = journal.lastOffset + TIME_BYTES;
     for (const { slot, error, outcome, attempt, dueMs, lost } of planned) {
       const place = { attempt, atMs: nowMs, segment, offset: offset + FAILURE_HEAD_BYTES - 4 };
