@@ -40,6 +40,10 @@ const violations: [string, string, string][] = [
   ['src/broker/tcp', "import '../../worker/worker.ts';", 'A backend imports only'],
   ['src/broker/tcp', "import '../embedded/broker.ts';", 'A backend imports only'],
   ['src/http', "import '../engine/engine.ts';", 'src/http imports only'],
+  ['src/bench', "import '../engine/engine.ts';", 'src/bench imports only'],
+  ['src/bench', "import '../cli/main.ts';", 'src/bench imports only'],
+  ['src', "import './bench/suite.ts';", 'Only src/cli imports src/bench'],
+  ['src/server', "import '../bench/suite.ts';", 'src/server imports only'],
   ['src', "import './cli/main.ts';", 'Nobody imports src/cli'],
   ['src/server', "import '../cli/main.ts';", 'src/server imports only'],
   ...['journal', 'protocol', 'engine'].flatMap((folder) =>
@@ -87,6 +91,8 @@ const permitted: [string, string][] = [
   ],
   ['src/broker/embedded', "import '../../engine/engine.ts';\nimport '../../server/host.ts';"],
   ['src/http', `import '../broker/contract.ts';\n${leaves}`],
+  ['src/bench', `import '../index.ts';\nimport '../server/server.ts';\nimport './ledger.ts';`],
+  ['src/cli', "import '../bench/suite.ts';"],
   ['src/cli', "import '../engine/engine.ts';\nimport './options.ts';\nimport '../http/api.ts';"],
 ];
 

@@ -1,0 +1,129 @@
+import { awaitedByMany, awaitedByOne, backlog, endToEnd, startLatency } from './scenes.ts';
+import type { RunResult, Settings } from './workload.ts';
+
+export interface Goal {
+  value: number;
+  better: 'higher' | 'lower';
+}
+
+export interface Figure {
+  row: number;
+  name: string;
+  title: string;
+  unit: string;
+  goal?: Goal;
+}
+
+/** Something that is run and gives figures. */
+export interface Scenario {
+  title: string;
+  figures: readonly Figure[];
+  run: (settings: Settings) => Promise<RunResult>;
+}
+
+const RATES_PER_SECOND = [500, 1000];
+const BACKLOGS = [1_000_000, 10_000_000];
+const BACKLOGS_QUICK = [20_000];
+
+/** In the order of the table. */
+export function scenarios(settings: Settings): Scenario[] {
+  const backlogs = settings.tasks !== undefined ? [settings.tasks] : settings.quick ? BACKLOGS_QUICK : BACKLOGS;
+  const all = [
+    END_TO_END_BATCH,
+    END_TO_END_EACH,
+    AWAITED_BY_MANY,
+    AWAITED_BY_ONE,
+    ...RATES_PER_SECOND.map(paced),
+    ...backlogs.map(queuedUp),
+  ];
+  return all.filter(({ figures }) => figures.some(({ row }) => settings.rows.includes(row)));
+}
+
+const END_TO_END_BATCH: Scenario = {
+  title: 'end to end with a batch handler',
+  figures: [
+    {
+      row: 1,
+      name: 'end-to-end-batch',
+      title: 'end to end, enqueueMany of 1,000, batch handler',
+      unit: 'tasks/s',
+      goal: { value: 1_000_000, better: 'higher' },
+    },
+  ],
+  run: (settings) => endToEnd(settings, 'row1', 'batch'),
+};
+
+const END_TO_END_EACH: Scenario = {
+  title: 'end to end with a handler call per task',
+  figures: [
+    {
+      row: 2,
+      name: 'end-to-end-each',
+      title: 'end to end, enqueueMany of 1,000, a handler call and result per task',
+      unit: 'tasks/s',
+      goal: { value: 500_000, better: 'higher' },
+    },
+  ],
+  run: (settings) => endToEnd(settings, 'row2', 'each'),
+};
+
+const AWAITED_BY_MANY: Scenario = {
+  title: '256 callers await their enqueues',
+  figures: [
+    {
+      row: 3,
+      name: 'enqueue-256-callers',
+      title: 'enqueue awaited by 256 callers at once',
+      unit: 'tasks/s',
+      goal: { value: 150_000, better: 'higher' },
+    },
+  ],
+  run: awaitedByMany,
+};
+
+const AWAITED_BY_ONE: Scenario = {
+  title: 'one caller awaits its enqueues',
+  figures: [
+    { row: 4, name: 'enqueue-one', title: 'enqueue awaited one at a time, p50', unit: 'µs' },
+    {
+      row: 4,
+      name: 'enqueue-one-to-fdatasync',
+      title: '  times the disk’s own write + fdatasync',
+      unit: '×',
+      goal: { value: 1.5, better: 'lower' },
+    },
+    { row: 4, name: 'enqueue-one-to-dsync', title: '  times its pre-zeroed O_DSYNC write', unit: '×' },
+  ],
+  run: awaitedByOne,
+};
+
+function paced(perSecond: number): Scenario {
+  const title = `enqueue call to handler start at ${grouped(perSecond)}/s`;
+  const name = `start-latency-${perSecond}`;
+  return {
+    title,
+    figures: [
+      { row: 5, name: `${name}-p50`, title: `${title}, p50`, unit: 'ms', goal: { value: 0.15, better: 'lower' } },
+      { row: 5, name: `${name}-p99`, title: `${title}, p99`, unit: 'ms', goal: { value: 1.5, better: 'lower' } },
+    ],
+    run: (settings) => startLatency(settings, perSecond),
+  };
+}
+
+function queuedUp(tasks: number): Scenario {
+  const queued = `${grouped(tasks)} queued`;
+  return {
+    title: `${queued}, then a crash`,
+    figures: [
+      { row: 6, name: `memory-per-task-${tasks}`, title: `server memory a task, ${queued}`, unit: 'bytes' },
+      { row: 6, name: `journal-per-task-${tasks}`, title: `journal a task, ${queued}`, unit: 'bytes' },
+      { row: 6, name: `disk-per-task-${tasks}`, title: '  with what is allocated ahead', unit: 'bytes' },
+      { row: 7, name: `restart-${tasks}`, title: `start after a crash to first delivery, ${queued}`, unit: 'ms' },
+    ],
+    run: (settings) => backlog(settings, tasks),
+  };
+}
+
+function grouped(count: number): string {
+  return count.toString().replaceAll(/\B(?=(\d{3})+$)/g, ',');
+}

@@ -1,0 +1,116 @@
+import { type DiskProbe, probeDisk } from './disk-probe.ts';
+import { sharedNs } from './numbers.ts';
+import { PART_TIMEOUT_MS, Stage } from './stage.ts';
+import type { Handling, RunResult, Settings } from './workload.ts';
+
+const BATCH_TASKS = 1000;
+const CALLERS = 256;
+
+const END_TO_END_TASKS = { normal: 1_000_000, quick: 20_000 };
+const CALLERS_TASKS = { normal: 500_000, quick: 5000 };
+const ONE_BY_ONE_TASKS = { normal: 3000, quick: 100 };
+const PACED_SECONDS = { normal: 10, quick: 0.5 };
+const DISK_WRITES = { normal: 1000, quick: 20 };
+
+const choose = (of: { normal: number; quick: number }, { quick }: Settings): number => (quick ? of.quick : of.normal);
+
+/** All three run at the same time: from the first enqueue call to the last confirmed completion. */
+export async function endToEnd(settings: Settings, name: string, handling: Handling): Promise<RunResult> {
+  const tasks = settings.tasks ?? choose(END_TO_END_TASKS, settings);
+  return await Stage.play(settings, name, async (stage) => {
+    const url = await stage.openServer();
+    await stage.worker.call('work', { url, tasks, handling }, PART_TIMEOUT_MS);
+    await stage.producer.call('connect', { url }, PART_TIMEOUT_MS);
+    const before = await stage.stats();
+    const [{ startNs }, report] = await Promise.all([
+      stage.producer.call('enqueueBatches', { tasks, batchTasks: BATCH_TASKS }, PART_TIMEOUT_MS),
+      stage.finish(tasks),
+    ]);
+    const { syncs } = await stage.stats();
+    const { confirmedNs, lost, duplicated } = report;
+    return { values: [tasks / ((confirmedNs - startNs) / 1e9)], fsyncs: syncs - before.syncs, lost, duplicated };
+  });
+}
+
+/** Callers that each await one enqueue after the other. The worker comes afterwards, for the ledger. */
+export async function awaitedByMany(settings: Settings): Promise<RunResult> {
+  const tasks = settings.tasks ?? choose(CALLERS_TASKS, settings);
+  return await Stage.play(settings, 'row3', async (stage) => {
+    const url = await stage.openServer();
+    await stage.producer.call('connect', { url }, PART_TIMEOUT_MS);
+    const before = await stage.stats();
+    const { startNs, endNs } = await stage.producer.call(
+      'enqueueAwaited',
+      { tasks, callers: CALLERS },
+      PART_TIMEOUT_MS,
+    );
+    const { syncs } = await stage.stats();
+    const { lost, duplicated } = await stage.workOff(url, tasks);
+    return { values: [tasks / ((endNs - startNs) / 1e9)], fsyncs: syncs - before.syncs, lost, duplicated };
+  });
+}
+
+/** The disk alone is measured right before and right after: its speed drifts. */
+export async function awaitedByOne(settings: Settings): Promise<RunResult> {
+  const tasks = choose(ONE_BY_ONE_TASKS, settings);
+  const writes = choose(DISK_WRITES, settings);
+  return await Stage.play(settings, 'row4', async (stage) => {
+    const url = await stage.openServer();
+    await stage.producer.call('connect', { url }, PART_TIMEOUT_MS);
+    const before = await stage.stats();
+    const diskBefore = probeDisk(stage.directory, writes);
+    const options = { tasks, warmUp: Math.floor(tasks / 3) };
+    const { p50Us } = await stage.producer.call('enqueueOneByOne', options, PART_TIMEOUT_MS);
+    const diskAfter = probeDisk(stage.directory, writes);
+    const { syncs } = await stage.stats();
+    const { lost, duplicated } = await stage.workOff(url, tasks);
+    const ratio = (of: keyof DiskProbe): number | null => {
+      const [first, last] = [diskBefore[of], diskAfter[of]];
+      return first === null || last === null ? null : p50Us / ((first + last) / 2);
+    };
+    const values = [p50Us, ratio('fdatasyncP50Us'), ratio('zeroedDsyncP50Us')];
+    return { values, fsyncs: syncs - before.syncs, lost, duplicated };
+  });
+}
+
+export async function startLatency(settings: Settings, perSecond: number): Promise<RunResult> {
+  const tasks = Math.ceil(choose(PACED_SECONDS, settings) * perSecond);
+  return await Stage.play(settings, `row5-${perSecond}`, async (stage) => {
+    const url = await stage.openServer();
+    await stage.worker.call('work', { url, tasks, handling: 'timed' }, PART_TIMEOUT_MS);
+    await stage.producer.call('connect', { url }, PART_TIMEOUT_MS);
+    const before = await stage.stats();
+    const [, report] = await Promise.all([
+      stage.producer.call('enqueuePaced', { tasks, perSecond }, PART_TIMEOUT_MS),
+      stage.finish(tasks),
+    ]);
+    const { syncs } = await stage.stats();
+    const { startLatencyMs, lost, duplicated } = report;
+    const values = [startLatencyMs?.p50 ?? null, startLatencyMs?.p99 ?? null];
+    return { values, fsyncs: syncs - before.syncs, lost, duplicated };
+  });
+}
+
+/** Tasks queue up with no worker; the server is killed, opened again and worked off. */
+export async function backlog(settings: Settings, tasks: number): Promise<RunResult> {
+  return await Stage.play(settings, `row6-${tasks}`, async (stage) => {
+    const emptyUrl = await stage.openServer();
+    await stage.producer.call('connect', { url: emptyUrl }, PART_TIMEOUT_MS);
+    const empty = await stage.stats();
+    await stage.producer.call('enqueueBatches', { tasks, batchTasks: BATCH_TASKS }, PART_TIMEOUT_MS);
+    const full = await stage.stats();
+    // It would try to reconnect, and so take time from what is measured next.
+    await stage.producer.leave();
+    await stage.crashServer();
+    const startNs = sharedNs();
+    const url = await stage.reopenServer();
+    const { firstNs, lost, duplicated } = await stage.workOff(url, tasks);
+    const values = [
+      (full.rssBytes - empty.rssBytes) / tasks,
+      (full.appendedBytes - empty.appendedBytes) / tasks,
+      full.allocatedBytes / tasks,
+      firstNs === 0 ? null : (firstNs - startNs) / 1e6,
+    ];
+    return { values, fsyncs: full.syncs - empty.syncs, lost, duplicated };
+  });
+}

@@ -1,0 +1,63 @@
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import type { QueueStatus, Status } from '../broker/contract.ts';
+import { invariant } from '../errors.ts';
+import { Server } from '../server/server.ts';
+import { answerParent } from './methods.ts';
+import type { FsyncPolicy } from './workload.ts';
+
+let server: Server | undefined;
+let directory = '';
+
+const methods = {
+  async start(options: { directory: string; fsync: FsyncPolicy }): Promise<{ url: string }> {
+    directory = options.directory;
+    server = await Server.start({
+      ...options,
+      port: 0,
+      onNotice: (level, message) => {
+        if (level === 'warn') process.stderr.write(`server: ${message}\n`);
+      },
+      onFailure: (error) => {
+        process.stderr.write(`server: ${error.message}\n`);
+        process.exit(1);
+      },
+    });
+    return { url: server.url };
+  },
+
+  async stats(_: Record<string, never>): Promise<ServerStats> {
+    invariant(server !== undefined, 'the server was started');
+    const status = server.host.status() as unknown as Status;
+    return {
+      syncs: status.journal?.syncs ?? 0,
+      appendedBytes: status.journal?.appendedBytes ?? 0,
+      allocatedBytes: allocatedBytes(directory),
+      rssBytes: process.memoryUsage.rss(),
+      queue: status.queues.find(({ name }) => name === 'default'),
+    };
+  },
+};
+
+export interface ServerStats {
+  syncs: number;
+  appendedBytes: number;
+  /** What the data directory takes, with room that was allocated ahead. */
+  allocatedBytes: number;
+  rssBytes: number;
+  queue: QueueStatus | undefined;
+}
+
+export type ServerMethods = typeof methods;
+
+function allocatedBytes(path: string): number {
+  const BLOCK_BYTES = 512;
+  return readdirSync(path).reduce((sum, name) => {
+    const { blocks, size } = statSync(join(path, name));
+    return sum + (process.platform === 'win32' ? size : blocks * BLOCK_BYTES);
+  }, 0);
+}
+
+answerParent(methods, async () => {
+  await server?.stop({ timeoutMs: 1000 });
+});

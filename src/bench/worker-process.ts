@@ -1,0 +1,104 @@
+import { invariant } from '../errors.ts';
+import { type Client, connect, defineTask, type Worker } from '../index.ts';
+import { Ledger } from './ledger.ts';
+import { answerParent } from './methods.ts';
+import { percentile, sharedNs } from './numbers.ts';
+import { type BenchPayload, indexIn, indexOf, type TimedPayload } from './payload.ts';
+import { type Handling, TASK_NAME } from './workload.ts';
+
+/** How often the worker looks whether anything still comes. */
+const LOOK_MS = 100;
+const CONCURRENCY: Record<Handling, number> = { batch: 4000, each: 1000, timed: 100 };
+
+export interface WorkerReport {
+  lost: number;
+  /** Also tasks that nobody enqueued. */
+  duplicated: number;
+  /** When the first handler began (0: never), and when the last completion was confirmed; common to all processes. */
+  firstNs: number;
+  confirmedNs: number;
+  /** Enqueue call to handler start; only when `timed`. */
+  startLatencyMs: { p50: number; p99: number } | null;
+}
+
+let client: Client | undefined;
+let worker: Worker | undefined;
+let ledger = new Ledger(0);
+let firstNs = 0;
+let latenciesNs = new Float64Array(0);
+let onComplete = (): void => {};
+
+function mark(index: number): void {
+  if (firstNs === 0) firstNs = sharedNs();
+  ledger.mark(index);
+  if (ledger.complete) onComplete();
+}
+
+const handlers = {
+  batch: defineTask(TASK_NAME).handleBatch(async (batch) => {
+    for (let index = 0; index < batch.length; index++) mark(indexIn(batch.bytes(index)));
+  }),
+  each: defineTask<BenchPayload>(TASK_NAME).handle(async (input) => {
+    mark(indexOf(input));
+    return { sent: input.number };
+  }),
+  timed: defineTask<TimedPayload>(TASK_NAME).handle(async (input) => {
+    latenciesNs[ledger.marks] = sharedNs() - input.calledAtNs;
+    mark(indexOf(input));
+  }),
+};
+
+const methods = {
+  async work({ url, tasks, handling }: { url: string; tasks: number; handling: Handling }): Promise<void> {
+    ledger = new Ledger(tasks);
+    firstNs = 0;
+    if (handling === 'timed') latenciesNs = new Float64Array(tasks);
+    client = await connect(url);
+    worker = await client.work([handlers[handling]], { concurrency: CONCURRENCY[handling] });
+  },
+
+  /** Resolves when every task was processed and confirmed, or when none has come for `quietMs`. */
+  async finish({ quietMs }: { quietMs: number }): Promise<WorkerReport> {
+    invariant(worker !== undefined && client !== undefined, 'the worker works');
+    await completeOrQuiet(quietMs);
+    // Resolves when what it completed is confirmed.
+    await worker.stop();
+    const confirmedNs = sharedNs();
+    await client.close();
+    const { lost, duplicated, foreign } = ledger;
+    return { lost, duplicated: duplicated + foreign, firstNs, confirmedNs, startLatencyMs: latency() };
+  },
+};
+
+export type WorkerMethods = typeof methods;
+
+function completeOrQuiet(quietMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    let marks = ledger.marks;
+    let quietSinceNs = sharedNs();
+    const timer = setInterval(() => {
+      if (ledger.marks !== marks) {
+        marks = ledger.marks;
+        quietSinceNs = sharedNs();
+      } else if (sharedNs() - quietSinceNs > quietMs * 1e6) {
+        onComplete();
+      }
+    }, LOOK_MS);
+    onComplete = () => {
+      clearInterval(timer);
+      resolve();
+    };
+    if (ledger.complete) onComplete();
+  });
+}
+
+function latency(): WorkerReport['startLatencyMs'] {
+  const measured = latenciesNs.subarray(0, ledger.marks);
+  if (measured.length === 0) return null;
+  return { p50: percentile(measured, 0.5) / 1e6, p99: percentile(measured, 0.99) / 1e6 };
+}
+
+answerParent(methods, async () => {
+  await worker?.stop({ timeoutMs: 1000 });
+  await client?.close();
+});
