@@ -100,7 +100,7 @@ export class Client {
   }
 
   /** A task by its id, for its result and more. With the definition, results are read as it says. */
-  task<Result = unknown>(id: string, kind?: TaskKind<never, Result>): Task<Result> {
+  task<Result = unknown>(id: string, kind?: TaskKind<unknown, Result>): Task<Result> {
     return new Task(this.#broker, id, kind);
   }
 
