@@ -1,0 +1,133 @@
+import { z } from 'zod';
+import { UsageError } from './failure.ts';
+
+/** The values that a flag takes: one schema for all three sources, which differ only in that two of them are text. */
+export interface Kind<T> {
+  readonly placeholder: string;
+  /** Completes "--port is 99999; it must be …". */
+  readonly expects: string;
+  readonly schema: z.ZodType<T>;
+  /** What the text of a flag or of the environment stands for; the schema judges it. */
+  readonly fromText: (text: string) => unknown;
+}
+
+/** Named by its key: `fsyncIntervalMs` is --fsync-interval-ms, MILLRACE_FSYNC_INTERVAL_MS and the same key in the file. */
+export interface Flag<T> {
+  readonly kind: Kind<unknown>;
+  readonly help: string;
+  readonly fallback: T;
+}
+
+export type Flags = Readonly<Record<string, Flag<unknown>>>;
+export type Values<F extends Flags> = { readonly [K in keyof F]: F[K] extends Flag<infer T> ? T : never };
+
+export function flag<T>(kind: Kind<T>, help: string): Flag<T | undefined>;
+export function flag<T>(kind: Kind<T>, help: string, fallback: T): Flag<T>;
+export function flag<T>(kind: Kind<T>, help: string, fallback?: T): Flag<T | undefined> {
+  return { kind, help, fallback };
+}
+
+/** --json and its like: given or not. */
+export function toggle(help: string): Flag<boolean> {
+  return { kind: BOOLEAN, help, fallback: false };
+}
+
+const YES = ['1', 'true', 'yes', 'on'];
+const NO = ['0', 'false', 'no', 'off'];
+
+export const BOOLEAN: Kind<boolean> = {
+  placeholder: '',
+  expects: 'true or false',
+  schema: z.boolean(),
+  fromText: (text) => (YES.includes(text.toLowerCase()) ? true : NO.includes(text.toLowerCase()) ? false : text),
+};
+
+export function text(placeholder: string): Kind<string> {
+  return { placeholder, expects: 'text that is not empty', schema: z.string().min(1), fromText: (written) => written };
+}
+
+/** Names separated by commas; a list in the file. */
+export function list(placeholder: string): Kind<string[]> {
+  return {
+    placeholder,
+    expects: 'one name or several, separated by commas (a list in the configuration file)',
+    schema: z.array(z.string().min(1)).min(1),
+    fromText: (written) => written.split(',').map((part) => part.trim()),
+  };
+}
+
+/** Digits may be grouped: 1_000_000. */
+export function integer(min: number, max: number, placeholder = 'n'): Kind<number> {
+  return {
+    placeholder,
+    expects: `a whole number from ${min} to ${max}`,
+    schema: z.int().min(min).max(max),
+    fromText: (written) => (/^-?\d+(_\d+)*$/.test(written) ? Number(written.replaceAll('_', '')) : written),
+  };
+}
+
+/** From 0, none, to 1, all. */
+export const SHARE: Kind<number> = {
+  placeholder: '0..1',
+  expects: 'a share from 0 (none) to 1 (all), such as 0.05',
+  schema: z.number().min(0).max(1),
+  fromText: (written) => (/^\d*\.?\d+$/.test(written) ? Number(written) : written),
+};
+
+export function choice<const T extends string>(...values: readonly T[]): Kind<T> {
+  return {
+    placeholder: values.join('|'),
+    expects: values.length === 2 ? values.join(' or ') : `one of ${values.join(', ')}`,
+    schema: z.enum(values) as unknown as z.ZodType<T>,
+    fromText: (written) => written,
+  };
+}
+
+export function flagName(key: string): string {
+  return `--${key.replaceAll(/[A-Z]/g, (capital) => `-${capital.toLowerCase()}`)}`;
+}
+
+export function environmentName(key: string): string {
+  return `MILLRACE_${flagName(key).slice(2).replaceAll('-', '_').toUpperCase()}`;
+}
+
+/** Throws USAGE that names the place, the value and what would do. */
+export function checkValue<T>(kind: Kind<T>, value: unknown, where: string): T {
+  const { success, data } = kind.schema.safeParse(value);
+  if (success) return data;
+  throw new UsageError(`${where} is ${JSON.stringify(value)}; it must be ${kind.expects}`);
+}
+
+/** Where a value that is not on the command line may come from, in order. */
+export interface Sources {
+  environment: Readonly<Record<string, string | undefined>>;
+  /** The command's section over what stands for all. */
+  file: Readonly<Record<string, unknown>>;
+}
+
+/** Flags over environment over file over default. `written` holds the flags as they were typed. */
+export function resolveFlags<F extends Flags>(
+  flags: F,
+  written: Readonly<Record<string, unknown>>,
+  sources: Sources,
+): Values<F> {
+  const values: Record<string, unknown> = {};
+  for (const [key, { kind, fallback }] of Object.entries(flags)) {
+    const environment = sources.environment[environmentName(key)];
+    if (written[key] !== undefined) {
+      values[key] = checkValue(kind, fromWritten(kind, written[key]), flagName(key));
+    } else if (environment !== undefined && environment !== '') {
+      values[key] = checkValue(kind, kind.fromText(environment), `the environment's ${environmentName(key)}`);
+    } else if (sources.file[key] !== undefined) {
+      values[key] = checkValue(kind, sources.file[key], `${key} in the configuration file`);
+    } else {
+      values[key] = fallback;
+    }
+  }
+  return values as Values<F>;
+}
+
+/** A toggle comes as true. */
+function fromWritten(kind: Kind<unknown>, value: unknown): unknown {
+  return typeof value === 'string' ? kind.fromText(value) : value;
+}

@@ -1,0 +1,154 @@
+import { createInterface } from 'node:readline/promises';
+import type { Command } from 'commander';
+import type { QueueStatus, Retention } from '../broker/contract.ts';
+import type { Client } from '../index.ts';
+import { LIMITS } from '../limits.ts';
+import { addCommand, addGroup } from './command.ts';
+import { CONNECTION_FLAGS, withClient } from './connection.ts';
+import { UsageError } from './failure.ts';
+import { flag, integer, toggle } from './flags.ts';
+import { print, printJson, printNote, screenColumns } from './output.ts';
+import { queueTable } from './status-view.ts';
+import { printable } from './table.ts';
+import { formatCount, formatDuration, plural } from './units.ts';
+
+const json = toggle('print JSON');
+const NAME = 'millrace queue';
+
+const RETENTION_FLAGS = {
+  completedCountMax: flag(integer(0, 10_000_000), 'ended tasks that are kept'),
+  completedAgeMs: flag(integer(0, LIMITS.delayMsMax, 'ms'), 'how long ended tasks are kept'),
+  deadCountMax: flag(integer(0, 10_000_000), 'dead tasks that are kept'),
+  deadAgeMs: flag(integer(0, LIMITS.delayMsMax, 'ms'), 'how long dead tasks are kept'),
+};
+
+export function register(program: Command): void {
+  const group = addGroup(program, 'queue', 'look at queues and steer them');
+  addCommand(group, {
+    usage: 'list',
+    summary: 'list the queues with their sizes',
+    flags: { ...CONNECTION_FLAGS, json },
+    examples: ['millrace queue list'],
+    run: (values) =>
+      withClient(values, { name: NAME }, async (client) => {
+        const { queues } = await client.status();
+        if (values.json) printJson(queues);
+        else print(queues.length === 0 ? 'There are no queues yet.' : queueTable(queues, screenColumns()).join('\n'));
+      }),
+  });
+  addCommand(group, {
+    usage: 'pause <queue...>',
+    summary: 'start no more tasks of a queue',
+    details: 'What runs goes on, and new tasks are still taken. A pause outlives a restart of the server.',
+    flags: { ...CONNECTION_FLAGS, json },
+    examples: ['millrace queue pause mail'],
+    run: (values, names) =>
+      forEachQueue(values, names, async (client, queue) => {
+        await client.queue(queue).pause();
+        return { said: 'paused', result: { paused: true } };
+      }),
+  });
+  addCommand(group, {
+    usage: 'resume <queue...>',
+    summary: 'end a pause',
+    flags: { ...CONNECTION_FLAGS, json },
+    examples: ['millrace queue resume mail'],
+    run: (values, names) =>
+      forEachQueue(values, names, async (client, queue) => {
+        await client.queue(queue).resume();
+        return { said: 'resumed', result: { paused: false } };
+      }),
+  });
+  registerPurge(group);
+  addCommand(group, {
+    usage: 'redrive <queue...>',
+    summary: 'make the dead tasks of a queue ready again, with fresh attempts',
+    flags: { ...CONNECTION_FLAGS, json },
+    examples: ['millrace queue redrive mail'],
+    run: (values, names) =>
+      forEachQueue(values, names, async (client, queue) => {
+        const count = await client.queue(queue).redrive();
+        return { said: `${plural(count, 'dead task')} made ready again`, result: { count } };
+      }),
+  });
+  registerRetention(group);
+}
+
+function registerPurge(group: Command): void {
+  addCommand(group, {
+    usage: 'purge <queue...>',
+    summary: 'cancel all ready and scheduled tasks of a queue',
+    details: 'Tasks that run are left alone. Asks first in a terminal, and needs --yes everywhere else.',
+    flags: { ...CONNECTION_FLAGS, yes: toggle('do not ask'), json },
+    examples: ['millrace queue purge mail', 'millrace queue purge mail --yes --json'],
+    run: async (values, names) => {
+      if (!values.yes && !(process.stdin.isTTY && process.stderr.isTTY)) {
+        throw new UsageError('purge cancels tasks for good: add --yes, since there is no terminal to ask in');
+      }
+      await forEachQueue(values, names, async (client, queue) => {
+        if (!values.yes && !(await confirmPurge(await client.queue(queue).status()))) {
+          return { said: 'left as it is', result: { count: 0 } };
+        }
+        const count = await client.queue(queue).purge();
+        return { said: `${plural(count, 'task')} cancelled`, result: { count } };
+      });
+    },
+  });
+}
+
+function registerRetention(group: Command): void {
+  addCommand(group, {
+    usage: 'retention <queue>',
+    summary: 'show or set how long ended tasks of a queue are kept',
+    details: 'Completed and cancelled tasks count as ended. What is not given stays as it is.',
+    flags: { ...CONNECTION_FLAGS, ...RETENTION_FLAGS, json },
+    examples: ['millrace queue retention mail', 'millrace queue retention mail --completed-age-ms 600000'],
+    run: (values, [name = '']) =>
+      withClient(values, { name: NAME }, async (client) => {
+        const { completedCountMax, completedAgeMs, deadCountMax, deadAgeMs } = values;
+        const given = Object.entries({ completedCountMax, completedAgeMs, deadCountMax, deadAgeMs });
+        const changes = Object.fromEntries(given.filter(([, value]) => value !== undefined)) as Partial<Retention>;
+        const queue = client.queue(name);
+        const retention =
+          Object.keys(changes).length === 0 ? (await queue.status()).retention : await queue.retention(changes);
+        if (values.json) printJson(retention);
+        else print(describeRetention(retention));
+      }),
+  });
+}
+
+function describeRetention({ completedCountMax, completedAgeMs, deadCountMax, deadAgeMs }: Retention): string {
+  return [
+    `completed and cancelled  the last ${formatCount(completedCountMax)}, for ${formatDuration(completedAgeMs)}`,
+    `dead                     the last ${formatCount(deadCountMax)}, for ${formatDuration(deadAgeMs)}`,
+  ].join('\n');
+}
+
+async function forEachQueue(
+  values: { url: string; connectTimeoutMs: number; json: boolean },
+  names: readonly string[],
+  act: (client: Client, queue: string) => Promise<{ said: string; result: object }>,
+): Promise<void> {
+  await withClient(values, { name: NAME }, async (client) => {
+    for (const queue of names) {
+      const { said, result } = await act(client, queue);
+      if (values.json) printJson({ queue, ...result });
+      else print(`${printable(queue)}: ${said}`);
+    }
+  });
+}
+
+async function confirmPurge({ name, ready, scheduled }: QueueStatus): Promise<boolean> {
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    const tasks = `${plural(ready, 'ready task')} and ${formatCount(scheduled)} scheduled`;
+    const answer = await terminal.question(`Cancel ${tasks} of the queue ${printable(name)}? [y/N] `);
+    return /^y(es)?$/i.test(answer.trim());
+  } catch {
+    // Ctrl-C or Ctrl-D instead of an answer.
+    printNote('');
+    return false;
+  } finally {
+    terminal.close();
+  }
+}

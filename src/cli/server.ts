@@ -1,0 +1,178 @@
+import type { Command } from 'commander';
+import type { Status } from '../broker/contract.ts';
+import { MillraceError } from '../errors.ts';
+import { DEFAULTS, LIMITS } from '../limits.ts';
+import { Server } from '../server/server.ts';
+import { addCommand } from './command.ts';
+import { CommandFailed, isSystemError, UsageError } from './failure.ts';
+import { choice, flag, integer, text, toggle, type Values } from './flags.ts';
+import { type Log, logFile, logLevel, openLog } from './log.ts';
+import { keepRunningWithoutReader } from './output.ts';
+import { describeFound, describeJournal, describeTorn, describeTraffic, trafficKey } from './server-report.ts';
+import { catchStopSignals } from './signals.ts';
+import { formatDuration } from './units.ts';
+
+const FLAGS = {
+  data: flag(text('dir'), 'data directory, made when missing', './millrace-data'),
+  host: flag(text('host'), 'address to listen on', DEFAULTS.host as string),
+  port: flag(integer(0, 65_535), 'TCP port; 0 takes a free one', DEFAULTS.port as number),
+  insecureBind: toggle('let --host be an address that other machines reach: anyone there may use the server'),
+  fsync: flag(
+    choice('always', 'interval', 'never'),
+    'always: a confirmed task is on disk; interval, never: a power cut loses confirmed tasks',
+    'always',
+  ),
+  fsyncIntervalMs: flag(integer(1, 60_000, 'ms'), 'with --fsync interval', DEFAULTS.fsyncIntervalMs as number),
+  connectionsMax: flag(integer(1, 65_536), 'connections at the same time', LIMITS.connectionsMax as number),
+  logFile: logFile('server.log'),
+  logLevel,
+  statsIntervalMs: flag(integer(100, 3_600_000, 'ms'), 'how often the traffic is logged', 5000),
+  stopTimeoutMs: flag(
+    integer(0, 600_000, 'ms'),
+    'how long a stop waits for running tasks',
+    DEFAULTS.stopTimeoutMs as number,
+  ),
+  json: toggle('log JSON lines to the console too'),
+};
+
+type ServerValues = Values<typeof FLAGS>;
+
+export function register(program: Command): void {
+  addCommand(program, {
+    usage: 'server',
+    summary: 'run the server',
+    details:
+      'SIGTERM or SIGINT stops it: running tasks may end, what is left is handed out again after the next start. ' +
+      'A second signal ends it at once; confirmed tasks are safe then too.',
+    flags: FLAGS,
+    examples: [
+      'millrace server --data /var/lib/millrace --log-file /var/log/millrace.log',
+      'millrace server --port 0 --fsync interval --fsync-interval-ms 50',
+    ],
+    run: serve,
+  });
+}
+
+/** Resolves when it was stopped. */
+async function serve(values: ServerValues): Promise<void> {
+  checkBind(values);
+  keepRunningWithoutReader();
+  const { logLevel: level, logFile: file, json } = values;
+  const log = openLog({ name: 'server', level, file, console: json ? 'json' : 'text' });
+  process.on('uncaughtExceptionMonitor', (err) => log.file.fatal({ err }, 'the server ends: a defect'));
+  try {
+    await serveAndLog(values, log);
+  } catch (err) {
+    // The console gets its one line from main.
+    log.file.fatal({ err }, 'the server ends');
+    throw err;
+  }
+}
+
+async function serveAndLog(values: ServerValues, log: Log): Promise<void> {
+  let failed: (error: MillraceError) => void = () => {};
+  const failure = new Promise<never>((_, reject) => {
+    failed = reject;
+  });
+  failure.catch(() => {});
+  const stopSignal = catchStopSignals((signal) => log.all.warn(`${signal} again: ending at once`));
+  const server = await start(values, log, failed);
+  const statusOf = (): Status => server.host.status() as unknown as Status;
+  logStart(server, values, statusOf(), log);
+  const stats = logTraffic(statusOf, values.statsIntervalMs, log);
+  try {
+    const signal = await Promise.race([stopSignal.received, failure]);
+    const running = statusOf().queues.reduce((sum, queue) => sum + queue.active, 0);
+    const patience = running === 0 ? '' : `; up to ${formatDuration(values.stopTimeoutMs)} for what runs (${running})`;
+    log.all.info(`${signal}: stopping${patience}`);
+    await Promise.race([server.stop({ timeoutMs: values.stopTimeoutMs }), failure]);
+    log.all.info('stopped');
+  } catch (error) {
+    // Storage has failed: those connected were told; there is nothing left that could be written.
+    await Promise.race([server.stop({ timeoutMs: 0 }), new Promise((resolve) => setTimeout(resolve, 500))]);
+    throw error;
+  } finally {
+    clearInterval(stats);
+    stopSignal.release();
+  }
+}
+
+async function start(values: ServerValues, log: Log, onFailure: (error: MillraceError) => void): Promise<Server> {
+  const { data, host, port, fsync, fsyncIntervalMs, connectionsMax } = values;
+  try {
+    return await Server.start({
+      directory: data,
+      host,
+      port,
+      fsync,
+      fsyncIntervalMs,
+      connectionsMax,
+      onFailure,
+      onNotice: (level, message) => log.all[level](message),
+    });
+  } catch (error) {
+    throw explainStart(error, host, port);
+  }
+}
+
+function explainStart(error: unknown, host: string, port: number): unknown {
+  if (error instanceof MillraceError && error.code === 'ADDRESS_IN_USE') {
+    const message = `port ${port} on ${host} is taken by another process: stop it, or choose another one with --port`;
+    return new MillraceError('ADDRESS_IN_USE', message, { cause: error, details: error.details });
+  }
+  if (error instanceof MillraceError && error.code === 'JOURNAL_DAMAGED') return error;
+  if (!isSystemError(error)) return error;
+  if (error.code === 'EACCES' && error.syscall === 'listen') {
+    const message = `this user may not listen on port ${port}: choose one above 1023 with --port`;
+    return new CommandFailed(error.code, message, { cause: error });
+  }
+  if (error.code === 'EADDRNOTAVAIL' || error.code === 'ENOTFOUND' || error.code === 'EAI_AGAIN') {
+    const message = `--host ${host} is no address of this machine`;
+    return new CommandFailed(error.code, message, { cause: error });
+  }
+  return error;
+}
+
+function checkBind({ host, insecureBind }: ServerValues): void {
+  if (insecureBind || isLoopback(host)) return;
+  throw new UsageError(
+    `--host ${host} lets everyone who reaches this machine use the server, without a password: add --insecure-bind if ` +
+      'the network is trusted, or listen on 127.0.0.1',
+  );
+}
+
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
+}
+
+function logStart(server: Server, { data, fsync, fsyncIntervalMs }: ServerValues, status: Status, log: Log): void {
+  const { report } = server.host;
+  const durability = fsync === 'interval' ? `interval (${fsyncIntervalMs} ms)` : fsync;
+  const { version, pid } = status.server;
+  log.all.info(
+    { url: server.url, data, fsync, version, pid, journal: report },
+    `Millrace ${version} listens on ${server.url} (process ${pid})`,
+  );
+  log.all.info(`data in ${data}, fsync ${durability}: ${DURABILITY[fsync]}`);
+  log.all.info(`${describeJournal(report)}; ${describeFound(status.queues)}`);
+  const torn = describeTorn(report);
+  if (torn !== undefined) log.all.warn(torn);
+}
+
+const DURABILITY = {
+  always: 'a confirmed task is on disk',
+  interval: 'a power cut loses the tasks confirmed since the last interval',
+  never: 'a power cut loses the tasks that the kernel had not written yet',
+};
+
+function logTraffic(statusOf: () => Status, intervalMs: number, log: Log): NodeJS.Timeout {
+  let lastKey: string | undefined;
+  return setInterval(() => {
+    const status = statusOf();
+    const key = trafficKey(status);
+    if (key === lastKey) return;
+    lastKey = key;
+    const { throughput, latencyMs, queues, workers, journal, memory } = status;
+    log.all.info({ throughput, latencyMs, queues, workers, journal, memory }, describeTraffic(status));
+  }, intervalMs);
+}

@@ -1,0 +1,105 @@
+import type { Percentiles, QueueStatus, Status, WorkerStatus } from '../broker/contract.ts';
+import { type Column, formatTable } from './table.ts';
+import { formatBar, formatBytes, formatCount, formatDuration, formatRate, formatShare, plural } from './units.ts';
+
+const BAR_WIDTH = 10;
+
+const QUEUE_COLUMNS: readonly Column<QueueStatus>[] = [
+  { title: 'QUEUE', elastic: true, text: ({ name, paused }) => (paused ? `${name} (paused)` : name) },
+  count('READY', ({ ready }) => ready),
+  count('ACTIVE', ({ active }) => active),
+  count('SCHEDULED', ({ scheduled }) => scheduled),
+  count('BLOCKED', ({ blocked }) => blocked),
+  count('COMPLETED', ({ completed }) => completed),
+  count('DEAD', ({ dead }) => dead),
+  count('CANCELLED', ({ cancelled }) => cancelled),
+  {
+    title: 'OLDEST READY',
+    align: 'right',
+    text: ({ ready, oldestReadyMs }) => (ready === 0 ? '-' : formatDuration(oldestReadyMs)),
+  },
+];
+
+const WORKER_COLUMNS: readonly Column<WorkerStatus>[] = [
+  { title: 'WORKER', elastic: true, text: ({ name }) => name },
+  {
+    title: 'BUSY',
+    text: ({ utilisation }) => `${formatBar(utilisation, BAR_WIDTH)} ${formatShare(utilisation).padStart(5)}`,
+  },
+  { title: 'RUNNING', align: 'right', text: ({ running, concurrency }) => `${running}/${concurrency}` },
+  count('HELD', ({ held }) => held),
+  count('COMPLETED', ({ completed }) => completed),
+  count('FAILED', ({ failed }) => failed),
+  { title: 'QUEUES', elastic: true, text: ({ queues }) => queues.join(', ') },
+];
+
+function count<Row>(title: string, of: (row: Row) => number): Column<Row> {
+  return { title, align: 'right', text: (row) => formatCount(of(row)) };
+}
+
+export function queueTable(queues: readonly QueueStatus[], columns: number | undefined): string[] {
+  return formatTable(QUEUE_COLUMNS, queues, columns);
+}
+
+export interface Screen {
+  /** Undefined: as wide as need be. */
+  columns: number | undefined;
+  /** Undefined: all rows of both tables. */
+  rows: number | undefined;
+}
+
+/** Lines of the head, the figures and the gaps between the parts. */
+const OTHER_ROWS = 11;
+
+export function statusView(url: string, status: Status, { columns, rows }: Screen): string[] {
+  const room = rows === undefined ? Number.POSITIVE_INFINITY : Math.max(2, rows - OTHER_ROWS);
+  const workerRoom = Math.max(1, room - status.queues.length, Math.floor(room / 2));
+  const workers = status.workers.slice(0, workerRoom);
+  const queues = status.queues.slice(0, Math.max(1, room - workers.length));
+  return [
+    head(url, status),
+    '',
+    ...(queues.length === 0 ? ['no queues yet'] : queueTable(queues, columns)),
+    ...more(status.queues.length - queues.length, 'queue'),
+    '',
+    ...(workers.length === 0 ? ['no workers'] : formatTable(WORKER_COLUMNS, workers, columns)),
+    ...more(status.workers.length - workers.length, 'worker'),
+    '',
+    ...figures(status),
+  ];
+}
+
+function head(url: string, { server }: Status): string {
+  const { version, uptimeMs, durability, connections, pid, stopping } = server;
+  const parts = [
+    `${url}  Millrace ${version}`,
+    `up ${formatDuration(Math.floor(uptimeMs / 1000) * 1000)}`,
+    `fsync ${durability}`,
+    plural(connections, 'connection'),
+    `process ${pid}`,
+  ];
+  return [...parts, ...(stopping ? ['STOPPING'] : [])].join(', ');
+}
+
+function more(hidden: number, what: string): string[] {
+  return hidden <= 0 ? [] : [`… and ${plural(hidden, `more ${what}`)}`];
+}
+
+function figures({ throughput, latencyMs, journal, memory }: Status): string[] {
+  const { enqueued, completed, failed } = throughput;
+  const stored =
+    journal === null
+      ? 'none, all is in memory'
+      : `${formatBytes(journal.bytes)} in ${plural(journal.segments, 'segment')}, ${plural(journal.syncs, 'sync')}`;
+  return [
+    `Throughput     in ${formatRate(enqueued)}, out ${formatRate(completed)}, failed ${formatRate(failed)}`,
+    `Until started  ${describeLatency(latencyMs.start)}`,
+    `Until done     ${describeLatency(latencyMs.total)}`,
+    `Journal        ${stored}; memory ${formatBytes(memory.rssBytes)}`,
+  ];
+}
+
+export function describeLatency({ p50, p95, p99, count: samples }: Percentiles): string {
+  if (samples === 0) return 'nothing in the last minute';
+  return `p50 ${formatDuration(p50)}, p95 ${formatDuration(p95)}, p99 ${formatDuration(p99)}`;
+}
