@@ -259,15 +259,9 @@ export class Core {
     this.marked.push(queue);
   }
 
-  /** The worker may take more: its queues, beginning with another one each time. */
+  /** The worker may take more. */
   markQueuesOf(worker: CoreWorker): void {
-    const { queues } = worker;
-    if (queues.length === 1) {
-      this.mark(queues[0]);
-      return;
-    }
-    worker.turn = (worker.turn + 1) % queues.length;
-    for (let i = 0; i < queues.length; i++) this.mark(queues[(worker.turn + i) % queues.length]);
+    for (const queue of worker.queues) this.mark(queue);
   }
 
   /** The token of the first task of the last `take`; the others follow on. */

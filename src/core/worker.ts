@@ -17,8 +17,6 @@ export class CoreWorker {
   /** The first lease that does not run yet. */
   firstWaiting = NONE;
   held = 0;
-  /** Which of its queues is asked first. */
-  turn = 0;
   running = 0;
   completed = 0;
   failed = 0;
