@@ -24,8 +24,8 @@ export class ActiveTasks<Task extends RunningTasks> {
     return [...this.#tasks];
   }
 
-  add(task: Task): void {
-    task.deadlineMs = this.#clock.steadyMs() + task.run.spec.timeoutMs;
+  add(task: Task, startedMs: number): void {
+    task.deadlineMs = startedMs + task.run.spec.timeoutMs;
     task.slot = this.#tasks.length;
     this.#tasks.push(task);
     if (task.deadlineMs < this.#armedForMs) this.#arm(task.deadlineMs);

@@ -122,7 +122,8 @@ export class Runner {
     // A handler's end inside the loop below does not begin a second one.
     if (this.#starting || this.#yielding) return;
     this.#starting = true;
-    const startedMs = this.#clock.steadyMs();
+    const turnMs = this.#clock.steadyMs();
+    this.#nowMs = turnMs;
     const backlog = this.#backlog;
     for (let run = backlog.run; run !== undefined && !this.#paused && !this.#stopped; run = backlog.run) {
       const handler = this.#handlers.get(run.spec.name) ?? this.#handlers.get(ANY_NAME);
@@ -134,7 +135,8 @@ export class Runner {
       if (handler === undefined) this.#unknown(run, index);
       else if (handler.kind === 'single') this.#startSingle(run, index, handler);
       else this.#startBatch(run, index, wanted, handler);
-      if (this.#clock.steadyMs() - startedMs > TURN_MS_MAX) {
+      this.#nowMs = this.#clock.steadyMs();
+      if (this.#nowMs - turnMs > TURN_MS_MAX) {
         this.#yielding = true;
         this.#clock.deferPastInput(() => {
           this.#yielding = false;
@@ -313,7 +315,7 @@ export class Runner {
 
   #enter(task: Attempt | BatchAttempt): void {
     this.running += task.length;
-    this.active.add(task);
+    this.active.add(task, this.#nowMs);
   }
 
   /** False when the task was over before, by its timeout or the worker's stop. */
