@@ -49,6 +49,8 @@ export class Runner {
   readonly #logger: Logger | undefined;
   readonly #backlog = new Backlog();
   readonly #unknownNames = new Set<string>();
+  /** When the task that is being started began: the clock is read once a task. */
+  #nowMs = 0;
   #starting = false;
   /** The event loop has its turn before anything else starts. */
   #yielding = false;
