@@ -43,6 +43,7 @@ export class Host implements SessionOwner {
   readonly serverVersion = VERSION;
   readonly #options: HostOptions;
   readonly #clock: Clock;
+  readonly #random: Random;
   readonly #sessions = new Set<Session>();
   readonly #awaiting = new Set<Session>();
   readonly #methods: ReturnType<typeof createMethods>;
@@ -53,6 +54,7 @@ export class Host implements SessionOwner {
 
   static async start(options: HostOptions): Promise<Host> {
     const clock = options.clock ?? new SystemClock();
+    const random = options.random ?? new SystemRandom();
     let host: Host | undefined;
     const { engine, report } = await Engine.open({
       directory: options.directory,
@@ -64,20 +66,21 @@ export class Host implements SessionOwner {
       timeoutGraceMs: options.timeoutGraceMs ?? DEFAULTS.timeoutGraceMs,
       disk: options.disk ?? new NodeDisk(),
       clock,
-      random: options.random ?? new SystemRandom(),
+      random,
       onDurable: (sequence) => host?.durable(sequence),
       onFailure: (error) => host?.fail(error),
       onNotice: options.onNotice ?? (() => {}),
     });
-    host = new Host(options, engine, report, clock);
+    host = new Host(options, engine, report, { clock, random });
     return host;
   }
 
-  private constructor(options: HostOptions, engine: Engine, report: OpenReport, clock: Clock) {
+  private constructor(options: HostOptions, engine: Engine, report: OpenReport, io: { clock: Clock; random: Random }) {
     this.#options = options;
     this.engine = engine;
     this.report = report;
-    this.#clock = clock;
+    this.#clock = io.clock;
+    this.#random = io.random;
     this.#methods = createMethods(
       engine,
       {
@@ -97,7 +100,7 @@ export class Host implements SessionOwner {
   /** Takes over a link that has just been made. */
   accept(link: Link): void {
     const connectionsMax = this.#options.connectionsMax ?? LIMITS.connectionsMax;
-    const session = new Session(this, link, (++this.#sessionCount).toString(36));
+    const session = new Session(this, link, (++this.#sessionCount).toString(36), this.#random.hex(16));
     const full = this.#sessions.size >= connectionsMax;
     this.#sessions.add(session);
     if (this.#stopped !== undefined) session.refuse(new MillraceError('STOPPING', 'the server is stopping'));
@@ -135,6 +138,11 @@ export class Host implements SessionOwner {
     this.#sessions.delete(session);
     this.#awaiting.delete(session);
     this.#checkIdle();
+  }
+
+  sessionOfLifeline(key: string): Session | undefined {
+    for (const session of this.#sessions) if (session.lifelineKey === key) return session;
+    return undefined;
   }
 
   call(request: Call): unknown {

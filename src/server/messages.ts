@@ -9,6 +9,8 @@ export interface Hello {
   host: string;
   pid: number;
   producer: string;
+  /** Makes this connection the lifeline of the session that was given this key. */
+  lifelineOf: string | undefined;
 }
 
 const CLIENT_NAME_CHARACTERS_MAX = 200;
@@ -30,6 +32,7 @@ export function parseHello(message: Record<string, unknown>): Hello {
     host: shortText(message.host),
     pid: typeof message.pid === 'number' && Number.isSafeInteger(message.pid) ? message.pid : 0,
     producer,
+    lifelineOf: typeof message.lifelineOf === 'string' ? message.lifelineOf : undefined,
   };
 }
 

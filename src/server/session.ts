@@ -19,12 +19,18 @@ import { type Hello, parseHello, parseProgress, parseSubscription } from './mess
  *   greeting ──HELLO──► open ──SUBSCRIBE──► open, with a worker
  *       └── timeout, wrong bytes ──► closed ◄── end of the link, bad frame, stop
  *
+ * A worker's host that is cut off while bytes are on their way to it is noticed by TCP only after many minutes, because
+ * keepalive probes are for idle connections. So a worker opens a second connection that stays idle, its lifeline; when
+ * either ends, both do.
+ *
  * An answer waits until everything that was appended to the journal before it is durable, so nobody is told what a crash
  * could take back; deliveries do not wait. Answers of one connection keep their order.
  */
 export interface SessionOwner {
   readonly engine: Engine;
   readonly serverVersion: string;
+  /** The session that was given this key. */
+  sessionOfLifeline(key: string): Session | undefined;
   /** The session has answers to send once `sequence` is durable. */
   awaiting(session: Session): void;
   closed(session: Session): void;
@@ -42,6 +48,7 @@ const NO_HANDLER: LinkHandler = { data: () => {}, drain: () => {}, close: () => 
 
 export class Session implements LinkHandler, DeliveryTarget, Waiting {
   readonly id: string;
+  readonly lifelineKey: string;
   readonly openedAtMs: number;
   readonly writer: FrameWriter;
   hello: Hello | undefined;
@@ -61,11 +68,14 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
   #unconfirmedBytes = 0;
   #paused = false;
   #first = true;
+  /** The other one of a session and its lifeline. */
+  #twin: Session | undefined;
   #handedBack = false;
   #closed = false;
 
-  constructor(owner: SessionOwner, link: Link, id: string) {
+  constructor(owner: SessionOwner, link: Link, id: string, lifelineKey: string) {
     this.id = id;
+    this.lifelineKey = lifelineKey;
     this.#owner = owner;
     this.#engine = owner.engine;
     this.#link = link;
@@ -123,6 +133,7 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
       this.worker = undefined;
     }
     this.#owner.closed(this);
+    this.#twin?.close();
   }
 
   /** Says why, then closes. */
@@ -227,16 +238,26 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
     if (type !== FRAME.HELLO) {
       throw new MillraceError('PROTOCOL', `the first frame must be HELLO, not ${frameName(type)}`);
     }
-    this.hello = parseHello(readJson(buffer, start, end));
+    const hello = parseHello(readJson(buffer, start, end));
+    if (hello.lifelineOf !== undefined) this.#becomeLifeline(hello.lifelineOf);
+    this.hello = hello;
     const { engine, serverVersion } = this.#owner;
     const { frameBytesMax, payloadBytesMax, resultBytesMax, batchTasksMax } = LIMITS;
     this.writer.json(FRAME.WELCOME, requestId, {
       protocol: PROTOCOL_VERSION,
       server: serverVersion,
       session: this.id,
+      lifelineKey: this.lifelineKey,
       epoch: engine.core.epoch,
       limits: { frameBytesMax, payloadBytesMax, resultBytesMax, batchTasksMax },
     });
+  }
+
+  #becomeLifeline(key: string): void {
+    const session = this.#owner.sessionOfLifeline(key);
+    if (session === undefined) throw new MillraceError('PROTOCOL', 'the connection that this lifeline is for is gone');
+    this.#twin = session;
+    session.#twin = this;
   }
 
   #handle(type: number, requestId: number, buffer: Buffer, start: number, end: number): void {

@@ -164,6 +164,30 @@ describe('a client that is slow or silent', () => {
   });
 });
 
+describe('a lifeline', () => {
+  test('ends with its session, and its session with it', async () => {
+    const bystander = await open();
+    await bystander.greet();
+    for (const cut of ['session', 'lifeline'] as const) {
+      const session = await open();
+      const { lifelineKey } = await session.greet();
+      const lifeline = await open();
+      await lifeline.greet({ lifelineOf: lifelineKey });
+      const [first, other] = cut === 'session' ? [session, lifeline] : [lifeline, session];
+      first.close();
+      await other.closed;
+    }
+    await expectOthersUntouched(bystander);
+  });
+
+  test('of a session that is gone is refused', async () => {
+    const client = await open();
+    client.writer.json(FRAME.HELLO, 1, { protocol: 1, producer: '0'.repeat(32), lifelineOf: 'nobody' });
+    expect(await client.json(FRAME.ERROR)).toMatchObject({ code: 'PROTOCOL' });
+    await client.closed;
+  });
+});
+
 describe('frames that do not hold what they announce', () => {
   test('an ENQUEUE cut at any byte of its body is refused and enqueues nothing', async () => {
     const whole = enqueueFrame(1, ['{"a":1}', '{"b":2}']);

@@ -70,7 +70,8 @@ export class RawClient {
     return JSON.parse(frame.body.toString()) as Record<string, unknown>;
   }
 
-  async greet(hello: Record<string, unknown> = {}): Promise<void> {
+  /** Resolves with WELCOME. */
+  async greet(hello: Record<string, unknown> = {}): Promise<Record<string, unknown>> {
     this.writer.json(FRAME.HELLO, 1, {
       protocol: 1,
       client: 'raw',
@@ -79,7 +80,7 @@ export class RawClient {
       producer: '0'.repeat(32),
       ...hello,
     });
-    await this.json(FRAME.WELCOME);
+    return this.json(FRAME.WELCOME);
   }
 
   close(): void {
