@@ -1,4 +1,5 @@
 import { type Command, Option } from 'commander';
+import { didYouMean } from '../task/suggest.ts';
 import { readConfigFile, type Sections } from './config-file.ts';
 import { UsageError } from './failure.ts';
 import {
@@ -40,7 +41,7 @@ const flagsOf = new WeakMap<Command, Flags>();
  */
 export function addCommand<const F extends Flags>(parent: Command, spec: CommandSpec<F>): void {
   const command = parent.command(spec.usage).summary(spec.summary);
-  command.description(spec.details === undefined ? spec.summary : `${spec.summary}\n\n${spec.details}`);
+  command.description([sentence(spec.summary), ...(spec.details === undefined ? [] : [spec.details])].join('\n\n'));
   const flags: Flags = { ...spec.flags, ...COMMON_FLAGS };
   flagsOf.set(command, flags);
   for (const [key, each] of Object.entries(flags)) command.addOption(describeOption(key, each));
@@ -58,15 +59,25 @@ export function addCommand<const F extends Flags>(parent: Command, spec: Command
 }
 
 /** A command that only has commands: `millrace task …`. */
-export function addGroup(program: Command, name: string, summary: string): Command {
-  const group = program.command(name).summary(summary).description(summary).usage('<command>');
+export function addGroup(program: Command, name: string, summary: string, examples: readonly string[]): Command {
+  const group = program.command(name).summary(summary).description(sentence(summary)).usage('<command>');
+  group.addHelpText('after', ['', ...exampleLines(examples)].join('\n'));
   group.action(() => {
     const names = group.commands.map((command) => command.name());
-    throw new UsageError(`millrace ${name} needs a command: ${names.join(', ')} (see millrace ${name} --help)`);
+    const [written] = group.args;
+    throw new UsageError(
+      written === undefined
+        ? `millrace ${name} needs a command: ${names.join(', ')}`
+        : `unknown command '${name} ${written}'${didYouMean(written, names)}; there are ${names.join(', ')}`,
+    );
   });
   // What is left over is a command that does not exist, not an argument too many.
   group.allowExcessArguments();
   return group;
+}
+
+function sentence(summary: string): string {
+  return `${summary.charAt(0).toUpperCase()}${summary.slice(1)}.`;
 }
 
 function describeOption(key: string, { kind, help, fallback }: Flag<unknown>): Option {
@@ -79,19 +90,21 @@ function describeOption(key: string, { kind, help, fallback }: Flag<unknown>): O
 
 function describeFallback(fallback: unknown): string {
   if (fallback === undefined || fallback === false) return '';
-  return `(default ${Array.isArray(fallback) ? fallback.join(',') : String(fallback)})`;
+  return `(default: ${Array.isArray(fallback) ? fallback.join(',') : String(fallback)})`;
 }
 
 function helpAfter(examples: readonly string[]): string {
-  const lines = examples.map((example) => `  $ ${example}`);
   return [
     '',
-    examples.length === 1 ? 'Example:' : 'Examples:',
-    ...lines,
+    ...exampleLines(examples),
     '',
     `A flag may also stand in the environment (--log-level is ${environmentName('logLevel')}) or in the`,
     'configuration file ("logLevel"). Flags win over the environment, and that over the file.',
   ].join('\n');
+}
+
+function exampleLines(examples: readonly string[]): string[] {
+  return [examples.length === 1 ? 'Example:' : 'Examples:', ...examples.map((example) => `  $ ${example}`)];
 }
 
 function rootOf(command: Command): Command {

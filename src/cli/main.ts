@@ -1,12 +1,28 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
 import { VERSION } from '../version.ts';
+import { register as registerClients } from './clients.ts';
+import { register as registerEnqueue } from './enqueue.ts';
 import { describeFailure, describeStack, UsageError } from './failure.ts';
+import { register as registerJournal } from './journal.ts';
 import { printNote, tolerateBrokenPipe } from './output.ts';
+import { register as registerQueue } from './queue.ts';
 import { register as registerServer } from './server.ts';
+import { register as registerStatus } from './status.ts';
+import { register as registerTask } from './task.ts';
+import { register as registerWorker } from './worker.ts';
 
 /** In the order in which --help lists them. Each file exports `register`, which adds one command or group. */
-const COMMANDS: readonly ((program: Command) => void)[] = [registerServer];
+const COMMANDS: readonly ((program: Command) => void)[] = [
+  registerServer,
+  registerWorker,
+  registerClients,
+  registerEnqueue,
+  registerStatus,
+  registerTask,
+  registerQueue,
+  registerJournal,
+];
 
 function createProgram(): Command {
   const program = new Command('millrace')
@@ -15,7 +31,7 @@ function createProgram(): Command {
     .helpOption('-h, --help', 'print this help')
     .helpCommand(false)
     .exitOverride()
-    .configureHelp({ showGlobalOptions: false, helpWidth: Math.min(process.stdout.columns ?? 100, 100) })
+    .configureHelp({ subcommandTerm, helpWidth: Math.min(process.stdout.columns ?? 100, 100) })
     .configureOutput({ writeErr: () => {} })
     .usage('<command> [flags]')
     .addHelpText(
@@ -24,6 +40,15 @@ function createProgram(): Command {
     );
   for (const register of COMMANDS) register(program);
   return program;
+}
+
+/** Without `[options]`, which each of them has. */
+function subcommandTerm(command: Command): string {
+  const names = command.registeredArguments.map((argument) => {
+    const name = `${argument.name()}${argument.variadic ? '...' : ''}`;
+    return argument.required ? `<${name}>` : `[${name}]`;
+  });
+  return [command.name(), ...names].join(' ');
 }
 
 /** The exit code. */

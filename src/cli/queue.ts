@@ -23,7 +23,10 @@ const RETENTION_FLAGS = {
 };
 
 export function register(program: Command): void {
-  const group = addGroup(program, 'queue', 'look at queues and steer them');
+  const group = addGroup(program, 'queue', 'look at queues and steer them', [
+    'millrace queue list',
+    'millrace queue pause mail',
+  ]);
   addCommand(group, {
     usage: 'list',
     summary: 'list the queues with their sizes',

@@ -1,0 +1,80 @@
+import type { Command } from 'commander';
+import type { EnqueueOptions, Task } from '../index.ts';
+import { DEFAULTS, LIMITS } from '../limits.ts';
+import { addCommand } from './command.ts';
+import { CONNECTION_FLAGS, withClient } from './connection.ts';
+import { UsageError } from './failure.ts';
+import { flag, integer, text, toggle, type Values } from './flags.ts';
+import { LinesAhead, readLines } from './lines.ts';
+import { print } from './output.ts';
+
+const FLAGS = {
+  ...CONNECTION_FLAGS,
+  queue: flag(text('queue'), 'queue that the tasks go to', DEFAULTS.queue as string),
+  priority: flag(integer(0, LIMITS.priorityMax), 'higher first', DEFAULTS.priority as number),
+  delayMs: flag(integer(0, LIMITS.delayMsMax, 'ms'), 'start no sooner than so long after now'),
+  runAt: flag(text('time'), 'start no sooner than this time: 2026-08-01T12:00:00Z'),
+  maxAttempts: flag(integer(1, LIMITS.maxAttemptsMax), 'how often to try', DEFAULTS.maxAttempts as number),
+  timeoutMs: flag(
+    integer(LIMITS.timeoutMsMin, LIMITS.timeoutMsMax, 'ms'),
+    'how long an attempt may run',
+    DEFAULTS.timeoutMs as number,
+  ),
+  wait: toggle('wait for the end and print the result in place of the id'),
+  waitTimeoutMs: flag(integer(1, LIMITS.timeoutMsMax, 'ms'), 'with --wait', DEFAULTS.resultTimeoutMs as number),
+  json: toggle('print a JSON object for each task'),
+};
+
+type EnqueueValues = Values<typeof FLAGS>;
+
+export function register(program: Command): void {
+  addCommand(program, {
+    usage: 'enqueue <name> [payload]',
+    summary: 'enqueue one task, or one for each line of standard input',
+    details:
+      'The payload is JSON, null when it is left out. With - in its place each line of standard input is the payload ' +
+      'of a task. Prints the id of each task once it is durable, in their order.',
+    flags: FLAGS,
+    examples: [
+      `millrace enqueue image.resize '{"url": "https://example.org/1.png", "width": 800}' --wait`,
+      'millrace enqueue mail.send - --queue mail < mails.ndjson',
+    ],
+    run: (values, [name = '', payload]) => {
+      const options = enqueueOptions(values);
+      const say = (task: Task): Promise<string> => describeTask(task, values);
+      if (payload !== '-') checkJson(payload ?? 'null');
+      return withClient(values, { name: 'millrace enqueue' }, async (client) => {
+        // As bytes, so that the text goes out as it came in: numbers beyond a double's precision stay what they are.
+        const add = (text: string): Promise<Task> => client.enqueue(name, Buffer.from(text), options);
+        if (payload !== '-') print(await say(await add(payload ?? 'null')));
+        else await new LinesAhead(add, say).run(readLines(process.stdin, LIMITS.payloadBytesMax));
+      });
+    },
+  });
+}
+
+function enqueueOptions({ queue, priority, delayMs, runAt, maxAttempts, timeoutMs }: EnqueueValues): EnqueueOptions {
+  if (runAt !== undefined && delayMs !== undefined) {
+    throw new UsageError('--delay-ms and --run-at say the same in two ways: give one of them');
+  }
+  const at = runAt === undefined ? undefined : new Date(runAt);
+  if (at !== undefined && Number.isNaN(at.getTime())) {
+    throw new UsageError(`--run-at is ${JSON.stringify(runAt)}; it must be a time such as 2026-08-01T12:00:00Z`);
+  }
+  return { queue, priority, delayMs, runAt: at, maxAttempts, timeoutMs };
+}
+
+function checkJson(payload: string): void {
+  try {
+    JSON.parse(payload);
+  } catch (error) {
+    throw new UsageError(`the payload is not JSON: ${(error as Error).message} (text goes in quotes: '"text"')`);
+  }
+}
+
+/** One line: the id, or with --wait what the task returned. Rejects when it did not complete. */
+async function describeTask(task: Task, { wait, waitTimeoutMs, json }: EnqueueValues): Promise<string> {
+  if (!wait) return json ? JSON.stringify({ id: task.id }) : task.id;
+  const result = await task.result({ timeoutMs: waitTimeoutMs });
+  return json ? JSON.stringify({ id: task.id, state: 'completed', result }) : (JSON.stringify(result) ?? 'null');
+}

@@ -1,0 +1,63 @@
+import type { TaskInfo } from '../broker/contract.ts';
+import { type Column, cut, formatTable, printable } from './table.ts';
+import { formatBytes, formatCount, formatDuration, formatTime } from './units.ts';
+
+const TEXT_SHOWN_MAX = 2000;
+
+const COLUMNS: readonly Column<TaskInfo>[] = [
+  { title: 'ID', text: ({ id }) => id },
+  { title: 'NAME', elastic: true, text: ({ name }) => name },
+  { title: 'QUEUE', elastic: true, text: ({ queue }) => queue },
+  { title: 'STATE', text: ({ state, cancelRequested }) => (cancelRequested === true ? `${state}, cancelling` : state) },
+  { title: 'ATTEMPT', align: 'right', text: ({ attempt, maxAttempts }) => `${attempt}/${maxAttempts}` },
+  { title: 'ENQUEUED', text: ({ enqueuedAtMs }) => formatTime(enqueuedAtMs) },
+  { title: 'LAST ERROR', elastic: true, text: (task) => lastError(task) },
+];
+
+export function taskTable(tasks: readonly TaskInfo[], columns: number | undefined): string[] {
+  return formatTable(COLUMNS, tasks, columns);
+}
+
+function lastError({ failures }: TaskInfo): string {
+  const error = failures.at(-1)?.error;
+  if (error === undefined) return '-';
+  return error.code === 'HANDLER_FAILED' ? `${error.name}: ${error.message}` : `${error.code}: ${error.message}`;
+}
+
+/** Everything, a line each. */
+export function taskDetails(task: TaskInfo): string[] {
+  const { id, name, queue, priority, attempt, maxAttempts, timeoutMs, runAtMs, finishedAtMs, worker, progress } = task;
+  const rows: [string, string | undefined][] = [
+    ['Task', id],
+    ['Name', name],
+    ['Queue', queue],
+    ['State', task.cancelRequested === true ? `${task.state}, its worker was told to stop` : task.state],
+    ['Worker', worker],
+    ['Progress', progress === undefined ? undefined : JSON.stringify(progress)],
+    ['Priority', String(priority)],
+    ['Attempt', `${attempt} of ${maxAttempts}, each at most ${formatDuration(timeoutMs)}`],
+    ['Enqueued', formatTime(task.enqueuedAtMs)],
+    ['Starts', runAtMs === undefined ? undefined : `${formatTime(runAtMs)} or later`],
+    ['Ended', finishedAtMs === undefined ? undefined : ended(task.enqueuedAtMs, finishedAtMs)],
+    ['Payload', describeBytes(task.payload) ?? formatBytes(task.payloadBytes)],
+    ['Result', describeBytes(task.result)],
+    ...task.failures.map((failure): [string, string] => [
+      'Failure',
+      `attempt ${failure.attempt}, ${formatTime(failure.atMs)}, ${failure.error.code}: ${failure.error.name}: ${failure.error.message}`,
+    ]),
+  ];
+  return rows.flatMap(([title, value]) => (value === undefined ? [] : [`${title.padEnd(9)} ${printable(value)}`]));
+}
+
+function ended(enqueuedAtMs: number, finishedAtMs: number): string {
+  return `${formatTime(finishedAtMs)}, ${formatDuration(Math.max(0, finishedAtMs - enqueuedAtMs))} after it was enqueued`;
+}
+
+function describeBytes(bytes: TaskInfo['payload']): string | undefined {
+  if (bytes === undefined) return undefined;
+  const note = bytes.encoding === 'base64' ? ' (base64: it is no text)' : '';
+  const { data } = bytes;
+  const rest = data.length - TEXT_SHOWN_MAX;
+  const shown = cut(data, TEXT_SHOWN_MAX);
+  return `${shown}${rest > 0 ? ` (${formatCount(rest)} more characters: see --json)` : ''}${note}`;
+}

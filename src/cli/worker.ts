@@ -1,0 +1,160 @@
+import type { Command } from 'commander';
+import type { WorkerStatus } from '../broker/contract.ts';
+import { MillraceError } from '../errors.ts';
+import type { Client, Handlers, Worker, WorkerOptions } from '../index.ts';
+import { DEFAULTS, LIMITS } from '../limits.ts';
+import { ANY_NAME } from '../worker/options.ts';
+import { addCommand } from './command.ts';
+import { CONNECTION_FLAGS, withClient } from './connection.ts';
+import { redact, UsageError } from './failure.ts';
+import { flag, integer, list, SHARE, text, toggle, type Values } from './flags.ts';
+import { loadHandlers } from './handlers-file.ts';
+import { type Log, logFile, logLevel, openLog } from './log.ts';
+import { keepRunningWithoutReader } from './output.ts';
+import { catchStopSignals } from './signals.ts';
+import { simulatedWork } from './simulated-work.ts';
+import { formatCount, formatDuration, formatRate, formatShare, plural } from './units.ts';
+
+const FLAGS = {
+  ...CONNECTION_FLAGS,
+  connectTimeoutMs: { ...CONNECTION_FLAGS.connectTimeoutMs, fallback: DEFAULTS.connectTimeoutMs as number },
+  queues: flag(list('a,b'), 'queues to take from; by default those of the handlers, else default'),
+  handlers: flag(text('file'), 'ES module that exports handlers; without it the built-in handler runs'),
+  concurrency: flag(integer(1, LIMITS.prefetchMax), `tasks at the same time (default: ${DEFAULTS.concurrency})`),
+  prefetch: flag(integer(1, LIMITS.prefetchMax), 'tasks held at once (default: twice the concurrency)'),
+  name: flag(text('name'), 'shown in status (default: host and process id)'),
+  taskTimeMs: flag(integer(0, LIMITS.timeoutMsMax, 'ms'), 'built-in handler: how long a task takes', 0),
+  failRate: flag(SHARE, 'built-in handler: share of the tasks whose first attempt fails', 0),
+  deadRate: flag(SHARE, 'built-in handler: share of the tasks that always fail', 0),
+  logFile: logFile('worker.log'),
+  logLevel,
+  statsIntervalMs: flag(integer(100, 3_600_000, 'ms'), 'how often the figures are logged', 5000),
+  stopTimeoutMs: flag(integer(0, 600_000, 'ms'), 'how long a stop waits for tasks', DEFAULTS.stopTimeoutMs as number),
+  json: toggle('log JSON lines to the console too'),
+};
+
+type WorkerValues = Values<typeof FLAGS>;
+
+export function register(program: Command): void {
+  addCommand(program, {
+    usage: 'worker',
+    summary: 'run tasks',
+    details:
+      'The handlers file exports what defineTask(…).handle(…) returns: named, or by default an array of them, or an ' +
+      'object { name: function }. The built-in handler takes any task name, reads the JSON payload and simulates ' +
+      'work. SIGTERM or SIGINT: running tasks may end, the others go back; a second signal ends it at once.',
+    flags: FLAGS,
+    examples: [
+      'millrace worker --handlers ./handlers.js --concurrency 50',
+      'millrace worker --queues mail,images --task-time-ms 20 --fail-rate 0.05',
+    ],
+    run: work,
+  });
+}
+
+async function work(values: WorkerValues): Promise<void> {
+  checkFlags(values);
+  keepRunningWithoutReader();
+  const { logLevel: level, logFile: file, json } = values;
+  const log = openLog({ name: 'worker', level, file, console: json ? 'json' : 'text' });
+  process.on('uncaughtExceptionMonitor', (err) => log.file.fatal({ err }, 'the worker ends: a defect'));
+  try {
+    const handlers = values.handlers === undefined ? builtIn(values) : await loadHandlers(values.handlers);
+    await withClient(values, { name: values.name ?? 'millrace worker' }, (client) =>
+      run(client, handlers, values, log),
+    );
+  } catch (err) {
+    log.file.fatal({ err }, 'the worker ends');
+    throw err;
+  }
+}
+
+function checkFlags({ handlers, taskTimeMs, failRate, deadRate, concurrency, prefetch }: WorkerValues): void {
+  if (handlers !== undefined && (taskTimeMs > 0 || failRate > 0 || deadRate > 0)) {
+    throw new UsageError(
+      '--task-time-ms, --fail-rate and --dead-rate are for the built-in handler: leave out --handlers',
+    );
+  }
+  if (failRate + deadRate > 1) throw new UsageError('--fail-rate and --dead-rate together are more than 1, all tasks');
+  if (prefetch !== undefined && prefetch < (concurrency ?? DEFAULTS.concurrency)) {
+    throw new UsageError(
+      `--prefetch ${prefetch} is less than the concurrency of ${concurrency ?? DEFAULTS.concurrency}`,
+    );
+  }
+}
+
+function builtIn(values: WorkerValues): Handlers {
+  return { [ANY_NAME]: simulatedWork(values) };
+}
+
+async function run(client: Client, handlers: Handlers, values: WorkerValues, log: Log): Promise<void> {
+  const { queues, concurrency, prefetch, name } = values;
+  const options: WorkerOptions = { queues, concurrency, prefetch, name, logger: log.all };
+  const stopSignal = catchStopSignals((signal) => log.all.warn(`${signal} again: ending at once`));
+  const worker = await client.work(handlers, options);
+  const names = Array.isArray(handlers) ? handlers.map(({ format }) => format.name) : Object.keys(handlers);
+  const what = values.handlers === undefined ? 'any task (built-in handler)' : names.join(', ');
+  log.all.info(
+    { url: redact(client.url), queues: worker.queues, handlers: names, concurrency: worker.concurrency },
+    `worker ${worker.name} at ${redact(client.url)} takes ${what} from ${worker.queues.join(', ')}, ` +
+      `${worker.concurrency} at a time`,
+  );
+  const stats = logStats(client, worker, values.statsIntervalMs, log);
+  try {
+    const signal = await Promise.race([stopSignal.received, worker.ended.then(endedBy)]);
+    const { running } = worker;
+    const patience = running === 0 ? '' : `; up to ${formatDuration(values.stopTimeoutMs)} for what runs (${running})`;
+    log.all.info(`${signal}: stopping${patience}`);
+    const { abandoned } = await worker.stop({ timeoutMs: values.stopTimeoutMs });
+    const { completed, failed } = worker;
+    const back = abandoned === 0 ? '' : `; ${plural(abandoned, 'running task')} handed back`;
+    log.all.info({ completed, failed, abandoned }, `stopped: ${describeCounts(worker)}${back}`);
+  } finally {
+    clearInterval(stats);
+    stopSignal.release();
+  }
+}
+
+function endedBy(error: MillraceError | undefined): never {
+  throw error ?? new MillraceError('CLOSED', 'the worker was stopped');
+}
+
+function describeCounts({ completed, failed }: { completed: number; failed: number }): string {
+  return `${formatCount(completed)} done, ${formatCount(failed)} failed`;
+}
+
+function logStats(client: Client, worker: Worker, intervalMs: number, log: Log): NodeJS.Timeout {
+  let last = { completed: 0, failed: 0, running: -1, atMs: performance.now() };
+  let asking = false;
+  const tell = async (): Promise<void> => {
+    const { completed, failed, running } = worker;
+    const atMs = performance.now();
+    if (completed === last.completed && failed === last.failed && running === last.running) return;
+    const doneRate = ((completed - last.completed) * 1000) / (atMs - last.atMs);
+    last = { completed, failed, running, atMs };
+    // The server sees how long tasks are held, also when handlers leave our own event loop no time to look.
+    const own = await findOwn(client, worker);
+    const utilisation = own?.utilisation ?? worker.busy;
+    log.all.info(
+      { completed, failed, running, utilisation, doneRate },
+      `${describeCounts(worker)} (${formatRate(doneRate)}), ${running}/${worker.concurrency} running, busy ${formatShare(utilisation)}`,
+    );
+  };
+  return setInterval(() => {
+    if (asking) return;
+    asking = true;
+    void tell().finally(() => {
+      asking = false;
+    });
+  }, intervalMs);
+}
+
+/** Undefined when the server does not answer soon: the figures do not wait for it. */
+async function findOwn(client: Client, worker: Worker): Promise<WorkerStatus | undefined> {
+  const answer = client.status().catch(() => undefined);
+  const status = await Promise.race([
+    answer,
+    new Promise<undefined>((resolve) => setTimeout(() => resolve(undefined), 500)),
+  ]);
+  return status?.workers.find(({ name, pid }) => name === worker.name && pid === process.pid);
+}
