@@ -81,7 +81,7 @@ describe('a core that is loading', () => {
     const bench = new Bench();
     const id = bench.enqueue(1);
     bench.restore(id, State.READY, 0, 5);
-    bench.core.loaded(NOW_MS);
+    bench.core.loaded();
     expect(bench.core.kindOf(bench.core.index.get(id)).spec).toEqual(bench.spec());
     expect(bench.references).toEqual(
       new Map([
@@ -101,7 +101,7 @@ describe('a core that is loading', () => {
     bench.restore(first, State.DEAD, NOW_MS + 1, 3);
     bench.kill(first + 2, NOW_MS + 3);
     bench.core.retry(bench.core.index.get(first + 1), NOW_MS + 4);
-    bench.core.loaded(NOW_MS);
+    bench.core.loaded();
     expect(bench.state(first + 1)).toBe('ready');
     expect(bench.state(first + 2)).toBe('dead');
   });
@@ -112,7 +112,7 @@ describe('a core that is loading', () => {
     for (let i = 0; i < 4; i++) bench.kill(first + i, NOW_MS + i);
     bench.restore(first, State.DEAD, NOW_MS, 3);
     bench.core.enforceRetention(bench.core.queue('q'));
-    bench.core.loaded(NOW_MS);
+    bench.core.loaded();
     expect([0, 1, 2, 3].map((i) => bench.state(first + i))).toEqual(['forgotten', 'forgotten', 'dead', 'dead']);
     expect(bench.references).toEqual(
       new Map([
@@ -129,7 +129,7 @@ describe('a core that is loading', () => {
     bench.core.complete(bench.core.index.get(first), NOW_MS, NONE, 0);
     bench.core.complete(bench.core.index.get(first + 1), NOW_MS + 50, NONE, 0);
     bench.restore(first, State.COMPLETED, NOW_MS, 3);
-    bench.core.loaded(NOW_MS);
+    bench.core.loaded();
     bench.core.expire(NOW_MS + 100, 10);
     expect([bench.state(first), bench.state(first + 1)]).toEqual(['forgotten', 'completed']);
   });
@@ -139,28 +139,28 @@ describe('a core that is loading', () => {
     for (let i = 0; i <= LIMITS.queuesMax; i++) bench.enqueue(1, 1, { queue: `q${i}` });
     for (let i = 0; i <= LIMITS.kindsMax - LIMITS.queuesMax; i++) bench.enqueue(1, 1, { timeoutMs: 100 + i });
     expect(bench.core.queues.size).toBe(LIMITS.queuesMax + 2);
-    bench.core.loaded(NOW_MS);
+    bench.core.loaded();
     expect(() => bench.enqueue(1, 1, { name: 'new' })).toThrow('use fewer distinct options');
   });
 
-  it('lists ready tasks by id and cancels those whose cancelling was asked for', () => {
+  it('lists ready tasks by id and names those whose cancelling was asked for', () => {
     const bench = new Bench();
     const first = bench.enqueue(3);
     bench.core.requestCancel(bench.core.index.get(first + 1));
     bench.restore(first, State.READY, 0, 7);
-    bench.core.loaded(NOW_MS);
+    const cancelled = bench.core.loaded();
+    expect(cancelled.map((slot) => bench.core.table.id(slot))).toEqual([first + 1]);
     const worker = bench.core.addWorker(['q'], 9, 9, NOW_MS);
     const out = new Uint32Array(9);
     const count = bench.core.take(worker, bench.core.queue('q'), 9, 1e6, READER, NOW_MS, out);
-    expect([...out.subarray(0, count)].map((slot) => bench.core.table.id(slot))).toEqual([first, first + 2]);
-    expect(bench.state(first + 1)).toBe('cancelled');
+    expect([...out.subarray(0, count)].map((slot) => bench.core.table.id(slot))).toEqual([first, first + 1, first + 2]);
   });
 });
 
 describe('a lost worker’s task', () => {
   it('is not uncharged any more once another attempt has failed', () => {
     const bench = new Bench();
-    bench.core.loaded(NOW_MS);
+    bench.core.loaded();
     const id = bench.enqueue(1);
     const slot = bench.core.index.get(id);
     const { core } = bench;
@@ -180,7 +180,7 @@ describe('a lost worker’s task', () => {
 describe('queues at their limit', () => {
   function full(): Bench {
     const bench = new Bench();
-    bench.core.loaded(NOW_MS);
+    bench.core.loaded();
     for (let i = 0; i < LIMITS.queuesMax; i++) bench.core.queue(`unused${i}`);
     return bench;
   }
@@ -215,7 +215,7 @@ describe('queues at their limit', () => {
 describe('ids and tokens', () => {
   it('of an epoch never come in another', () => {
     const bench = new Bench();
-    bench.core.loaded(NOW_MS);
+    bench.core.loaded();
     const before = bench.enqueue(3);
     bench.core.beginEpoch(2);
     expect(bench.enqueue(1)).toBe(2 * EPOCH);
@@ -225,7 +225,7 @@ describe('ids and tokens', () => {
 
   it('run out with a broken invariant, not with an id of the next epoch', () => {
     const bench = new Bench();
-    bench.core.loaded(NOW_MS);
+    bench.core.loaded();
     bench.core.reserveIds(EPOCH - 1);
     expect(bench.core.sequencesLeft).toBe(1);
     bench.core.reserveIds(1);

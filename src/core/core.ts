@@ -588,8 +588,11 @@ export class Core {
     return this.#loading;
   }
 
-  /** The journal has been replayed: lists what is ready, in the order of ids. */
-  loaded(steadyMs: number): void {
+  /**
+   * The journal has been replayed: lists what is ready, in the order of ids. Returns the slots of those whose cancelling
+   * was asked for while they ran: their workers went with the server, and the owner cancels them.
+   */
+  loaded(): number[] {
     this.#loading = false;
     this.index.loaded();
     for (const queue of this.queues.values()) queue.ready = 0;
@@ -602,8 +605,6 @@ export class Core {
       }
       return true;
     });
-    // Their workers went with the server, and nobody wants them to run again.
-    for (const slot of cancelled) this.cancel(slot, steadyMs);
     for (const queue of this.queues.values()) {
       queue.finished.sort();
       queue.dead.sort();
@@ -612,6 +613,7 @@ export class Core {
     this.counters.enqueued = 0;
     this.counters.completed = 0;
     this.counters.failed = 0;
+    return cancelled;
   }
 
   /**

@@ -134,7 +134,7 @@ export class Engine {
     reader.journal = journal;
     core.beginEpoch(journal.epoch);
     engine = new Engine(options, { core, journal, reader, waiters });
-    core.loaded(clock.steadyMs());
+    for (const slot of core.loaded()) engine.commands.cancelNow(slot);
     engine.#housekeep();
     engine.#dispatchSoon();
     return { engine, report };

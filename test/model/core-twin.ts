@@ -57,7 +57,7 @@ export class CoreTwin implements PayloadReader {
     });
     this.model = new CoreModel(retention, GRACE_MS);
     this.core.beginEpoch(++this.#epoch);
-    this.core.loaded(START_MS);
+    this.core.loaded();
   }
 
   lengthAt(segment: number, offset: number): number {
