@@ -175,6 +175,14 @@ describe('close', () => {
     await expect(client.status()).rejects.toMatchObject({ code: 'CLOSED' });
   });
 
+  test('leaves no timer, and holds the process until then', async () => {
+    await client.work({ n: () => 1 });
+    await (await client.enqueue('n')).result();
+    expect(clock.timerCount).toBeGreaterThan(0);
+    await client.close();
+    expect(clock.timerCount).toBe(0);
+  });
+
   test('ends open waits with CLOSED', async () => {
     const task = await client.enqueue('n');
     const result = watch(task.result());

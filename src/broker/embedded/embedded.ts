@@ -1,5 +1,6 @@
 import { resolve } from 'node:path';
 import { MillraceError } from '../../errors.ts';
+import type { Clock, Timer } from '../../io/clock.ts';
 import { createLinkPair } from '../../io/pair-link.ts';
 import { DEFAULTS } from '../../limits.ts';
 import { Host, type HostOptions } from '../../server/host.ts';
@@ -44,6 +45,7 @@ export async function connectEmbedded(
   const shared = known ?? { host: start(key, directory, remote, options), options, users: 0 };
   if (!isPrivate) hosts.set(key, shared);
   shared.users++;
+  const letGo = holdProcess(remote.clock);
   try {
     const host = await shared.host;
     const dial = async (): ReturnType<RemoteOptions['dial']> => {
@@ -51,8 +53,13 @@ export async function connectEmbedded(
       host.accept(far);
       return near;
     };
-    return await RemoteBroker.connect({ ...remote, dial, closed: () => leave(key, shared) });
+    const closed = (): Promise<void> => {
+      letGo();
+      return leave(key, shared);
+    };
+    return await RemoteBroker.connect({ ...remote, dial, closed });
   } catch (error) {
+    letGo();
     await leave(key, shared);
     throw error;
   }
@@ -79,6 +86,18 @@ async function leave(key: string, shared: SharedHost): Promise<void> {
   stopping.set(key, stopped);
   await stopped;
   if (stopping.get(key) === stopped) stopping.delete(key);
+}
+
+const HOLD_MS = 3_600_000;
+
+/** Keeps the process alive until the client is closed, as an open socket would. */
+function holdProcess(clock: Clock): () => void {
+  let timer: Timer;
+  const hold = (): void => {
+    timer = clock.setTimer(HOLD_MS, hold);
+  };
+  hold();
+  return () => timer.cancel();
 }
 
 function checkSame(running: EmbeddedOptions, wanted: EmbeddedOptions, url: string): void {

@@ -14,7 +14,6 @@ interface Wait {
   readonly timeoutMs: number;
   readonly deadlineMs: number;
   readonly signal: AbortSignal | undefined;
-  readonly onAbort: (() => void) | undefined;
   readonly resolve: (outcome: Outcome) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -27,6 +26,7 @@ export class Waits {
   readonly #connection: Connection;
   readonly #deadlines: DeadlineTimer;
   readonly #waits = new Map<TaskNumber, Set<Wait>>();
+  readonly #signals = new Map<AbortSignal, { waits: Set<Wait>; onAbort: () => void }>();
   #count = 0;
   /** Asked for, or given up, in this turn. */
   #asked: TaskNumber[] = [];
@@ -52,11 +52,10 @@ export class Waits {
         timeoutMs,
         deadlineMs: this.#clock.steadyMs() + timeoutMs,
         signal,
-        onAbort: signal === undefined ? undefined : () => this.#giveUp(wait, signal.reason),
         resolve,
         reject,
       };
-      if (wait.onAbort !== undefined) signal?.addEventListener('abort', wait.onAbort, { once: true });
+      if (signal !== undefined) this.#listen(signal, wait);
       this.#deadlines.need(wait.deadlineMs);
       this.#add(wait);
     });
@@ -124,7 +123,29 @@ export class Waits {
 
   #forget(wait: Wait): void {
     this.#count--;
-    if (wait.onAbort !== undefined) wait.signal?.removeEventListener('abort', wait.onAbort);
+    if (wait.signal !== undefined) this.#unlisten(wait.signal, wait);
+  }
+
+  /** One listener for all waits of a signal: Node warns of a leak at eleven. */
+  #listen(signal: AbortSignal, wait: Wait): void {
+    const known = this.#signals.get(signal);
+    if (known !== undefined) {
+      known.waits.add(wait);
+      return;
+    }
+    const waits = new Set([wait]);
+    const onAbort = (): void => {
+      for (const each of waits) this.#giveUp(each, signal.reason);
+    };
+    this.#signals.set(signal, { waits, onAbort });
+    signal.addEventListener('abort', onAbort, { once: true });
+  }
+
+  #unlisten(signal: AbortSignal, wait: Wait): void {
+    const known = this.#signals.get(signal);
+    if (known?.waits.delete(wait) !== true || known.waits.size > 0) return;
+    this.#signals.delete(signal);
+    signal.removeEventListener('abort', known.onAbort);
   }
 
   #schedule(): void {
