@@ -1,5 +1,5 @@
 import type { Percentiles } from '../broker/contract.ts';
-import { formatBytes, formatCount, formatDuration, formatRate, plural } from './units.ts';
+import { formatBytes, formatCount, formatDuration, formatPercentiles, formatRate, plural } from './units.ts';
 
 export interface ClientsReport {
   clients: number;
@@ -21,17 +21,14 @@ export interface ClientsReport {
 
 export function describeReport(report: ClientsReport): string[] {
   const { clients, tasks, batch, payloadBytes, queue, acknowledged, elapsedMs, perSecond, confirmMs, errors } = report;
-  const { p50, p95, p99, count } = confirmMs;
   const failures = Object.entries(errors).map(([code, calls]) => `${code} ${plural(calls, 'time')}`);
   return [
     `Producers     ${plural(clients, 'client')}, ${plural(tasks, 'task')} each, ${formatCount(batch)} a call, ${formatBytes(payloadBytes)} of payload each, queue ${queue}`,
     `Acknowledged  ${formatCount(acknowledged)} of ${formatCount(clients * tasks)} in ${formatDuration(elapsedMs)}`,
     `Throughput    ${formatRate(perSecond)}`,
-    ...(count === 0
+    ...(confirmMs.count === 0
       ? []
-      : [
-          `Confirmation  p50 ${formatDuration(p50)}, p95 ${formatDuration(p95)}, p99 ${formatDuration(p99)} (${plural(count, 'call')})`,
-        ]),
+      : [`Confirmation  ${formatPercentiles(confirmMs)} (${plural(confirmMs.count, 'call')})`]),
     ...(failures.length === 0 ? [] : [`Failed calls  ${failures.join(', ')}`]),
   ];
 }

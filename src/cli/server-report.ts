@@ -1,6 +1,14 @@
 import type { Percentiles, QueueStatus, Status, WorkerStatus } from '../broker/contract.ts';
 import type { OpenReport } from '../journal/journal.ts';
-import { formatBytes, formatCount, formatDuration, formatRate, formatShare, plural } from './units.ts';
+import {
+  formatBytes,
+  formatCount,
+  formatDuration,
+  formatPercentiles,
+  formatRate,
+  formatShare,
+  plural,
+} from './units.ts';
 
 /** What the server says of itself in its log, in single lines. */
 const STATES = ['ready', 'active', 'scheduled', 'blocked', 'completed', 'dead', 'cancelled'] as const;
@@ -49,9 +57,8 @@ export function describeTraffic({ throughput, latencyMs, queues, workers }: Stat
   ].join(' | ');
 }
 
-function describeLatency(name: string, { p50, p95, p99, count }: Percentiles): string[] {
-  if (count === 0) return [];
-  return [`${name} p50 ${formatDuration(p50)}, p95 ${formatDuration(p95)}, p99 ${formatDuration(p99)}`];
+function describeLatency(name: string, percentiles: Percentiles): string[] {
+  return percentiles.count === 0 ? [] : [`${name} ${formatPercentiles(percentiles)}`];
 }
 
 /** Each by name while they are few, else all together. */

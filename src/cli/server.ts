@@ -76,7 +76,11 @@ async function serveAndLog(values: ServerValues, log: Log): Promise<void> {
   });
   failure.catch(() => {});
   const stopSignal = catchStopSignals((signal) => log.all.warn(`${signal} again: ending at once`));
-  const server = await start(values, log, failed);
+  const server = await Promise.race([start(values, log, failed), stopSignal.received]);
+  if (typeof server === 'string') {
+    log.all.info(`${server} during the start: ended; nothing was changed`);
+    process.exit(0);
+  }
   const statusOf = (): Status => server.host.status() as unknown as Status;
   logStart(server, values, statusOf(), log);
   const stats = logTraffic(statusOf, values.statsIntervalMs, log);

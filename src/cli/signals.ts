@@ -1,5 +1,8 @@
 const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 
+/** npm and shells pass on a signal that the terminal has sent already: so soon after the first it is the same one. */
+const SAME_SIGNAL_MS = 100;
+
 export interface StopSignal {
   /** Resolves with the first one. */
   readonly received: Promise<NodeJS.Signals>;
@@ -9,15 +12,16 @@ export interface StopSignal {
 
 /** The first signal asks for a graceful stop; the second means it: the process ends at once with exit code 1. */
 export function catchStopSignals(onSecond: (signal: NodeJS.Signals) => void): StopSignal {
-  let count = 0;
+  let firstAtMs: number | undefined;
   let resolve: (signal: NodeJS.Signals) => void;
   const received = new Promise<NodeJS.Signals>((resolved) => {
     resolve = resolved;
   });
   const listener = (signal: NodeJS.Signals): void => {
-    if (++count === 1) {
+    if (firstAtMs === undefined) {
+      firstAtMs = performance.now();
       resolve(signal);
-    } else {
+    } else if (performance.now() - firstAtMs > SAME_SIGNAL_MS) {
       onSecond(signal);
       process.exit(1);
     }

@@ -1,6 +1,15 @@
 import type { Percentiles, QueueStatus, Status, WorkerStatus } from '../broker/contract.ts';
 import { type Column, formatTable } from './table.ts';
-import { formatBar, formatBytes, formatCount, formatDuration, formatRate, formatShare, plural } from './units.ts';
+import {
+  formatBar,
+  formatBytes,
+  formatCount,
+  formatDuration,
+  formatPercentiles,
+  formatRate,
+  formatShare,
+  plural,
+} from './units.ts';
 
 const BAR_WIDTH = 10;
 
@@ -99,7 +108,6 @@ function figures({ throughput, latencyMs, journal, memory }: Status): string[] {
   ];
 }
 
-export function describeLatency({ p50, p95, p99, count: samples }: Percentiles): string {
-  if (samples === 0) return 'nothing in the last minute';
-  return `p50 ${formatDuration(p50)}, p95 ${formatDuration(p95)}, p99 ${formatDuration(p99)}`;
+function describeLatency(percentiles: Percentiles): string {
+  return percentiles.count === 0 ? 'nothing in the last minute' : formatPercentiles(percentiles);
 }

@@ -56,7 +56,7 @@ const STATES = ['scheduled', 'blocked', 'ready', 'active', 'completed', 'dead', 
 function registerList(group: Command): void {
   addCommand(group, {
     usage: 'list',
-    summary: 'list tasks, newest first',
+    summary: 'list tasks in the order of their ids, oldest first',
     flags: {
       ...CONNECTION_FLAGS,
       queue: flag(text('queue'), 'only of this queue'),

@@ -43,6 +43,17 @@ export function formatDuration(ms: number): string {
   return twoUnits(ms, DAY, 'd', HOUR, 'h');
 }
 
+/** `p50 0.21, p95 1.2, p99 3.4 ms`: one unit, so that they compare. */
+export function formatPercentiles({ p50, p95, p99 }: { p50: number; p95: number; p99: number }): string {
+  const [divisor, unit] = p99 < SECOND ? [1, 'ms'] : [SECOND, 's'];
+  const [first, second, third] = [p50, p95, p99].map((ms) => threeDigits(ms / divisor));
+  return `p50 ${first}, p95 ${second}, p99 ${third} ${unit}`;
+}
+
+function threeDigits(value: number): string {
+  return value >= 999.5 ? formatCount(value) : String(Number(value < 10 ? value.toFixed(2) : value.toPrecision(3)));
+}
+
 function twoUnits(ms: number, big: number, bigName: string, small: number, smallName: string): string {
   const smalls = Math.round(ms / small);
   const rest = smalls % (big / small);
