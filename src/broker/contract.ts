@@ -80,7 +80,7 @@ export interface ConsumeOptions {
 
 /** What a backend calls on the worker. */
 export interface Consumer {
-  /** In the order in which they are to be started. */
+  /** In the order in which they are to be started. Not before the caller of `consume` has its answer. */
   deliver(run: DeliveryRun): void;
   /**
    * The task is no longer this worker's: abort its handler, do not settle it. `cancelled` is a request: abort the
