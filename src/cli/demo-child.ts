@@ -1,5 +1,4 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { CommandFailed } from './failure.ts';
 
@@ -13,16 +12,23 @@ export class DemoChild {
   /** With its exit code; -1 when a signal ended it. */
   readonly ended: Promise<number>;
   readonly #process: ChildProcess;
+  readonly #staysUp: boolean;
   #stdout = '';
   #stderr = '';
   #exitCode: number | undefined;
   #onOutput = (): void => {};
 
-  constructor(name: string, args: readonly string[], environment: Record<string, string> = {}) {
+  /** `staysUp`: it fails the demo by ending, also in order. */
+  constructor(
+    name: string,
+    args: readonly string[],
+    options: { staysUp: boolean; environment?: Record<string, string> },
+  ) {
     this.name = name;
+    this.#staysUp = options.staysUp;
     this.#process = spawn(process.execPath, [MAIN, ...args], {
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, ...environment },
+      env: { ...process.env, ...options.environment },
       // A group of its own: Ctrl-C reaches the demo alone, which ends the others in order.
       detached: process.platform !== 'win32',
     });
@@ -67,9 +73,10 @@ export class DemoChild {
     return await Promise.race([found, this.failed()]);
   }
 
-  /** Rejects when the child ends. */
+  /** Rejects when the child ends as it should not. */
   async failed(): Promise<never> {
     const code = await this.ended;
+    if (code === 0 && !this.#staysUp) return await new Promise(() => {});
     const words = (this.#stderr.trim() || this.#stdout.trim()).split('\n').at(-1) ?? '';
     throw new CommandFailed('DEMO_PROCESS', `the ${this.name} ended with exit code ${code}: ${words}`);
   }
@@ -90,14 +97,5 @@ export class DemoChild {
   #exit(code: number, resolve: (code: number) => void): void {
     this.#exitCode = code;
     resolve(code);
-  }
-}
-
-/** The last lines of a log file that is there. */
-export function tail(path: string, lines: number): string {
-  try {
-    return readFileSync(path, 'utf8').trimEnd().split('\n').slice(-lines).join('\n');
-  } catch {
-    return '';
   }
 }

@@ -1,0 +1,96 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { DemoChild } from './demo-child.ts';
+import { DEMO_SETTINGS, DEMO_TASK, type DemoSettings } from './demo-ledger.ts';
+
+const HANDLERS = fileURLToPath(new URL('./demo-handlers.js', import.meta.url));
+const HOST = '127.0.0.1';
+
+/** The processes of a demo, and the directory with their data and logs. */
+export class DemoCast {
+  readonly directory = mkdtempSync(join(tmpdir(), 'millrace-demo-'));
+  readonly ledgers: string[] = [];
+  readonly #children: DemoChild[] = [];
+
+  /** Resolves with its URL when it listens. */
+  async startServer(port: number): Promise<string> {
+    const data = join(this.directory, 'data');
+    const flags = ['--host', HOST, '--port', String(port), '--data', data, '--log-file', this.#log('server'), '--json'];
+    const server = this.#start('server', ['server', ...flags], { staysUp: true });
+    return await server.awaitOutput((stdout) => /"url":"(tcp:[^"]+)"/.exec(stdout)?.[1]);
+  }
+
+  startWorker(url: string, queue: string, concurrency: number, settings: Omit<DemoSettings, 'ledger'>): void {
+    const name = `worker-${this.ledgers.length + 1}`;
+    const ledger = join(this.directory, `${name}.ledger`);
+    this.ledgers.push(ledger);
+    const flags = ['--url', url, '--queues', queue, '--name', name, '--concurrency', String(concurrency)];
+    this.#start(name, ['worker', ...flags, '--handlers', HANDLERS, '--log-file', this.#log(name)], {
+      staysUp: true,
+      environment: { [DEMO_SETTINGS]: JSON.stringify({ ...settings, ledger } satisfies DemoSettings) },
+    });
+  }
+
+  /** The producers, all in one process: it ends when everything is acknowledged. */
+  startClients(
+    url: string,
+    queue: string,
+    counts: { clients: number; tasks: number; payloadBytes: number },
+  ): DemoChild {
+    const flags = ['--url', url, '--queue', queue, '--name', DEMO_TASK, '--json'];
+    const { clients, tasks, payloadBytes } = counts;
+    flags.push('--clients', String(clients), '--tasks', String(tasks), '--payload-bytes', String(payloadBytes));
+    return this.#start('multi_client', ['clients', ...flags, '--log-file', this.#log('multi_client')], {
+      staysUp: false,
+    });
+  }
+
+  /** Rejects when one ends that should not, or ended badly. */
+  async failed(): Promise<never> {
+    return await Promise.race(this.#children.map((child) => child.failed()));
+  }
+
+  /** In order: those that work, then the server. Always resolves; nothing is left. */
+  async end(): Promise<void> {
+    const [server, others] = [
+      this.#children.filter(({ name }) => name === 'server'),
+      this.#children.filter(({ name }) => name !== 'server'),
+    ];
+    await Promise.all(others.map((child) => child.stop()));
+    await Promise.all(server.map((child) => child.stop()));
+    this.#remove();
+  }
+
+  kill(): void {
+    for (const child of this.#children) child.kill();
+    this.#remove();
+  }
+
+  #start(name: string, args: readonly string[], options: ConstructorParameters<typeof DemoChild>[2]): DemoChild {
+    const child = new DemoChild(name, args, options);
+    this.#children.push(child);
+    return child;
+  }
+
+  #log(name: string): string {
+    return join(this.directory, `${name}.log`);
+  }
+
+  #remove(): void {
+    rmSync(this.directory, { recursive: true, force: true, maxRetries: 3 });
+  }
+}
+
+export function isPortFree(port: number): Promise<boolean> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer();
+    probe.once('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EADDRINUSE' || error.code === 'EACCES') resolve(false);
+      else reject(error);
+    });
+    probe.listen(port, HOST, () => probe.close(() => resolve(true)));
+  });
+}

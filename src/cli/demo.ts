@@ -1,0 +1,98 @@
+import type { Command } from 'commander';
+import { DEFAULTS } from '../limits.ts';
+import { addCommand } from './command.ts';
+import { DemoCast } from './demo-cast.ts';
+import { formatDemo } from './demo-report.ts';
+import { runDemo } from './demo-run.ts';
+import { openDemoScreen } from './demo-screen.ts';
+import { CommandFailed, UsageError } from './failure.ts';
+import { flag, integer, SHARE, text, toggle, type Values } from './flags.ts';
+import { print, printJson } from './output.ts';
+import { catchStopSignals } from './signals.ts';
+import { plural } from './units.ts';
+
+const FLAGS = {
+  clients: flag(integer(1, 100), 'producers, in one process', 4),
+  tasks: flag(integer(1, 1_000_000), 'tasks of each producer', 25_000),
+  workers: flag(integer(1, 16), 'worker processes', 2),
+  concurrency: flag(integer(1, 1000), 'tasks at the same time in each worker', 100),
+  taskTimeMs: flag(integer(0, 60_000, 'ms'), 'how long each task takes', 10),
+  payloadBytes: flag(integer(64, 65_536), 'size of each JSON payload', 100),
+  failShare: flag(SHARE, 'share of the tasks that fail at first', 0.05),
+  deadShare: flag(SHARE, 'share of the tasks that fail at every attempt', 0.001),
+  port: flag(integer(0, 65_535), 'of the server that is started; a free one when it is taken', DEFAULTS.port as number),
+  url: flag(text('url'), 'use this running server instead of starting one'),
+  keep: toggle('leave everything running afterwards, until Ctrl-C'),
+  json: toggle('print the report as JSON'),
+};
+
+export type DemoValues = Values<typeof FLAGS>;
+
+export function register(program: Command): void {
+  addCommand(program, {
+    usage: 'demo',
+    summary: 'server, workers and clients at work, with a report',
+    details:
+      'Starts a server with a throwaway data directory, workers and clients, in a process each; some tasks fail and are ' +
+      'tried again, a few end dead. Fails unless a ledger shows that none was lost and none was processed twice.',
+    flags: FLAGS,
+    examples: ['millrace demo', 'millrace demo --tasks 5000 --workers 4 --fail-share 0.2', 'millrace demo --keep'],
+    run: demo,
+  });
+}
+
+async function demo(values: DemoValues): Promise<void> {
+  if (values.failShare + values.deadShare > 1) {
+    throw new UsageError('--fail-share and --dead-share together are more than 1, all tasks');
+  }
+  const screen = openDemoScreen(values);
+  const cast = new DemoCast();
+  const stop = catchStopSignals(() => {
+    cast.kill();
+    screen.close();
+  });
+  // Nothing may outlive the demo, however it ends.
+  process.once('exit', () => cast.kill());
+  try {
+    await Promise.race([perform(values, cast, screen, stop.received), stop.received.then(interrupted)]);
+  } finally {
+    screen.close();
+    await cast.end();
+    stop.release();
+  }
+}
+
+async function perform(
+  values: DemoValues,
+  cast: DemoCast,
+  screen: ReturnType<typeof openDemoScreen>,
+  stopped: Promise<unknown>,
+): Promise<void> {
+  const report = await runDemo(values, cast, screen);
+  screen.close();
+  if (values.json) printJson(report);
+  else print(formatDemo(report));
+  if (report.lost > 0 || report.duplicated > 0) {
+    const { lost, duplicated } = report;
+    throw new CommandFailed('LEDGER', `${plural(lost, 'task')} lost, ${duplicated} processed twice`);
+  }
+  if (!values.keep) return;
+  if (!values.json) print(describeKept(report.url, cast.directory));
+  await Promise.race([stopped, cast.failed()]);
+}
+
+function interrupted(signal: NodeJS.Signals): never {
+  throw new CommandFailed('INTERRUPTED', `${signal}: the demo was ended`);
+}
+
+function describeKept(url: string, directory: string): string {
+  return [
+    '',
+    'Everything is still running. Look around:',
+    `  millrace status --url ${url} --watch`,
+    `  millrace task list --url ${url} --state dead`,
+    `  millrace clients --url ${url} --clients 4 --tasks 1000`,
+    `  logs in ${directory}`,
+    'Ctrl-C ends it and removes its data.',
+  ].join('\n');
+}
