@@ -46,7 +46,7 @@ export async function connect(url: string, options: ClientOptions = {}): Promise
   return new Client(broker, { clock: remote.clock, workerName: `${host}:${pid}`.slice(-100) });
 }
 
-type Remote = Omit<RemoteOptions, 'dial' | 'closed'>;
+type Remote = Omit<RemoteOptions, 'dial' | 'lifelines' | 'closed'>;
 
 function openBackend(url: string, options: ClientOptions, remote: Remote): Promise<Broker> {
   const scheme = /^[a-z][a-z0-9+.-]*:/i.exec(String(url))?.[0].toLowerCase();
@@ -62,7 +62,11 @@ function openBackend(url: string, options: ClientOptions, remote: Remote): Promi
         throw new MillraceError('INVALID_ARGUMENT', message);
       }
       const address = addressOf(url);
-      return RemoteBroker.connect({ ...remote, dial: () => nodeNet.connect(address, remote.connectTimeoutMs) });
+      return RemoteBroker.connect({
+        ...remote,
+        lifelines: true,
+        dial: () => nodeNet.connect(address, remote.connectTimeoutMs),
+      });
     }
     case 'tls:':
     case 'amqp:':

@@ -35,6 +35,7 @@ export class ScriptedServer {
       enqueueTimeoutMs: 30_000,
       callTimeoutMs: 15_000,
       identity: { client: 'test', host: 'here', pid: 1, producer: PRODUCER },
+      lifelines: false,
       dial: () => this.#dial(),
       ...changes,
     };

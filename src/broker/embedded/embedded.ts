@@ -34,7 +34,7 @@ const stopping = new Map<string, Promise<void>>();
  */
 export async function connectEmbedded(
   place: Place,
-  remote: Omit<RemoteOptions, 'dial' | 'closed'>,
+  remote: Omit<RemoteOptions, 'dial' | 'lifelines' | 'closed'>,
   options: EmbeddedOptions,
 ): Promise<RemoteBroker> {
   const directory = 'directory' in place ? resolve(place.directory) : null;
@@ -57,7 +57,7 @@ export async function connectEmbedded(
       letGo();
       return leave(key, shared);
     };
-    return await RemoteBroker.connect({ ...remote, dial, closed });
+    return await RemoteBroker.connect({ ...remote, dial, lifelines: false, closed });
   } catch (error) {
     letGo();
     await leave(key, shared);

@@ -18,7 +18,8 @@ import { FrameWriter } from '../../protocol/writer.ts';
  * The connection moves itself between connecting, ready and waiting; only its owner starts and closes it. What was in
  * flight when a link closed is unknown: `ready` tells the owner to send again what was not answered. A server that is
  * stopping (GOAWAY) leaves the connection ready but `draining`: answers still come, new work waits for the next `ready`.
- * A slow server is never cut off; a dead one is noticed by TCP keepalive.
+ * A slow server is never cut off. A dead one is noticed by TCP keepalive, or, when that cannot work because bytes are on
+ * their way, by its silence.
  */
 type State = 'idle' | 'connecting' | 'ready' | 'waiting' | 'closed';
 
@@ -46,6 +47,8 @@ export interface Dialing {
   /** For messages. */
   readonly url: string;
   readonly dial: () => Promise<Link>;
+  /** Whether workers need a second connection to notice that a host is cut off. */
+  readonly lifelines: boolean;
   readonly clock: Clock;
   readonly random: Random;
   readonly reconnect: ReconnectOptions;
@@ -69,6 +72,8 @@ export interface ConnectionOwner {
 /** A connection that held this long was no accident: the next loss starts again with the shortest delay. */
 const STABLE_MS = 5000;
 const PING_INTERVAL_MS = 15_000;
+/** So many intervals without a byte from a server that is asked for one: nobody is there. */
+const SILENT_INTERVALS_MAX = 3;
 
 /** Refusals that stay the same however often one tries. */
 const FATAL: ReadonlySet<ErrorCode> = new Set(['PROTOCOL', 'PROTOCOL_VERSION', 'INVALID_ARGUMENT']);
@@ -94,6 +99,9 @@ export class Connection {
   #draining = false;
   #heardSincePing = false;
   #pingSentMs = 0;
+  #silentIntervals = 0;
+  /** Names this connection to its lifeline. */
+  lifelineKey = '';
   /** Time between the last PING and its answer; NaN before the first. */
   roundTripMs = Number.NaN;
 
@@ -215,32 +223,49 @@ export class Connection {
 
   #welcome(type: number, buffer: Buffer, start: number, end: number): void {
     if (type !== FRAME.WELCOME) throw new MillraceError('PROTOCOL', `${frameName(type)} came in place of WELCOME`);
-    const { protocol } = readJson(buffer, start, end);
+    const { protocol, lifelineKey } = readJson(buffer, start, end);
     if (protocol !== PROTOCOL_VERSION) {
       const message = `the server speaks protocol ${String(protocol)}, this client ${PROTOCOL_VERSION}: use the same release`;
       throw new MillraceError('PROTOCOL_VERSION', message, { details: { server: protocol, client: PROTOCOL_VERSION } });
     }
     this.#timer?.cancel();
     this.#state = 'ready';
+    this.lifelineKey = String(lifelineKey ?? '');
     this.#everReady = true;
     this.#draining = false;
     this.#lastError = undefined;
     this.#readySinceMs = this.#dialing.clock.steadyMs();
+    this.#silentIntervals = 0;
     this.#pingWhenIdle();
     this.#owner.ready();
   }
 
-  /** Measures the way to the server when nothing else does. */
+  /** Measures the way to the server when nothing else does, and gives up a server from which nothing comes any more. */
   #pingWhenIdle(): void {
-    this.#pinger = this.#dialing.clock.setTimer(PING_INTERVAL_MS, () => {
-      if (!this.#heardSincePing) {
-        this.#pingSentMs = this.#dialing.clock.steadyMs();
-        this.writer.empty(FRAME.PING, this.nextRequestId());
-      }
-      this.#heardSincePing = false;
-      this.#pingWhenIdle();
+    const { clock } = this.#dialing;
+    const link = this.#link;
+    this.#pinger = clock.setTimer(PING_INTERVAL_MS, () => {
+      // After a busy time of our own, what the server has sent may still wait to be read.
+      clock.deferPastInput(() => {
+        if (this.#link === link && this.#state === 'ready') this.#ping();
+      });
     });
     this.#pinger.unref();
+  }
+
+  #ping(): void {
+    this.#silentIntervals = this.#heardSincePing ? 0 : this.#silentIntervals + 1;
+    if (this.#silentIntervals > SILENT_INTERVALS_MAX) {
+      const ms = SILENT_INTERVALS_MAX * PING_INTERVAL_MS;
+      this.#failed(new MillraceError('TIMEOUT', `nothing has come from the server for ${ms} ms`));
+      return;
+    }
+    if (!this.#heardSincePing) {
+      this.#pingSentMs = this.#dialing.clock.steadyMs();
+      this.writer.empty(FRAME.PING, this.nextRequestId());
+    }
+    this.#heardSincePing = false;
+    this.#pingWhenIdle();
   }
 
   /** The server, or our reading of it, ended this link for a reason. */

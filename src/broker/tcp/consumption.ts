@@ -8,6 +8,7 @@ import { REVOKE_REASON, readIds, readRevocations } from '../../protocol/settleme
 import type { ConsumeOptions, Consumer, Consumption, FailOptions, Payload, TaskError } from '../contract.ts';
 import { Connection, type Dialing, isFatal } from './connection.ts';
 import { HeldRun } from './held-run.ts';
+import { Lifeline } from './lifeline.ts';
 import { groupByFrame, type Settlement, SettlementList, writeGroup } from './settlements.ts';
 
 /**
@@ -32,7 +33,9 @@ export class RemoteConsumption implements Consumption {
   readonly #options: ConsumeOptions;
   readonly #consumer: Consumer;
   readonly #onClosed: () => void;
+  readonly #dialing: Dialing;
   readonly #connection: Connection;
+  #lifeline: Lifeline | undefined;
   readonly #reader = new DeliveryReader(HeldRun);
   #state: State = 'opening';
   #opened: { resolve: () => void; reject: (error: Error) => void } | undefined;
@@ -51,12 +54,16 @@ export class RemoteConsumption implements Consumption {
   #settledWaits: (() => void)[] = [];
 
   constructor(dialing: Dialing, options: ConsumeOptions, consumer: Consumer, onClosed: () => void) {
+    this.#dialing = dialing;
     this.#clock = dialing.clock;
     this.#options = options;
     this.#consumer = consumer;
     this.#onClosed = onClosed;
     this.#connection = new Connection(dialing, {
-      ready: () => this.#subscribe(),
+      ready: () => {
+        this.#subscribe();
+        this.#openLifeline();
+      },
       frame: (type, requestId, buffer, start, end) => this.#frame(type, requestId, buffer, start, end),
       lost: () => this.#lost(),
       ended: (error) => this.#ended(error),
@@ -173,6 +180,13 @@ export class RemoteConsumption implements Consumption {
       default:
         throw new MillraceError('PROTOCOL', `the server sent ${frameName(type)} to a consumer`);
     }
+  }
+
+  #openLifeline(): void {
+    if (!this.#dialing.lifelines) return;
+    this.#lifeline = new Lifeline(this.#dialing, this.#connection.lifelineKey, () => {
+      this.#connection.reconnect(new MillraceError('DISCONNECTED', 'the connection to the server was cut'));
+    });
   }
 
   #subscribe(): void {
@@ -324,6 +338,7 @@ export class RemoteConsumption implements Consumption {
     if (this.#state === 'closed' || this.#state === 'opening') return;
     const wasConsuming = this.#state === 'consuming';
     this.#state = 'lost';
+    this.#lifeline?.close();
     this.#unsubscribed();
     if (wasConsuming) this.#consumer.connection('lost');
   }
@@ -347,6 +362,7 @@ export class RemoteConsumption implements Consumption {
 
   #finish(): void {
     this.#state = 'closed';
+    this.#lifeline?.close();
     this.#opened = undefined;
     this.#runs.clear();
     this.#unanswered.clear();
