@@ -14,7 +14,7 @@ import { crc32 } from 'node:zlib';
  *                number of its own and carries that of the last record before it
  *             24 u64 highest sequence known to be synced when this record was appended
  * Head        0 'MILLRACE'   8 u32 version   12 u32 page bytes   16 u64 segment number   24 u64 segment bytes
- *             32 u64 last sequence of the segment before       (then the bytes of the journal's user)
+ *             32 u64 last sequence of the segment before       40 u64 bytes of the user, which follow
  *
  * What ends the log: a record that is not intact, or whose sequence is not the next, or whose epoch is lower than the
  * one before (left over from before a cut). It is damage instead when anything behind it proves that it was synced.
@@ -25,7 +25,7 @@ import { crc32 } from 'node:zlib';
  */
 export const FORMAT_VERSION = 1;
 export const HEADER_BYTES = 32;
-export const HEAD_BYTES = 40;
+export const HEAD_BYTES = 48;
 export const ALIGNMENT = 8;
 
 /** The journal's own record types; its user has 16 to 255. */
@@ -53,6 +53,8 @@ export interface SegmentHead {
   pageBytes: number;
   /** The last sequence of the segment before; 0 in the first of all. */
   previousSequence: number;
+  /** What the journal's user added; the record may go on behind it. */
+  stateBytes: number;
 }
 
 /** What a record takes, with its header and alignment. */
@@ -99,6 +101,7 @@ export function encodeHead(head: SegmentHead): Buffer {
   writeU64(bytes, 16, head.number);
   writeU64(bytes, 24, head.segmentBytes);
   writeU64(bytes, 32, head.previousSequence);
+  writeU64(bytes, 40, head.stateBytes);
   return bytes;
 }
 
@@ -111,6 +114,7 @@ export function decodeHead(body: Buffer): SegmentHead | undefined {
     segmentBytes: readU64(body, 24),
     pageBytes,
     previousSequence: readU64(body, 32),
+    stateBytes: readU64(body, 40),
   };
 }
 

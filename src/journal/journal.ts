@@ -440,7 +440,13 @@ export class Journal {
     const segmentBytes = Math.max(this.#options.segmentBytes, pages * pageBytes);
     const before = this.#active as Segment | undefined;
     const number = (before?.number ?? 0) + 1;
-    const head = encodeHead({ number, segmentBytes, pageBytes, previousSequence: this.#sequence });
+    const head = encodeHead({
+      number,
+      segmentBytes,
+      pageBytes,
+      previousSequence: this.#sequence,
+      stateBytes: state.length,
+    });
     this.#active = new Segment({ number, segmentBytes, pageBytes, firstSequence: this.#sequence + 1 });
     this.#segments.add(this.#active);
     this.#beginPage(0, stateBytes);

@@ -1,6 +1,6 @@
 import { MillraceError } from '../errors.ts';
 import type { Disk, DiskLock } from '../io/disk.ts';
-import { CLOSE, HEAD_BYTES, HEADER_BYTES, PAD, SEGMENT_STATE } from './format.ts';
+import { CLOSE, decodeHead, HEAD_BYTES, HEADER_BYTES, PAD, SEGMENT_STATE } from './format.ts';
 import type { JournalOptions } from './journal.ts';
 import type { JournalRecord } from './record.ts';
 import { Page, Segment, type Segments } from './segment.ts';
@@ -132,7 +132,8 @@ async function replayAll(
         segment.noteLongRecord(begin >>> segment.pageShift, Math.ceil(bytes / segment.pageBytes));
       if (record.type === CLOSE || record.type === PAD) return;
       if (record.type === SEGMENT_STATE) {
-        record.body = record.body.subarray(HEAD_BYTES);
+        const stateBytes = decodeHead(record.body)?.stateBytes ?? 0;
+        record.body = record.body.subarray(HEAD_BYTES, HEAD_BYTES + stateBytes);
         record.offset += HEAD_BYTES;
       } else {
         recordCount++;

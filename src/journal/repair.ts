@@ -36,6 +36,12 @@ export async function repair(directory: string, disk: Disk, describe: Describe =
     for (;;) {
       const { damage } = await survey(directory, disk, describe);
       if (damage.length === 0) return report;
+      const last = report.cut.at(-1);
+      const isStuck = last !== undefined && damage[0].file === last.file && damage[0].offset === last.offset;
+      invariant(
+        !isStuck || damage[0].kind !== last.kind,
+        `${damage[0].file} is as damaged as before at ${damage[0].offset}`,
+      );
       // What is around a broken head can only be told when it stands again.
       const structural = damage.findIndex((one) => one.kind !== 'record');
       for (const one of structural === -1 ? damage : damage.slice(0, structural + 1)) {
@@ -57,16 +63,20 @@ async function cutOut(disk: Disk, directory: string, damage: Damage): Promise<vo
   const isMissing = damage.kind === 'missing segment';
   const file = await disk.open(damage.file, { create: isMissing, write: true });
   try {
+    const to = damage.next?.offset ?? nextPage(damage.offset, damage.pageBytes);
     let from = damage.offset;
     if (damage.kind !== 'record') {
-      await file.write([emptyHead(damage, isMissing ? damage.pageBytes : await file.size())], 0);
-      from = recordBytes(HEAD_BYTES);
+      const head = emptyHead(damage, isMissing ? damage.pageBytes : await file.size(), to);
+      await file.write([head], 0);
+      from = head.length;
     }
-    const to = damage.next?.offset ?? nextPage(from, damage.pageBytes);
-    // Only a PAD that begins a page may be longer than one.
-    const boundary = Math.min(nextPage(from, damage.pageBytes), to);
-    await writePad(file, from, boundary, damage);
-    await writePad(file, boundary, to, damage);
+    const isHeadAlone = damage.kind !== 'record' && damage.lastSequence <= damage.firstSequence;
+    if (!isHeadAlone || damage.next !== undefined) {
+      // Only a PAD that begins a page may be longer than one.
+      const boundary = Math.min(nextPage(from, damage.pageBytes), to);
+      await writePad(file, from, boundary, damage);
+      await writePad(file, boundary, to, damage);
+    }
     await file.sync();
   } finally {
     await file.close();
@@ -78,21 +88,21 @@ function nextPage(offset: number, pageBytes: number): number {
   return offset - (offset % pageBytes) + pageBytes;
 }
 
-function emptyHead(damage: Damage, segmentBytes: number): Buffer {
-  const head = encodeHead({
+/** Takes the room up to the next record as well when that is too small for a PAD. */
+function emptyHead(damage: Damage, segmentBytes: number, to: number): Buffer {
+  const rest = to - recordBytes(HEAD_BYTES);
+  const length = HEAD_BYTES + (rest < HEADER_BYTES ? rest : 0);
+  // Without a PAD behind it the head itself leads over to the next record.
+  const sequence = rest < HEADER_BYTES ? headerOf(damage).sequence : damage.firstSequence;
+  const record = Buffer.alloc(recordBytes(length));
+  encodeHead({
     number: damage.segment,
     segmentBytes,
     pageBytes: damage.pageBytes,
-    previousSequence: damage.firstSequence - 1,
-  });
-  const record = Buffer.alloc(recordBytes(HEAD_BYTES));
-  head.copy(record, HEADER_BYTES);
-  sealRecord(record, 0, {
-    ...headerOf(damage),
-    type: SEGMENT_STATE,
-    length: HEAD_BYTES,
-    sequence: damage.firstSequence,
-  });
+    previousSequence: sequence - 1,
+    stateBytes: 0,
+  }).copy(record, HEADER_BYTES);
+  sealRecord(record, 0, { ...headerOf(damage), type: SEGMENT_STATE, length, sequence });
   return record;
 }
 
@@ -113,6 +123,7 @@ async function writePad(
 
 /** As of the last record that was cut out. */
 function headerOf(damage: Damage): Header {
-  const sequence = Math.max(damage.lastSequence, damage.firstSequence - 1);
+  const first = damage.kind === 'record' ? damage.firstSequence - 1 : damage.firstSequence;
+  const sequence = Math.max(damage.lastSequence, first);
   return { type: PAD, length: 0, epoch: damage.epoch, sequence, syncedSequence: sequence };
 }

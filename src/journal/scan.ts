@@ -33,7 +33,7 @@ export interface ScanRange {
   segment: number;
   pageBytes: number;
   /** The segment's last sequence, where the next segment tells it. */
-  lastSequence?: number;
+  lastSequence?: number | undefined;
 }
 
 export function newHeader(): Header {

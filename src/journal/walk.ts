@@ -15,7 +15,15 @@ import {
   segmentName,
 } from './format.ts';
 import type { Describe } from './record.ts';
-import { type Cursor, findRemains, newHeader, readHead, type ScannedRecord, scanRecords } from './scan.ts';
+import {
+  type Cursor,
+  findRemains,
+  newHeader,
+  readHead,
+  type ScannedRecord,
+  type ScanRange,
+  scanRecords,
+} from './scan.ts';
 import { Window } from './window.ts';
 
 /** A region of the log that is broken although it had been synced, or a segment that is missing. */
@@ -80,6 +88,11 @@ interface Entry {
   path: string;
   fileBytes: number;
   head: SegmentHead | undefined;
+}
+
+interface SegmentRange extends ScanRange {
+  /** No later segment was begun. If one was, all of this one had been synced before. */
+  isLast: boolean;
 }
 
 const HEAD_WINDOW_BYTES = 4096;
@@ -164,7 +177,7 @@ class Walker {
     for (let number = previous + 1; number < entry.number; number++) {
       const lastSequence = number + 1 === entry.number ? (entry.head?.previousSequence ?? 0) : this.#cursor.sequence;
       this.#visitor.damage({
-        ...this.#damage(number, join(this.#directory, segmentName(number)), entry),
+        ...this.#blankDamage(number, join(this.#directory, segmentName(number)), this.#pageBytes(entry)),
         lastSequence,
         kind: 'missing segment',
       });
@@ -173,72 +186,87 @@ class Walker {
   }
 
   async #readSegment(file: DiskFile, entry: Entry, index: number): Promise<void> {
-    const head = entry.head;
+    const { number, head } = entry;
     const next = this.#entries[index + 1];
-    const isLast = this.#entries.findIndex((other, at) => at > index && other.head !== undefined) === -1;
     const window = new Window(file, Math.min(entry.fileBytes, head?.segmentBytes ?? entry.fileBytes), {
       pause: this.#visitor.pause,
     });
-    const pageBytes = head?.pageBytes ?? this.result.segments.at(-1)?.pageBytes ?? LIMITS.pageBytes;
-    const lastSequence =
-      next?.head !== undefined && next.number === entry.number + 1 ? next.head.previousSequence : undefined;
-    const range = { segment: entry.number, pageBytes, ...(lastSequence === undefined ? {} : { lastSequence }) };
-    const cursor = this.#cursor;
-    cursor.offset = 0;
-    if (head !== undefined) cursor.sequence = head.previousSequence;
+    this.#cursor.offset = 0;
+    if (head !== undefined) this.#cursor.sequence = head.previousSequence;
     const segment: WalkedSegment = {
-      number: entry.number,
+      number,
       file: entry.path,
       fileBytes: entry.fileBytes,
       segmentBytes: head?.segmentBytes ?? entry.fileBytes,
-      pageBytes,
+      pageBytes: this.#pageBytes(entry),
       end: 0,
-      firstSequence: cursor.sequence + 1,
+      firstSequence: this.#cursor.sequence + 1,
       lastSequence: 0,
     };
-    let begun = head !== undefined;
-    if (begun) this.#begin(segment);
+    const range: SegmentRange = {
+      segment: number,
+      pageBytes: segment.pageBytes,
+      lastSequence: next?.number === number + 1 ? next.head?.previousSequence : undefined,
+      isLast: !this.#entries.some((other) => other.number > number && other.head !== undefined),
+    };
+    if (head !== undefined) this.#begin(segment);
     try {
-      for (;;) {
-        if (begun) await scanRecords(window, range, cursor, (record) => this.#record(record));
-        if (cursor.sequence === lastSequence) break;
-        const remains = await findRemains(window, range, cursor);
-        this.result.epoch = Math.max(this.result.epoch, remains.epoch);
-        if (isLast && remains.syncedSequence <= cursor.sequence) {
-          if (remains.end > cursor.offset) {
-            this.result.torn ??= { file: entry.path, offset: cursor.offset, bytes: remains.end - cursor.offset };
-          }
-          break;
-        }
-        if (begun && remains.next === undefined && lastSequence === undefined) break;
-        const lost = remains.next?.sequence ?? lastSequence ?? cursor.sequence;
-        this.#visitor.damage({
-          ...this.#damage(entry.number, entry.path, entry),
-          offset: cursor.offset,
-          bytes: (remains.next?.offset ?? window.limit) - cursor.offset,
-          lastSequence: lost,
-          kind: cursor.offset === 0 ? 'head' : 'record',
-          before: this.#last.segment === entry.number ? await this.#describe(window, this.#last.offset, true) : '',
-          broken: await this.#describe(window, cursor.offset + HEADER_BYTES, false),
-          after:
-            remains.next === undefined ? '' : await this.#describe(window, remains.next.offset + HEADER_BYTES, true),
-          next: remains.next,
-          pageBytes,
-        });
-        if (!begun) this.#begin(segment);
-        begun = true;
-        if (remains.next === undefined) {
-          cursor.sequence = lost;
-          break;
-        }
-        Object.assign(cursor, { offset: remains.next.offset, sequence: remains.next.sequence });
+      let isWhole = false;
+      while (!isWhole) {
+        if (this.result.segments.at(-1) === segment) await this.#readRecords(window, range);
+        isWhole = await this.#judge(window, range, segment);
       }
     } finally {
       await window.settle();
     }
-    segment.end = cursor.offset;
-    segment.lastSequence = cursor.sequence;
-    if (!begun) this.result.unused.push(entry.number);
+    segment.end = this.#cursor.offset;
+    segment.lastSequence = this.#cursor.sequence;
+    if (this.result.segments.at(-1) !== segment) this.result.unused.push(number);
+  }
+
+  #readRecords(window: Window, range: SegmentRange): Promise<void> {
+    return scanRecords(window, range, this.#cursor, (record) => this.#record(record));
+  }
+
+  /** Says why reading stopped where it did. True at the end of the segment; otherwise it goes on behind damage. */
+  async #judge(window: Window, range: SegmentRange, segment: WalkedSegment): Promise<boolean> {
+    const cursor = this.#cursor;
+    const isBegun = this.result.segments.at(-1) === segment;
+    if (isBegun && cursor.sequence === range.lastSequence) return true;
+    const remains = await findRemains(window, range, cursor);
+    this.result.epoch = Math.max(this.result.epoch, remains.epoch);
+    if (range.isLast && remains.syncedSequence <= cursor.sequence) {
+      if (remains.end > cursor.offset) {
+        this.result.torn ??= { file: segment.file, offset: cursor.offset, bytes: remains.end - cursor.offset };
+      }
+      return true;
+    }
+    if (isBegun && remains.next === undefined && range.lastSequence === undefined) return true;
+    await this.#report(window, range, segment, remains.next);
+    if (!isBegun) this.#begin(segment);
+    if (remains.next === undefined) {
+      cursor.sequence = range.lastSequence ?? cursor.sequence;
+      return true;
+    }
+    cursor.offset = remains.next.offset;
+    cursor.sequence = remains.next.sequence;
+    return false;
+  }
+
+  async #report(window: Window, range: SegmentRange, segment: WalkedSegment, next: Cursor | undefined): Promise<void> {
+    const cursor = this.#cursor;
+    const hasBefore = this.#last.segment === segment.number;
+    this.#visitor.damage({
+      ...this.#blankDamage(segment.number, segment.file, segment.pageBytes),
+      offset: cursor.offset,
+      bytes: (next?.offset ?? window.limit) - cursor.offset,
+      lastSequence: next?.sequence ?? range.lastSequence ?? cursor.sequence,
+      kind: cursor.offset === 0 ? 'head' : 'record',
+      before: hasBefore ? await this.#describe(window, this.#last.offset, true) : '',
+      broken: await this.#describe(window, cursor.offset + HEADER_BYTES, false),
+      after: next === undefined ? '' : await this.#describe(window, next.offset + HEADER_BYTES, true),
+      next,
+    });
   }
 
   #begin(segment: WalkedSegment): void {
@@ -256,7 +284,7 @@ class Walker {
     this.#visitor.record(record);
   }
 
-  #damage(segment: number, file: string, entry: Entry): Damage {
+  #blankDamage(segment: number, file: string, pageBytes: number): Damage {
     return {
       segment,
       file,
@@ -270,8 +298,14 @@ class Walker {
       after: '',
       next: undefined,
       epoch: this.#cursor.epoch,
-      pageBytes: entry.head?.pageBytes ?? LIMITS.pageBytes,
+      pageBytes,
     };
+  }
+
+  /** Without an intact head it is most likely that of the others. */
+  #pageBytes(entry: Entry): number {
+    const other = this.#entries.find((one) => one.head !== undefined);
+    return entry.head?.pageBytes ?? other?.head?.pageBytes ?? LIMITS.pageBytes;
   }
 
   async #describe(window: Window, bodyOffset: number, mustBeIntact: boolean): Promise<string> {

@@ -32,7 +32,10 @@ export interface MemoryDiskOptions {
 }
 
 type Change = { kind: 'write'; position: number; bytes: Buffer } | { kind: 'truncate'; bytes: number };
-type EntryChange = { kind: 'set'; path: string; inode: Inode } | { kind: 'delete'; path: string };
+type EntryChange =
+  | { kind: 'set'; path: string; inode: Inode }
+  | { kind: 'delete'; path: string }
+  | { kind: 'rename'; path: string; to: string };
 
 const SECTOR_BYTES = 512;
 
@@ -169,6 +172,22 @@ export class MemoryDisk implements Disk {
     }
   }
 
+  /** The disk as a process sees it that begins now: after a crash or kill none of its calls comes back. */
+  mount(): Disk {
+    const life = this.#life;
+    const whileAlive = <T>(call: () => Promise<T>): Promise<T> =>
+      life === this.#life ? call() : new Promise<never>(() => {});
+    return {
+      makeDirectory: (path) => whileAlive(() => this.makeDirectory(path)),
+      list: (path) => whileAlive(() => this.list(path)),
+      open: (path, options) => whileAlive(() => this.open(path, options)),
+      rename: (from, to) => whileAlive(() => this.rename(from, to)),
+      remove: (path) => whileAlive(() => this.remove(path)),
+      syncDirectory: (path) => whileAlive(() => this.syncDirectory(path)),
+      lock: (path) => whileAlive(() => this.lock(path)),
+    };
+  }
+
   /** Power goes off and comes back. */
   crash(): void {
     const random = this.#options.random ?? Math.random;
@@ -248,9 +267,8 @@ export class MemoryDisk implements Disk {
 
   async rename(from: string, to: string): Promise<void> {
     await this.#enter('rename', from);
-    const inode = this.#inode(from);
-    this.#change({ kind: 'delete', path: from });
-    this.#change({ kind: 'set', path: to, inode });
+    this.#inode(from);
+    this.#change({ kind: 'rename', path: from, to });
   }
 
   async remove(path: string): Promise<void> {
@@ -288,6 +306,7 @@ export class MemoryDisk implements Disk {
         return bytes.length;
       },
       write: async (buffers, position) => {
+        if (life !== this.#life) await new Promise<never>(() => {});
         const change: Change = { kind: 'write', position, bytes: Buffer.concat(buffers) };
         this.#inFlight.set(change, inode);
         try {
@@ -353,8 +372,13 @@ export class MemoryDisk implements Disk {
 }
 
 function applyEntry(entries: Map<string, Inode>, change: EntryChange): void {
-  if (change.kind === 'set') entries.set(change.path, change.inode);
-  else entries.delete(change.path);
+  if (change.kind === 'set') {
+    entries.set(change.path, change.inode);
+    return;
+  }
+  const inode = entries.get(change.path);
+  entries.delete(change.path);
+  if (change.kind === 'rename' && inode !== undefined) entries.set(change.to, inode);
 }
 
 function systemError(code: string, what: string): Error {
