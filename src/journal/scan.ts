@@ -129,13 +129,25 @@ export async function findRemains(window: Window, range: ScanRange, cursor: Read
     const end = cursor.offset + recordBytes(broken.length);
     if (follows(broken, cursor) && broken.type !== PAD && end <= window.limit) {
       remains.end = end;
-      // Looked at first: a payload may contain bytes that look like records.
-      await collect(window, range, cursor, remains, end);
-      if (remains.next !== undefined) return remains;
+      if (await isRightBehind(window, cursor.sequence + 1, end)) {
+        // What is searched must not include the broken body: a payload may contain bytes that look like records.
+        await collect(window, range, cursor, remains, end);
+        return remains;
+      }
     }
   }
   await collect(window, range, cursor, remains, cursor.offset + 8);
   return remains;
+}
+
+/** Whether an intact record at `offset` comes right after the one numbered `sequence`. */
+async function isRightBehind(window: Window, sequence: number, offset: number): Promise<boolean> {
+  const header = newHeader();
+  if (!(await window.cover(offset, HEADER_BYTES)) || !looksLikeHeader(window.bytes, offset - window.base)) return false;
+  readHeader(window.bytes, offset - window.base, header);
+  if (header.sequence !== (header.type === PAD ? sequence : sequence + 1)) return false;
+  const bytes = HEADER_BYTES + (header.type === PAD ? 0 : header.length);
+  return (await window.cover(offset, bytes)) && isIntact(window.bytes, offset - window.base, header);
 }
 
 async function collect(
