@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { DemoChild } from './demo-child.ts';
 import { DEMO_SETTINGS, DEMO_TASK, type DemoSettings } from './demo-ledger.ts';
+import { CommandFailed } from './failure.ts';
 
 const HANDLERS = fileURLToPath(new URL('./demo-handlers.js', import.meta.url));
 const HOST = '127.0.0.1';
@@ -14,6 +15,7 @@ export class DemoCast {
   readonly directory = mkdtempSync(join(tmpdir(), 'millrace-demo-'));
   readonly ledgers: string[] = [];
   readonly #children: DemoChild[] = [];
+  #isOver = false;
 
   /** Resolves with its URL when it listens. */
   async startServer(port: number): Promise<string> {
@@ -55,6 +57,7 @@ export class DemoCast {
 
   /** In order: those that work, then the server. Always resolves; nothing is left. */
   async end(): Promise<void> {
+    this.#isOver = true;
     const [server, others] = [
       this.#children.filter(({ name }) => name === 'server'),
       this.#children.filter(({ name }) => name !== 'server'),
@@ -70,6 +73,7 @@ export class DemoCast {
   }
 
   #start(name: string, args: readonly string[], options: ConstructorParameters<typeof DemoChild>[2]): DemoChild {
+    if (this.#isOver) throw new CommandFailed('INTERRUPTED', `the demo ended before its ${name} was started`);
     const child = new DemoChild(name, args, options);
     this.#children.push(child);
     return child;

@@ -150,16 +150,21 @@ function toReport(
     lost,
     duplicated,
     durability: status.server.durability,
-    seconds: (watch.samples.at(-1)?.atMs ?? 0) / 1000,
+    seconds: round((watch.samples.at(-1)?.atMs ?? 0) / 1000),
     throughput: {
-      inPerSecond: inRate.perSecond,
-      inSeconds: inRate.seconds,
-      outPerSecond: outRate.perSecond,
-      outSeconds: outRate.seconds,
+      inPerSecond: round(inRate.perSecond),
+      inSeconds: round(inRate.seconds),
+      outPerSecond: round(outRate.perSecond),
+      outSeconds: round(outRate.seconds),
     },
     latencyMs: status.latencyMs,
     confirmMs: counted.confirmMs,
     workers: watch.loads,
     queueSizes: watch.samples.map(({ atMs, queued }) => ({ atMs: Math.round(atMs), queued })),
   };
+}
+
+/** To thousandths. */
+function round(value: number): number {
+  return Math.round(value * 1000) / 1000;
 }

@@ -101,7 +101,7 @@ function picture({ samples, status }: DemoWatch, total: number): string[] {
     `  ${(now.atMs / 1000).toFixed(1)} s`,
     bar('in      ', 'enqueued'),
     bar('done    ', 'completed'),
-    `  queue     ${formatCount(now.ready)} ready, ${formatCount(now.active)} running, ` +
+    `  queue     ${formatCount(now.ready)} ready, ${formatCount(now.active)} with workers, ` +
       `${formatCount(now.scheduled)} waiting for another attempt, ${formatCount(now.dead)} dead`,
     `  latency   start p50 ${formatDuration(start.p50)}, p99 ${formatDuration(start.p99)}; ` +
       `done p50 ${formatDuration(whole.p50)}, p99 ${formatDuration(whole.p99)}`,

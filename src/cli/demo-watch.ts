@@ -20,7 +20,7 @@ export interface WorkerLoad {
   concurrency: number;
   completed: number;
   failed: number;
-  /** Share of its handlers that ran, over the samples in which tasks were ready or running. */
+  /** Share of its handlers that ran, over the samples in which tasks were ready; of all when there was none. */
   utilisation: number;
 }
 
@@ -31,7 +31,7 @@ export class DemoWatch {
   status: Status | undefined;
   readonly #queue: string;
   readonly #startMs = performance.now();
-  readonly #loads = new Map<string, { worker: WorkerStatus; busySum: number; sampleCount: number }>();
+  readonly #loads = new Map<string, { worker: WorkerStatus; busy: Mean; busyUnderLoad: Mean }>();
 
   constructor(queue: string) {
     this.#queue = queue;
@@ -59,12 +59,12 @@ export class DemoWatch {
 
   get loads(): WorkerLoad[] {
     return [...this.#loads.values()]
-      .map(({ worker: { name, concurrency, completed, failed }, busySum, sampleCount }) => ({
+      .map(({ worker: { name, concurrency, completed, failed }, busy, busyUnderLoad }) => ({
         name,
         concurrency,
         completed,
         failed,
-        utilisation: sampleCount === 0 ? 0 : busySum / sampleCount,
+        utilisation: busyUnderLoad.value ?? busy.value ?? 0,
       }))
       .sort((a, b) => a.name.localeCompare(b.name));
   }
@@ -78,14 +78,28 @@ export class DemoWatch {
     return { perSecond: seconds === 0 ? 0 : last / seconds, seconds };
   }
 
-  #addLoad(worker: WorkerStatus, countsForLoad: boolean): void {
+  #addLoad(worker: WorkerStatus, underLoad: boolean): void {
     if (!worker.queues.includes(this.#queue)) return;
-    const load = this.#loads.get(worker.id) ?? { worker, busySum: 0, sampleCount: 0 };
+    const load = this.#loads.get(worker.id) ?? { worker, busy: new Mean(), busyUnderLoad: new Mean() };
     load.worker = worker;
-    if (countsForLoad) {
-      load.busySum += worker.running / worker.concurrency;
-      load.sampleCount++;
-    }
+    const share = worker.running / worker.concurrency;
+    if (worker.held > 0) load.busy.add(share);
+    if (underLoad) load.busyUnderLoad.add(share);
     this.#loads.set(worker.id, load);
+  }
+}
+
+class Mean {
+  #sum = 0;
+  #count = 0;
+
+  add(value: number): void {
+    this.#sum += value;
+    this.#count++;
+  }
+
+  /** Undefined of nothing. */
+  get value(): number | undefined {
+    return this.#count === 0 ? undefined : this.#sum / this.#count;
   }
 }

@@ -2,8 +2,9 @@ import type { Command } from 'commander';
 import { DEFAULTS } from '../limits.ts';
 import { addCommand } from './command.ts';
 import { DemoCast } from './demo-cast.ts';
+import { DEMO_TASK } from './demo-ledger.ts';
 import { formatDemo } from './demo-report.ts';
-import { runDemo } from './demo-run.ts';
+import { type DemoReport, runDemo } from './demo-run.ts';
 import { openDemoScreen } from './demo-screen.ts';
 import { CommandFailed, UsageError } from './failure.ts';
 import { flag, integer, SHARE, text, toggle, type Values } from './flags.ts';
@@ -54,7 +55,12 @@ async function demo(values: DemoValues): Promise<void> {
   // Nothing may outlive the demo, however it ends.
   process.once('exit', () => cast.kill());
   try {
-    await Promise.race([perform(values, cast, screen, stop.received), stop.received.then(interrupted)]);
+    const report = await Promise.race([runDemo(values, cast, screen), stop.received.then(interrupted)]);
+    screen.close();
+    show(values, report);
+    if (!values.keep) return;
+    if (!values.json) print(describeKept(report, cast.directory));
+    await Promise.race([stop.received, cast.failed()]);
   } finally {
     screen.close();
     await cast.end();
@@ -62,36 +68,25 @@ async function demo(values: DemoValues): Promise<void> {
   }
 }
 
-async function perform(
-  values: DemoValues,
-  cast: DemoCast,
-  screen: ReturnType<typeof openDemoScreen>,
-  stopped: Promise<unknown>,
-): Promise<void> {
-  const report = await runDemo(values, cast, screen);
-  screen.close();
-  if (values.json) printJson(report);
+function show({ json }: DemoValues, report: DemoReport): void {
+  if (json) printJson(report);
   else print(formatDemo(report));
-  if (report.lost > 0 || report.duplicated > 0) {
-    const { lost, duplicated } = report;
-    throw new CommandFailed('LEDGER', `${plural(lost, 'task')} lost, ${duplicated} processed twice`);
-  }
-  if (!values.keep) return;
-  if (!values.json) print(describeKept(report.url, cast.directory));
-  await Promise.race([stopped, cast.failed()]);
+  const { lost, duplicated } = report;
+  if (lost === 0 && duplicated === 0) return;
+  throw new CommandFailed('LEDGER', `${plural(lost, 'task')} lost, ${duplicated} processed twice`);
 }
 
 function interrupted(signal: NodeJS.Signals): never {
   throw new CommandFailed('INTERRUPTED', `${signal}: the demo was ended`);
 }
 
-function describeKept(url: string, directory: string): string {
+function describeKept({ url, queue }: DemoReport, directory: string): string {
   return [
     '',
     'Everything is still running. Look around:',
     `  millrace status --url ${url} --watch`,
     `  millrace task list --url ${url} --state dead`,
-    `  millrace clients --url ${url} --clients 4 --tasks 1000`,
+    `  millrace clients --url ${url} --queue ${queue} --name ${DEMO_TASK} --clients 4 --tasks 1000`,
     `  logs in ${directory}`,
     'Ctrl-C ends it and removes its data.',
   ].join('\n');
