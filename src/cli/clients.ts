@@ -10,7 +10,7 @@ import { CONNECTION_FLAGS } from './connection.ts';
 import { CommandFailed, describeFailure } from './failure.ts';
 import { flag, integer, SHARE, text, toggle, type Values } from './flags.ts';
 import { type Log, logFile, logLevel, openLog } from './log.ts';
-import { print, printJson } from './output.ts';
+import { keepRunningWithoutReader, print, printJson } from './output.ts';
 import { catchStopSignals } from './signals.ts';
 import { FAIL_ONCE } from './simulated-work.ts';
 import { formatCount, plural } from './units.ts';
@@ -56,6 +56,7 @@ interface Tally {
 }
 
 async function produce(values: ClientsValues): Promise<void> {
+  keepRunningWithoutReader();
   const { logLevel: level, logFile: file } = values;
   const log = openLog({ name: 'clients', level, file, console: 'text', stream: 'stderr' });
   const tally: Tally = { acknowledged: 0, errors: new Map(), confirm: new LatencyWindow(), stopped: false };

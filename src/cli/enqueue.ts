@@ -1,12 +1,13 @@
 import type { Command } from 'commander';
+import { MillraceError } from '../errors.ts';
 import type { EnqueueOptions, Task } from '../index.ts';
 import { DEFAULTS, LIMITS } from '../limits.ts';
 import { addCommand } from './command.ts';
 import { CONNECTION_FLAGS, withClient } from './connection.ts';
 import { UsageError } from './failure.ts';
 import { flag, integer, text, toggle, type Values } from './flags.ts';
-import { LinesAhead, readLines } from './lines.ts';
-import { print } from './output.ts';
+import { LinesAhead, readLines, type Said } from './lines.ts';
+import { keepRunningWithoutReader, print } from './output.ts';
 
 const FLAGS = {
   ...CONNECTION_FLAGS,
@@ -40,13 +41,14 @@ export function register(program: Command): void {
       'millrace enqueue mail.send - --queue mail < mails.ndjson',
     ],
     run: (values, [name = '', payload]) => {
+      keepRunningWithoutReader();
       const options = enqueueOptions(values);
-      const say = (task: Task): Promise<string> => describeTask(task, values);
+      const say = (task: Task): Promise<Said> => describeTask(task, values);
       if (payload !== '-') checkJson(payload ?? 'null');
       return withClient(values, { name: 'millrace enqueue' }, async (client) => {
         // As bytes, so that the text goes out as it came in: numbers beyond a double's precision stay what they are.
         const add = (text: string): Promise<Task> => client.enqueue(name, Buffer.from(text), options);
-        if (payload !== '-') print(await say(await add(payload ?? 'null')));
+        if (payload !== '-') await printOne(say(await add(payload ?? 'null')));
         else await new LinesAhead(add, say).run(readLines(process.stdin, LIMITS.payloadBytesMax));
       });
     },
@@ -72,9 +74,21 @@ function checkJson(payload: string): void {
   }
 }
 
-/** One line: the id, or with --wait what the task returned. Rejects when it did not complete. */
-async function describeTask(task: Task, { wait, waitTimeoutMs, json }: EnqueueValues): Promise<string> {
-  if (!wait) return json ? JSON.stringify({ id: task.id }) : task.id;
-  const result = await task.result({ timeoutMs: waitTimeoutMs });
-  return json ? JSON.stringify({ id: task.id, state: 'completed', result }) : (JSON.stringify(result) ?? 'null');
+/** The id, or with --wait how it ended. */
+async function describeTask(task: Task, { wait, waitTimeoutMs, json }: EnqueueValues): Promise<Said> {
+  const { id } = task;
+  if (!wait) return { line: json ? JSON.stringify({ id }) : id };
+  try {
+    const result = await task.result({ timeoutMs: waitTimeoutMs });
+    return { line: json ? JSON.stringify({ id, state: 'completed', result }) : (JSON.stringify(result) ?? 'null') };
+  } catch (error) {
+    if (!(error instanceof MillraceError)) throw error;
+    return { line: json ? JSON.stringify({ id, error: error.toJSON() }) : undefined, failure: error };
+  }
+}
+
+async function printOne(said: Promise<Said>): Promise<void> {
+  const { line, failure } = await said;
+  if (line !== undefined) print(line);
+  if (failure !== undefined) throw failure;
 }

@@ -1,3 +1,4 @@
+import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Handlers, TaskHandler } from '../index.ts';
@@ -24,29 +25,22 @@ export async function loadHandlers(file: string): Promise<Handlers> {
 }
 
 async function importModule(path: string, file: string): Promise<Record<string, unknown>> {
+  const stats = await stat(path).catch(() => undefined);
+  if (stats === undefined) throw new CommandFailed('HANDLERS', `there is no file ${path}`);
+  if (stats.isDirectory()) throw new CommandFailed('HANDLERS', `${file} is a directory: name a file in it`);
   try {
     return (await import(pathToFileURL(path).href)) as Record<string, unknown>;
   } catch (cause) {
-    throw new CommandFailed('HANDLERS', explainImport(file, path, cause as NodeJS.ErrnoException), { cause });
+    throw new CommandFailed('HANDLERS', `${file} cannot be loaded${explainImport(cause)}`, { cause });
   }
 }
 
-function explainImport(file: string, path: string, error: NodeJS.ErrnoException): string {
-  const [message = ''] = String(error.message ?? error).split('\n');
-  switch (error.code) {
-    case 'ERR_MODULE_NOT_FOUND':
-      // Its own imports fail with the same code.
-      if (message.includes(`'${path}'`) && !message.includes('imported from /')) return `there is no file ${path}`;
-      return message.includes(`'${path}' imported`)
-        ? `there is no file ${path}`
-        : `${file} cannot be loaded: ${message}`;
-    case 'ERR_UNKNOWN_FILE_EXTENSION':
-      return `${file} cannot be loaded by Node ${process.versions.node}: compile it to JavaScript first`;
-    case 'ERR_UNSUPPORTED_DIR_IMPORT':
-      return `${file} is a directory: name a file in it`;
-    default:
-      return `${file} cannot be loaded: ${error.name}: ${message}`;
+function explainImport(thrown: unknown): string {
+  if (!(thrown instanceof Error)) return `: it threw ${JSON.stringify(thrown)}`;
+  if ((thrown as NodeJS.ErrnoException).code === 'ERR_UNKNOWN_FILE_EXTENSION') {
+    return ` by Node ${process.versions.node}: compile it to JavaScript first`;
   }
+  return `: ${thrown.name}: ${thrown.message}`;
 }
 
 /** By its shape: the file may have another copy of this package than the command. */

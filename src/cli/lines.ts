@@ -1,4 +1,4 @@
-import { MillraceError } from '../errors.ts';
+import type { MillraceError } from '../errors.ts';
 import { CommandFailed, describeFailure } from './failure.ts';
 import { printNote, printSlowly } from './output.ts';
 import { formatCount, plural } from './units.ts';
@@ -31,6 +31,13 @@ export async function* readLines(input: AsyncIterable<Buffer>, bytesMax: number)
   yield { number, text: Buffer.concat(rest).toString('utf8') };
 }
 
+/** What there is to print for a task that was enqueued. */
+export interface Said {
+  line: string | undefined;
+  /** It ended badly. */
+  failure?: MillraceError;
+}
+
 /** What may be on its way to the server, or be waited for, at the same time. */
 const TASKS_AHEAD_MAX = 10_000;
 const BYTES_AHEAD_MAX = 16 * 1024 * 1024;
@@ -38,12 +45,11 @@ const BYTES_AHEAD_MAX = 16 * 1024 * 1024;
 /**
  * Enqueues lines ahead of the answers, which are printed in the order of the lines as they come.
  *
- * `add` rejects when a line could not be enqueued: that ends it. `say` rejects when a task ended badly: the rest goes on,
- * and `run` fails in the end.
+ * A line that cannot be enqueued ends it; a task that ended badly does not, but `run` fails in the end.
  */
 export class LinesAhead<Added extends { id: string }> {
   readonly #add: (text: string) => Promise<Added>;
-  readonly #say: (added: Added) => Promise<string>;
+  readonly #say: (added: Added) => Promise<Said>;
   readonly #ahead: { answer: Promise<string | undefined>; bytes: number }[] = [];
   #bytesAhead = 0;
   #answered = 0;
@@ -52,7 +58,7 @@ export class LinesAhead<Added extends { id: string }> {
   #printing: Promise<void> | undefined;
   #roomMade: () => void = () => {};
 
-  constructor(add: (text: string) => Promise<Added>, say: (added: Added) => Promise<string>) {
+  constructor(add: (text: string) => Promise<Added>, say: (added: Added) => Promise<Said>) {
     this.#add = add;
     this.#say = say;
   }
@@ -94,14 +100,12 @@ export class LinesAhead<Added extends { id: string }> {
 
   async #answer(text: string): Promise<string | undefined> {
     const added = await this.#add(text);
-    try {
-      return await this.#say(added);
-    } catch (error) {
-      if (!(error instanceof MillraceError)) throw error;
+    const { line, failure } = await this.#say(added);
+    if (failure !== undefined) {
       this.#unsuccessful++;
-      printNote(`${added.id}: ${describeFailure(error).line}`);
-      return undefined;
+      if (line === undefined) printNote(`${added.id}: ${describeFailure(failure).line}`);
     }
+    return line;
   }
 
   get #isFull(): boolean {

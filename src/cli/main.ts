@@ -1,7 +1,9 @@
 #!/usr/bin/env node
 import { Command, CommanderError } from 'commander';
 import { VERSION } from '../version.ts';
+import { register as registerBench } from './bench.ts';
 import { register as registerClients } from './clients.ts';
+import { register as registerDemo } from './demo.ts';
 import { register as registerEnqueue } from './enqueue.ts';
 import { describeFailure, describeStack, UsageError } from './failure.ts';
 import { register as registerJournal } from './journal.ts';
@@ -22,6 +24,8 @@ const COMMANDS: readonly ((program: Command) => void)[] = [
   registerTask,
   registerQueue,
   registerJournal,
+  registerBench,
+  registerDemo,
 ];
 
 function createProgram(): Command {

@@ -31,7 +31,12 @@ export function printJson(value: unknown): void {
 
 /** For streams of lines: resolves when the reader has room for more. */
 export async function printSlowly(text: string): Promise<void> {
-  if (!isBroken && !process.stdout.write(`${text}\n`)) await once(process.stdout, 'drain');
+  if (isBroken || process.stdout.write(`${text}\n`)) return;
+  try {
+    await once(process.stdout, 'drain');
+  } catch (error) {
+    if (!isBroken) throw error;
+  }
 }
 
 export function printNote(text: string): void {

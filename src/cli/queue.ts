@@ -80,20 +80,20 @@ export function register(program: Command): void {
 function registerPurge(group: Command): void {
   addCommand(group, {
     usage: 'purge <queue...>',
-    summary: 'cancel all ready and scheduled tasks of a queue',
+    summary: 'remove all ready and scheduled tasks of a queue',
     details: 'Tasks that run are left alone. Asks first in a terminal, and needs --yes everywhere else.',
     flags: { ...CONNECTION_FLAGS, yes: toggle('do not ask'), json },
     examples: ['millrace queue purge mail', 'millrace queue purge mail --yes --json'],
     run: async (values, names) => {
       if (!values.yes && !(process.stdin.isTTY && process.stderr.isTTY)) {
-        throw new UsageError('purge cancels tasks for good: add --yes, since there is no terminal to ask in');
+        throw new UsageError('purge removes tasks for good: add --yes, since there is no terminal to ask in');
       }
       await forEachQueue(values, names, async (client, queue) => {
         if (!values.yes && !(await confirmPurge(await client.queue(queue).status()))) {
           return { said: 'left as it is', result: { count: 0 } };
         }
         const count = await client.queue(queue).purge();
-        return { said: `${plural(count, 'task')} cancelled`, result: { count } };
+        return { said: `${plural(count, 'task')} removed`, result: { count } };
       });
     },
   });
@@ -145,7 +145,7 @@ async function confirmPurge({ name, ready, scheduled }: QueueStatus): Promise<bo
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   try {
     const tasks = `${plural(ready, 'ready task')} and ${formatCount(scheduled)} scheduled`;
-    const answer = await terminal.question(`Cancel ${tasks} of the queue ${printable(name)}? [y/N] `);
+    const answer = await terminal.question(`Remove ${tasks} of the queue ${printable(name)}? [y/N] `);
     return /^y(es)?$/i.test(answer.trim());
   } catch {
     // Ctrl-C or Ctrl-D instead of an answer.

@@ -1,0 +1,27 @@
+import { expect, test } from 'vitest';
+import { InvariantError, MillraceError } from '../errors.ts';
+import { CommandFailed, describeFailure, redact, UsageError } from './failure.ts';
+
+test.each([
+  [new UsageError('no such flag'), 2, 'USAGE: no such flag'],
+  [new MillraceError('INVALID_ARGUMENT', 'bad id'), 2, 'INVALID_ARGUMENT: bad id'],
+  [new MillraceError('NOT_FOUND', 'no task\n  x'), 1, 'NOT_FOUND: no task x'],
+  [new CommandFailed('NOT_JSON', 'line 3'), 1, 'NOT_JSON: line 3'],
+  [
+    Object.assign(new Error("EACCES: permission denied, open 'x'"), { code: 'EACCES', syscall: 'open' }),
+    1,
+    "EACCES: permission denied, open 'x'",
+  ],
+])('%s is one line and an exit code', (error, exitCode, line) => {
+  expect(describeFailure(error)).toEqual({ exitCode, line });
+});
+
+test('a defect says that it is one', () => {
+  expect(describeFailure(new InvariantError('impossible')).line).toMatch(/^INTERNAL: .*impossible.*please report/);
+  expect(describeFailure('thrown text').line).toMatch(/^INTERNAL: thrown text/);
+});
+
+test('passwords in URLs are never shown', () => {
+  expect(redact('cannot reach tcp://me:s3cr:et@host:5555/x now')).toBe('cannot reach tcp://me:***@host:5555/x now');
+  expect(describeFailure(new MillraceError('DISCONNECTED', 'amqp://a:b@c')).line).toBe('DISCONNECTED: amqp://a:***@c');
+});
