@@ -3,26 +3,14 @@ import { EPOCH_MAX } from '../ids.ts';
 import type { Clock } from '../io/clock.ts';
 import type { Disk } from '../io/disk.ts';
 import { LIMITS } from '../limits.ts';
-import {
-  CLOSE,
-  EPOCH,
-  encodeHead,
-  HEAD_BYTES,
-  HEADER_BYTES,
-  PAD,
-  recordBytes,
-  SEGMENT_STATE,
-  sealRecord,
-  segmentName,
-  USER_TYPE_MAX,
-  USER_TYPE_MIN,
-} from './format.ts';
+import { CLOSE, EPOCH, recordBytes, segmentName, USER_TYPE_MAX, USER_TYPE_MIN } from './format.ts';
 import { PageCache } from './page-cache.ts';
 import { readSegment } from './read-segment.ts';
 import type { Describe, JournalRecord, RecordType } from './record.ts';
 import { type OpenReport, recover, unusable } from './recover.ts';
-import { type Extent, Page, Segment, Segments } from './segment.ts';
+import { type Extent, type Page, type Segment, Segments } from './segment.ts';
 import type { Storage } from './storage.ts';
+import { Tail } from './tail.ts';
 import { type FsyncPolicy, Writer } from './writer.ts';
 
 export { EPOCH, SEGMENT_STATE } from './format.ts';
@@ -74,7 +62,6 @@ export interface SegmentSummary {
   bytes: number;
 }
 
-const RECORD_BYTES_MAX = LIMITS.frameBytesMax + 64 * 1024;
 const NO_PARTS: readonly Uint8Array[] = [];
 
 /**
@@ -84,24 +71,15 @@ const NO_PARTS: readonly Uint8Array[] = [];
  *                        └── a write failed ──► failed: reads still work, appends throw, nothing is confirmed
  */
 export class Journal {
-  /** Where the body of the last appended record begins. */
-  lastSegment = 0;
-  lastOffset = 0;
   readonly #options: JournalOptions;
   readonly #pageBytes: number;
   readonly #segments = new Segments();
   readonly #cache: PageCache;
-  readonly #header = { type: 0, length: 0, epoch: 0, sequence: 0, syncedSequence: 0 };
   #storage!: Storage;
   #writer!: Writer;
   #release: () => Promise<void> = async () => {};
-  #active!: Segment;
-  #tail!: Page;
-  #sequence = 0;
-  #recordEpoch = 0;
+  #tail!: Tail;
   #epoch = 0;
-  #appendedBytes = 0;
-  #isBeginning = false;
   #isOpen = false;
   #closing: Promise<void> | undefined;
 
@@ -148,7 +126,7 @@ export class Journal {
     return { journal, report };
   }
 
-  async #start(tail: Page | undefined, sequence: number, epoch: number): Promise<void> {
+  async #start(page: Page | undefined, sequence: number, epoch: number): Promise<void> {
     const { storage, options } = { storage: this.#storage, options: this.#options };
     this.#writer = new Writer({
       storage,
@@ -162,18 +140,20 @@ export class Journal {
       onFailure: options.onFailure,
     });
     this.#writer.start(sequence);
-    this.#sequence = sequence;
-    this.#recordEpoch = epoch;
-    if (tail === undefined) {
-      this.#recordEpoch = nextEpoch(epoch);
-      this.#beginSegment(recordBytes(0));
-    } else {
-      this.#active = this.#segments.newest as Segment;
-      this.#tail = tail;
-      this.#writer.addPage(tail);
-    }
+    this.#tail = new Tail(
+      {
+        segments: this.#segments,
+        cache: this.#cache,
+        writer: this.#writer,
+        segmentBytes: options.segmentBytes,
+        pageBytes: this.#pageBytes,
+        segmentState: options.segmentState,
+        onSegmentBegun: () => this.#recycle(),
+      },
+      { page, sequence, epoch: page === undefined ? nextEpoch(epoch) : epoch },
+    );
     this.#isOpen = true;
-    this.#recordEpoch = epoch;
+    this.#tail.epoch = epoch;
     await this.advanceEpoch();
     storage.waitForRoom();
   }
@@ -185,11 +165,20 @@ export class Journal {
   append(type: RecordType, ...parts: readonly Uint8Array[]): number {
     invariant(type >= USER_TYPE_MIN && type <= USER_TYPE_MAX, `record type ${type} is not the user's`);
     this.#checkOpen();
-    return this.#append(type, parts);
+    return this.#tail.append(type, parts);
+  }
+
+  /** Where the body of the last appended record begins. */
+  get lastSegment(): number {
+    return this.#tail.lastSegment;
+  }
+
+  get lastOffset(): number {
+    return this.#tail.lastOffset;
   }
 
   get appendedSequence(): number {
-    return this.#sequence;
+    return this.#tail.sequence;
   }
 
   /** Up to here everything may be confirmed: it is on disk (fsync `always`) or in the kernel's hands. */
@@ -215,7 +204,7 @@ export class Journal {
   /** False when the disk is full: `reservedBytes` of the last room are for outcomes only. */
   hasRoom(bytes: number, purpose: 'task' | 'outcome'): boolean {
     if (!this.#storage.isFull) return true;
-    const room = this.#storage.roomBehind(this.#active.number, this.#active.end);
+    const room = this.#storage.roomBehind(this.#tail.active.number, this.#tail.active.end);
     const reserved = purpose === 'task' ? Math.min(LIMITS.reservedBytes, this.#options.segmentBytes / 8) : 0;
     // The record may leave the rest of a page behind.
     const taken = recordBytes(bytes) + Math.min(recordBytes(bytes), this.#pageBytes);
@@ -225,9 +214,9 @@ export class Journal {
   /** Begins a new epoch; resolves with it when it is on disk. */
   async advanceEpoch(): Promise<number> {
     this.#checkOpen();
-    this.#recordEpoch = nextEpoch(this.#recordEpoch);
-    const epoch = this.#recordEpoch;
-    this.#append(EPOCH, NO_PARTS);
+    const epoch = nextEpoch(this.#tail.epoch);
+    this.#tail.epoch = epoch;
+    this.#tail.append(EPOCH, NO_PARTS);
     await this.#writer.flush();
     this.#epoch = Math.max(this.#epoch, epoch);
     return epoch;
@@ -263,7 +252,8 @@ export class Journal {
     found.liveCount -= count;
     invariant(found.liveCount >= 0, `segment ${segment} released ${-found.liveCount} times too often`);
     if (found.liveCount > 0) return;
-    found.emptiedSequence = this.#sequence;
+    // During replay there is no tail: what is replayed is on disk.
+    found.emptiedSequence = this.#isOpen ? this.#tail.sequence : 0;
     this.#recycle();
   }
 
@@ -274,7 +264,7 @@ export class Journal {
   /** The oldest segment that is no longer appended to. */
   oldestSegment(): SegmentSummary | undefined {
     const oldest = this.#segments.oldest;
-    if (oldest === undefined || oldest === this.#active) return undefined;
+    if (oldest === undefined || oldest === this.#tail.active) return undefined;
     const { number: segment, liveCount, recordedCount, end: bytes } = oldest;
     return { segment, liveCount, recordedCount, bytes };
   }
@@ -305,7 +295,7 @@ export class Journal {
       segments: this.#segments.count,
       spareSegments: this.#storage.spareCount,
       bytes,
-      appendedBytes: this.#appendedBytes,
+      appendedBytes: this.#tail.appendedBytes,
       syncs: this.#writer.syncCount,
       cachedBytes: this.#cache.cachedBytes,
       unwrittenBytes: this.#writer.unwrittenBytes,
@@ -325,7 +315,7 @@ export class Journal {
     try {
       await this.#writer.flush();
       // Only now, so that it says of everything before that it is synced.
-      this.#append(CLOSE, NO_PARTS);
+      this.#tail.append(CLOSE, NO_PARTS);
       await this.#writer.flush();
     } finally {
       await this.#shut();
@@ -347,119 +337,12 @@ export class Journal {
     if (!this.#isOpen) throw new MillraceError('CLOSED', 'the journal is closed');
   }
 
-  #append(type: RecordType, parts: readonly Uint8Array[]): number {
-    let length = 0;
-    for (const part of parts) length += part.length;
-    if (length > RECORD_BYTES_MAX && type !== SEGMENT_STATE) {
-      throw new InvariantError(`a record of ${length} bytes is over the limit of ${RECORD_BYTES_MAX}`);
-    }
-    const bytes = recordBytes(length);
-    if (this.#tail.filled + bytes > this.#tail.bytes.length) this.#turnPage(bytes);
-    return this.#place(type, parts, length);
-  }
-
-  #place(type: RecordType, parts: readonly Uint8Array[], length: number): number {
-    const page = this.#tail;
-    const at = page.filled;
-    let to = at + HEADER_BYTES;
-    for (const part of parts) {
-      page.bytes.set(part, to);
-      to += part.length;
-    }
-    const header = this.#header;
-    header.type = type;
-    header.length = length;
-    header.epoch = this.#recordEpoch;
-    header.sequence = ++this.#sequence;
-    header.syncedSequence = this.#writer.syncedSequence;
-    sealRecord(page.bytes, at, header);
-    const bytes = recordBytes(length);
-    page.filled = at + bytes;
-    page.lastSequence = this.#sequence;
-    const active = this.#active;
-    active.end = page.base + page.filled;
-    this.lastSegment = active.number;
-    this.lastOffset = page.base + at + HEADER_BYTES;
-    this.#appendedBytes += bytes;
-    this.#writer.appended(bytes, this.#sequence);
-    return this.#sequence;
-  }
-
-  /** Makes room for a record that does not fit behind the last one. */
-  #turnPage(bytes: number): void {
-    invariant(!this.#isBeginning, 'segmentState must not append');
-    const base = this.#tail.base + this.#tail.bytes.length;
-    const count = Math.ceil(bytes / this.#active.pageBytes);
-    if (base + count * this.#active.pageBytes > this.#active.segmentBytes) {
-      this.#tail.sealed = true;
-      this.#beginSegment(bytes);
-      if (this.#tail.filled + bytes <= this.#tail.bytes.length) return;
-    }
-    this.#padPage();
-    this.#beginPage(this.#tail.base + this.#tail.bytes.length, bytes);
-  }
-
-  /** Fills the page, so that what comes next lies right behind in the file and is written together with it. */
-  #padPage(): void {
-    const page = this.#tail;
-    const from = page.filled;
-    const rest = page.bytes.length - from;
-    page.bytes.fill(0, from);
-    if (rest >= HEADER_BYTES) {
-      const header = this.#header;
-      header.type = PAD;
-      header.length = rest - HEADER_BYTES;
-      header.epoch = this.#recordEpoch;
-      header.sequence = this.#sequence;
-      header.syncedSequence = this.#writer.syncedSequence;
-      sealRecord(page.bytes, from, header);
-    }
-    page.filled = page.bytes.length;
-    page.sealed = true;
-    this.#writer.appended(rest, this.#sequence);
-  }
-
-  #beginPage(base: number, recordBytes: number): void {
-    const { number, pageBytes } = this.#active;
-    const count = Math.ceil(recordBytes / pageBytes);
-    if (count > 1) this.#active.noteLongRecord(base / pageBytes, count);
-    this.#tail = new Page(number, base, this.#cache.takeBuffer(count * pageBytes));
-    this.#tail.lastSequence = this.#sequence;
-    this.#active.put(this.#tail);
-    this.#writer.addPage(this.#tail);
-  }
-
-  /** The segment gets larger than usual when its state and the record that it is begun for would not fit. */
-  #beginSegment(firstRecordBytes: number): void {
-    this.#isBeginning = true;
-    const state = this.#options.segmentState();
-    this.#isBeginning = false;
-    const pageBytes = this.#pageBytes;
-    const stateBytes = recordBytes(HEAD_BYTES + state.length);
-    const pages = Math.ceil(stateBytes / pageBytes) + Math.ceil(firstRecordBytes / pageBytes);
-    const segmentBytes = Math.max(this.#options.segmentBytes, pages * pageBytes);
-    const before = this.#active as Segment | undefined;
-    const number = (before?.number ?? 0) + 1;
-    const head = encodeHead({
-      number,
-      segmentBytes,
-      pageBytes,
-      previousSequence: this.#sequence,
-      stateBytes: state.length,
-    });
-    this.#active = new Segment({ number, segmentBytes, pageBytes, firstSequence: this.#sequence + 1 });
-    this.#segments.add(this.#active);
-    this.#beginPage(0, stateBytes);
-    this.#place(SEGMENT_STATE, [head, state], head.length + state.length);
-    this.#recycle();
-  }
-
   /** Gives up the oldest segments that nothing needs, once what emptied them and the head of the next are on disk. */
   #recycle(): void {
     if (!this.#isOpen) return;
     for (;;) {
       const oldest = this.#segments.oldest as Segment;
-      if (oldest === this.#active || oldest.liveCount > 0 || oldest.readers > 0) return;
+      if (oldest === this.#tail.active || oldest.liveCount > 0 || oldest.readers > 0) return;
       const next = this.#segments.at(oldest.number + 1) as Segment;
       const needed = Math.max(oldest.emptiedSequence, next.firstSequence);
       if (this.#writer.syncedSequence < needed) {
