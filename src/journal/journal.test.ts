@@ -110,6 +110,24 @@ describe('group commit', () => {
     await durable(sequence);
     expect(confirmed).toEqual([sequence]);
   });
+
+  test('splits what is large, and confirms a record with its last byte only', async () => {
+    const MiB = 2 ** 20;
+    const confirmed: number[] = [];
+    const { journal, disk, durable } = await openJournal({
+      segmentBytes: 16 * MiB,
+      pageBytes: MiB,
+      onDurable: (sequence) => confirmed.push(sequence),
+    });
+    await durable(journal.appendedSequence);
+    confirmed.length = 0;
+    const before = disk.counts.get('write') as number;
+    const small = journal.append(TEXT, Buffer.from('small'));
+    const large = journal.append(TEXT, Buffer.alloc(9 * MiB, 1));
+    await durable(large);
+    expect(confirmed).toEqual([small, large]);
+    expect((disk.counts.get('write') as number) - before).toBeGreaterThanOrEqual(3);
+  });
 });
 
 describe('fsync', () => {

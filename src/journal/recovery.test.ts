@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { appendTexts, DIRECTORY, makeTexts, openJournal, SMALL, TEXT } from '../../test/support/journal.ts';
-import { MemoryDisk } from '../../test/twins/memory-disk.ts';
+import { MemoryDisk, seededRandom } from '../../test/twins/memory-disk.ts';
 import { dump } from './dump.ts';
 import { HEADER_BYTES, recordBytes, sealRecord } from './format.ts';
 
@@ -81,6 +81,38 @@ describe('a torn tail', () => {
       disk.kill();
     }
   });
+});
+
+test('an epoch of which nothing but what followed arrived is not begun again', async () => {
+  const { journal, disk, durable } = await openJournal();
+  appendTexts(journal, ['confirmed']);
+  await durable(journal.appendedSequence);
+  void journal.advanceEpoch();
+  const at = journal.lastOffset - HEADER_BYTES;
+  appendTexts(journal, ['ghost of epoch 2']);
+  await durable(journal.appendedSequence);
+  disk.kill();
+  disk.bytes(SEGMENT_1)[at] ^= 1;
+  for (let epoch = 3; epoch < 6; epoch++) {
+    const { texts, journal: again } = await openJournal({ disk });
+    expect(texts).toEqual(['confirmed']);
+    expect(again.epoch).toBe(epoch);
+    disk.kill();
+  }
+});
+
+test('what a start has read survives a power failure, whatever policy wrote it', async () => {
+  const disk = new MemoryDisk({ random: seededRandom(1) });
+  const first = await openJournal({ disk, fsync: 'never' });
+  const texts = makeTexts(8, 1000);
+  appendTexts(first.journal, texts);
+  await first.durable(first.journal.appendedSequence);
+  disk.kill();
+  const second = await openJournal({ disk, fsync: 'always' });
+  appendTexts(second.journal, ['later']);
+  await second.durable(second.journal.appendedSequence);
+  disk.crash();
+  expect((await openJournal({ disk })).texts).toEqual([...texts, 'later']);
 });
 
 describe('damage that was synced', () => {

@@ -170,6 +170,7 @@ export class Writer {
       this.#unwrittenBytes -= to - from;
     }
     const { fsync, onPageDurable, onDurable } = this.#options;
+    const isProgress = sequence > this.#durableSequence;
     this.#durableSequence = sequence;
     while (this.#pages[0]?.sealed && this.#pages[0].written === this.#pages[0].filled) {
       onPageDurable(this.#pages.shift() as Page);
@@ -183,7 +184,7 @@ export class Writer {
         void this.#sync();
       });
     }
-    onDurable(sequence);
+    if (isProgress) onDurable(sequence);
     this.#syncIfAsked();
   }
 
