@@ -198,7 +198,7 @@ describe('queues at their limit', () => {
     bench.core.queue('one');
     expect(() => bench.core.addWorker(['one', 'two'], 1, 1, NOW_MS)).toThrow('use fewer queues');
     expect(bench.core.queue('one').workers).toEqual([]);
-    expect(bench.core.workers.size).toBe(0);
+    expect(bench.core.assignments.workers.size).toBe(0);
   });
 
   it('are the ones that a worker listens to', () => {

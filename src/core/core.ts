@@ -1,12 +1,12 @@
 import { invariant, MillraceError } from '../errors.ts';
 import { SEQUENCE_COUNT } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
+import { Assignments } from './assignments.ts';
 import type { CoreCounters, CoreEffects, FailureOutcome, PayloadReader } from './effects.ts';
 import { type Failure, Failures } from './failures.ts';
 import { IdIndex } from './id-index.ts';
 import { backoffMs, type Kind, type KindSpec } from './kind.ts';
 import { Kinds } from './kinds.ts';
-import { Leases } from './leases.ts';
 import { Producers } from './producers.ts';
 import { Queue, type RetentionPolicy } from './queue.ts';
 import {
@@ -52,26 +52,22 @@ const STATE_CLEARED = ~(STATE_MASK << STATE_SHIFT);
  */
 export class Core {
   readonly table = new TaskTable();
+  readonly #kinds = new Kinds();
+  readonly assignments: Assignments;
   readonly index = new IdIndex();
   readonly queues = new Map<string, Queue>();
-  readonly leases = new Leases();
   readonly producers = new Producers({
     producersMax: LIMITS.producersMax,
     batchesMax: LIMITS.unconfirmedBatchesMax * 2,
     idleMs: LIMITS.producerIdleMs,
   });
-  readonly workers = new Map<number, CoreWorker>();
   /** Since this process started. */
   readonly counters: CoreCounters = { enqueued: 0, completed: 0, failed: 0 };
-  /** Every how many tasks a latency is sampled. */
-  sampleEvery = 1;
   /** Queues that have become able to deliver since the owner last emptied this. */
   readonly marked: Queue[] = [];
 
   readonly #effects: CoreEffects;
   readonly #retention: RetentionPolicy;
-  readonly #graceMs: number;
-  readonly #kinds = new Kinds();
   readonly #steadyTimers = new TimerHeap(this.table);
   readonly #wallTimers = new TimerHeap(this.table);
   readonly #failures = new Failures();
@@ -80,8 +76,8 @@ export class Core {
   #nextToken = 0;
   #workerCount = 0;
   #loading = true;
-  #sampleStart = 1;
-  #sampleTotal = 1;
+  /** Completions until one's latency is sampled again. */
+  #untilSample = 1;
   /** References dropped and not reported yet; they come in runs of one segment. */
   #droppedSegment = 0;
   #droppedCount = 0;
@@ -89,7 +85,10 @@ export class Core {
   constructor(options: { effects: CoreEffects; retention: RetentionPolicy; graceMs: number }) {
     this.#effects = options.effects;
     this.#retention = options.retention;
-    this.#graceMs = options.graceMs;
+    this.assignments = new Assignments(this.table, this.#kinds, {
+      graceMs: options.graceMs,
+      startedAfter: (ms) => options.effects.startedAfter(ms),
+    });
   }
 
   // ── Ids ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -237,7 +236,7 @@ export class Core {
       this.#leaveQueues(worker);
       throw error;
     }
-    this.workers.set(worker.index, worker);
+    this.assignments.workers.set(worker.index, worker);
     for (const queue of worker.queues) this.mark(queue);
     return worker;
   }
@@ -250,7 +249,7 @@ export class Core {
   removeWorker(worker: CoreWorker): void {
     invariant(worker.held === 0, 'a worker that leaves holds nothing');
     this.#leaveQueues(worker);
-    this.workers.delete(worker.index);
+    this.assignments.workers.delete(worker.index);
   }
 
   mark(queue: Queue): void {
@@ -282,7 +281,7 @@ export class Core {
     nowMs: number,
     out: Uint32Array,
   ): number {
-    const { table, leases } = this;
+    const { table, assignments } = this;
     const epoch = this.#epoch;
     let token = this.#nextToken;
     this.firstToken = epoch * SEQUENCE_COUNT + token;
@@ -303,15 +302,13 @@ export class Core {
       bytes += length;
       if (bytes > bytesMax && count > 0) break;
       queue.shift(priority, words[at + NEXT]);
-      const lease = leases.create(worker, slot, epoch, token++);
-      words[at + NEXT] = lease;
+      words[at + NEXT] = assignments.add(worker, slot, epoch, token++);
       words[at + KIND_STATE] = (words[at + KIND_STATE] & STATE_CLEARED) | (State.ACTIVE << STATE_SHIFT);
-      if (worker.firstWaiting === NONE) worker.firstWaiting = lease;
       out[count++] = slot;
     }
     this.#nextToken = token;
     queue.active += count;
-    if (count > 0) this.#startWaiting(worker, nowMs);
+    if (count > 0) this.assignments.startWaiting(worker, nowMs);
     return count;
   }
 
@@ -327,11 +324,9 @@ export class Core {
     kind.queue.remove(slot, kind.spec.priority);
     kind.queue.active++;
     const tokenLow = this.#nextToken++;
-    const lease = this.leases.create(worker, slot, this.#epoch, tokenLow);
-    this.table.set(slot, NEXT, lease);
+    this.table.set(slot, NEXT, this.assignments.add(worker, slot, this.#epoch, tokenLow));
     this.table.setState(slot, State.ACTIVE);
-    if (worker.firstWaiting === NONE) worker.firstWaiting = lease;
-    this.#startWaiting(worker, nowMs);
+    this.assignments.startWaiting(worker, nowMs);
     const uncharged = this.table.hasFlag(slot, FLAG_LOST);
     if (uncharged) this.uncharge(slot);
     return { token: this.#epoch * SEQUENCE_COUNT + tokenLow, uncharged };
@@ -349,48 +344,13 @@ export class Core {
     this.#reportDropped();
   }
 
-  /** Counts the next waiting leases as running while the worker has handlers free. */
-  #startWaiting(worker: CoreWorker, nowMs: number): void {
-    if (worker.running >= worker.concurrency || worker.firstWaiting === NONE) return;
-    worker.account(nowMs);
-    while (worker.running < worker.concurrency && worker.firstWaiting !== NONE) {
-      const lease = worker.firstWaiting;
-      const slot = this.leases.slot(lease);
-      const { timeoutClass } = this.kindOf(slot);
-      this.leases.start(lease, timeoutClass, nowMs + timeoutClass.timeoutMs + this.#graceMs);
-      worker.running++;
-      worker.firstWaiting = this.leases.next(lease);
-      if (--this.#sampleStart <= 0) this.#sampleStartOf(slot, nowMs);
-    }
-  }
-
-  #sampleStartOf(slot: number, nowMs: number): void {
-    if (this.table.hasFlag(slot, FLAG_DEFERRED) || this.table.attempts(slot) > 0) return;
-    this.#sampleStart = this.sampleEvery;
-    this.#effects.startedAfter(nowMs - this.table.enqueuedAtMs(slot));
-  }
-
-  #endLease(slot: number, nowMs: number): void {
-    const lease = this.table.get(slot, NEXT);
-    const worker = this.workers.get(this.leases.workerIndex(lease)) as CoreWorker;
-    const kind = this.kindOf(slot);
-    if (this.leases.running(lease)) {
-      this.leases.stop(lease, kind.timeoutClass);
-      worker.account(nowMs);
-      worker.running--;
-    }
-    this.leases.drop(worker, lease);
-    kind.queue.active--;
-    this.#startWaiting(worker, nowMs);
-  }
-
   // ── Settling ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** The slot of a task that this worker holds under this token, or NONE: the lease is lost. */
   leased(worker: CoreWorker, id: number, token: number): number {
     const slot = this.index.get(id);
     if (slot === NONE || this.table.state(slot) !== State.ACTIVE) return NONE;
-    return this.leases.holds(this.table.get(slot, NEXT), worker.index, token) ? slot : NONE;
+    return this.assignments.leases.holds(this.table.get(slot, NEXT), worker.index, token) ? slot : NONE;
   }
 
   /** `resultSegment` NONE: no result. */
@@ -398,8 +358,8 @@ export class Core {
     const kind = this.kindOf(slot);
     const { queue } = kind;
     this.#leave(slot, queue, kind, atMs);
-    if (--this.#sampleTotal <= 0 && !this.table.hasFlag(slot, FLAG_DEFERRED)) {
-      this.#sampleTotal = this.sampleEvery;
+    if (--this.#untilSample <= 0 && !this.table.hasFlag(slot, FLAG_DEFERRED)) {
+      this.#untilSample = this.assignments.sampleEvery;
       if (!this.#loading) this.#effects.completedAfter(atMs - this.table.enqueuedAtMs(slot));
     }
     queue.totals.completed++;
@@ -480,7 +440,7 @@ export class Core {
   requestCancel(slot: number): void {
     this.table.setFlag(slot, FLAG_CANCEL_REQUESTED);
     if (this.table.state(slot) !== State.ACTIVE) return;
-    const { worker, token } = this.leaseOf(slot);
+    const { worker, token } = this.assignments.of(slot);
     this.#effects.revoked(worker, this.table.id(slot), token, 'cancelled');
   }
 
@@ -512,21 +472,19 @@ export class Core {
     return this.table.hasFlag(slot, FLAG_CANCEL_REQUESTED);
   }
 
-  /** Who has an active task, and under which token. */
-  leaseOf(slot: number): { worker: CoreWorker; token: number } {
-    const lease = this.table.get(slot, NEXT);
-    return { worker: this.workers.get(this.leases.workerIndex(lease)) as CoreWorker, token: this.leases.token(lease) };
+  /** Who has the task under this token. */
+  holder(id: number, token: number): CoreWorker | undefined {
+    const slot = this.index.get(id);
+    if (slot === NONE || this.table.state(slot) !== State.ACTIVE) return undefined;
+    const lease = this.assignments.of(slot);
+    return lease.token === token ? lease.worker : undefined;
   }
 
   // ── Time ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   /** When `tick` next has something to do, as (steady, wall) times; Infinity for none. */
   nextSteadyMs(): number {
-    let next = this.#steadyTimers.nextDueMs;
-    for (const { head } of this.#kinds.timeoutClasses.values()) {
-      if (head !== NONE) next = Math.min(next, this.leases.deadlineMs(head));
-    }
-    return next;
+    return Math.min(this.#steadyTimers.nextDueMs, this.assignments.nextDeadlineMs());
   }
 
   nextWallMs(): number {
@@ -550,16 +508,6 @@ export class Core {
 
   dueMs(slot: number): number {
     return (this.table.hasFlag(slot, FLAG_WALL) ? this.#wallTimers : this.#steadyTimers).dueMsOf(slot);
-  }
-
-  /** The slots whose running attempt is past its deadline. */
-  overdue(steadyMs: number): number[] {
-    const slots: number[] = [];
-    for (const { head } of this.#kinds.timeoutClasses.values()) {
-      // A lease leaves its class only when the owner fails it, so each class gives its first one.
-      if (head !== NONE && this.leases.deadlineMs(head) <= steadyMs) slots.push(this.leases.slot(head));
-    }
-    return slots;
   }
 
   /** Forgets finished tasks that are older than their queue keeps them, `countMax` at most. */
@@ -691,7 +639,8 @@ export class Core {
     const state = this.table.state(slot);
     switch (state) {
       case State.ACTIVE:
-        this.#endLease(slot, nowMs);
+        this.assignments.end(slot, nowMs);
+        queue.active--;
         break;
       case State.READY:
         if (this.#loading) queue.ready--;

@@ -1,5 +1,4 @@
 import type { Core } from '../core/core.ts';
-import type { Failure } from '../core/failures.ts';
 import { KIND_STATE, NONE, State } from '../core/task-table.ts';
 import { resultOf, timeOf } from '../core/views.ts';
 import type { Journal, JournalRecord } from '../journal/journal.ts';
@@ -15,6 +14,8 @@ const SEGMENTS_FREE = 4;
 /** A segment with so small a share of live tasks is cleaned once it is the oldest of several. */
 const SPARSE_SHARE = 0.1;
 const SNAPSHOT_BYTES = 256 * 1024;
+/** About what a task takes beside its bytes. */
+const SNAPSHOT_TASK_BYTES = 100;
 
 /**
  * Gives up the oldest segment when little in it is live, or when the log has outgrown what is live: the tasks left in it
@@ -101,52 +102,50 @@ export class Cleaner {
   }
 
   async #copy(ids: readonly number[], tag: number): Promise<void> {
-    let gathered = new SnapshotBatch(this.#core, this.#journal, this.#reader);
+    let batch = new SnapshotBatch(this.#core, this.#journal, this.#reader);
     for (const id of ids) {
       if (this.#stopped) return;
-      const slot = await this.#inMemory(id, tag);
-      if (slot === NONE) continue;
-      gathered.add(slot);
-      if (gathered.bytes >= SNAPSHOT_BYTES) {
-        gathered.commit();
-        await this.#journal.flush();
-        gathered = new SnapshotBatch(this.#core, this.#journal, this.#reader);
-      }
+      await batch.gather(id, tag);
+      if (batch.bytes < SNAPSHOT_BYTES) continue;
+      batch.commit();
+      await this.#journal.flush();
+      batch = new SnapshotBatch(this.#core, this.#journal, this.#reader);
     }
-    gathered.commit();
+    batch.commit();
     await this.#journal.flush();
-  }
-
-  /** The task's slot, once all its bytes are in memory; NONE when it has gone or moved meanwhile. */
-  async #inMemory(id: number, tag: number): Promise<number> {
-    for (;;) {
-      const slot = this.#core.index.get(id);
-      if (slot === NONE || this.#core.table.segment(slot) !== tag) return NONE;
-      const missing = this.#places(slot).find(
-        ({ segment, offset }) => this.#reader.extent(segment, offset) === undefined,
-      );
-      if (missing === undefined) return slot;
-      await this.#reader.load(missing.segment, missing.offset);
-      this.#reader.refresh();
-    }
-  }
-
-  #places(slot: number): { segment: number; offset: number }[] {
-    const { table } = this.#core;
-    const places: { segment: number; offset: number }[] = [...this.#core.failures(slot)];
-    const result = resultOf(this.#core, slot);
-    if (result !== undefined) places.push(result);
-    places.push({ segment: table.segment(slot), offset: table.offset(slot) });
-    return places;
   }
 }
 
-/** Tasks copied within one turn, so that none can change between its copy and the new place being known. */
+interface Place {
+  segment: number;
+  offset: number;
+}
+
+/** Payload, failures, result if any. */
+function placesOf(core: Core, slot: number): Place[] {
+  const { table } = core;
+  const places: Place[] = [{ segment: table.segment(slot), offset: table.offset(slot) }, ...core.failures(slot)];
+  const result = resultOf(core, slot);
+  if (result !== undefined) places.push(result);
+  return places;
+}
+
+interface Gathered {
+  id: number;
+  places: Place[];
+  blobs: Buffer[];
+}
+
+/**
+ * Tasks to be copied forward. Their bytes never change, so they are gathered one by one, however little fits into the
+ * memory; how the tasks stand is written in one turn, so that none can change between its copy and the new place being
+ * known.
+ */
 class SnapshotBatch {
   readonly #core: Core;
   readonly #journal: Journal;
   readonly #reader: SegmentReader;
-  readonly #ids: number[] = [];
+  readonly #gathered: Gathered[] = [];
   bytes = 0;
 
   constructor(core: Core, journal: Journal, reader: SegmentReader) {
@@ -155,24 +154,48 @@ class SnapshotBatch {
     this.#reader = reader;
   }
 
-  add(slot: number): void {
-    this.#ids.push(this.#core.table.id(slot));
-    this.bytes += this.#reader.lengthAt(this.#core.table.segment(slot), this.#core.table.offset(slot));
+  /** Passes over a task that has gone or moved. */
+  async gather(id: number, tag: number): Promise<void> {
+    const slot = this.#core.index.get(id);
+    if (slot === NONE || this.#core.table.segment(slot) !== tag) return;
+    const places = placesOf(this.#core, slot);
+    const blobs: Buffer[] = [];
+    for (const place of places) {
+      const blob = await this.#load(id, place);
+      if (blob === undefined) return;
+      blobs.push(blob);
+      this.bytes += blob.length;
+    }
+    this.bytes += SNAPSHOT_TASK_BYTES;
+    this.#gathered.push({ id, places, blobs });
   }
 
-  /** Writes the tasks as they are now. Those whose bytes have left the memory again stay for the next time. */
+  /** A copy of the bytes; undefined when the task has gone or moved meanwhile. */
+  async #load(id: number, place: Place): Promise<Buffer | undefined> {
+    for (;;) {
+      const slot = this.#core.index.get(id);
+      if (slot === NONE || !placesOf(this.#core, slot).some((known) => isSame(known, place))) return undefined;
+      const blob = this.#reader.blob(place.segment, place.offset);
+      if (blob !== undefined) return blob;
+      await this.#reader.load(place.segment, place.offset);
+      this.#reader.refresh();
+    }
+  }
+
+  /** Writes the tasks as they are now. One that has got a result or another failure meanwhile stays for the next time. */
   commit(): void {
     const parts: Buffer[] = [];
     const moves: ((segment: number, offset: number) => void)[] = [];
     let size = 0;
-    for (const id of this.#ids) {
+    for (const { id, places, blobs } of this.#gathered) {
       const slot = this.#core.index.get(id);
-      const packed = slot === NONE ? undefined : this.#pack(slot, id);
-      if (packed === undefined) continue;
-      const { bytes, offsets } = packed;
+      if (slot === NONE) continue;
+      const now = placesOf(this.#core, slot);
+      if (now.length !== places.length || !now.every((place, i) => isSame(place, places[i]))) continue;
+      const { bytes, offsets } = this.#pack(slot, id, blobs);
       const at = size;
       moves.push((segment, offset) => {
-        const place = (blob: number): { segment: number; offset: number } => ({ segment, offset: offset + at + blob });
+        const place = (blob: number): Place => ({ segment, offset: offset + at + blob });
         const result = offsets.result === undefined ? undefined : place(offsets.result);
         this.#core.relocate(slot, place(offsets.payload), result, offsets.failures.map(place));
       });
@@ -185,15 +208,11 @@ class SnapshotBatch {
     for (const move of moves) move(segment, this.#journal.lastOffset);
   }
 
-  #pack(slot: number, id: number): ReturnType<typeof packSnapshot> | undefined {
+  /** `blobs` in the order of `placesOf`. */
+  #pack(slot: number, id: number, blobs: readonly Buffer[]): ReturnType<typeof packSnapshot> {
     const { table } = this.#core;
     const state = table.state(slot);
-    const payload = this.#withLength(table.segment(slot), table.offset(slot));
-    const resultPlace = resultOf(this.#core, slot);
-    const result = resultPlace && this.#withLength(resultPlace.segment, resultPlace.offset);
-    const failures = this.#core.failures(slot).map((failure) => this.#packFailure(failure));
-    if (payload === undefined || (resultPlace !== undefined && result === undefined)) return undefined;
-    if (!failures.every((failure) => failure !== undefined)) return undefined;
+    const failures = this.#core.failures(slot);
     return packSnapshot({
       id,
       // Who runs it is not journaled.
@@ -203,21 +222,13 @@ class SnapshotBatch {
       enqueuedAtMs: table.enqueuedAtMs(slot),
       atMs: timeOf(this.#core, slot),
       spec: this.#core.kindOf(slot).packed,
-      payload,
-      result,
-      failures,
+      payload: blobs[0],
+      failures: failures.map(({ attempt, atMs }, i) => ({ attempt, atMs, error: blobs[i + 1] })),
+      result: blobs[failures.length + 1],
     });
   }
+}
 
-  #packFailure(failure: Failure): { attempt: number; atMs: number; error: Uint8Array } | undefined {
-    const error = this.#withLength(failure.segment, failure.offset);
-    return error && { attempt: failure.attempt, atMs: failure.atMs, error };
-  }
-
-  #withLength(segment: number, offset: number): Uint8Array | undefined {
-    const extent = this.#reader.extent(segment, offset);
-    if (extent === undefined) return undefined;
-    const start = offset - extent.base;
-    return extent.bytes.subarray(start, start + 4 + readU32(extent.bytes, start));
-  }
+function isSame(a: Place, b: Place): boolean {
+  return a.segment === b.segment && a.offset === b.offset;
 }

@@ -356,10 +356,14 @@ export class Engine {
 
   /** Workers end their handlers themselves; this is for those that do not. */
   #endOverdue(steadyMs: number): void {
-    for (let slots = this.core.overdue(steadyMs); slots.length > 0; slots = this.core.overdue(steadyMs)) {
+    for (
+      let slots = this.core.assignments.overdue(steadyMs);
+      slots.length > 0;
+      slots = this.core.assignments.overdue(steadyMs)
+    ) {
       for (const slot of slots) {
         const { timeoutMs } = this.core.kindOf(slot).spec;
-        const { worker, token } = this.core.leaseOf(slot);
+        const { worker, token } = this.core.assignments.of(slot);
         const id = this.core.table.id(slot);
         const message = `the attempt ran longer than ${timeoutMs} ms`;
         this.settlements.failOne(slot, { name: 'TaskTimeout', code: 'TASK_TIMEOUT', message });

@@ -122,7 +122,7 @@ function describe(
   const state = core.table.state(slot);
   const id = core.table.id(slot);
   const active = state === State.ACTIVE;
-  const worker = active ? details.workerName(core.leaseOf(slot).worker.index) : undefined;
+  const worker = active ? details.workerName(core.assignments.of(slot).worker.index) : undefined;
   const progress = active ? details.progress(id) : undefined;
   return {
     id: formatTaskId(id),

@@ -176,7 +176,7 @@ export class Settlements {
    * it had not begun does not, nor what a stopping server takes back.
    */
   takeBack(worker: CoreWorker, lost: boolean): void {
-    const { leases } = this.#core;
+    const { leases } = this.#core.assignments;
     const nowMs = this.#clock.steadyMs();
     const running: number[] = [];
     const waiting: number[] = [];

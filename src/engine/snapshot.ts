@@ -14,6 +14,7 @@ import { readF64, readU16, readU32, readU64, writeF64, writeU16, writeU32, write
  */
 const FIXED_BYTES = 36;
 const FAILURE_BYTES = 10;
+const LENGTH_BYTES = 4;
 
 export interface TaskSnapshot {
   id: number;
@@ -24,7 +25,6 @@ export interface TaskSnapshot {
   enqueuedAtMs: number;
   atMs: number;
   spec: Uint8Array;
-  /** Blobs with their length in front. */
   payload: Uint8Array;
   result: Uint8Array | undefined;
   failures: { attempt: number; atMs: number; error: Uint8Array }[];
@@ -38,8 +38,9 @@ export interface BlobOffsets {
 }
 
 export function packSnapshot(task: TaskSnapshot): { bytes: Buffer; offsets: BlobOffsets } {
-  let size = FIXED_BYTES + task.spec.length + task.payload.length + (task.result?.length ?? 0);
-  for (const failure of task.failures) size += FAILURE_BYTES + failure.error.length;
+  let size = FIXED_BYTES + task.spec.length + LENGTH_BYTES + task.payload.length;
+  if (task.result !== undefined) size += LENGTH_BYTES + task.result.length;
+  for (const failure of task.failures) size += FAILURE_BYTES + LENGTH_BYTES + failure.error.length;
   const bytes = Buffer.allocUnsafe(size);
   writeU32(bytes, 0, size - 4);
   writeU64(bytes, 4, task.id);
@@ -52,12 +53,15 @@ export function packSnapshot(task: TaskSnapshot): { bytes: Buffer; offsets: Blob
   bytes[33] = task.failures.length;
   writeU16(bytes, 34, task.spec.length);
   let at = FIXED_BYTES;
+  bytes.set(task.spec, at);
+  at += task.spec.length;
   const put = (blob: Uint8Array): number => {
-    bytes.set(blob, at);
-    at += blob.length;
-    return at - blob.length;
+    const start = at;
+    writeU32(bytes, start, blob.length);
+    bytes.set(blob, start + LENGTH_BYTES);
+    at += LENGTH_BYTES + blob.length;
+    return start;
   };
-  put(task.spec);
   const offsets: BlobOffsets = { payload: put(task.payload), result: undefined, failures: [] };
   if (task.result !== undefined) offsets.result = put(task.result);
   for (const failure of task.failures) {

@@ -24,14 +24,14 @@ export class Stats {
   /** Call once a second. */
   second(core: Core, steadyMs: number): void {
     const busyMs = new Map<number, number>();
-    for (const worker of core.workers.values()) busyMs.set(worker.index, worker.busyMs(steadyMs));
+    for (const worker of core.assignments.workers.values()) busyMs.set(worker.index, worker.busyMs(steadyMs));
     this.#samples.push({ ...core.counters, atMs: steadyMs, busyMs });
     if (this.#samples.length > WINDOW_SECONDS + 1) this.#samples.shift();
     if (++this.#seconds % ROTATE_SECONDS === 0) {
       this.start.rotate();
       this.total.rotate();
     }
-    core.sampleEvery = Math.max(1, Math.floor(this.throughput().completed / SAMPLES_PER_SECOND));
+    core.assignments.sampleEvery = Math.max(1, Math.floor(this.throughput().completed / SAMPLES_PER_SECOND));
   }
 
   /** Per second. */
