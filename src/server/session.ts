@@ -116,6 +116,7 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
   }
 
   drain(): void {
+    this.#throttle();
     if (this.worker !== undefined) this.#engine.workerReady(this.worker);
   }
 
