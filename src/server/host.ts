@@ -149,6 +149,11 @@ export class Host implements SessionOwner {
     return runMethod(this.#methods, request);
   }
 
+  holder(id: number, token: number): Session | undefined {
+    const worker = this.engine.core.holder(id, token);
+    return worker === undefined ? undefined : this.#sessionOf(worker.index);
+  }
+
   refused(session: Session, error: MillraceError): void {
     this.#options.onNotice?.('warn', `connection from ${session.remote} refused: ${error.message}`);
   }

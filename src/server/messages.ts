@@ -45,8 +45,8 @@ export interface Subscription {
   queues: string[];
   concurrency: number;
   prefetch: number;
-  /** Ids that the worker still has. */
-  resume: string[];
+  /** What the worker still has, and under which tokens. */
+  resume: { id: number; token: number }[];
 }
 
 export function parseSubscription(message: Record<string, unknown>): Subscription {
@@ -66,10 +66,11 @@ export function parseSubscription(message: Record<string, unknown>): Subscriptio
     concurrency,
     prefetch,
     resume: resume.map((entry: unknown) => {
-      const id: unknown = Array.isArray(entry) ? entry[0] : entry;
-      if (typeof id !== 'string') throw new MillraceError('PROTOCOL', 'resume must list pairs of task id and token');
-      parseTaskId(id);
-      return id;
+      const [id, token]: unknown[] = Array.isArray(entry) ? entry : [];
+      if (typeof id !== 'string' || typeof token !== 'string') {
+        throw new MillraceError('PROTOCOL', 'resume must list pairs of task id and token');
+      }
+      return { id: parseTaskId(id), token: Number(token) };
     }),
   };
 }

@@ -4,7 +4,7 @@ import type { Engine } from '../engine/engine.ts';
 import type { StoredOutcome } from '../engine/segment-reader.ts';
 import type { Waiting } from '../engine/waiters.ts';
 import { InvariantError, MillraceError } from '../errors.ts';
-import { parseTaskId } from '../ids.ts';
+import { formatTaskId } from '../ids.ts';
 import type { Link, LinkHandler } from '../io/net.ts';
 import { LIMITS } from '../limits.ts';
 import { describeForeignBytes, FRAME, FrameReader, frameName, PROTOCOL_VERSION, readJson } from '../protocol/frames.ts';
@@ -31,6 +31,8 @@ export interface SessionOwner {
   readonly serverVersion: string;
   /** The session that was given this key. */
   sessionOfLifeline(key: string): Session | undefined;
+  /** The session whose worker has the task under this token. */
+  holder(id: number, token: number): Session | undefined;
   /** The session has answers to send once `sequence` is durable. */
   awaiting(session: Session): void;
   closed(session: Session): void;
@@ -344,14 +346,17 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
     this.workerName = workerName;
     const worker = this.#engine.addWorker(queues, concurrency, prefetch, this);
     this.worker = worker;
-    const kept = this.#engine.resume(worker, resume.map(parseTaskId));
-    const lost = resume.filter((id) => !kept.has(parseTaskId(id)));
-    this.#reply(requestId, {
-      kept: resume.flatMap((id) => {
-        const token = kept.get(parseTaskId(id));
-        return token === undefined ? [] : [[id, String(token)]];
-      }),
-      lost,
+    // It is back before its old connection was seen to end: what that holds is taken from it without blame.
+    for (const { id, token } of resume) this.#owner.holder(id, token)?.end();
+    const kept = this.#engine.resume(
+      worker,
+      resume.map(({ id }) => id),
+    );
+    const lost = resume.filter(({ id }) => !kept.has(id));
+    // At once, because it must come before the first delivery; what it says needs no disk.
+    this.writer.json(FRAME.REPLY, requestId, {
+      kept: [...kept].map(([id, token]) => [formatTaskId(id), String(token)]),
+      lost: lost.map(({ id }) => formatTaskId(id)),
     });
   }
 
