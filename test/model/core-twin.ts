@@ -402,12 +402,12 @@ export class CoreTwin implements PayloadReader {
 
   #endOverdue(): void {
     for (;;) {
-      const slots = this.core.overdue(this.nowMs);
+      const slots = this.core.assignments.overdue(this.nowMs);
       if (slots.length === 0) break;
       for (const slot of slots) {
         const task = this.model.tasks.get(this.core.table.id(slot)) as ModelTask;
         expect(this.model.overdue(this.nowMs)).toContain(task);
-        const { worker } = this.core.leaseOf(slot);
+        const { worker } = this.core.assignments.of(slot);
         this.#fail(task, slot, { final: false, delayMs: -1, lost: false });
         this.core.markQueuesOf(worker);
       }
@@ -459,7 +459,7 @@ export class CoreTwin implements PayloadReader {
       expect(core.knownKind(key)?.taskCount ?? 0, `tasks of kind ${key}`).toBe(used);
       expect(core.knownKind(key) !== undefined, `kind ${key} is kept`).toBe(used > 0);
     }
-    expect(core.leases.count).toBe(model.workers.reduce((sum, { held }) => sum + held.length, 0));
+    expect(core.assignments.leases.count).toBe(model.workers.reduce((sum, { held }) => sum + held.length, 0));
     expect(this.#finished).toEqual(model.finishedEvents);
     expect(core.nextSteadyMs()).toBe(model.nextMs(false));
     expect(core.nextWallMs()).toBe(model.nextMs(true));
@@ -498,9 +498,9 @@ export class CoreTwin implements PayloadReader {
       timeMs: ended ? task.atMs : state === 'scheduled' ? task.dueMs : 0,
     });
     if (task.worker === undefined) return;
-    const { worker, token } = core.leaseOf(slot);
+    const { worker, token } = core.assignments.of(slot);
     expect({ worker: worker.index, token }).toEqual({ worker: task.worker.index, token: task.token });
-    expect(core.leases.deadlineMs(table.get(slot, NEXT))).toBe(task.deadlineMs);
+    expect(core.assignments.leases.deadlineMs(table.get(slot, NEXT))).toBe(task.deadlineMs);
     expect(core.leased(worker, task.id, token + 1)).toBe(NONE);
   }
 
@@ -565,13 +565,13 @@ export class CoreTwin implements PayloadReader {
     const worker = this.#workers.get(of.index) as CoreWorker;
     const { core } = this;
     const held: number[] = [];
-    for (let lease = worker.leaseHead; lease !== NONE; lease = core.leases.next(lease)) {
-      held.push(core.table.id(core.leases.slot(lease)));
+    for (let lease = worker.leaseHead; lease !== NONE; lease = core.assignments.leases.next(lease)) {
+      held.push(core.table.id(core.assignments.leases.slot(lease)));
     }
     expect(held).toEqual(of.held.map(({ id }) => id));
     const reversed: number[] = [];
-    for (let lease = worker.leaseTail; lease !== NONE; lease = core.leases.prev(lease)) {
-      reversed.unshift(core.table.id(core.leases.slot(lease)));
+    for (let lease = worker.leaseTail; lease !== NONE; lease = core.assignments.leases.prev(lease)) {
+      reversed.unshift(core.table.id(core.assignments.leases.slot(lease)));
     }
     expect(reversed).toEqual(held);
     expect({ held: worker.held, running: worker.running, credit: worker.credit }).toEqual({
