@@ -6,6 +6,9 @@ interface Pipe {
   readonly far: Socket;
 }
 
+/** `up`: from the client to the server. */
+type Direction = 'up' | 'down';
+
 /** How bytes pass from now on, also on connections that are open. */
 type Manner =
   | { readonly kind: 'pass' }
@@ -17,27 +20,25 @@ type Manner =
  * A TCP connection's trouble, on purpose: clients connect to `port`, and it passes their bytes to a server.
  *
  * `cut` resets both halves; `abandon` resets only the client's and leaves the server with a connection on which nothing
- * comes any more, as when a host loses its network; `hold` lets nothing pass until `pass`.
+ * comes any more, as when a host loses its network; `hold` lets nothing pass, one way or both, until `pass`.
  */
 export class TcpProxy {
   readonly port: number;
   readonly #server: Server;
-  readonly #targetPort: () => number;
+  readonly #targetPort: number;
   readonly #pipes = new Set<Pipe>();
   readonly #abandoned = new Set<Socket>();
-  #manner: Manner = { kind: 'pass' };
+  #manners: Record<Direction, Manner> = { up: { kind: 'pass' }, down: { kind: 'pass' } };
   #refusing = false;
   #held: (() => void)[] = [];
-  #connected: { count: number; resolve: () => void }[] = [];
-  #connections = 0;
 
-  static async start(targetPort: () => number): Promise<TcpProxy> {
+  static async start(targetPort: number): Promise<TcpProxy> {
     const server = createServer({ noDelay: true, pauseOnConnect: true });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     return new TcpProxy(server, targetPort);
   }
 
-  private constructor(server: Server, targetPort: () => number) {
+  private constructor(server: Server, targetPort: number) {
     this.#server = server;
     this.#targetPort = targetPort;
     this.port = (server.address() as { port: number }).port;
@@ -46,17 +47,6 @@ export class TcpProxy {
 
   get url(): string {
     return `tcp://127.0.0.1:${this.port}`;
-  }
-
-  /** Connections that clients have made so far. */
-  get connections(): number {
-    return this.#connections;
-  }
-
-  /** Resolves when clients have made `count` connections since the start. */
-  connected(count: number): Promise<void> {
-    if (this.#connections >= count) return Promise.resolve();
-    return new Promise((resolve) => this.#connected.push({ count, resolve }));
   }
 
   /** Resets every open connection at both ends. */
@@ -72,7 +62,8 @@ export class TcpProxy {
   abandon(): void {
     for (const { near, far } of [...this.#pipes]) {
       this.#abandoned.add(far);
-      far.removeAllListeners('close');
+      // It would pass the end on.
+      near.removeAllListeners('close');
       near.resetAndDestroy();
     }
     this.#pipes.clear();
@@ -89,21 +80,21 @@ export class TcpProxy {
     this.#refusing = true;
   }
 
-  hold(): void {
-    this.#manner = { kind: 'hold' };
+  hold(direction?: Direction): void {
+    this.#behave({ kind: 'hold' }, direction);
   }
 
-  delay(ms: number): void {
-    this.#manner = { kind: 'delay', ms };
+  delay(ms: number, direction?: Direction): void {
+    this.#behave({ kind: 'delay', ms }, direction);
   }
 
-  drip(chunkBytes: number): void {
-    this.#manner = { kind: 'drip', chunkBytes };
+  drip(chunkBytes: number, direction?: Direction): void {
+    this.#behave({ kind: 'drip', chunkBytes }, direction);
   }
 
   pass(): void {
     this.#refusing = false;
-    this.#manner = { kind: 'pass' };
+    this.#behave({ kind: 'pass' }, undefined);
     for (const release of this.#held.splice(0)) release();
   }
 
@@ -114,31 +105,33 @@ export class TcpProxy {
     await new Promise<void>((resolve) => this.#server.close(() => resolve()));
   }
 
+  #behave(manner: Manner, direction: Direction | undefined): void {
+    if (direction === undefined) this.#manners = { up: manner, down: manner };
+    else this.#manners = { ...this.#manners, [direction]: manner };
+  }
+
   #accept(near: Socket): void {
     if (this.#refusing) {
       near.resetAndDestroy();
       return;
     }
-    const far = createConnection({ port: this.#targetPort(), host: '127.0.0.1', noDelay: true });
+    const far = createConnection({ port: this.#targetPort, host: '127.0.0.1', noDelay: true });
     const pipe = { near, far };
     this.#pipes.add(pipe);
-    this.#join(near, far);
-    this.#join(far, near);
+    this.#join(near, far, 'up');
+    this.#join(far, near, 'down');
     far.on('error', () => near.resetAndDestroy());
     near.on('error', () => {});
     near.resume();
-    this.#connections++;
-    for (const waiter of this.#connected) if (this.#connections >= waiter.count) waiter.resolve();
-    this.#connected = this.#connected.filter((waiter) => this.#connections < waiter.count);
   }
 
-  #join(from: Socket, to: Socket): void {
+  #join(from: Socket, to: Socket, direction: Direction): void {
     // One chunk after the other, whatever happens to each on its way.
     let last = Promise.resolve();
     from.on('data', (chunk: Buffer) => {
       from.pause();
       last = last
-        .then(() => this.#carry(chunk, to))
+        .then(() => this.#carry(chunk, to, direction))
         .then(() => {
           if (!from.destroyed) from.resume();
         });
@@ -149,15 +142,15 @@ export class TcpProxy {
     });
   }
 
-  async #carry(chunk: Buffer, to: Socket): Promise<void> {
-    const manner = this.#manner;
+  async #carry(chunk: Buffer, to: Socket, direction: Direction): Promise<void> {
+    const manner = this.#manners[direction];
     switch (manner.kind) {
       case 'pass':
         await write(to, chunk);
         return;
       case 'hold':
         await new Promise<void>((resolve) => this.#held.push(resolve));
-        await this.#carry(chunk, to);
+        await this.#carry(chunk, to, direction);
         return;
       case 'delay':
         await new Promise((resolve) => setTimeout(resolve, manner.ms));

@@ -1,0 +1,30 @@
+import { millrace } from './product.mjs';
+
+// A worker whose tasks say what it is to do to itself. Says `ready`, and each task that it starts.
+const [url] = process.argv.slice(2);
+const client = await millrace.connect(url, { reconnect: { initialDelayMs: 10, maxDelayMs: 50 } });
+
+await client.work(
+  {
+    /** Keeps the event loop from everything else for so many milliseconds. */
+    block: (input, { id, attempt }) => {
+      process.stdout.write(`start ${id} ${attempt}\n`);
+      const endMs = performance.now() + Number(input);
+      while (performance.now() < endMs);
+      return { attempt, pid: process.pid };
+    },
+    /** Never ends. */
+    hang: (_input, { id, attempt }) => {
+      process.stdout.write(`start ${id} ${attempt}\n`);
+      return new Promise(() => {});
+    },
+    /** Dies of it. */
+    die: (_input, { id, attempt }) => {
+      process.stdout.write(`start ${id} ${attempt}\n`);
+      process.kill(process.pid, 'SIGKILL');
+      return new Promise(() => {});
+    },
+  },
+  { concurrency: 2, prefetch: 4 },
+);
+process.stdout.write('ready\n');
