@@ -1,0 +1,156 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+import type { QueueStatus, Status, TaskInfo, TaskPage } from '../../src/index.ts';
+import { type Finished, RunningCommand, runCommand } from '../support/command.ts';
+
+// Each test starts several processes.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+
+/** One server for all; each test has queues of its own. */
+let directory: string;
+let server: RunningCommand;
+let url: string;
+
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'millrace-cli-'));
+  server = new RunningCommand(['server', '--port', '0', '--data', 'data', '--stats-interval-ms', '100'], { directory });
+  [, url = ''] = await server.said(/listens on (tcp:\S+)/);
+});
+
+afterAll(async () => {
+  await server.kill();
+  rmSync(directory, { recursive: true });
+});
+
+async function millrace(...args: string[]): Promise<Finished> {
+  return await runCommand(args, { directory, environment: { MILLRACE_URL: url } });
+}
+
+/** The output of a command that must do. */
+async function outputOf(args: readonly string[], input = ''): Promise<string> {
+  const finished = await runCommand(args, { directory, environment: { MILLRACE_URL: url }, input });
+  expect(finished, args.join(' ')).toMatchObject({ code: 0, stderr: '' });
+  return finished.stdout.trim();
+}
+
+async function jsonOf<T>(...args: string[]): Promise<T> {
+  return JSON.parse(await outputOf([...args, '--json'])) as T;
+}
+
+async function queueOf(name: string): Promise<QueueStatus | undefined> {
+  return (await jsonOf<QueueStatus[]>('queue', 'list')).find((queue) => queue.name === name);
+}
+
+function work(...args: string[]): RunningCommand {
+  return new RunningCommand(['worker', '--log-file', 'worker.log', ...args], {
+    directory,
+    environment: { MILLRACE_URL: url },
+  });
+}
+
+test('a task is enqueued, run, waited for and looked at', async () => {
+  const worker = work('--queues', 'e2e', '--name', 'w1', '--stats-interval-ms', '100');
+  await worker.said(/worker w1 at tcp:\S+ takes any task \(built-in handler\) from e2e, 50 at a time/);
+  expect(await outputOf(['enqueue', 'job', '{"n": 12345678901234567890}', '--queue', 'e2e', '--wait'])).toBe('null');
+  const id = await outputOf(['enqueue', 'job', '{"fail": "always"}', '--queue', 'e2e', '--max-attempts', '1']);
+  expect(id).toMatch(/^[0-9a-z]+-[0-9a-z]+$/);
+  await worker.said(/1 done, 1 failed/);
+  const task = await jsonOf<TaskInfo>('task', 'get', id);
+  expect(task).toMatchObject({ id, queue: 'e2e', name: 'job', state: 'dead', attempt: 1, maxAttempts: 1 });
+  expect(task.payload).toEqual({ encoding: 'utf8', data: '{"fail": "always"}' });
+  expect(task.failures[0]?.error).toMatchObject({ name: 'SimulatedFailure', code: 'HANDLER_FAILED' });
+  expect(await outputOf(['task', 'get', id])).toMatch(/^State +dead$/m);
+  const page = await jsonOf<TaskPage>('task', 'list', '--queue', 'e2e', '--state', 'completed');
+  expect(page.tasks.map(({ state }) => state)).toEqual(['completed']);
+  const status = await jsonOf<Status>('status');
+  expect(status.workers.map(({ name, concurrency }) => [name, concurrency])).toEqual([['w1', 50]]);
+  expect(status).toMatchObject({
+    server: { durability: 'always', stopping: false },
+    throughput: { enqueued: expect.any(Number), completed: expect.any(Number), failed: expect.any(Number) },
+    latencyMs: { start: { p50: expect.any(Number), p95: expect.any(Number), p99: expect.any(Number) } },
+  });
+  expect(await outputOf(['status'])).toMatch(/^w1 +[█░]+ +\d+ % +0\/50/m);
+  worker.signal('SIGTERM');
+  expect(await worker.exited).toMatchObject({ code: 0, stderr: '' });
+  await worker.said(/stopped: 1 done, 1 failed/);
+  expect(readFileSync(join(directory, 'worker.log'), 'utf8')).toMatch(/"completed":1,"failed":1,"abandoned":0/);
+});
+
+test('lines of standard input become tasks, in their order', async () => {
+  const lines = Array.from({ length: 500 }, (_, index) => `{"line": ${index}}`);
+  const ids = (await outputOf(['enqueue', 'line', '-', '--queue', 'lines'], `${lines.join('\n')}\n\n`)).split('\n');
+  expect(new Set(ids).size).toBe(500);
+  for (const [index, id] of [ids[0], ids[499]].entries()) {
+    const { payload } = await jsonOf<TaskInfo>('task', 'get', id as string);
+    expect(payload?.data).toBe(lines[index * 499]);
+  }
+});
+
+test('a line that is not JSON ends it with its number', async () => {
+  const options = { directory, environment: { MILLRACE_URL: url }, input: '1\nnope\n3\n' };
+  const { code, stdout, stderr } = await runCommand(['enqueue', 'x', '-', '--queue', 'bad-lines'], options);
+  expect(code).toBe(1);
+  expect(stdout.trim().split('\n')).toHaveLength(1);
+  expect(stderr).toMatch(/^millrace: NOT_JSON: line 2 is not JSON: .*; 1 task before it was enqueued\n$/);
+});
+
+test('a queue is paused, purged and resumed', async () => {
+  await outputOf(['queue', 'retention', 'q', '--dead-count-max', '7']);
+  expect(await outputOf(['queue', 'pause', 'q'])).toBe('q: paused');
+  for (const delay of ['0', '60000']) await outputOf(['enqueue', 'x', '--queue', 'q', '--delay-ms', delay]);
+  expect(await queueOf('q')).toMatchObject({ paused: true, ready: 1, scheduled: 1, retention: { deadCountMax: 7 } });
+  expect(await outputOf(['status'])).toMatch(/^q \(paused\) +1 +0 +1 /m);
+  expect(await jsonOf('queue', 'purge', 'q', '--yes')).toEqual({ queue: 'q', count: 2 });
+  expect(await outputOf(['queue', 'resume', 'q'])).toBe('q: resumed');
+  expect(await queueOf('q')).toMatchObject({ paused: false, ready: 0, scheduled: 0 });
+});
+
+test('dead tasks are redriven, scheduled ones retried, waiting ones cancelled', async () => {
+  const worker = work('--queues', 'r', '--dead-rate', '1', '--stats-interval-ms', '100', '--log-file', 'off');
+  await outputOf(['enqueue', 'x', '--queue', 'r', '--max-attempts', '1']);
+  await worker.said(/0 done, 1 failed/);
+  worker.signal('SIGINT');
+  expect((await worker.exited).code).toBe(0);
+  expect(await outputOf(['queue', 'redrive', 'r'])).toBe('r: 1 dead task made ready again');
+  const later = await outputOf(['enqueue', 'x', '--queue', 'r', '--run-at', '2100-01-01T00:00:00Z']);
+  expect(await outputOf(['task', 'retry', later])).toBe(`${later}: ready`);
+  expect(await queueOf('r')).toMatchObject({ ready: 2, dead: 0, scheduled: 0 });
+  expect(await outputOf(['task', 'cancel', later])).toBe(`${later}: cancelled`);
+  const { code, stderr } = await millrace('task', 'cancel', later);
+  expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringMatching(/^millrace: CONFLICT: .*\n$/) });
+});
+
+test('producers report what was acknowledged', async () => {
+  const args = ['clients', '--clients', '3', '--tasks', '250', '--batch', '100', '--queue', 'many', '--json'];
+  const { code, stdout } = await millrace(...args, '--payload-bytes', '200', '--fail-share', '0.1');
+  expect(code).toBe(0);
+  expect(JSON.parse(stdout)).toMatchObject({ acknowledged: 750, notAcknowledged: 0, confirmMs: { count: 9 } });
+  const { tasks } = await jsonOf<TaskPage>('task', 'list', '--queue', 'many', '--limit', '1000');
+  expect(new Set(tasks.map(({ payloadBytes }) => payloadBytes))).toEqual(new Set([200]));
+  expect(existsSync(join(directory, 'multi_client.log'))).toBe(true);
+});
+
+test('a journal is backed up while the server runs, and the copy verified and shown', async () => {
+  await outputOf(['enqueue', 'kept', '--queue', 'backup']);
+  const locked = await millrace('journal', 'verify', 'data');
+  expect(locked).toMatchObject({ code: 1, stderr: expect.stringMatching(/^millrace: DIRECTORY_LOCKED: .*\n$/) });
+  expect(await outputOf(['journal', 'backup', 'data', 'copy'])).toMatch(
+    /^Copied 1 segment with \d+ records .*; verified$/,
+  );
+  expect(await jsonOf('journal', 'verify', 'copy')).toMatchObject({ intact: true, damage: [] });
+  expect(await outputOf(['journal', 'dump', 'copy'])).toMatch(/ enqueue \S+/);
+  const again = await millrace('journal', 'backup', 'data', 'copy');
+  expect(again.stderr).toMatch(/^millrace: INVALID_ARGUMENT: backup target copy is not empty/);
+});
+
+test('a handlers file takes its own tasks, and --json logs in JSON', async () => {
+  const file = join(import.meta.dirname, 'plain-handlers.js');
+  const worker = work('--handlers', file, '--queues', 'h', '--json');
+  const [line] = await worker.said(/^\{.*\}$/m);
+  expect(JSON.parse(line)).toMatchObject({ level: 30, queues: ['h'], handlers: ['add'] });
+  expect(await outputOf(['enqueue', 'add', '{"a": 1, "b": 2}', '--queue', 'h', '--wait'])).toBe('3');
+  worker.signal('SIGTERM');
+  expect((await worker.exited).code).toBe(0);
+});

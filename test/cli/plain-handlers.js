@@ -1,0 +1,3 @@
+export default {
+  add: ({ a, b }) => a + b,
+};

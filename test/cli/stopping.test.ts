@@ -1,0 +1,107 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { RunningCommand, runCommand } from '../support/command.ts';
+
+// Each test starts several processes.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
+
+let directory: string;
+let running: RunningCommand[] = [];
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'millrace-stop-'));
+});
+
+afterEach(async () => {
+  await Promise.all(running.map((command) => command.kill()));
+  running = [];
+  rmSync(directory, { recursive: true });
+});
+
+function start(...args: string[]): RunningCommand {
+  const command = new RunningCommand(args, { directory });
+  running.push(command);
+  return command;
+}
+
+async function startServer(): Promise<{ server: RunningCommand; url: string }> {
+  const server = start('server', '--port', '0', '--data', 'data', '--stop-timeout-ms', '600000');
+  const [, url = ''] = await server.said(/listens on (tcp:\S+)/);
+  return { server, url };
+}
+
+async function enqueue(url: string): Promise<void> {
+  const { code, stderr } = await runCommand(['enqueue', 'x', '--url', url], { directory });
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+}
+
+test('SIGTERM stops a server in order, and the next start finds its tasks', async () => {
+  const first = await startServer();
+  await enqueue(first.url);
+  first.server.signal('SIGTERM');
+  const { code, stdout, stderr } = await first.server.exited;
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  expect(stdout).toMatch(
+    /data in data, fsync always: a confirmed task is on disk\n.*the journal is new; no tasks are waiting\n/,
+  );
+  expect(stdout).toMatch(/SIGTERM: stopping\n.*stopped\n$/);
+  const second = await startServer();
+  await second.server.said(/replayed \d+ records of 1 segment in \S+ ms; found 1 ready in 1 queue\n/);
+});
+
+test('a killed server says so at its next start', async () => {
+  const { server, url } = await startServer();
+  await enqueue(url);
+  await server.kill();
+  const second = await startServer();
+  await second.server.said(/after a run that did not end in order; found 1 ready/);
+});
+
+test('a second signal ends a stop that waits for a task', async () => {
+  const { server, url } = await startServer();
+  const worker = start('worker', '--url', url, '--task-time-ms', '600000', '--log-file', 'off');
+  await worker.said(/takes any task/);
+  await enqueue(url);
+  const watch = start('status', '--url', url, '--watch', '--json');
+  await watch.said(/"running":1/);
+  server.signal('SIGTERM');
+  await server.said(/SIGTERM: stopping; up to 10 min for what runs \(1\)/);
+  // The same signal at once would be one that was passed on twice.
+  const again = setInterval(() => server.signal('SIGTERM'), 50);
+  const { code, stdout } = await server.exited;
+  clearInterval(again);
+  expect(code).toBe(1);
+  expect(stdout).toMatch(/SIGTERM again: ending at once\n$/);
+});
+
+test('status --watch and a worker survive a restart of the server', async () => {
+  const first = await startServer();
+  const port = new URL(first.url).port;
+  const watch = start('status', '--url', first.url, '--watch', '--json');
+  const worker = start('worker', '--url', first.url, '--stats-interval-ms', '100', '--log-file', 'off');
+  const [, pid] = await watch.said(/"pid":(\d+)/);
+  await worker.said(/takes any task/);
+  first.server.signal('SIGTERM');
+  await first.server.exited;
+  const second = start('server', '--port', port, '--data', 'data');
+  await second.said(/listens on/);
+  await watch.said(new RegExp(`"pid":(?!${pid}\\b)\\d+`));
+  await worker.said(/the connection is back/);
+  await enqueue(first.url);
+  await worker.said(/1 done, 0 failed/);
+});
+
+test('the log file has each line as JSON, and the reason of a failed start', async () => {
+  const { server } = await startServer();
+  const refused = await runCommand(['server', '--port', '0', '--data', 'data'], { directory });
+  expect(refused.code).toBe(1);
+  server.signal('SIGTERM');
+  await server.exited;
+  const lines = readFileSync(join(directory, 'server.log'), 'utf8').trim().split('\n');
+  const parsed = lines.map((line) => JSON.parse(line) as { level: number; msg: string; err?: { code: string } });
+  expect(parsed[0]).toMatchObject({ level: 30, data: 'data', fsync: 'always' });
+  expect(parsed.find(({ level }) => level === 60)?.err?.code).toBe('DIRECTORY_LOCKED');
+  expect(parsed.at(-1)?.msg).toBe('stopped');
+});

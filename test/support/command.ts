@@ -1,0 +1,84 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+
+/** MILLRACE_TEST_MAIN tests another build than dist: an installed package, for example. */
+const MAIN = resolve(process.env.MILLRACE_TEST_MAIN ?? join(import.meta.dirname, '../../dist/cli/main.js'));
+
+export interface Finished {
+  /** A signal's name when one ended it. */
+  code: number | NodeJS.Signals;
+  stdout: string;
+  stderr: string;
+}
+
+export interface CommandOptions {
+  directory: string;
+  environment?: Record<string, string>;
+  input?: string;
+}
+
+/** A `millrace` process that runs. */
+export class RunningCommand {
+  readonly exited: Promise<Finished>;
+  readonly #child: ChildProcess;
+  readonly #args: readonly string[];
+  readonly #output = { stdout: '', stderr: '' };
+  readonly #watchers = new Set<() => void>();
+
+  constructor(args: readonly string[], { directory, environment = {}, input }: CommandOptions) {
+    if (!existsSync(MAIN)) throw new Error(`${MAIN} is missing: npm run build`);
+    // What is set around the tests must not reach the commands.
+    const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('MILLRACE_'));
+    const env = { ...Object.fromEntries(inherited), ...environment };
+    this.#args = args;
+    this.#child = spawn(process.execPath, [MAIN, ...args], { cwd: directory, env, stdio: 'pipe' });
+    for (const name of ['stdout', 'stderr'] as const) {
+      this.#child[name]?.setEncoding('utf8').on('data', (text: string) => {
+        this.#output[name] += text;
+        for (const watcher of this.#watchers) watcher();
+      });
+    }
+    this.#child.stdin?.on('error', () => {});
+    this.#child.stdin?.end(input);
+    this.exited = new Promise((done, failed) => {
+      this.#child.once('error', failed);
+      this.#child.once('close', (code, signal) => done({ code: code ?? (signal as NodeJS.Signals), ...this.#output }));
+    });
+  }
+
+  /** Resolves with the match as soon as the standard output has it; rejects when the process ends without. */
+  said(pattern: RegExp): Promise<RegExpExecArray> {
+    return new Promise((found, failed) => {
+      const look = (): void => {
+        const match = pattern.exec(this.#output.stdout);
+        if (match === null) return;
+        this.#watchers.delete(look);
+        found(match);
+      };
+      this.#watchers.add(look);
+      look();
+      void this.exited.then(({ code, stdout, stderr }) =>
+        failed(
+          new Error(
+            `millrace ${this.#args.join(' ')} ended with ${code} and never said ${pattern}\n${stdout}${stderr}`,
+          ),
+        ),
+      );
+    });
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.#child.kill(name);
+  }
+
+  /** For cleaning up: whatever it does. */
+  async kill(): Promise<void> {
+    this.#child.kill('SIGKILL');
+    await this.exited;
+  }
+}
+
+export function runCommand(args: readonly string[], options: CommandOptions): Promise<Finished> {
+  return new RunningCommand(args, options).exited;
+}
