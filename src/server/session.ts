@@ -73,6 +73,7 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
   /** The other one of a session and its lifeline. */
   #twin: Session | undefined;
   #handedBack = false;
+  #ended = false;
   #closed = false;
 
   constructor(owner: SessionOwner, link: Link, id: string, lifelineKey: string) {
@@ -127,7 +128,8 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
     this.#closed = true;
     this.writer.close();
     this.#link.handler = NO_HANDLER;
-    this.#link.destroy();
+    // A link that was ended closes by itself, after what it was given last has gone out.
+    if (!this.#ended) this.#link.destroy();
     for (const id of this.#waiting) this.#engine.waiters.remove(id, this);
     this.#waiting.clear();
     this.#answers.length = 0;
@@ -146,8 +148,7 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
     this.#reader.stop();
     this.writer.json(FRAME.ERROR, 0, error.toJSON());
     this.writer.flush();
-    this.#link.end();
-    this.close();
+    this.#endLink();
   }
 
   /** The server is stopping: the client should finish what it has. */
@@ -160,6 +161,11 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
     if (this.#closed) return;
     this.#handedBack = true;
     this.writer.flush();
+    this.#endLink();
+  }
+
+  #endLink(): void {
+    this.#ended = true;
     this.#link.end();
     this.close();
   }
@@ -172,8 +178,7 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
     const head = `HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n`;
     this.#owner.refused(this, new MillraceError('PROTOCOL', foreign));
     this.#link.write(Buffer.from(head + body));
-    this.#link.end();
-    this.close();
+    this.#endLink();
     return true;
   }
 
