@@ -114,9 +114,10 @@ export class SegmentFiles implements Storage {
     this.#writtenEnd = end;
     if (active.readyBytes < end) await this.#waitFor(() => active.readyBytes >= end);
     this.#prepare();
-    for (;;) {
+    for (let isRetry = false; ; isRetry = true) {
       try {
         await active.file.write(buffers, position);
+        if (isRetry) this.#setFull(false);
         return;
       } catch (error) {
         // Copy-on-write file systems need room even for what is allocated.
@@ -124,7 +125,6 @@ export class SegmentFiles implements Storage {
         this.#setFull(true);
         await this.#sleep(FULL_RETRY_MS);
         if (this.#isClosed) throw error;
-        this.#setFull(false);
       }
     }
   }
@@ -229,6 +229,8 @@ export class SegmentFiles implements Storage {
       .finally(() => {
         this.#isPreparing = false;
         this.#wake();
+        // What came up between its last look and now would find nobody.
+        this.#prepare();
       });
   }
 
