@@ -1,7 +1,7 @@
 import type { FailOptions, Payload, TaskSpec, When } from '../../src/broker/contract.ts';
 import type { RetentionPolicy } from '../../src/core/queue.ts';
 import { FLAG_LOST, NONE, STATE_NAMES, State } from '../../src/core/task-table.ts';
-import { deadIds, resultOf, timeOf } from '../../src/core/views.ts';
+import { resultOf, timeOf } from '../../src/core/views.ts';
 import type { CoreWorker } from '../../src/core/worker.ts';
 import type { DeliveryTarget } from '../../src/engine/dispatcher.ts';
 import { type Confirmation, Engine, type EngineOptions } from '../../src/engine/engine.ts';
@@ -311,6 +311,7 @@ export class EngineBench {
 }
 
 export interface ObservedTask {
+  queue: string;
   state: string;
   spec: string;
   attempts: number;
@@ -321,9 +322,16 @@ export interface ObservedTask {
   hasResult: boolean;
 }
 
+export interface ObservedQueue {
+  paused: boolean;
+  retention: RetentionPolicy;
+  hasOwnRetention: boolean;
+  totals: Record<string, number>;
+}
+
 export interface Observed {
   tasks: Map<number, ObservedTask>;
-  queues: Map<string, { paused: boolean; retention: RetentionPolicy; totals: Record<string, number>; dead: number[] }>;
+  queues: Map<string, ObservedQueue>;
   producers: Map<string, { lastSeenMs: number; batches: number[] }>;
 }
 
@@ -339,8 +347,8 @@ export function observe(engine: Engine): Observed {
     observed.queues.set(queue.name, {
       paused: queue.paused,
       retention: { ...queue.retention },
+      hasOwnRetention: queue.hasOwnRetention,
       totals: { ...queue.totals },
-      dead: deadIds(core, queue.name),
     });
   }
   core.index.scan(0, (id, slot) => {
@@ -353,6 +361,7 @@ export function observe(engine: Engine): Observed {
     const queue = observed.queues.get(core.kindOf(slot).spec.queue);
     if (cancelled && queue !== undefined) queue.totals.cancelled++;
     observed.tasks.set(id, {
+      queue: core.kindOf(slot).spec.queue,
       state: cancelled ? 'cancelled' : ready ? 'ready' : STATE_NAMES[state],
       spec,
       attempts: core.table.attempts(slot),

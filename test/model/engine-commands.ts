@@ -32,68 +32,73 @@ const when: fc.Arbitrary<When> = fc.oneof(
     arbitrary: fc.record({ kind: fc.constant('at' as const), ms: fc.constantFrom(0, 1_800_000_002_000) }),
   },
 );
-const bytes = fc.oneof(
+const SMALL = fc.oneof(
   { weight: 3, arbitrary: fc.nat(60) },
   { weight: 1, arbitrary: fc.integer({ min: 200, max: 3000 }) },
 );
-const section = fc.record({ spec: fc.nat(3), when, bytes: fc.array(bytes, { minLength: 1, maxLength: 5 }) });
+const LARGE = fc.integer({ min: 200, max: 6000 });
 
 function one<Do extends string>(what: Do): fc.Arbitrary<Do> {
   return fc.constant(what);
 }
 
-export const engineCommand: fc.Arbitrary<EngineCommand> = fc.oneof(
-  {
-    weight: 10,
-    arbitrary: fc.record({
-      do: one('enqueue'),
-      producer: fc.nat(1),
-      sections: fc.array(section, { minLength: 1, maxLength: 3 }),
-    }),
-  },
-  { weight: 1, arbitrary: fc.record({ do: one('repeatBatch'), producer: fc.nat(1) }) },
-  {
-    weight: 4,
-    arbitrary: fc.record({
-      do: one('addWorker'),
-      queues: fc.subarray(QUEUES, { minLength: 1 }),
-      concurrency: fc.integer({ min: 1, max: 8 }),
-      extra: fc.nat(8),
-    }),
-  },
-  { weight: 2, arbitrary: fc.record({ do: one('removeWorker'), pick, lost: fc.boolean() }) },
-  {
-    weight: 12,
-    arbitrary: fc.record({
-      do: one('complete'),
-      pick,
-      count: fc.integer({ min: 1, max: 6 }),
-      results: fc.array(fc.boolean(), { minLength: 1, maxLength: 4 }),
-      bytes,
-    }),
-  },
-  {
-    weight: 6,
-    arbitrary: fc.record({
-      do: one('fail'),
-      pick,
-      count: fc.integer({ min: 1, max: 4 }),
-      final: fc.constantFrom(true, false, false),
-      retryDelayMs: fc.constantFrom(undefined, 0, 700),
-      bytes,
-    }),
-  },
-  { weight: 2, arbitrary: fc.record({ do: one('release'), pick, count: fc.integer({ min: 1, max: 4 }) }) },
-  { weight: 3, arbitrary: fc.record({ do: one('cancel'), pick }) },
-  { weight: 3, arbitrary: fc.record({ do: one('retry'), pick }) },
-  { weight: 2, arbitrary: fc.record({ do: one('resume'), worker: pick, pick }) },
-  { weight: 1, arbitrary: fc.record({ do: one('pause'), queue }) },
-  { weight: 2, arbitrary: fc.record({ do: one('unpause'), queue }) },
-  { weight: 1, arbitrary: fc.record({ do: one('purge'), queue }) },
-  { weight: 2, arbitrary: fc.record({ do: one('redrive'), queue }) },
-  { weight: 1, arbitrary: fc.record({ do: one('retention'), queue, countMax: fc.nat(6) }) },
-  { weight: 6, arbitrary: fc.record({ do: one('advance'), ms: fc.constantFrom(1, 400, 1000, 1000, 5000) }) },
-  { weight: 2, arbitrary: fc.record({ do: one('flush') }) },
-  { weight: 1, arbitrary: fc.record({ do: one('restart') }) },
-  { weight: 2, arbitrary: fc.record({ do: one('crash'), flushed: fc.boolean() }) },
-);
+/** `large` payloads fill segments within few commands. */
+export function engineCommand(size: 'small' | 'large'): fc.Arbitrary<EngineCommand> {
+  const bytes = size === 'large' ? LARGE : SMALL;
+  const section = fc.record({ spec: fc.nat(3), when, bytes: fc.array(bytes, { minLength: 1, maxLength: 5 }) });
+  return fc.oneof(
+    {
+      weight: 10,
+      arbitrary: fc.record({
+        do: one('enqueue'),
+        producer: fc.nat(1),
+        sections: fc.array(section, { minLength: 1, maxLength: 3 }),
+      }),
+    },
+    { weight: 1, arbitrary: fc.record({ do: one('repeatBatch'), producer: fc.nat(1) }) },
+    {
+      weight: 4,
+      arbitrary: fc.record({
+        do: one('addWorker'),
+        queues: fc.subarray(QUEUES, { minLength: 1 }),
+        concurrency: fc.integer({ min: 1, max: 8 }),
+        extra: fc.nat(8),
+      }),
+    },
+    { weight: 2, arbitrary: fc.record({ do: one('removeWorker'), pick, lost: fc.boolean() }) },
+    {
+      weight: 12,
+      arbitrary: fc.record({
+        do: one('complete'),
+        pick,
+        count: fc.integer({ min: 1, max: 6 }),
+        results: fc.array(fc.boolean(), { minLength: 1, maxLength: 4 }),
+        bytes,
+      }),
+    },
+    {
+      weight: 6,
+      arbitrary: fc.record({
+        do: one('fail'),
+        pick,
+        count: fc.integer({ min: 1, max: 4 }),
+        final: fc.constantFrom(true, false, false),
+        retryDelayMs: fc.constantFrom(undefined, 0, 700),
+        bytes,
+      }),
+    },
+    { weight: 2, arbitrary: fc.record({ do: one('release'), pick, count: fc.integer({ min: 1, max: 4 }) }) },
+    { weight: 3, arbitrary: fc.record({ do: one('cancel'), pick }) },
+    { weight: 3, arbitrary: fc.record({ do: one('retry'), pick }) },
+    { weight: 2, arbitrary: fc.record({ do: one('resume'), worker: pick, pick }) },
+    { weight: 1, arbitrary: fc.record({ do: one('pause'), queue }) },
+    { weight: 2, arbitrary: fc.record({ do: one('unpause'), queue }) },
+    { weight: 1, arbitrary: fc.record({ do: one('purge'), queue }) },
+    { weight: 2, arbitrary: fc.record({ do: one('redrive'), queue }) },
+    { weight: 1, arbitrary: fc.record({ do: one('retention'), queue, countMax: fc.nat(6) }) },
+    { weight: 6, arbitrary: fc.record({ do: one('advance'), ms: fc.constantFrom(1, 400, 1000, 1000, 5000) }) },
+    { weight: 2, arbitrary: fc.record({ do: one('flush') }) },
+    { weight: 1, arbitrary: fc.record({ do: one('restart') }) },
+    { weight: 2, arbitrary: fc.record({ do: one('crash'), flushed: fc.boolean() }) },
+  );
+}
