@@ -15,13 +15,13 @@ export interface ClientsReport {
   perSecond: number;
   /** From a call to its confirmation. */
   confirmMs: Percentiles;
-  /** Calls that failed, by code. */
+  /** Producers whose call failed, by code. */
   errors: Record<string, number>;
 }
 
 export function describeReport(report: ClientsReport): string[] {
   const { clients, tasks, batch, payloadBytes, queue, acknowledged, elapsedMs, perSecond, confirmMs, errors } = report;
-  const failures = Object.entries(errors).map(([code, calls]) => `${code} ${plural(calls, 'time')}`);
+  const failures = Object.entries(errors).map(([code, calls]) => `${plural(calls, 'producer')} with ${code}`);
   return [
     `Producers     ${plural(clients, 'client')}, ${plural(tasks, 'task')} each, ${formatCount(batch)} a call, ${formatBytes(payloadBytes)} of payload each, queue ${queue}`,
     `Acknowledged  ${formatCount(acknowledged)} of ${formatCount(clients * tasks)} in ${formatDuration(elapsedMs)}`,
@@ -29,6 +29,6 @@ export function describeReport(report: ClientsReport): string[] {
     ...(confirmMs.count === 0
       ? []
       : [`Confirmation  ${formatPercentiles(confirmMs)} (${plural(confirmMs.count, 'call')})`]),
-    ...(failures.length === 0 ? [] : [`Failed calls  ${failures.join(', ')}`]),
+    ...(failures.length === 0 ? [] : [`Ended early   ${failures.join(', ')}`]),
   ];
 }
