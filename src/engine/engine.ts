@@ -314,7 +314,11 @@ export class Engine {
       return;
     }
     this.reader.loadOutcome(this.core, slot).then(
-      (outcome) => waiting.settled(id, outcome),
+      (outcome) => {
+        // Retried while its error was read: it ends another time.
+        if (outcome.state === 'notFound' && this.core.index.get(id) !== NONE) this.wait(id, waiting);
+        else waiting.settled(id, outcome);
+      },
       (error: unknown) => this.fail(asStorageError(error)),
     );
   }

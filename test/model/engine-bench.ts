@@ -195,16 +195,27 @@ export class EngineBench {
     return Array.from({ length: count }, (_, i) => firstId + i);
   }
 
-  enqueueBatch(batch: number, sections: readonly Section[], producer = PRODUCER): Confirmation {
-    const bytes = batchBody(batch, sections);
+  enqueueBatch(
+    batch: number,
+    sections: readonly Section[],
+    producer = PRODUCER,
+    lowestUnconfirmed = batch,
+  ): Confirmation {
+    const bytes = batchBody(batch, sections, lowestUnconfirmed);
     return this.engine.enqueue(producer, bytes, 0, bytes.length);
   }
 
   async addWorker(queues: readonly string[] = ['q'], concurrency = 10, prefetch = concurrency): Promise<BenchWorker> {
+    const worker = this.subscribe(queues, concurrency, prefetch);
+    await turns();
+    return worker;
+  }
+
+  /** Nothing is delivered yet. */
+  subscribe(queues: readonly string[], concurrency: number, prefetch = concurrency): BenchWorker {
     const worker = new BenchWorker();
     worker.worker = this.engine.addWorker(queues, concurrency, prefetch, worker);
     this.workers.push(worker);
-    await turns();
     return worker;
   }
 
