@@ -27,9 +27,9 @@ export class Ledger {
     this.#seenCount++;
   }
 
-  /** Every task was processed, some perhaps more than once. */
-  get complete(): boolean {
-    return this.#seenCount === this.expected;
+  /** Tasks that were processed, some perhaps more than once. */
+  get seen(): number {
+    return this.#seenCount;
   }
 
   get marks(): number {

@@ -14,7 +14,7 @@ export interface BenchPayload {
 
 export function buildPayload(index: number): BenchPayload {
   const number = NUMBER_BASE + index;
-  return { number, to: `${number}@customers.example.org`, template: 'order-packed', urgent: false };
+  return { number, to: 'customer.care@shops.example.org', template: 'order-packed', urgent: false };
 }
 
 export function indexOf(payload: { number: number }): number {

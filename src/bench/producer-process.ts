@@ -16,6 +16,12 @@ function connected(): Client {
   return client;
 }
 
+/** Which of the run's tasks. */
+interface Numbers {
+  first: number;
+  tasks: number;
+}
+
 /** When the first call was made, and when the last was confirmed; common to all processes. */
 export interface Span {
   startNs: number;
@@ -27,12 +33,13 @@ const methods = {
     client = await connect(url);
   },
 
-  async enqueueBatches({ tasks, batchTasks }: { tasks: number; batchTasks: number }): Promise<Span> {
+  async enqueueBatches({ first, tasks, batchTasks }: Numbers & { batchTasks: number }): Promise<Span> {
     const startNs = sharedNs();
     const inFlight: Promise<unknown>[] = [];
-    for (let from = 0; from < tasks; from += batchTasks) {
+    const end = first + tasks;
+    for (let from = first; from < end; from += batchTasks) {
       if (inFlight.length === BATCHES_IN_FLIGHT) await inFlight.shift();
-      const count = Math.min(batchTasks, tasks - from);
+      const count = Math.min(batchTasks, end - from);
       const payloads = new Array(count);
       for (let index = 0; index < count; index++) payloads[index] = buildPayload(from + index);
       inFlight.push(connected().enqueueMany(TASK_NAME, payloads));
@@ -41,10 +48,11 @@ const methods = {
     return { startNs, endNs: sharedNs() };
   },
 
-  async enqueueAwaited({ tasks, callers }: { tasks: number; callers: number }): Promise<Span> {
-    let next = 0;
+  async enqueueAwaited({ first, tasks, callers }: Numbers & { callers: number }): Promise<Span> {
+    let next = first;
+    const end = first + tasks;
     const caller = async (): Promise<void> => {
-      while (next < tasks) await connected().enqueue(TASK_NAME, buildPayload(next++));
+      while (next < end) await connected().enqueue(TASK_NAME, buildPayload(next++));
     };
     const startNs = sharedNs();
     await Promise.all(Array.from({ length: callers }, caller));

@@ -78,9 +78,14 @@ export class Stage {
     return this.#server.call('stats', {}, PART_TIMEOUT_MS);
   }
 
-  /** Waits until the worker has done `tasks` tasks, and lets the server confirm that these are all that there were. */
-  async finish(tasks: number): Promise<WorkerReport> {
-    const report = await this.worker.call('finish', { quietMs: QUIET_MS }, PART_TIMEOUT_MS);
+  /** Waits until the worker has done so many tasks. */
+  async reach(tasks: number): Promise<void> {
+    await this.worker.call('reach', { tasks, quietMs: QUIET_MS }, PART_TIMEOUT_MS);
+  }
+
+  /** Waits until the worker has done all `tasks`, and lets the server confirm that these are all that there were. */
+  async finish(tasks: number, warmUp = 0): Promise<WorkerReport> {
+    const report = await this.worker.call('finish', { warmUp, quietMs: QUIET_MS }, PART_TIMEOUT_MS);
     const { queue } = await this.stats();
     if (report.lost > 0 || report.duplicated > 0 || queue === undefined) return report;
     const { ready, active, scheduled, dead, totals } = queue;

@@ -26,12 +26,14 @@ let worker: Worker | undefined;
 let ledger = new Ledger(0);
 let firstNs = 0;
 let latenciesNs = new Float64Array(0);
-let onComplete = (): void => {};
+/** How many different tasks are waited for, and what is done when they were processed. */
+let target = 0;
+let onTarget = (): void => {};
 
 function mark(index: number): void {
   if (firstNs === 0) firstNs = sharedNs();
   ledger.mark(index);
-  if (ledger.complete) onComplete();
+  if (ledger.seen === target) onTarget();
 }
 
 const handlers = {
@@ -51,28 +53,32 @@ const handlers = {
 const methods = {
   async work({ url, tasks, handling }: { url: string; tasks: number; handling: Handling }): Promise<void> {
     ledger = new Ledger(tasks);
-    firstNs = 0;
     if (handling === 'timed') latenciesNs = new Float64Array(tasks);
     client = await connect(url);
     worker = await client.work([handlers[handling]], { concurrency: CONCURRENCY[handling] });
   },
 
-  /** Resolves when every task was processed and confirmed, or when none has come for `quietMs`. */
-  async finish({ quietMs }: { quietMs: number }): Promise<WorkerReport> {
+  /** Resolves when so many tasks were processed, or when none has come for `quietMs`. */
+  async reach({ tasks, quietMs }: { tasks: number; quietMs: number }): Promise<void> {
+    await reachOrQuiet(tasks, quietMs);
+  },
+
+  /** Resolves when every task was processed and confirmed, or when none has come for `quietMs`. `warmUp`: the first are not timed. */
+  async finish({ warmUp, quietMs }: { warmUp: number; quietMs: number }): Promise<WorkerReport> {
     invariant(worker !== undefined && client !== undefined, 'the worker works');
-    await completeOrQuiet(quietMs);
+    await reachOrQuiet(ledger.expected, quietMs);
     // Resolves when what it completed is confirmed.
     await worker.stop();
     const confirmedNs = sharedNs();
     await client.close();
     const { lost, duplicated, foreign } = ledger;
-    return { lost, duplicated: duplicated + foreign, firstNs, confirmedNs, startLatencyMs: latency() };
+    return { lost, duplicated: duplicated + foreign, firstNs, confirmedNs, startLatencyMs: latency(warmUp) };
   },
 };
 
 export type WorkerMethods = typeof methods;
 
-function completeOrQuiet(quietMs: number): Promise<void> {
+function reachOrQuiet(tasks: number, quietMs: number): Promise<void> {
   return new Promise((resolve) => {
     let marks = ledger.marks;
     let quietSinceNs = sharedNs();
@@ -81,19 +87,20 @@ function completeOrQuiet(quietMs: number): Promise<void> {
         marks = ledger.marks;
         quietSinceNs = sharedNs();
       } else if (sharedNs() - quietSinceNs > quietMs * 1e6) {
-        onComplete();
+        onTarget();
       }
     }, LOOK_MS);
-    onComplete = () => {
+    target = tasks;
+    onTarget = () => {
       clearInterval(timer);
       resolve();
     };
-    if (ledger.complete) onComplete();
+    if (ledger.seen >= target) onTarget();
   });
 }
 
-function latency(): WorkerReport['startLatencyMs'] {
-  const measured = latenciesNs.subarray(0, ledger.marks);
+function latency(warmUp: number): WorkerReport['startLatencyMs'] {
+  const measured = latenciesNs.subarray(warmUp, ledger.marks);
   if (measured.length === 0) return null;
   return { p50: percentile(measured, 0.5) / 1e6, p99: percentile(measured, 0.99) / 1e6 };
 }
