@@ -313,10 +313,10 @@ export class Core {
   }
 
   /**
-   * Gives a ready task back to a worker that still runs it. Returns the new token, or 0 when the task has gone on
-   * without it. When the attempt had been charged to the lost worker, `uncharged` is true and the owner journals it.
+   * Gives a ready task back to a worker that still runs it; undefined when the task has gone on without it. `charged`:
+   * losing the worker had counted as a failed attempt, which the owner takes back with `uncharge`.
    */
-  resume(worker: CoreWorker, id: number, nowMs: number): { token: number; uncharged: boolean } | undefined {
+  resume(worker: CoreWorker, id: number, nowMs: number): { token: number; charged: boolean } | undefined {
     const slot = this.index.get(id);
     if (slot === NONE || this.table.state(slot) !== State.READY) return undefined;
     const kind = this.kindOf(slot);
@@ -327,9 +327,7 @@ export class Core {
     this.table.set(slot, NEXT, this.assignments.add(worker, slot, this.#epoch, tokenLow));
     this.table.setState(slot, State.ACTIVE);
     this.assignments.startWaiting(worker, nowMs);
-    const uncharged = this.table.hasFlag(slot, FLAG_LOST);
-    if (uncharged) this.uncharge(slot);
-    return { token: this.#epoch * SEQUENCE_COUNT + tokenLow, uncharged };
+    return { token: this.#epoch * SEQUENCE_COUNT + tokenLow, charged: this.table.hasFlag(slot, FLAG_LOST) };
   }
 
   /** Takes back the failure that losing its worker was. */

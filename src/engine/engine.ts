@@ -268,14 +268,14 @@ export class Engine {
   resume(worker: CoreWorker, ids: readonly number[]): Map<number, number> {
     const nowMs = this.clock.steadyMs();
     const kept = new Map<number, number>();
-    const uncharged: number[] = [];
+    const charged: number[] = [];
     for (const id of ids) {
       const lease = this.core.resume(worker, id, nowMs);
       if (lease === undefined) continue;
       kept.set(id, lease.token);
-      if (lease.uncharged) uncharged.push(id);
+      if (lease.charged) charged.push(id);
     }
-    if (uncharged.length > 0) this.commands.kept(uncharged);
+    if (charged.length > 0) this.commands.kept(charged);
     return kept;
   }
 

@@ -387,7 +387,8 @@ export class CoreTwin implements PayloadReader {
     expect(resumed !== undefined).toBe(resumable);
     if (resumed === undefined) return;
     this.#newToken(resumed.token);
-    expect(resumed.uncharged).toBe(this.model.resume(of, task, resumed.token, this.nowMs));
+    expect(resumed.charged).toBe(this.model.resume(of, task, resumed.token, this.nowMs));
+    if (resumed.charged) this.core.uncharge(this.#slotOf(task));
   }
 
   #relocate(task: ModelTask, slot: number): void {
