@@ -1,28 +1,33 @@
 import { once } from 'node:events';
 
-let onBrokenPipe: () => void = () => process.exit();
-let isBroken = false;
+let mustKeepRunning = false;
+const broken = new Set<NodeJS.WriteStream>();
+/** The reader went away, which is its right. */
+const GONE = ['EPIPE', 'EIO', 'ERR_STREAM_DESTROYED'];
 
 /**
  * The reader of our output may go away at any time (`millrace task list | head`). A command that only prints is done
- * then; one that does something else goes on in silence (`keepRunningWithoutReader`).
+ * then; one that does something else goes on in silence (`keepRunningWithoutReader`), also when the file that it prints
+ * to lies on a full disk.
  */
 export function tolerateBrokenPipe(): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE' && error.code !== 'EIO' && error.code !== 'ERR_STREAM_DESTROYED') throw error;
-      if (stream === process.stdout) isBroken = true;
-      onBrokenPipe();
+      broken.add(stream);
+      if (mustKeepRunning) return;
+      if (GONE.includes(error.code ?? '')) process.exit();
+      printNote(`millrace: ${error.code ?? error.name}: the output cannot be written`);
+      process.exit(1);
     });
   }
 }
 
 export function keepRunningWithoutReader(): void {
-  onBrokenPipe = () => {};
+  mustKeepRunning = true;
 }
 
 export function print(text: string): void {
-  if (!isBroken) process.stdout.write(`${text}\n`);
+  if (!broken.has(process.stdout)) process.stdout.write(`${text}\n`);
 }
 
 export function printJson(value: unknown): void {
@@ -31,16 +36,16 @@ export function printJson(value: unknown): void {
 
 /** For streams of lines: resolves when the reader has room for more. */
 export async function printSlowly(text: string): Promise<void> {
-  if (isBroken || process.stdout.write(`${text}\n`)) return;
+  if (broken.has(process.stdout) || process.stdout.write(`${text}\n`)) return;
   try {
     await once(process.stdout, 'drain');
   } catch (error) {
-    if (!isBroken) throw error;
+    if (!broken.has(process.stdout)) throw error;
   }
 }
 
 export function printNote(text: string): void {
-  process.stderr.write(`${text}\n`);
+  if (!broken.has(process.stderr)) process.stderr.write(`${text}\n`);
 }
 
 /** Undefined when a line may be as long as it likes: nobody looks at it in a terminal. */

@@ -58,7 +58,7 @@ export interface Screen {
 }
 
 /** Lines of the head, the figures and the gaps between the parts. */
-const OTHER_ROWS = 11;
+const OTHER_ROWS = 12;
 
 export function statusView(url: string, status: Status, { columns, rows }: Screen): string[] {
   const room = rows === undefined ? Number.POSITIVE_INFINITY : Math.max(2, rows - OTHER_ROWS);

@@ -86,6 +86,9 @@ const ERASE_BELOW = '\u001b[J';
 const HIDE_CURSOR = '\u001b[?25l';
 const SHOW_CURSOR = '\u001b[?25h';
 
+/** A gap and the line below it. */
+const NOTE_ROWS = 2;
+
 interface WatchScreen {
   draw(url: string, status: Status | undefined, note: string): void;
 }
@@ -102,8 +105,8 @@ function openScreen(): WatchScreen {
   return {
     draw: (url, status, note) => {
       const { columns, rows } = process.stdout;
-      const view = status === undefined ? [] : statusView(redact(url), status, { columns, rows: rows - 1 });
-      const lines = [...view, '', note === '' ? 'Ctrl-C ends this.' : note].slice(-rows);
+      const view = status === undefined ? [] : statusView(redact(url), status, { columns, rows: rows - NOTE_ROWS });
+      const lines = [...view, '', note === '' ? 'Ctrl-C ends this.' : note].slice(0, rows);
       const text = lines.map((line) => `${cut(line, columns)}${ERASE_LINE_END}`).join('\n');
       process.stdout.write(HOME + text + ERASE_BELOW);
     },

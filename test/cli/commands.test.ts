@@ -88,6 +88,15 @@ test('lines of standard input become tasks, in their order', async () => {
   }
 });
 
+test('a reader that goes away does not end an enqueue half way', async () => {
+  const input = '{}\n'.repeat(20_000);
+  const options = { directory, environment: { MILLRACE_URL: url }, input };
+  const command = new RunningCommand(['enqueue', 'x', '-', '--queue', 'unread'], options);
+  command.closeOutput();
+  expect(await command.exited).toMatchObject({ code: 0, stderr: '' });
+  expect(await queueOf('unread')).toMatchObject({ ready: 20_000 });
+});
+
 test('a line that is not JSON ends it with its number', async () => {
   const options = { directory, environment: { MILLRACE_URL: url }, input: '1\nnope\n3\n' };
   const { code, stdout, stderr } = await runCommand(['enqueue', 'x', '-', '--queue', 'bad-lines'], options);

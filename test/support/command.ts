@@ -72,6 +72,11 @@ export class RunningCommand {
     this.#child.kill(name);
   }
 
+  /** Reads nothing more of what it prints. */
+  closeOutput(): void {
+    this.#child.stdout?.destroy();
+  }
+
   /** For cleaning up: whatever it does. */
   async kill(): Promise<void> {
     this.#child.kill('SIGKILL');
