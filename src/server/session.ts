@@ -151,9 +151,10 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
     this.#endLink();
   }
 
-  /** The server is stopping: the client should finish what it has. */
+  /** The server is stopping: the client should finish what it has. One that has not been welcomed yet has nothing. */
   goAway(reason: string): void {
-    if (!this.#closed) this.writer.json(FRAME.GOAWAY, 0, { reason });
+    if (this.hello === undefined) this.refuse(new MillraceError('STOPPING', reason));
+    else if (!this.#closed) this.writer.json(FRAME.GOAWAY, 0, { reason });
   }
 
   /** Hands back what the worker holds, uncharged, and closes in order. */

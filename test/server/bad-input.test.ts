@@ -164,6 +164,20 @@ describe('a client that is slow or silent', () => {
   });
 });
 
+describe('a server that stops', () => {
+  test('refuses a connection that it has not welcomed with STOPPING, which clients try again', async () => {
+    const greeted = await open();
+    await greeted.greet();
+    const silent = await open();
+    await expectOthersUntouched(greeted);
+    const stopped = server.stop({ timeoutMs: 0 });
+    expect(await silent.json(FRAME.ERROR)).toMatchObject({ code: 'STOPPING' });
+    expect(await greeted.next()).toMatchObject({ type: FRAME.GOAWAY });
+    clock.advance(1);
+    await stopped;
+  });
+});
+
 describe('a lifeline', () => {
   test('ends with its session, and its session with it', async () => {
     const bystander = await open();
