@@ -4,6 +4,7 @@ import { LIMITS } from '../../src/limits.ts';
 import { FRAME } from '../../src/protocol/frames.ts';
 import { RawClient } from '../server/raw-client.ts';
 import { Arrivals, Deferred, failure, until } from './events.ts';
+import { HeldDisk } from './held-disk.ts';
 import { Program } from './program.ts';
 import { TcpScene } from './tcp-scene.ts';
 
@@ -339,6 +340,45 @@ describe('when a connection is cut', () => {
     expect(held.started.all.map(({ input }) => input)).toEqual([1, 2, 3, 4]);
     const { workers } = await client.status();
     expect(workers).toHaveLength(1);
+  });
+
+  test('a worker is resumed although more of its completions are unanswered than it may hold', async () => {
+    const disk = new HeldDisk();
+    const slow = await TcpScene.open({ disk });
+    try {
+      const client = await slow.behind();
+      const total = 2 * LIMITS.prefetchMax + 1000;
+      for (let left = total; left > 0; left -= LIMITS.batchTasksMax) {
+        await client.enqueueMany('number', new Array(Math.min(left, LIMITS.batchTasksMax)).fill(1));
+      }
+      disk.hold();
+      const restored = new Arrivals<string>();
+      const worker = await client.work([defineTask('number').handleBatch(() => {})], {
+        concurrency: LIMITS.prefetchMax,
+        prefetch: LIMITS.prefetchMax,
+        logger: { info: (_, message) => restored.add(message), warn: () => {}, error: () => {} },
+      });
+      // Nobody is answered while the disk is held.
+      await until(
+        async () => slow.server.host.engine.core.counters.completed,
+        (completed) => completed === total,
+      );
+      slow.proxy.cut();
+      await Promise.race([restored.count(1), worker.ended.then((error) => Promise.reject(error))]);
+      disk.release();
+      await until(
+        () => client.queue('default').status(),
+        ({ totals }) => totals.completed === total,
+      );
+      await client.enqueue('number', 1);
+      await until(
+        () => client.queue('default').status(),
+        ({ totals }) => totals.completed === total + 1,
+      );
+    } finally {
+      disk.release();
+      await slow.close();
+    }
   });
 
   test('a worker stopped while it was cut off hands back what it held when that is noticed', async () => {

@@ -1,7 +1,7 @@
 import { errorFromJSON, MillraceError } from '../../errors.ts';
 import { parseTaskId, type TaskNumber } from '../../ids.ts';
 import type { Clock } from '../../io/clock.ts';
-import { DEFAULTS } from '../../limits.ts';
+import { DEFAULTS, LIMITS } from '../../limits.ts';
 import { DeliveryReader } from '../../protocol/delivery.ts';
 import { FRAME, frameName, readJson } from '../../protocol/frames.ts';
 import { REVOKE_REASON, readIds, readRevocations } from '../../protocol/settlement.ts';
@@ -191,12 +191,7 @@ export class RemoteConsumption implements Consumption {
 
   #subscribe(): void {
     const { workerName, queues, concurrency, prefetch } = this.#options;
-    const resume: [string, string][] = [];
-    for (const run of this.#runs) {
-      for (let index = 0; index < run.length; index++) {
-        if (!run.isGone(index)) resume.push([run.id(index), String(run.token(index))]);
-      }
-    }
+    const resume = this.#resumable();
     if (this.#state === 'lost') this.#state = 'resuming';
     this.#subscribeId = this.#connection.nextRequestId();
     this.#connection.writer.json(FRAME.SUBSCRIBE, this.#subscribeId, {
@@ -207,6 +202,27 @@ export class RemoteConsumption implements Consumption {
       resume,
     });
     if (this.#stopping) this.#unsubscribe();
+  }
+
+  /**
+   * What it holds and what it settled without an answer. Of the latter there may be more than a server hears of: what is
+   * not named runs again, unless its settlement had arrived.
+   */
+  #resumable(): [string, string][] {
+    const resume: [string, string][] = [];
+    let settledLeft = LIMITS.prefetchMax;
+    const each = (visit: (run: HeldRun, index: number) => void): void => {
+      for (const run of this.#runs) for (let index = 0; index < run.length; index++) visit(run, index);
+    };
+    each((run, index) => {
+      if (run.isHeld(index)) settledLeft--;
+    });
+    each((run, index) => {
+      if (run.isHeld(index) || (run.isSettled(index) && settledLeft-- > 0)) {
+        resume.push([run.id(index), String(run.token(index))]);
+      }
+    });
+    return resume;
   }
 
   #subscribed(reply: Record<string, unknown>): void {
