@@ -173,7 +173,7 @@ export class Tasks {
     this.#broker = broker;
   }
 
-  /** A page of tasks, newest first; pass the page's `next` as `after` for the one behind it. */
+  /** A page of tasks, in the order in which they were enqueued; pass the page's `next` as `after` for the one behind it. */
   list(filter: TaskFilter = {}): Promise<TaskPage> {
     return this.#broker.listTasks(filter);
   }

@@ -295,7 +295,8 @@ export const operating: Behaviours = {
       }
     }
     const all = await pages(client, { limit: 5 });
-    expect(all.map((task) => task.id).toSorted()).toEqual([...ids.keys()].toSorted());
+    // Those that were enqueued first come first.
+    expect(all.map((task) => task.id)).toEqual([...ids.keys()]);
     for (const task of all) expect(`${task.queue} ${task.name} ${task.state}`).toBe(ids.get(task.id));
     expect(all[0]).not.toHaveProperty('payload');
     expect(all[0].payloadBytes).toBe(1);
