@@ -80,6 +80,12 @@ export class Commands {
     return queue.retention;
   }
 
+  /** Call after segments were given up: records that follow may count tasks that replay no longer meets. */
+  keepTotals(): void {
+    const queues = [...this.#core.queues.values()].map(({ name, totals }) => ({ name, totals }));
+    this.#run({ op: 'totals', queues });
+  }
+
   /** The task's slot. Throws NOT_FOUND. */
   find(id: number): number {
     const slot = this.#core.index.get(id);
@@ -144,6 +150,9 @@ export function applyCommand(core: Core, command: Command): void {
       core.mark(queue);
       break;
     }
+    case 'totals':
+      for (const { name, totals } of command.queues) Object.assign(core.queue(name).totals, totals);
+      break;
     case 'retention': {
       const queue = core.queue(command.queue);
       queue.retention = command.retention;

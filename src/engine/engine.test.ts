@@ -179,6 +179,37 @@ describe('a restart', () => {
     await bench.engine.close();
   });
 
+  it('counts on where it stopped, though segments with what was counted have been given up', async () => {
+    const bench = await EngineBench.open({ retention: { ...KEEP_ALL, completedCountMax: 0, deadCountMax: 0 } });
+    const expected = { enqueued: 0, completed: 0, failed: 0, dead: 0, cancelled: 0 };
+    for (let round = 0; round < 20; round++) {
+      const worker = await bench.addWorker(['q'], 10);
+      bench.enqueue(Array.from({ length: 9 }, () => 'x'.repeat(1000)));
+      await turns();
+      bench.fail(worker, worker.held.slice(0, 3), { final: true, retryDelayMs: undefined });
+      bench.complete(
+        worker,
+        // So long that it begins a segment, and nothing needs the one before any more.
+        worker.held.map((delivery) => ({ delivery, result: 'r'.repeat(3000) })),
+      );
+      expected.enqueued += 9;
+      expected.completed += 6;
+      expected.failed += 3;
+      expected.dead += 3;
+      await bench.flush();
+      if (round % 2 === 0) {
+        await bench.restart();
+      } else {
+        bench.clock.advance(1000);
+        await bench.flush();
+        await bench.crash();
+      }
+      expect(bench.engine.core.queue('q').totals).toEqual(expected);
+    }
+    expect(bench.segmentNames()).not.toContain('0000000001.segment');
+    await bench.engine.close();
+  });
+
   it('applies a new default retention, but not to queues that have their own', async () => {
     const bench = await EngineBench.open();
     bench.engine.commands.setRetention('own', { completedCountMax: 7 });
@@ -349,5 +380,39 @@ describe('a failed write', () => {
     const worker = await bench.addWorker();
     expect(worker.held).toEqual([]);
     await bench.engine.close().catch(() => undefined);
+  });
+
+  it('ends what time does: no timeout is charged and nothing is cleaned any more', async () => {
+    const bench = await EngineBench.open();
+    const ids = bench.enqueue(['a', 'b', 'c'], { ...SPEC, timeoutMs: 100 });
+    const worker = await bench.addWorker();
+    await bench.flush();
+    bench.disk.fail('write', 'EIO');
+    bench.enqueue(['d']);
+    await turns();
+    bench.clock.advance(10_000);
+    await turns();
+    expect(ids.map((id) => bench.state(id))).toEqual(['active', 'active', 'active']);
+    expect(worker.revoked).toEqual([]);
+    expect(bench.failures).toHaveLength(1);
+    await bench.engine.close().catch(() => undefined);
+  });
+
+  it('does not keep workers from leaving, not even one that runs what was to be cancelled', async () => {
+    const bench = await EngineBench.open();
+    const [id, other] = bench.enqueue(['a', 'b']);
+    const worker = await bench.addWorker();
+    bench.engine.commands.cancel(id);
+    await bench.flush();
+    bench.disk.fail('write', 'EIO');
+    bench.enqueue(['c']);
+    await turns();
+    bench.removeWorker(worker, true);
+    expect(bench.engine.core.assignments.workers.size).toBe(0);
+    expect([bench.state(id), bench.state(other)]).toEqual(['ready', 'ready']);
+    await bench.engine.close().catch(() => undefined);
+    await bench.crash();
+    expect([bench.state(id), bench.state(other)]).toEqual(['cancelled', 'ready']);
+    await bench.engine.close();
   });
 });

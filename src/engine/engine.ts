@@ -86,6 +86,9 @@ export class Engine {
   #stopping = false;
   #closed = false;
   #advancingEpoch = false;
+  #failed = false;
+  /** The oldest segment when the totals were last kept, or when the engine began. */
+  #totalsSegment: number;
 
   static async open(options: EngineOptions): Promise<{ engine: Engine; report: OpenReport }> {
     const { clock } = options;
@@ -158,6 +161,7 @@ export class Engine {
     this.settlements = new Settlements({ core, journal, clock, random, commands: this.commands, reader });
     this.#dispatcher = new Dispatcher(core, reader, fail, () => this.#dispatchSoon());
     this.#cleaner = new Cleaner(core, journal, reader, fail);
+    this.#totalsSegment = this.#oldestSegment;
   }
 
   get stopping(): boolean {
@@ -177,13 +181,20 @@ export class Engine {
     this.#timer?.cancel();
     this.#housekeeping?.cancel();
     await this.#cleaner.stop();
-    await this.journal.close();
+    try {
+      if (!this.#failed) this.#keepTotals();
+    } finally {
+      await this.journal.close();
+    }
   }
 
   /** Nothing is confirmed any more; the owner ends what it can. */
   fail(error: MillraceError): void {
-    if (this.#closed) return;
+    if (this.#closed || this.#failed) return;
+    this.#failed = true;
     this.#stopping = true;
+    this.#timer?.cancel();
+    this.#housekeeping?.cancel();
     this.#onFailure(error);
   }
 
@@ -282,7 +293,8 @@ export class Engine {
   /** A worker is gone; `lost` without having handed back what it held. */
   removeWorker(worker: CoreWorker, lost: boolean): void {
     worker.paused = true;
-    this.settlements.takeBack(worker, lost);
+    if (this.#failed) this.settlements.abandon(worker);
+    else this.settlements.takeBack(worker, lost);
     this.core.removeWorker(worker);
     this.#dispatcher.targets.delete(worker.index);
     this.#dispatchSoon();
@@ -333,7 +345,7 @@ export class Engine {
 
   readonly #dispatch = (): void => {
     this.#dispatchDeferred = false;
-    if (this.#closed) return;
+    if (this.#closed || this.#failed) return;
     if (!this.#stopping) this.#dispatcher.run(this.clock.steadyMs());
     this.#arm();
   };
@@ -383,12 +395,24 @@ export class Engine {
     this.core.expire(steadyMs, EXPIRE_TASKS_MAX);
     this.stats.second(this.core, steadyMs);
     this.#cleaner.consider();
+    this.#keepTotals();
     if (this.core.sequencesLeft < EPOCH_RESERVE) this.#advanceEpoch();
     // A wall clock that was set forward makes appointments due without any timer of ours.
     if (this.core.nextWallMs() <= this.clock.wallMs()) this.#onTimer();
     this.#housekeeping = this.clock.setTimer(HOUSEKEEPING_MS, this.#housekeep);
     this.#housekeeping.unref();
   };
+
+  get #oldestSegment(): number {
+    return this.journal.lastSegment - this.journal.segmentCount + 1;
+  }
+
+  #keepTotals(): void {
+    const oldest = this.#oldestSegment;
+    if (oldest === this.#totalsSegment) return;
+    this.#totalsSegment = oldest;
+    this.commands.keepTotals();
+  }
 
   #advanceEpoch(): void {
     if (this.#advancingEpoch) return;

@@ -1,3 +1,4 @@
+import type { QueueTotals } from '../core/queue.ts';
 import { formatTaskId } from '../ids.ts';
 import { readF64, readU16, readU32, readU64, writeF64, writeU64 } from '../protocol/bytes.ts';
 
@@ -30,6 +31,8 @@ export type Command =
   | { op: 'cancel' | 'requestCancel'; id: number; at: number }
   | { op: 'retry' | 'kept'; ids: number[]; at: number }
   | { op: 'pause' | 'resume'; queue: string }
+  /** As they are: what they counted may lie in segments that have been given up. */
+  | { op: 'totals'; queues: { name: string; totals: QueueTotals }[] }
   | { op: 'purge'; ids: number[]; at: number }
   | {
       op: 'retention';

@@ -193,6 +193,13 @@ export class Settlements {
     this.#failAll(planned, nowMs);
   }
 
+  /** Takes back what a worker held when nothing can be journaled any more. */
+  abandon(worker: CoreWorker): void {
+    const { leases } = this.#core.assignments;
+    const nowMs = this.#clock.steadyMs();
+    while (worker.leaseTail !== NONE) this.#core.release(leases.slot(worker.leaseTail), nowMs);
+  }
+
   /** Takes the body of a RELEASE frame. Nothing is journaled: waiting and active are the same there. */
   release(worker: CoreWorker, buffer: Buffer, start: number, end: number, refused: number[]): void {
     const nowMs = this.#clock.steadyMs();
