@@ -1,6 +1,6 @@
 import fs from 'node:fs';
 import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
-import { dirname } from 'node:path';
+import { dirname, resolve } from 'node:path';
 import type { Disk, DiskFile, DiskLock } from './disk.ts';
 import { lockDirectory } from './node-lock.ts';
 
@@ -10,10 +10,13 @@ const DIRECTORY_SYNC_UNSUPPORTED = ['EISDIR', 'EPERM', 'EINVAL', 'ENOTSUP', 'EBA
 /** Files of this machine. */
 export class NodeDisk implements Disk {
   async makeDirectory(path: string): Promise<void> {
-    const first = await mkdir(path, { recursive: true, mode: 0o700 });
+    const whole = resolve(path);
+    const first = await mkdir(whole, { recursive: true, mode: 0o700 });
     if (first === undefined) return;
     // The entry of each directory that was made lies in the one above.
-    for (let made = path; made.length >= first.length; made = dirname(made)) await this.syncDirectory(dirname(made));
+    for (let made = whole; made.length >= first.length && made !== dirname(made); made = dirname(made)) {
+      await this.syncDirectory(dirname(made));
+    }
   }
 
   async list(path: string): Promise<string[]> {

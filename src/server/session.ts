@@ -230,6 +230,8 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
 
   #frame(type: number, requestId: number, buffer: Buffer, start: number, end: number): void {
     if (this.#closed) return;
+    // The time is that of one frame: whole ones coming in a stream begin it anew.
+    this.frameBeganMs = 0;
     if (this.hello === undefined) {
       this.#greet(type, requestId, buffer, start, end);
       return;

@@ -361,7 +361,8 @@ export class RemoteConsumption implements Consumption {
 
   /** The server refused the subscription or a settlement. */
   #refused(error: MillraceError): void {
-    if (this.#opened === undefined && !isFatal(error)) {
+    // A server that is stopping comes back; until then a worker that starts waits like one that runs.
+    if ((this.#opened === undefined || error.code === 'STOPPING') && !isFatal(error)) {
       this.#connection.reconnect(error);
       return;
     }

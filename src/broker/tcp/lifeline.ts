@@ -37,7 +37,14 @@ export class Lifeline {
       if (type === FRAME.WELCOME) welcomed = true;
     });
     link.handler = {
-      data: (bytes) => reader.push(bytes),
+      data: (bytes) => {
+        try {
+          reader.push(bytes);
+        } catch (error) {
+          // Whoever is there is no server of ours; the first connection will say so.
+          link.destroy(error as Error);
+        }
+      },
       drain: () => {},
       close: () => {
         if (this.#closed) return;
