@@ -78,6 +78,16 @@ export const closing: Behaviours = {
     expect(await keeper.tasks.get(task.id)).toMatchObject({ state: 'ready', attempt: 0 });
   },
 
+  'stop() and close() resolve whatever time they are given': async (place) => {
+    for (const timeoutMs of [0, -1, Number.NaN, 0.5, Number.POSITIVE_INFINITY]) {
+      const client = await place.connect();
+      const worker = await client.work({ any: () => 1 });
+      expect(await worker.stop({ timeoutMs })).toEqual({ finished: 0, abandoned: 0 });
+      await client.work({ any: () => 1 });
+      await client.close({ timeoutMs });
+    }
+  },
+
   'close() twice, or of a client that did nothing, resolves': async (place) => {
     const client = await place.connect();
     await Promise.all([client.close(), client.close()]);

@@ -193,6 +193,8 @@ export const enqueueing: Behaviours = {
     const error = await failure(() => client.enqueue(resize, { width: 'five' } as never));
     expect(error.code).toBe('INVALID_PAYLOAD');
     expect(error.message).toContain('width');
+    const many = await failure(() => client.enqueueMany(resize, [{ width: 1 }, { width: 'two' } as never]));
+    expect(many.code).toBe('INVALID_PAYLOAD');
     // A sender without the definition can enqueue anything; the handler never sees it.
     const wrong = await client.enqueue('resize', { width: 'five' }, { maxAttempts: 5 });
     const dead = await failure(wrong.result());

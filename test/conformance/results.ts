@@ -1,4 +1,5 @@
 import { expect } from 'vitest';
+import { z } from 'zod';
 import { defineTask } from '../../src/index.ts';
 import { LIMITS } from '../../src/limits.ts';
 import { Deferred, failure } from './events.ts';
@@ -164,6 +165,29 @@ export const results: Behaviours = {
       expect(error.cause).toMatchObject({ code: 'INVALID_PAYLOAD' });
       expect(await client.tasks.get(task.id)).toMatchObject({ state: 'dead', attempt: 1 });
     }
+  },
+
+  'a schema checks what a handler returns, and result() gives what it makes of it': async (place) => {
+    const client = await place.connect();
+    const count = defineTask('count', { output: z.object({ words: z.number(), unit: z.string().default('w') }) });
+    await client.work([count.handle((input) => input as never)]);
+    expect(await (await client.enqueue(count, { words: 3 })).result()).toEqual({ words: 3, unit: 'w' });
+    const wrong = await client.enqueue(count, { words: 'three' }, { maxAttempts: 5 });
+    const error = await failure(wrong.result());
+    expect(error.cause).toMatchObject({ code: 'INVALID_PAYLOAD' });
+    expect((error.cause as Error).message).toContain('words');
+    expect(await wrong.info()).toMatchObject({ state: 'dead', attempt: 1 });
+  },
+
+  'a result that is not what the asker expects rejects with INVALID_PAYLOAD': async (place) => {
+    const client = await place.connect();
+    await client.work({ text: () => 'text' });
+    const { id } = await client.enqueue('text', null);
+    expect(await client.task(id).result()).toBe('text');
+    const number = defineTask('text', { output: z.number() });
+    expect((await failure(client.task(id, number).result())).code).toBe('INVALID_PAYLOAD');
+    const bytes = defineTask('text', { result: 'bytes' });
+    expect(Buffer.from((await client.task(id, bytes).result()) ?? []).toString()).toBe('"text"');
   },
 
   'a thousand results are waited for at once': async (place) => {
