@@ -8,6 +8,9 @@ import type { Clock } from '../io/clock.ts';
 import type { Journal } from '../journal/journal.ts';
 import { type Command, forEachId, idRuns, RECORD } from './records.ts';
 
+/** First ids and counts in one record, which then stays far below what the journal takes. */
+const RUN_NUMBERS_MAX = 100_000;
+
 /** What operators and clients ask for beside enqueueing: each is journaled as JSON, then applied. */
 export class Commands {
   readonly #core: Core;
@@ -49,7 +52,7 @@ export class Commands {
 
   /** Workers that came back still run these: the attempt that was counted when they were lost is taken back. */
   kept(ids: readonly number[]): void {
-    this.#run({ op: 'kept', ids: idRuns(ids), at: this.#clock.steadyMs() });
+    this.#runAll('kept', ids);
   }
 
   pauseQueue(name: string): void {
@@ -63,14 +66,14 @@ export class Commands {
   /** Returns how many. */
   purgeQueue(name: string): number {
     const ids = waitingIds(this.#core, this.#known(name));
-    if (ids.length > 0) this.#run({ op: 'purge', ids: idRuns(ids), at: this.#clock.steadyMs() });
+    this.#runAll('purge', ids);
     return ids.length;
   }
 
   /** Returns how many. */
   redriveQueue(name: string): number {
     const ids = deadIds(this.#core, this.#known(name));
-    if (ids.length > 0) this.#run({ op: 'retry', ids: idRuns(ids), at: this.#clock.steadyMs() });
+    this.#runAll('retry', ids);
     return ids.length;
   }
 
@@ -103,6 +106,15 @@ export class Commands {
       'NOT_FOUND',
       `queue ${JSON.stringify(name)} has never been used; the queues are: ${names || 'none yet'}`,
     );
+  }
+
+  /** In as many records as it takes. */
+  #runAll(op: 'kept' | 'purge' | 'retry', ids: readonly number[]): void {
+    const runs = idRuns(ids);
+    const at = this.#clock.steadyMs();
+    for (let from = 0; from < runs.length; from += RUN_NUMBERS_MAX) {
+      this.#run({ op, ids: runs.slice(from, from + RUN_NUMBERS_MAX), at });
+    }
   }
 
   #run(command: Command): void {
