@@ -99,12 +99,12 @@ export async function listTasks(
   });
   const tasks: InspectedTask[] = [];
   for (const id of ids) {
+    const failures = await loadFailures(engine, id, 1);
     const slot = core.index.get(id);
+    // Forgotten meanwhile.
     if (slot === NONE) continue;
-    const task = describe(engine, slot, details);
-    const failures = core.failures(slot).length > 0 ? await loadFailures(engine, id, 1) : [];
     tasks.push({
-      ...task,
+      ...describe(engine, slot, details),
       payloadBytes: Math.max(0, engine.reader.lengthAt(core.table.segment(slot), core.table.offset(slot)) - 4),
       failures,
     });
@@ -142,18 +142,18 @@ function describe(
   };
 }
 
+/** The newest ones, without those that are taken back meanwhile, or go with their task. */
 async function loadFailures(engine: Engine, id: number, countMax: number): Promise<InspectedTask['failures']> {
-  const { core } = engine;
+  const known = (): Failure[] => {
+    const slot = engine.core.index.get(id);
+    return slot === NONE ? [] : engine.core.failures(slot);
+  };
   const failures: InspectedTask['failures'] = [];
-  const count = core.failures(engine.commands.find(id)).length;
-  for (let i = Math.max(0, count - countMax); i < count; i++) {
-    const find = (): Failure => {
-      const known = core.failures(engine.commands.find(id));
-      return known[Math.min(i, known.length - 1)];
-    };
-    const { attempt, atMs } = find();
-    const bytes = await engine.reader.loadBlob(find);
-    failures.push({ attempt, atMs: Math.round(atMs), error: parseError(bytes) });
+  for (const { attempt, atMs } of known().slice(-countMax)) {
+    const bytes = await engine.reader.loadBlob(() =>
+      known().find((failure) => failure.attempt === attempt && failure.atMs === atMs),
+    );
+    if (bytes !== undefined) failures.push({ attempt, atMs: Math.round(atMs), error: parseError(bytes) });
   }
   return failures;
 }

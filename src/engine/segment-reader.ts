@@ -72,10 +72,14 @@ export class SegmentReader implements PayloadReader {
     return (this.journal as Journal).load(this.full(tag), offset);
   }
 
-  /** A copy of a blob that may have to be read, and may move meanwhile: `find` says where it is now. */
-  async loadBlob(find: () => { segment: number; offset: number }): Promise<Buffer> {
+  /** A copy of a blob that may have to be read, and may move meanwhile: `find` says where it is now, if it still is. */
+  loadBlob(find: () => { segment: number; offset: number }): Promise<Buffer>;
+  loadBlob(find: () => { segment: number; offset: number } | undefined): Promise<Buffer | undefined>;
+  async loadBlob(find: () => { segment: number; offset: number } | undefined): Promise<Buffer | undefined> {
     for (;;) {
-      const { segment, offset } = find();
+      const place = find();
+      if (place === undefined) return undefined;
+      const { segment, offset } = place;
       const blob = this.blob(segment, offset);
       if (blob !== undefined) return blob;
       await this.load(segment, offset);
