@@ -45,7 +45,7 @@ const END_TO_END_BATCH: Scenario = {
     {
       row: 1,
       name: 'end-to-end-batch',
-      title: 'end to end, enqueueMany of 1,000, batch handler',
+      title: 'end to end, batch handler',
       unit: 'tasks/s',
       goal: { value: 1_000_000, better: 'higher' },
     },
@@ -59,7 +59,7 @@ const END_TO_END_EACH: Scenario = {
     {
       row: 2,
       name: 'end-to-end-each',
-      title: 'end to end, enqueueMany of 1,000, a handler call and result per task',
+      title: 'end to end, handler and result per task',
       unit: 'tasks/s',
       goal: { value: 500_000, better: 'higher' },
     },
@@ -73,7 +73,7 @@ const AWAITED_BY_MANY: Scenario = {
     {
       row: 3,
       name: 'enqueue-256-callers',
-      title: 'enqueue awaited by 256 callers at once',
+      title: 'enqueue awaited by 256 callers',
       unit: 'tasks/s',
       goal: { value: 150_000, better: 'higher' },
     },
@@ -84,7 +84,7 @@ const AWAITED_BY_MANY: Scenario = {
 const AWAITED_BY_ONE: Scenario = {
   title: 'one caller awaits its enqueues',
   figures: [
-    { row: 4, name: 'enqueue-one', title: 'enqueue awaited one at a time, p50', unit: 'µs' },
+    { row: 4, name: 'enqueue-one', title: 'enqueue awaited by one caller, p50', unit: 'µs' },
     {
       row: 4,
       name: 'enqueue-one-to-fdatasync',
@@ -98,7 +98,7 @@ const AWAITED_BY_ONE: Scenario = {
 };
 
 function paced(perSecond: number): Scenario {
-  const title = `enqueue call to handler start at ${grouped(perSecond)}/s`;
+  const title = `enqueue to handler start, ${grouped(perSecond)}/s`;
   const name = `start-latency-${perSecond}`;
   return {
     title,
@@ -118,7 +118,7 @@ function queuedUp(tasks: number): Scenario {
       { row: 6, name: `memory-per-task-${tasks}`, title: `server memory a task, ${queued}`, unit: 'bytes' },
       { row: 6, name: `journal-per-task-${tasks}`, title: `journal a task, ${queued}`, unit: 'bytes' },
       { row: 6, name: `disk-per-task-${tasks}`, title: '  with what is allocated ahead', unit: 'bytes' },
-      { row: 7, name: `restart-${tasks}`, title: `start after a crash to first delivery, ${queued}`, unit: 'ms' },
+      { row: 7, name: `restart-${tasks}`, title: `restart to first delivery, ${queued}`, unit: 'ms' },
     ],
     run: (settings) => backlog(settings, tasks),
   };

@@ -1,0 +1,56 @@
+import fc from 'fast-check';
+import { expect, it } from 'vitest';
+import { State } from '../core/task-table.ts';
+import { EPOCH_MAX, SEQUENCE_COUNT } from '../ids.ts';
+import { readU32 } from '../protocol/bytes.ts';
+import { packSnapshot, type TaskSnapshot, unpackSnapshot } from './snapshot.ts';
+
+const bytes = fc.uint8Array({ maxLength: 60 });
+const time = fc.double({ noNaN: true, min: 0, max: 1e15 });
+const task: fc.Arbitrary<TaskSnapshot> = fc.record({
+  id: fc.tuple(fc.nat(EPOCH_MAX), fc.nat(0x7fff_ffff)).map(([epoch, sequence]) => epoch * SEQUENCE_COUNT + sequence),
+  state: fc.constantFrom(State.READY, State.SCHEDULED, State.COMPLETED, State.DEAD, State.CANCELLED),
+  flags: fc.nat(255),
+  attempts: fc.nat(0xffff),
+  enqueuedAtMs: time,
+  atMs: time,
+  spec: bytes,
+  payload: bytes,
+  result: fc.option(bytes, { nil: undefined }),
+  failures: fc.array(fc.record({ attempt: fc.nat(0xffff), atMs: time, error: bytes }), { maxLength: 10 }),
+});
+
+it('tasks copied forward read back as they were, one behind the other', () => {
+  fc.assert(
+    fc.property(fc.array(task, { minLength: 1, maxLength: 5 }), (tasks) => {
+      const packed = tasks.map(packSnapshot);
+      const body = Buffer.concat([Buffer.from('before'), ...packed.map((one) => one.bytes)]);
+      const blob = (at: number): Uint8Array => Uint8Array.from(body.subarray(at + 4, at + 4 + readU32(body, at)));
+      let at = 6;
+      tasks.forEach((expected, i) => {
+        const read = unpackSnapshot(body, at);
+        const { offsets } = packed[i];
+        const { id, state, flags, attempts, enqueuedAtMs, atMs } = read;
+        expect({
+          ...{ id, state, flags, attempts, enqueuedAtMs, atMs },
+          spec: Uint8Array.from(body.subarray(read.specStart, read.specEnd)),
+          payload: blob(read.payload),
+          result: read.result === undefined ? undefined : blob(read.result),
+          failures: read.failures.map(({ attempt, atMs: failedAtMs, offset }) => ({
+            attempt,
+            atMs: failedAtMs,
+            error: blob(offset),
+          })),
+        }).toEqual(expected);
+        // Where the writer says that the blobs lie is where the reader finds them.
+        expect([read.payload, read.result, ...read.failures.map(({ offset }) => offset)]).toEqual([
+          at + offsets.payload,
+          offsets.result === undefined ? undefined : at + offsets.result,
+          ...offsets.failures.map((offset) => at + offset),
+        ]);
+        at = read.end;
+      });
+      expect(at).toBe(body.length);
+    }),
+  );
+});
