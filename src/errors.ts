@@ -11,7 +11,7 @@ export const ERROR_CODES = {
   PAYLOAD_TOO_LARGE: { retryable: false, meaning: 'a payload, result or frame is over its limit' },
   UNSUPPORTED: { retryable: false, meaning: 'this backend cannot do that; the message names the way out' },
   NOT_FOUND: { retryable: false, meaning: 'no such task or queue, or it is no longer retained' },
-  CONFLICT: { retryable: false, meaning: 'the task is in a state that does not allow this' },
+  CONFLICT: { retryable: false, meaning: 'the task, or the batch, is in a state that does not allow this' },
   // How a task ended, as seen by result()
   TASK_DEAD: { retryable: false, meaning: 'the task failed for good; the last error is the cause' },
   TASK_CANCELLED: { retryable: false, meaning: 'the task was cancelled or purged' },

@@ -29,8 +29,34 @@ describe('repeated batches', () => {
     known.remember('p', 1, 1, 10, 1, 0);
     known.remember('p', 2, 1, 20, 1, 0);
     known.remember('p', 3, 3, 30, 1, 0);
-    expect(known.export()).toEqual([{ producer: 'p', lastSeenMs: 0, batches: [3, 30, 1] }]);
+    expect(known.export()).toEqual([{ producer: 'p', lastSeenMs: 0, lowest: 3, batches: [3, 30, 1] }]);
     expect(known.find('p', 2)).toBe(FORGOTTEN);
+  });
+
+  it('are new when a later one was taken and they were not', () => {
+    const known = producers();
+    known.remember('p', 2, 1, 20, 1, 0);
+    known.remember('p', 4, 1, 40, 1, 0);
+    expect([1, 2, 3, 4, 5].map((batch) => known.find('p', batch))).toEqual([NEW, 20, NEW, 40, NEW]);
+    known.remember('p', 3, 1, 50, 1, 0);
+    known.remember('p', 1, 1, 60, 1, 0);
+    expect([1, 2, 3, 4, 5].map((batch) => known.find('p', batch))).toEqual([60, 20, 50, 40, NEW]);
+  });
+
+  it('are forgotten from the lowest number on when there are too many, in whatever order they came', () => {
+    const known = producers();
+    for (const batch of [3, 5, 6, 7, 2]) known.remember('p', batch, 1, batch * 10, 1, 0);
+    expect([1, 2, 3, 4, 5].map((batch) => known.find('p', batch))).toEqual([FORGOTTEN, FORGOTTEN, 30, NEW, 50]);
+    known.remember('p', 4, 1, 40, 1, 0);
+    expect([3, 4, 5, 6, 7].map((batch) => known.find('p', batch))).toEqual([FORGOTTEN, 40, 50, 60, 70]);
+    expect(known.lowest('p')).toBe(4);
+  });
+
+  it('stay over though a batch that was sent earlier still needs them', () => {
+    const known = producers();
+    known.remember('p', 5, 4, 50, 1, 0);
+    known.remember('p', 6, 2, 60, 1, 0);
+    expect([3, 4, 5].map((batch) => known.find('p', batch))).toEqual([FORGOTTEN, NEW, 50]);
   });
 
   it('survive being written down', () => {
@@ -39,8 +65,18 @@ describe('repeated batches', () => {
     const copy = producers();
     copy.import(JSON.parse(JSON.stringify(known.export())));
     copy.remember('p', 8, 7, 14, 1, 6);
-    expect([copy.find('p', 7), copy.find('p', 8)]).toEqual([10, 14]);
+    expect([copy.find('p', 6), copy.find('p', 7), copy.find('p', 8)]).toEqual([FORGOTTEN, 10, 14]);
     expect(known.find('p', 8)).toBe(NEW);
+  });
+
+  it('are remembered alike by what replays them, though their producer had been forgotten in between', () => {
+    const live = producers();
+    const replayed = producers();
+    for (const known of [live, replayed]) known.remember('p', 9, 9, 90, 1, 0);
+    live.expire(1000);
+    for (const known of [live, replayed]) known.remember('p', 8, 7, 80, 1, 1000);
+    expect(live.find('p', 8)).toBe(80);
+    expect(replayed.export()).toEqual(live.export());
   });
 });
 
@@ -53,13 +89,16 @@ describe('producers', () => {
     expect(known.export().map(({ producer }) => producer)).toEqual(['new']);
   });
 
-  it('make room by the one that was silent longest, never by the newcomer', () => {
+  it('make room by the one that was used longest ago, whatever the clock said, never by the newcomer', () => {
     const known = producers();
-    ['a', 'b', 'c'].forEach((producer, i) => {
-      known.remember(producer, 1, 1, i, 1, 10 - i);
+    ['a', 'b', 'c', 'a'].forEach((producer, i) => {
+      known.remember(producer, i + 1, 1, i, 1, 10 - i);
     });
     known.remember('d', 1, 1, 9, 1, 0);
-    expect(known.find('d', 1)).toBe(9);
-    expect(known.export()).toHaveLength(3);
+    expect(known.export().map(({ producer }) => producer)).toEqual(['c', 'a', 'd']);
+    const copy = producers();
+    copy.import(known.export());
+    copy.remember('e', 1, 1, 9, 1, 0);
+    expect(copy.export().map(({ producer }) => producer)).toEqual(['a', 'd', 'e']);
   });
 });

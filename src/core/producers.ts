@@ -2,13 +2,16 @@
 export interface ProducerState {
   producer: string;
   lastSeenMs: number;
-  /** Triples of batch number, first id, task count; ascending. */
+  /** Batches below this are over: what became of them is forgotten. From here on, what is not in `batches` was never taken. */
+  lowest: number;
+  /** Triples of batch number, first id, task count; ascending by number, which need not be the order they came in. */
   batches: number[];
 }
 
 const TRIPLE = 3;
 
 export class Producers {
+  /** In order of last use: the first is the one to be dropped. */
   readonly #states = new Map<string, ProducerState>();
   readonly #producersMax: number;
   readonly #batchesMax: number;
@@ -20,19 +23,23 @@ export class Producers {
     this.#idleMs = limits.idleMs;
   }
 
-  /** The batch's first id, -1 when it is new, or -2 when it is older than what is remembered. */
+  /** The batch's first id, -1 when it is new, or -2 when it is below `lowest`. */
   find(producer: string, batch: number): number {
     const state = this.#states.get(producer);
     if (state === undefined) return -1;
+    if (batch < state.lowest) return -2;
     const { batches } = state;
     if (batches.length === 0 || batch > batches[batches.length - TRIPLE]) return -1;
-    for (let at = 0; at < batches.length; at += TRIPLE) {
-      if (batches[at] === batch) return batches[at + 1];
-    }
-    return -2;
+    const at = placeOf(batches, batch);
+    return batches[at] === batch ? batches[at + 1] : -1;
   }
 
-  /** Batches below `lowestUnconfirmed` will never be asked for again. */
+  /** The lowest number that the producer may still send, 1 when it is not known. */
+  lowest(producer: string): number {
+    return this.#states.get(producer)?.lowest ?? 1;
+  }
+
+  /** Remembers a batch that `find` calls new. Batches below `lowestUnconfirmed` will never be asked for again. */
   remember(
     producer: string,
     batch: number,
@@ -41,21 +48,26 @@ export class Producers {
     count: number,
     nowMs: number,
   ): void {
-    let state = this.#states.get(producer);
-    if (state === undefined) {
-      // Before it is added: after a restart with an earlier clock the newcomer would look like the idlest.
-      if (this.#states.size >= this.#producersMax) this.#dropIdlest();
-      state = { producer, lastSeenMs: nowMs, batches: [] };
-      this.#states.set(producer, state);
-    }
+    const state = this.#touch(producer, batch);
     state.lastSeenMs = nowMs;
+    state.lowest = Math.max(state.lowest, lowestUnconfirmed);
     const { batches } = state;
-    let stale = 0;
-    while (stale < batches.length && batches[stale] < lowestUnconfirmed) stale += TRIPLE;
-    if (batches.length - stale >= this.#batchesMax * TRIPLE) stale += TRIPLE;
+    batches.splice(placeOf(batches, batch), 0, batch, firstId, count);
+    if (batches.length > this.#batchesMax * TRIPLE) state.lowest = Math.max(state.lowest, batches[0] + 1);
     // Shifting a short array is cheap; the window bounds it.
-    if (stale > 0) batches.splice(0, stale);
-    batches.push(batch, firstId, count);
+    batches.splice(0, placeOf(batches, state.lowest));
+  }
+
+  /** The state of a producer, as the one that was used last. */
+  #touch(producer: string, batch: number): ProducerState {
+    const known = this.#states.get(producer);
+    this.#states.delete(producer);
+    // One that was taken although it is below was taken after the producer had been forgotten: a replay forgets it here.
+    const state =
+      known !== undefined && batch >= known.lowest ? known : { producer, lastSeenMs: 0, lowest: 1, batches: [] };
+    if (known === undefined && this.#states.size >= this.#producersMax) this.#dropIdlest();
+    this.#states.set(producer, state);
+    return state;
   }
 
   expire(nowMs: number): void {
@@ -73,10 +85,16 @@ export class Producers {
   }
 
   #dropIdlest(): void {
-    let idlest: ProducerState | undefined;
-    for (const state of this.#states.values()) {
-      if (idlest === undefined || state.lastSeenMs < idlest.lastSeenMs) idlest = state;
+    for (const producer of this.#states.keys()) {
+      this.#states.delete(producer);
+      return;
     }
-    if (idlest !== undefined) this.#states.delete(idlest.producer);
   }
+}
+
+/** Where `batch` is among the triples, or would be. */
+function placeOf(batches: readonly number[], batch: number): number {
+  let at = 0;
+  while (at < batches.length && batches[at] < batch) at += TRIPLE;
+  return at;
 }

@@ -4,6 +4,7 @@ import { MemoryDisk, seededRandom } from '../../test/twins/memory-disk.ts';
 import type { CoreWorker } from '../core/worker.ts';
 import { SEQUENCE_COUNT } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
+import type { Confirmation } from './engine.ts';
 
 const text = (count: number): string[] => Array.from({ length: count }, (_, i) => `p${i}`);
 
@@ -65,11 +66,14 @@ describe('a repeated batch', () => {
 
   it('that is older than what is remembered is refused, not taken anew', async () => {
     const bench = await EngineBench.open();
+    const sections = [{ spec: SPEC, payloads: ['x'] }];
     for (let batch = 1; batch <= LIMITS.unconfirmedBatchesMax * 2 + 1; batch++) {
-      const body = [{ spec: SPEC, payloads: ['x'] }];
-      bench.enqueueBatch(batch, body, PRODUCER, 1);
+      bench.enqueueBatch(batch, sections, PRODUCER, 1);
     }
-    expect(() => bench.enqueueBatch(1, [{ spec: SPEC, payloads: ['x'] }])).toThrow('older than');
+    const refused = expect.objectContaining({ code: 'CONFLICT', details: { producer: PRODUCER, batch: 1, bound: 2 } });
+    expect(() => bench.enqueueBatch(1, sections)).toThrow(refused);
+    await bench.restart();
+    expect(() => bench.enqueueBatch(1, sections)).toThrow(refused);
     await bench.engine.close();
   });
 });
@@ -363,6 +367,42 @@ describe('a full disk', () => {
     await bench.crash();
     expect(bench.engine.core.queue('filler').ready).toBe(held + 1);
     expect(bench.state(running)).toBe('completed');
+    await bench.engine.close();
+  });
+});
+
+describe('a batch that was refused while the disk was full', () => {
+  it('is taken when it is sent again after later ones were taken, once and for good', async () => {
+    const bench = await EngineBench.open();
+    const send = (batch: number, payload = `payload ${batch}`): Confirmation =>
+      bench.enqueueBatch(batch, [{ spec: SPEC, payloads: [payload] }], PRODUCER.replaceAll('0', '1'), 1);
+    bench.disk.capacityBytes = 0;
+    const fill = async (): Promise<void> => {
+      for (let i = 0; i < 100; i++) {
+        bench.enqueue(['x'.repeat(1500)], { ...SPEC, queue: 'filler' });
+        // The journal makes its files with pauses.
+        bench.clock.advance(10);
+        await turns();
+      }
+    };
+    await expect(fill()).rejects.toMatchObject({ code: 'DISK_FULL' });
+    const large = 'x'.repeat(3000);
+    expect(() => send(1, large)).toThrow(expect.objectContaining({ code: 'DISK_FULL' }));
+    bench.disk.capacityBytes = Number.POSITIVE_INFINITY;
+    for (let i = 0; i < 3; i++) {
+      bench.clock.advance(1000);
+      await turns(20);
+    }
+    const second = send(2);
+    await bench.flush();
+    await bench.crash();
+    const first = send(1, large);
+    expect(first.firstId).toBeGreaterThan(second.firstId);
+    expect([send(1, large), send(2)]).toEqual([first, second]);
+    await bench.flush();
+    await bench.crash();
+    expect([send(1, large), send(2)]).toEqual([first, second]);
+    expect(bench.engine.core.queue('q').ready).toBe(2);
     await bench.engine.close();
   });
 });

@@ -202,7 +202,7 @@ export class Engine {
 
   /**
    * Takes the body of an ENQUEUE frame; confirm it once the journal's `appendedSequence` of now is durable. Throws
-   * DISK_FULL, QUEUE_FULL, and what the readers throw; then nothing of the batch was taken.
+   * DISK_FULL, QUEUE_FULL, CONFLICT, and what the readers throw; then nothing of the batch was taken now.
    */
   enqueue(producer: string, buffer: Buffer, start: number, end: number): Confirmation {
     const reader = this.#enqueues;
@@ -210,12 +210,7 @@ export class Engine {
     const { batch, lowestUnconfirmed, taskCount } = reader;
     const known = this.core.producers.find(producer, batch);
     if (known >= 0) return { batch, firstId: known, count: taskCount };
-    if (known === -2) {
-      throw new MillraceError(
-        'PROTOCOL',
-        `batch ${batch} of producer ${producer} is older than the ${LIMITS.unconfirmedBatchesMax} that are remembered`,
-      );
-    }
+    if (known === -2) throw this.#forgotten(producer, batch);
     this.#checkRoom(end - start, taskCount);
     this.#checkSections(buffer);
     const nowMs = this.clock.steadyMs();
@@ -238,6 +233,15 @@ export class Engine {
       throw new MillraceError(
         'DISK_FULL',
         'the disk is full: no new tasks are taken until there is room; completions are',
+  #forgotten(producer: string, batch: number): MillraceError {
+    const bound = this.core.producers.lowest(producer);
+    return new MillraceError(
+      'CONFLICT',
+      `batch ${batch} of producer ${producer} came when those below ${bound} were forgotten: they are once the client says that it needs them no longer, or when there are too many later ones (at most ${LIMITS.unconfirmedBatchesMax} may be unconfirmed). It may or may not have been enqueued before: look for its tasks with tasks.list before enqueueing them again`,
+      { details: { producer, batch, bound } },
+    );
+  }
+
       );
     }
     if (this.core.table.count + taskCount > LIMITS.tasksMax) {

@@ -4,6 +4,7 @@ import { LIMITS } from '../../src/limits.ts';
 import { FRAME } from '../../src/protocol/frames.ts';
 import { RawClient } from '../server/raw-client.ts';
 import { Arrivals, Deferred, failure, until } from './events.ts';
+import { FullDisk } from './full-disk.ts';
 import { HeldDisk } from './held-disk.ts';
 import { Program } from './program.ts';
 import { TcpScene } from './tcp-scene.ts';
@@ -503,6 +504,43 @@ describe('when a connection is bad', () => {
     expect((await tasks).length).toBe(1000);
     await expectEachOnce(observer, 1001);
   });
+});
+
+test('a refused batch whose refusal is lost with the connection goes again, and its client goes on', async () => {
+  const disk = new FullDisk();
+  await scene.close();
+  scene = await TcpScene.open({ disk, segmentBytes: LIMITS.segmentBytesMin });
+  const [client, other] = [await scene.behind({ enqueueTimeoutMs: 60_000 }), await scene.direct()];
+  disk.isFull = true;
+  const large = 'x'.repeat(900_000);
+  const filled = async (): Promise<never> => {
+    for (;;) await other.enqueue('filler', large, { queue: 'filler' });
+  };
+  expect(await failure(filled())).toMatchObject({ code: 'DISK_FULL' });
+  scene.proxy.hold('down');
+  const refused = client.enqueue('echo', large);
+  // Another turn, so that it is another batch.
+  await new Promise((resolve) => setImmediate(resolve));
+  const taken = client.enqueue('echo', 'small');
+  await until(
+    () => other.status(),
+    ({ queues }) => queues.some(({ name, ready }) => name === 'default' && ready === 1),
+  );
+  disk.isFull = false;
+  await until(
+    () =>
+      other.enqueue('filler', large, { queue: 'filler' }).then(
+        () => true,
+        () => false,
+      ),
+    (hasRoom) => hasRoom,
+  );
+  scene.proxy.cut();
+  scene.proxy.pass();
+  await client.work({ echo: (input) => String(input).length });
+  expect(await Promise.all([refused, taken].map(async (task) => (await task).result()))).toEqual([large.length, 5]);
+  expect((await client.queue('default').status()).totals.enqueued).toBe(2);
+  expect(await (await client.enqueue('echo', 'later')).result()).toBe(5);
 });
 
 describe('a worker process', () => {

@@ -343,7 +343,7 @@ export interface ObservedQueue {
 export interface Observed {
   tasks: Map<number, ObservedTask>;
   queues: Map<string, ObservedQueue>;
-  producers: Map<string, { lastSeenMs: number; batches: number[] }>;
+  producers: Map<string, { lastSeenMs: number; lowest: number; batches: number[] }>;
 }
 
 /**
@@ -384,8 +384,8 @@ export function observe(engine: Engine): Observed {
     });
     return true;
   });
-  for (const { producer, lastSeenMs, batches } of core.producers.export()) {
-    observed.producers.set(producer, { lastSeenMs, batches: [...batches] });
+  for (const { producer, lastSeenMs, lowest, batches } of core.producers.export()) {
+    observed.producers.set(producer, { lastSeenMs, lowest, batches: [...batches] });
   }
   return observed;
 }

@@ -3,7 +3,8 @@ import type { When } from '../../src/broker/contract.ts';
 
 /** What an engine's history consists of: plain data, so that a failing one shrinks. */
 export type EngineCommand =
-  | { do: 'enqueue'; producer: number; sections: { spec: number; when: When; bytes: number[] }[] }
+  /** `order` skip: under the next number but one; late: under the one skipped last, when there is one. */
+  | { do: 'enqueue'; producer: number; order: 'next' | 'skip' | 'late'; sections: EnqueuedSection[] }
   | { do: 'repeatBatch'; producer: number }
   | { do: 'addWorker'; queues: string[]; concurrency: number; extra: number }
   | { do: 'removeWorker'; pick: number; lost: boolean }
@@ -18,6 +19,12 @@ export type EngineCommand =
   | { do: 'flush' }
   | { do: 'restart' }
   | { do: 'crash'; flushed: boolean };
+
+interface EnqueuedSection {
+  spec: number;
+  when: When;
+  bytes: number[];
+}
 
 export const PRODUCERS = ['00112233445566778899aabbccddeeff', 'ffeeddccbbaa99887766554433221100'];
 export const QUEUES = ['a', 'b'];
@@ -52,6 +59,7 @@ export function engineCommand(size: 'small' | 'large'): fc.Arbitrary<EngineComma
       arbitrary: fc.record({
         do: one('enqueue'),
         producer: fc.nat(1),
+        order: fc.constantFrom('next' as const, 'next' as const, 'skip' as const, 'late' as const),
         sections: fc.array(section, { minLength: 1, maxLength: 3 }),
       }),
     },

@@ -43,6 +43,8 @@ export class EngineHistory {
   readonly #tokens = new Set<number>();
   readonly #lastBatch = new Map<string, { batch: number; body: Buffer; firstId: number; count: number }>();
   readonly #nextBatch = new Map<string, number>();
+  /** A number that no batch has come under yet though later ones did. */
+  readonly #skippedBatch = new Map<string, number>();
   #candidates: Candidate[] = [];
   #serial = 0;
   restarts = 0;
@@ -206,14 +208,14 @@ export class EngineHistory {
 
   #enqueue(command: Extract<EngineCommand, { do: 'enqueue' }>): void {
     const producer = PRODUCERS[command.producer];
-    const batch = this.#nextBatch.get(producer) ?? 1;
-    this.#nextBatch.set(producer, batch + 1);
+    const batch = this.#numberOf(producer, command.order);
     const sections = command.sections.map(({ spec, when, bytes }): Section & { payloads: string[] } => ({
       spec: SPECS[spec],
       when,
       payloads: bytes.map((count) => `payload ${this.#serial++} `.padEnd(count, '-')),
     }));
-    const body = batchBody(batch, sections, Math.max(1, batch - 3));
+    const unconfirmed = Math.max(1, Math.min(batch, this.#skippedBatch.get(producer) ?? batch) - 3);
+    const body = batchBody(batch, sections, unconfirmed);
     const { firstId, count } = this.bench.engine.enqueue(producer, body, 0, body.length);
     const flat = sections.flatMap(({ spec, payloads }) => payloads.map((payload: Payload) => ({ spec, payload })));
     expect(count).toBe(flat.length);
@@ -223,6 +225,19 @@ export class EngineHistory {
       this.#specs.set(firstId + i, spec);
     });
     this.#lastBatch.set(producer, { batch, body, firstId, count });
+  }
+
+  #numberOf(producer: string, order: 'next' | 'skip' | 'late'): number {
+    const skipped = this.#skippedBatch.get(producer);
+    if (order === 'late' && skipped !== undefined) {
+      this.#skippedBatch.delete(producer);
+      return skipped;
+    }
+    const next = this.#nextBatch.get(producer) ?? 1;
+    const skips = order === 'skip' && skipped === undefined;
+    if (skips) this.#skippedBatch.set(producer, next);
+    this.#nextBatch.set(producer, next + (skips ? 2 : 1));
+    return skips ? next + 1 : next;
   }
 
   /** As after a reconnect: the same ids, if the server has not lost the batch before it was confirmed. */
