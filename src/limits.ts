@@ -75,6 +75,8 @@ export const LIMITS = {
   /** Room in the last segment that only completions may use when the disk is full. */
   reservedBytes: 8 * MiB,
   spareSegmentsMax: 2,
+  /** How long a close waits for the disk. */
+  closeTimeoutMs: 5 * SECOND,
 
   // History kept per task
   attemptsKeptMax: 10,

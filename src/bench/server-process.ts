@@ -59,5 +59,6 @@ function allocatedBytes(path: string): number {
 }
 
 answerParent(methods, async () => {
-  await server?.stop({ timeoutMs: 1000 });
+  const unwritten = await server?.stop({ timeoutMs: 1000 });
+  if (unwritten !== undefined) throw unwritten;
 });

@@ -89,16 +89,23 @@ async function serveAndLog(values: ServerValues, log: Log): Promise<void> {
     const running = statusOf().queues.reduce((sum, queue) => sum + queue.active, 0);
     const patience = running === 0 ? '' : `; up to ${formatDuration(values.stopTimeoutMs)} for what runs (${running})`;
     log.all.info(`${signal}: stopping${patience}`);
-    await Promise.race([server.stop({ timeoutMs: values.stopTimeoutMs }), failure]);
+    const unwritten = await Promise.race([server.stop({ timeoutMs: values.stopTimeoutMs }), failure]);
+    if (unwritten !== undefined) throw unwritten;
     log.all.info('stopped');
   } catch (error) {
     // Storage has failed: those connected were told; there is nothing left that could be written.
     await Promise.race([server.stop({ timeoutMs: 0 }), new Promise((resolve) => setTimeout(resolve, 500))]);
+    killIfHung();
     throw error;
   } finally {
     clearInterval(stats);
     stopSignal.release();
   }
+}
+
+/** A write that hangs in the system keeps the process from exiting, whatever it calls. */
+function killIfHung(): void {
+  setTimeout(() => process.kill(process.pid, 'SIGKILL'), 1000).unref();
 }
 
 async function start(values: ServerValues, log: Log, onFailure: (error: MillraceError) => void): Promise<Server> {

@@ -23,14 +23,14 @@ export function catchStopSignals(onSecond: (signal: NodeJS.Signals) => void): St
       resolve(signal);
     } else if (performance.now() - firstAtMs > SAME_SIGNAL_MS) {
       onSecond(signal);
+      // An exit waits for writes that hang in the system; then a third one ends it.
+      release();
       process.exit(1);
     }
   };
-  for (const signal of STOP_SIGNALS) process.on(signal, listener);
-  return {
-    received,
-    release: () => {
-      for (const signal of STOP_SIGNALS) process.off(signal, listener);
-    },
+  const release = (): void => {
+    for (const signal of STOP_SIGNALS) process.off(signal, listener);
   };
+  for (const signal of STOP_SIGNALS) process.on(signal, listener);
+  return { received, release };
 }

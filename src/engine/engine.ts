@@ -4,7 +4,7 @@ import type { RetentionPolicy } from '../core/queue.ts';
 import { NONE, State } from '../core/task-table.ts';
 import type { CoreWorker } from '../core/worker.ts';
 import { MillraceError } from '../errors.ts';
-import type { Clock, Timer } from '../io/clock.ts';
+import { type Clock, settlesWithin, type Timer } from '../io/clock.ts';
 import type { Disk } from '../io/disk.ts';
 import type { Random } from '../io/random.ts';
 import { type FsyncPolicy, Journal, type OpenReport } from '../journal/journal.ts';
@@ -173,14 +173,14 @@ export class Engine {
     this.#stopping = true;
   }
 
-  /** Writes what is left. Workers must be gone. */
+  /** Writes what is left, for a bounded time. Rejects when that was not all. Workers must be gone. */
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
     this.#stopping = true;
     this.#timer?.cancel();
     this.#housekeeping?.cancel();
-    await this.#cleaner.stop();
+    await settlesWithin(this.clock, LIMITS.closeTimeoutMs, this.#cleaner.stop());
     try {
       if (!this.#failed) this.#keepTotals();
     } finally {
@@ -431,7 +431,7 @@ export class Engine {
   }
 }
 
-function asStorageError(error: unknown): MillraceError {
+export function asStorageError(error: unknown): MillraceError {
   if (error instanceof MillraceError) return error;
   const message = error instanceof Error ? error.message : String(error);
   return new MillraceError('STORAGE_FAILED', `reading or writing the journal failed: ${message}`, { cause: error });

@@ -19,6 +19,18 @@ export interface Timer {
   unref(): void;
 }
 
+/** Whether the promise settles within `ms`. */
+export function settlesWithin(clock: Clock, ms: number, promise: Promise<unknown>): Promise<boolean> {
+  return new Promise((resolve) => {
+    const timer = clock.setTimer(ms, () => resolve(false));
+    const settled = (): void => {
+      timer.cancel();
+      resolve(true);
+    };
+    promise.then(settled, settled);
+  });
+}
+
 const TIMER_MS_MAX = 2 ** 31 - 1;
 
 export class SystemClock implements Clock {

@@ -1,6 +1,6 @@
 import { InvariantError, invariant, MillraceError } from '../errors.ts';
 import { EPOCH_MAX } from '../ids.ts';
-import type { Clock } from '../io/clock.ts';
+import { type Clock, settlesWithin } from '../io/clock.ts';
 import type { Disk } from '../io/disk.ts';
 import { LIMITS } from '../limits.ts';
 import { CLOSE, EPOCH, recordBytes, segmentName, USER_TYPE_MAX, USER_TYPE_MIN } from './format.ts';
@@ -303,7 +303,10 @@ export class Journal {
     };
   }
 
-  /** Syncs what was appended and marks a clean end. Rejects when that failed; the directory is released either way. */
+  /**
+   * Syncs what was appended and marks a clean end. Rejects when that failed, or has not happened after `closeTimeoutMs`.
+   * The directory is released either way, as soon as no write is under way in it any more.
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close();
     return this.#closing;
@@ -312,6 +315,17 @@ export class Journal {
   async #close(): Promise<void> {
     this.#isOpen = false;
     this.#storage.prepareClose();
+    const ended = this.#end();
+    if (!(await settlesWithin(this.#options.clock, LIMITS.closeTimeoutMs, ended))) {
+      this.#writer.fail(closeTimeout(this.#writer.unwrittenBytes));
+      // What it still has to say is that it was given up.
+      ended.catch(() => {});
+      throw this.#writer.failure;
+    }
+    await ended;
+  }
+
+  async #end(): Promise<void> {
     try {
       await this.#writer.flush();
       // Only now, so that it says of everything before that it is synced.
@@ -355,6 +369,17 @@ export class Journal {
       this.#storage.recycle(oldest.number).catch((error: unknown) => this.#writer.fail(error));
     }
   }
+}
+
+function closeTimeout(unwrittenBytes: number): MillraceError {
+  const waitedMs = LIMITS.closeTimeoutMs;
+  return new MillraceError(
+    'STORAGE_FAILED',
+    unwrittenBytes > 0
+      ? `the disk did not take the end of the journal within ${waitedMs} ms: ${unwrittenBytes} bytes, of which nothing was confirmed, are not written`
+      : `the disk did not sync the end of the journal within ${waitedMs} ms: a crash of the machine may still take it`,
+    { details: { unwrittenBytes, waitedMs } },
+  );
 }
 
 function nextEpoch(epoch: number): number {

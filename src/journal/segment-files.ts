@@ -49,6 +49,7 @@ export class SegmentFiles implements Storage {
   readonly #spares: number[] = [];
   /** End of what has been written to the active file. */
   #writtenEnd = 0;
+  #isWriting = false;
   #writeWaits = false;
   #isFull = false;
   #isPreparing = false;
@@ -104,6 +105,20 @@ export class SegmentFiles implements Storage {
   }
 
   async write(
+    target: { segment: number; segmentBytes: number },
+    buffers: readonly Uint8Array[],
+    position: number,
+  ): Promise<void> {
+    this.#isWriting = true;
+    try {
+      await this.#write(target, buffers, position);
+    } finally {
+      this.#isWriting = false;
+      this.#wake();
+    }
+  }
+
+  async #write(
     target: { segment: number; segmentBytes: number },
     buffers: readonly Uint8Array[],
     position: number,
@@ -175,7 +190,8 @@ export class SegmentFiles implements Storage {
     this.#isClosed = true;
     this.#endPauses();
     this.#wake();
-    await this.#waitUntil(() => !this.#isPreparing);
+    // What is under way would go on in files that are somebody else's by then.
+    await this.#waitUntil(() => !this.#isPreparing && !this.#isWriting);
     await this.#recycling.catch(() => undefined);
     await this.#syncing.catch(() => undefined);
     await this.#active?.file.close();
@@ -326,6 +342,7 @@ export class SegmentFiles implements Storage {
 
   /** Ends early when room may have come. */
   #sleep(ms: number): Promise<void> {
+    if (this.#isClosed) return Promise.resolve();
     return new Promise<void>((resolve) => {
       const end = () => {
         timer.cancel();

@@ -1,5 +1,5 @@
 import type { RetentionPolicy } from '../core/queue.ts';
-import { Engine } from '../engine/engine.ts';
+import { asStorageError, Engine } from '../engine/engine.ts';
 import { MillraceError } from '../errors.ts';
 import { type Clock, SystemClock, type Timer } from '../io/clock.ts';
 import type { Disk } from '../io/disk.ts';
@@ -49,7 +49,7 @@ export class Host implements SessionOwner {
   readonly #methods: ReturnType<typeof createMethods>;
   #sessionCount = 0;
   #sweep: Timer | undefined;
-  #stopped: Promise<void> | undefined;
+  #stopped: Promise<MillraceError | undefined> | undefined;
   #idle: (() => void) | undefined;
 
   static async start(options: HostOptions): Promise<Host> {
@@ -203,14 +203,14 @@ export class Host implements SessionOwner {
 
   /**
    * No more deliveries; waits up to `timeoutMs` for what runs, hands the rest back uncharged, closes everything. Always
-   * resolves.
+   * resolves, soon after that: with the reason when the disk did not take everything.
    */
-  stop({ timeoutMs }: { timeoutMs: number }): Promise<void> {
+  stop({ timeoutMs }: { timeoutMs: number }): Promise<MillraceError | undefined> {
     this.#stopped ??= this.#stop(timeoutMs);
     return this.#stopped;
   }
 
-  async #stop(timeoutMs: number): Promise<void> {
+  async #stop(timeoutMs: number): Promise<MillraceError | undefined> {
     this.engine.stop();
     for (const session of this.#sessions) session.goAway('the server is stopping');
     await new Promise<void>((resolve) => {
@@ -224,7 +224,7 @@ export class Host implements SessionOwner {
     this.#idle = undefined;
     this.#sweep?.cancel();
     for (const session of this.#sessions) session.end();
-    await this.engine.close();
+    return await this.engine.close().then(() => undefined, asStorageError);
   }
 
   /** Nothing runs any more and every answer is sent. */

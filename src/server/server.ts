@@ -45,9 +45,10 @@ export class Server {
   }
 
   /** See `Host.stop`. Nobody new is let in from the first moment. Always resolves. */
-  async stop(options: { timeoutMs?: number } = {}): Promise<void> {
+  async stop(options: { timeoutMs?: number } = {}): Promise<MillraceError | undefined> {
     const closed = this.#listener.close();
-    await this.host.stop({ timeoutMs: options.timeoutMs ?? DEFAULTS.stopTimeoutMs });
+    const unwritten = await this.host.stop({ timeoutMs: options.timeoutMs ?? DEFAULTS.stopTimeoutMs });
     await closed;
+    return unwritten;
   }
 }

@@ -1,4 +1,5 @@
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
@@ -21,7 +22,11 @@ afterEach(async () => {
 });
 
 function start(...args: string[]): RunningCommand {
-  const command = new RunningCommand(args, { directory });
+  return startWith({}, ...args);
+}
+
+function startWith(environment: Record<string, string>, ...args: string[]): RunningCommand {
+  const command = new RunningCommand(args, { directory, environment });
   running.push(command);
   return command;
 }
@@ -74,6 +79,35 @@ test('a second signal ends a stop that waits for a task', async () => {
   clearInterval(again);
   expect(code).toBe(1);
   expect(stdout).toMatch(/SIGTERM again: ending at once\n$/);
+});
+
+/** Once there is a file `hang`, a write to the journal never comes back and takes its thread with it. */
+const HANGING_DISK = `
+import fs from 'node:fs';
+for (const [name, positionAt] of [['write', 4], ['writev', 2]]) {
+  const real = fs[name];
+  fs[name] = (...args) => {
+    if (typeof args[positionAt] !== 'number' || !fs.existsSync('hang')) return real.apply(fs, args);
+    fs.open('pipe', 'r', () => {});
+    console.log('a write hangs');
+  };
+}
+`;
+
+test('a server whose disk hangs ends all the same, and says in one line what it could not do', async () => {
+  execFileSync('mkfifo', [join(directory, 'pipe')]);
+  writeFileSync(join(directory, 'hanging-disk.mjs'), HANGING_DISK);
+  const environment = { NODE_OPTIONS: `--import=${join(directory, 'hanging-disk.mjs')}` };
+  const server = startWith(environment, 'server', '--port', '0', '--stop-timeout-ms', '0');
+  const [, url = ''] = await server.said(/listens on (tcp:\S+)/);
+  writeFileSync(join(directory, 'hang'), '');
+  start('enqueue', 'x', '--url', url);
+  await server.said(/a write hangs/);
+  server.signal('SIGTERM');
+  const { code, stderr } = await server.exited;
+  // It had to be killed, because of the thread.
+  expect(code).toBe('SIGKILL');
+  expect(stderr).toMatch(/^millrace: [^\n]*\d+ bytes, of which nothing was confirmed, are not written[^\n]*\n$/);
 });
 
 test('status --watch and a worker survive a restart of the server', async () => {
