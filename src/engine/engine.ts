@@ -86,7 +86,7 @@ export class Engine {
   #stopping = false;
   #closed = false;
   #advancingEpoch = false;
-  #failed = false;
+  #failure: MillraceError | undefined;
   /** The oldest segment when the totals were last kept, or when the engine began. */
   #totalsSegment: number;
 
@@ -168,6 +168,11 @@ export class Engine {
     return this.#stopping;
   }
 
+  /** Why nothing is confirmed any more. */
+  get failure(): MillraceError | undefined {
+    return this.#failure;
+  }
+
   /** No deliveries from here on; everything else goes on until `close`. */
   stop(): void {
     this.#stopping = true;
@@ -182,7 +187,7 @@ export class Engine {
     this.#housekeeping?.cancel();
     await settlesWithin(this.clock, LIMITS.closeTimeoutMs, this.#cleaner.stop());
     try {
-      if (!this.#failed) this.#keepTotals();
+      if (this.#failure === undefined) this.#keepTotals();
     } finally {
       await this.journal.close();
     }
@@ -190,8 +195,8 @@ export class Engine {
 
   /** Nothing is confirmed any more; the owner ends what it can. */
   fail(error: MillraceError): void {
-    if (this.#closed || this.#failed) return;
-    this.#failed = true;
+    if (this.#closed || this.#failure !== undefined) return;
+    this.#failure = error;
     this.#stopping = true;
     this.#timer?.cancel();
     this.#housekeeping?.cancel();
@@ -297,7 +302,7 @@ export class Engine {
   /** A worker is gone; `lost` without having handed back what it held. */
   removeWorker(worker: CoreWorker, lost: boolean): void {
     worker.paused = true;
-    if (this.#failed) this.settlements.abandon(worker);
+    if (this.#failure !== undefined) this.settlements.abandon(worker);
     else this.settlements.takeBack(worker, lost);
     this.core.removeWorker(worker);
     this.#dispatcher.targets.delete(worker.index);
@@ -349,7 +354,7 @@ export class Engine {
 
   readonly #dispatch = (): void => {
     this.#dispatchDeferred = false;
-    if (this.#closed || this.#failed) return;
+    if (this.#closed || this.#failure !== undefined) return;
     if (!this.#stopping) this.#dispatcher.run(this.clock.steadyMs());
     this.#arm();
   };

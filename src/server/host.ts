@@ -97,13 +97,19 @@ export class Host implements SessionOwner {
     return this.#sessions.size;
   }
 
+  /** Why nothing is confirmed any more. */
+  get failure(): MillraceError | undefined {
+    return this.engine.failure;
+  }
+
   /** Takes over a link that has just been made. */
   accept(link: Link): void {
     const connectionsMax = this.#options.connectionsMax ?? LIMITS.connectionsMax;
     const session = new Session(this, link, (++this.#sessionCount).toString(36), this.#random.hex(16));
     const full = this.#sessions.size >= connectionsMax;
     this.#sessions.add(session);
-    if (this.#stopped !== undefined) session.refuse(new MillraceError('STOPPING', 'the server is stopping'));
+    if (this.failure !== undefined) session.refuse(this.failure);
+    else if (this.#stopped !== undefined) session.refuse(new MillraceError('STOPPING', 'the server is stopping'));
     else if (full) {
       session.refuse(
         new MillraceError(

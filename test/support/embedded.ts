@@ -1,19 +1,40 @@
-import { connectEmbedded } from '../../src/broker/embedded/embedded.ts';
+import { connectEmbedded, type EmbeddedOptions, type Place } from '../../src/broker/embedded/embedded.ts';
 import type { RemoteBroker } from '../../src/broker/tcp/remote-broker.ts';
 import { Client } from '../../src/client/client.ts';
+import { type Clock, SystemClock } from '../../src/io/clock.ts';
+import type { Disk } from '../../src/io/disk.ts';
 import { SystemRandom } from '../../src/io/random.ts';
 import { DEFAULTS } from '../../src/limits.ts';
 import { ManualClock } from '../twins/manual-clock.ts';
+import { memoryDirectory } from '../twins/memory-disk.ts';
 import { settle } from './scripted-server.ts';
 
 /** A client with a server of its own in memory; time passes only when the test says so. */
 export async function openInMemory(): Promise<{ client: Client; broker: RemoteBroker; clock: ManualClock }> {
   const clock = new ManualClock(Date.UTC(2026, 0, 1));
+  return { ...(await open({ memory: '' }, clock)), clock };
+}
+
+/** A client of the one server of this process on that disk; time passes by itself unless there is a `clock`. */
+export function openOnDisk(
+  disk: Disk,
+  options: EmbeddedOptions = {},
+  clock: Clock = new SystemClock(),
+): Promise<{ client: Client; broker: RemoteBroker }> {
+  return open({ directory: memoryDirectory() }, clock, options, disk);
+}
+
+async function open(
+  place: Place,
+  clock: Clock,
+  embedded: EmbeddedOptions = {},
+  disk?: Disk,
+): Promise<{ client: Client; broker: RemoteBroker }> {
   const random = new SystemRandom();
   const { reconnect, connectTimeoutMs, enqueueTimeoutMs, callTimeoutMs } = DEFAULTS;
   const identity = { client: 'test', host: 'here', pid: 1, producer: random.hex(16) };
   const options = {
-    url: 'memory:',
+    url: 'memory' in place ? 'memory:' : `file:${place.directory}`,
     clock,
     random,
     reconnect,
@@ -22,8 +43,8 @@ export async function openInMemory(): Promise<{ client: Client; broker: RemoteBr
     callTimeoutMs,
     identity,
   };
-  const broker = await connectEmbedded({ memory: '' }, options, {});
-  return { client: new Client(broker, { clock, workerName: 'tester' }), broker, clock };
+  const broker = await connectEmbedded(place, options, embedded, disk);
+  return { client: new Client(broker, { clock, workerName: 'tester' }), broker };
 }
 
 /** Closes the client although handlers hang: the clock goes on until nothing waits any more. */

@@ -1,6 +1,8 @@
 import { resolve } from 'node:path';
 import { MillraceError } from '../../errors.ts';
 import type { Clock, Timer } from '../../io/clock.ts';
+import type { Disk } from '../../io/disk.ts';
+import { NodeDisk } from '../../io/node-disk.ts';
 import { createLinkPair } from '../../io/pair-link.ts';
 import { DEFAULTS } from '../../limits.ts';
 import { Host, type HostOptions } from '../../server/host.ts';
@@ -9,7 +11,7 @@ import { RemoteBroker, type RemoteOptions } from '../tcp/remote-broker.ts';
 /**
  * A server inside this process, reached over a link that is no socket. Clients of one process that name the same
  * directory share one host, which ends with the last of them; `memory:` alone is a host of its own, `memory:NAME` is
- * shared.
+ * shared. When its storage fails, the host ends and with it all its clients; who connects then gets a new one.
  */
 export type Place = { readonly directory: string } | { readonly memory: string };
 
@@ -22,6 +24,7 @@ interface SharedHost {
   readonly host: Promise<Host>;
   readonly options: EmbeddedOptions;
   users: number;
+  stopped: Promise<void> | undefined;
 }
 
 const hosts = new Map<string, SharedHost>();
@@ -36,13 +39,14 @@ export async function connectEmbedded(
   place: Place,
   remote: Omit<RemoteOptions, 'dial' | 'lifelines' | 'closed'>,
   options: EmbeddedOptions,
+  disk: Disk = new NodeDisk(),
 ): Promise<RemoteBroker> {
   const directory = 'directory' in place ? resolve(place.directory) : null;
   const key = 'directory' in place ? `file:${directory}` : `memory:${place.memory}`;
   const isPrivate = 'memory' in place && place.memory === '';
   const known = isPrivate ? undefined : hosts.get(key);
   if (known !== undefined) checkSame(known.options, options, remote.url);
-  const shared = known ?? { host: start(key, directory, remote, options), options, users: 0 };
+  const shared = known ?? share(key, { ...options, directory, disk, clock: remote.clock, random: remote.random });
   if (!isPrivate) hosts.set(key, shared);
   shared.users++;
   const letGo = holdProcess(remote.clock);
@@ -57,7 +61,8 @@ export async function connectEmbedded(
       letGo();
       return leave(key, shared);
     };
-    return await RemoteBroker.connect({ ...remote, dial, lifelines: false, closed });
+    const serverFailure = (): MillraceError | undefined => host.failure;
+    return await RemoteBroker.connect({ ...remote, dial, lifelines: false, closed, serverFailure });
   } catch (error) {
     letGo();
     await leave(key, shared);
@@ -65,27 +70,44 @@ export async function connectEmbedded(
   }
 }
 
-async function start(
-  key: string,
-  directory: string | null,
-  remote: Pick<RemoteOptions, 'clock' | 'random'>,
-  options: EmbeddedOptions,
-): Promise<Host> {
-  await stopping.get(key);
-  return Host.start({ ...options, directory, clock: remote.clock, random: remote.random });
+function share(key: string, options: EmbeddedOptions & HostOptions): SharedHost {
+  const start = async (): Promise<Host> => {
+    await stopping.get(key);
+    return Host.start({ ...options, onFailure: () => void stop(key, shared) });
+  };
+  const shared: SharedHost = { host: start(), options, users: 0, stopped: undefined };
+  return shared;
 }
 
 async function leave(key: string, shared: SharedHost): Promise<void> {
-  if (--shared.users > 0) return;
+  if (--shared.users === 0) await stop(key, shared);
+}
+
+/** Nobody else gets this host; who needs its directory waits until it is free. */
+function stop(key: string, shared: SharedHost): Promise<void> {
+  if (shared.stopped !== undefined) return shared.stopped;
   if (hosts.get(key) === shared) hosts.delete(key);
-  const stopped = shared.host.then(
-    (host) => host.stop({ timeoutMs: DEFAULTS.stopTimeoutMs }),
-    // It never started; whoever connected was told.
-    () => {},
-  );
+  const stopped = shared.host
+    .then(
+      async (host) => {
+        const unwritten = await host.stop({ timeoutMs: DEFAULTS.stopTimeoutMs });
+        // What failed earlier was told to all who waited.
+        if (unwritten !== undefined && unwritten !== host.failure) warn(unwritten);
+      },
+      // It never started; whoever connected was told.
+      () => {},
+    )
+    .finally(() => {
+      if (stopping.get(key) === stopped) stopping.delete(key);
+    });
+  shared.stopped = stopped;
   stopping.set(key, stopped);
-  await stopped;
-  if (stopping.get(key) === stopped) stopping.delete(key);
+  return stopped;
+}
+
+/** Those who close are not to be kept from ending by an error, but should know. */
+function warn({ code, message }: MillraceError): void {
+  process.emitWarning(message, { type: 'MillraceWarning', code });
 }
 
 const HOLD_MS = 3_600_000;

@@ -13,7 +13,7 @@ import { FrameWriter } from '../../protocol/writer.ts';
  *                      ▲      │                 │ link closed
  *            delay over│      │ failed          ▼
  *                      └── waiting ◀────────────┘
- *   any ──close(), the time to give up, or a refusal that another try cannot change──▶ closed
+ *   any ──close(), the time to give up, or what another try cannot change──▶ closed
  *
  * The connection moves itself between connecting, ready and waiting; only its owner starts and closes it. What was in
  * flight when a link closed is unknown: `ready` tells the owner to send again what was not answered. A server that is
@@ -55,6 +55,8 @@ export interface Dialing {
   /** How long the first connection may take, attempts and pauses together. */
   readonly connectTimeoutMs: number;
   readonly identity: Identity;
+  /** Why there will never be a server again, once that is so: the connection ends with it. */
+  readonly serverFailure?: () => MillraceError | undefined;
 }
 
 /** What a connection calls on its owner. */
@@ -278,6 +280,11 @@ export class Connection {
   #failed(error: Error): void {
     if (this.#state !== 'connecting' && this.#state !== 'ready') return;
     const { clock, reconnect } = this.#dialing;
+    const serverFailure = this.#dialing.serverFailure?.();
+    if (serverFailure !== undefined) {
+      this.#end(serverFailure);
+      return;
+    }
     const now = clock.steadyMs();
     const wasReady = this.#state === 'ready';
     this.#dropLink(error);
