@@ -104,6 +104,12 @@ export interface Consumption {
   fail(run: DeliveryRun, index: number, error: TaskError, options: FailOptions): void;
   /** Hands the task back without counting an attempt. */
   release(run: DeliveryRun, index: number): void;
+  /**
+   * Handlers have begun with everything that was delivered up to and including this task: their time counts from now, and
+   * their attempt if this worker is lost. Not needed for what is settled in the same turn. Travels with the settlements of
+   * the turn, or `atOnce`.
+   */
+  begun(run: DeliveryRun, index: number, atOnce: boolean): void;
   /** Shown in task get; may be lost. `value` is JSON. */
   progress(run: DeliveryRun, index: number, value: string): void;
   /** Stops deliveries; resolves when none will come any more (settling goes on). */

@@ -288,6 +288,7 @@ export class Core {
     this.missing = NONE;
     let count = 0;
     let bytes = 0;
+    worker.account(nowMs);
     while (count < countMax) {
       const priority = queue.topPriority;
       if (priority < 0) break;
@@ -308,25 +309,26 @@ export class Core {
     }
     this.#nextToken = token;
     queue.active += count;
-    if (count > 0) this.assignments.startWaiting(worker, nowMs);
+    if (count > 0) assignments.touch(worker);
     return count;
   }
 
   /**
-   * Gives a ready task back to a worker that still runs it; undefined when the task has gone on without it. `charged`:
+   * Gives a ready task back to a worker that still runs it, also beyond its prefetch; undefined when the task has gone on without it. `charged`:
    * losing the worker had counted as a failed attempt, which the owner takes back with `uncharge`.
    */
   resume(worker: CoreWorker, id: number, nowMs: number): { token: number; charged: boolean } | undefined {
     const slot = this.index.get(id);
     if (slot === NONE || this.table.state(slot) !== State.READY) return undefined;
     const kind = this.kindOf(slot);
-    if (!worker.queues.includes(kind.queue) || worker.held >= worker.prefetch) return undefined;
+    if (!worker.queues.includes(kind.queue)) return undefined;
     kind.queue.remove(slot, kind.spec.priority);
     kind.queue.active++;
     const tokenLow = this.#nextToken++;
+    worker.account(nowMs);
     this.table.set(slot, NEXT, this.assignments.add(worker, slot, this.#epoch, tokenLow));
     this.table.setState(slot, State.ACTIVE);
-    this.assignments.startWaiting(worker, nowMs);
+    this.assignments.touch(worker);
     return { token: this.#epoch * SEQUENCE_COUNT + tokenLow, charged: this.table.hasFlag(slot, FLAG_LOST) };
   }
 

@@ -68,11 +68,13 @@ describe('leases', () => {
 });
 
 describe('a worker’s busy time', () => {
-  it('is the sum over its handlers', () => {
+  it('is the sum over the handlers that it has tasks for', () => {
     const worker = new CoreWorker(0, [], 4, 4, 1000);
-    worker.running = 2;
+    worker.held = 2;
     worker.account(1010);
-    worker.running = 1;
-    expect(worker.busyMs(1020)).toBe(2 * 10 + 1 * 10);
+    worker.held = 9;
+    worker.account(1020);
+    worker.held = 1;
+    expect(worker.busyMs(1030)).toBe(2 * 10 + 4 * 10 + 1 * 10);
   });
 });

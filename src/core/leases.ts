@@ -2,7 +2,7 @@ import { NONE } from './task-table.ts';
 import type { CoreWorker } from './worker.ts';
 
 /**
- * Tasks that are with workers. A lease is in its worker's list, in the order of delivery; once it counts as running it is
+ * Tasks that are with workers. A lease is in its worker's list, in the order of delivery; once it has begun it is
  * also in the list of its timeout class. All leases of a class have the same timeout, so that list is in the order of
  * deadlines and needs no heap: appending, removing and finding the first are O(1).
  */
@@ -26,7 +26,7 @@ const TWO_32 = 2 ** 32;
 
 export class Leases {
   #words = new Uint32Array(256 * WORDS);
-  /** 0: delivered, not running yet. */
+  /** 0: delivered, not begun yet. */
   #deadlineMs = new Float64Array(256);
   #freeHead = NONE;
   #fresh = 0;

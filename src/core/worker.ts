@@ -2,8 +2,8 @@ import type { Queue } from './queue.ts';
 import { NONE } from './task-table.ts';
 
 /**
- * A subscriber that takes deliveries. Its leases are listed in the order in which it starts them, so the first
- * `concurrency` are the running ones: nobody has to tell the server that a handler has begun.
+ * A subscriber that takes deliveries. Its leases are listed in the order in which it begins them, so that one token tells
+ * which of them have begun.
  */
 export class CoreWorker {
   readonly index: number;
@@ -14,13 +14,18 @@ export class CoreWorker {
   paused = false;
   leaseHead = NONE;
   leaseTail = NONE;
-  /** The first lease that does not run yet. */
+  /** The first lease that has not begun. */
   firstWaiting = NONE;
+  /** The lease that is taken to have begun without a word of the worker. */
+  presumed = NONE;
+  /** Whether something may have to be presumed. */
+  touched = false;
   held = 0;
-  running = 0;
+  /** Leases that have begun, the presumed one included. */
+  begun = 0;
   completed = 0;
   failed = 0;
-  /** Integral of `running` over time, for the utilisation. */
+  /** Integral of `busy` over time, for the utilisation. */
   #busyMs = 0;
   #busySinceMs: number;
 
@@ -36,9 +41,14 @@ export class CoreWorker {
     return this.paused ? 0 : this.prefetch - this.held;
   }
 
-  /** Call before `running` changes. */
+  /** Handlers that it has a task for. */
+  get busy(): number {
+    return this.held < this.concurrency ? this.held : this.concurrency;
+  }
+
+  /** Call before `held` changes. */
   account(nowMs: number): void {
-    this.#busyMs += this.running * (nowMs - this.#busySinceMs);
+    this.#busyMs += this.busy * (nowMs - this.#busySinceMs);
     this.#busySinceMs = nowMs;
   }
 

@@ -233,11 +233,6 @@ export class Engine {
     return { batch, firstId, count: taskCount };
   }
 
-  #checkRoom(bytes: number, taskCount: number): void {
-    if (!this.journal.hasRoom(bytes, 'task')) {
-      throw new MillraceError(
-        'DISK_FULL',
-        'the disk is full: no new tasks are taken until there is room; completions are',
   #forgotten(producer: string, batch: number): MillraceError {
     const bound = this.core.producers.lowest(producer);
     return new MillraceError(
@@ -247,6 +242,11 @@ export class Engine {
     );
   }
 
+  #checkRoom(bytes: number, taskCount: number): void {
+    if (!this.journal.hasRoom(bytes, 'task')) {
+      throw new MillraceError(
+        'DISK_FULL',
+        'the disk is full: no new tasks are taken until there is room; completions are',
       );
     }
     if (this.core.table.count + taskCount > LIMITS.tasksMax) {
@@ -297,6 +297,12 @@ export class Engine {
     }
     if (charged.length > 0) this.commands.kept(charged);
     return kept;
+  }
+
+  /** The worker has begun everything up to the task with this token. */
+  begun(worker: CoreWorker, token: number): void {
+    this.core.assignments.begin(worker, token, this.clock.steadyMs());
+    this.#dispatchSoon();
   }
 
   /** A worker is gone; `lost` without having handed back what it held. */
@@ -355,7 +361,9 @@ export class Engine {
   readonly #dispatch = (): void => {
     this.#dispatchDeferred = false;
     if (this.#closed || this.#failure !== undefined) return;
-    if (!this.#stopping) this.#dispatcher.run(this.clock.steadyMs());
+    const steadyMs = this.clock.steadyMs();
+    if (!this.#stopping) this.#dispatcher.run(steadyMs);
+    this.core.assignments.presume(steadyMs);
     this.#arm();
   };
 

@@ -14,6 +14,14 @@ async function withWorker(count: number, concurrency = count, prefetch = concurr
   return { bench, ids, worker };
 }
 
+/** In two steps: what became due on the way may set another timer. */
+async function pass(bench: EngineBench, ms: number): Promise<void> {
+  for (const step of [ms - 10, 10]) {
+    bench.clock.advance(step);
+    await turns();
+  }
+}
+
 describe('a completion', () => {
   it('under an old token, of another worker, or of nobody’s task is refused; the others of its frame count', async () => {
     const { bench, ids, worker } = await withWorker(4, 3);
@@ -145,12 +153,22 @@ describe('a failure', () => {
 });
 
 describe('a worker that is lost', () => {
-  it('is charged for what it ran, not for what waited at it; all come first again, in order', async () => {
-    const { bench, ids, worker } = await withWorker(6, 2, 4);
+  it('is charged for what it had begun, not for what waited at it; all come first again, in order', async () => {
+    const { bench, ids, worker } = await withWorker(6, 3, 4);
     expect(worker.held.map(({ id }) => id)).toEqual(ids.slice(0, 4));
+    bench.engine.begun(worker.worker as CoreWorker, worker.held[0].token);
     bench.removeWorker(worker, true);
     const next = await bench.addWorker(['q'], 10);
     expect(next.held.map(({ id, attempt }) => [id, attempt])).toEqual(ids.map((id, i) => [id, i < 2 ? 2 : 1]));
+    await bench.engine.close();
+  });
+
+  it('is charged for the one task that it must have been busy with when it said nothing', async () => {
+    const { bench, ids, worker } = await withWorker(5, 4);
+    bench.complete(worker, [{ delivery: worker.held[0] }]);
+    bench.removeWorker(worker, true);
+    const next = await bench.addWorker(['q'], 10);
+    expect(next.held.map(({ id, attempt }) => [id, attempt])).toEqual(ids.slice(1).map((id, i) => [id, i < 1 ? 2 : 1]));
     await bench.engine.close();
   });
 
@@ -176,6 +194,46 @@ describe('a worker that is lost', () => {
     for (const id of ids) bench.engine.commands.cancel(id);
     bench.removeWorker(worker, true);
     expect(ids.map((id) => bench.state(id))).toEqual(['cancelled', 'cancelled', 'cancelled', 'cancelled']);
+    await bench.engine.close();
+  });
+});
+
+describe('the time of an attempt', () => {
+  it('counts from when the worker has begun it, as it says', async () => {
+    const { bench, ids, worker } = await withWorker(3);
+    bench.engine.begun(worker.worker as CoreWorker, worker.held[1].token);
+    await turns();
+    bench.clock.advance(30_000);
+    bench.engine.begun(worker.worker as CoreWorker, worker.held[2].token);
+    await turns();
+    bench.clock.advance(33_000);
+    await turns();
+    expect(worker.revoked.map(({ id }) => id)).toEqual([ids[0], ids[1]]);
+    await pass(bench, 30_000);
+    expect(worker.revoked.map(({ id }) => id)).toEqual(ids);
+    await bench.engine.close();
+  });
+
+  it('counts for one task after the other when handlers leave the worker no time to say so', async () => {
+    const { bench, ids, worker } = await withWorker(40);
+    for (const id of ids) {
+      bench.clock.advance(50_000);
+      await turns();
+      bench.complete(worker, [{ delivery: worker.take(id) }]);
+      await turns();
+    }
+    expect(ids.every((id) => bench.state(id) === 'completed')).toBe(true);
+    expect(worker.revoked).toEqual([]);
+    await bench.engine.close();
+  });
+
+  it('ends for a worker that never says anything', async () => {
+    const { bench, ids, worker } = await withWorker(2);
+    bench.clock.advance(63_000);
+    await turns();
+    expect(worker.revoked.map(({ id }) => id)).toEqual([ids[0]]);
+    await pass(bench, 63_000);
+    expect(worker.revoked.map(({ id }) => id)).toEqual(ids);
     await bench.engine.close();
   });
 });

@@ -172,7 +172,7 @@ export class Settlements {
   }
 
   /**
-   * Takes back what a worker that is gone held. What it ran counts as a failed attempt when the worker was `lost`; what
+   * Takes back what a worker that is gone held. What it had begun counts as a failed attempt when the worker was `lost`; what
    * it had not begun does not, nor what a stopping server takes back.
    */
   takeBack(worker: CoreWorker, lost: boolean): void {
@@ -180,6 +180,7 @@ export class Settlements {
     const nowMs = this.#clock.steadyMs();
     const running: number[] = [];
     const waiting: number[] = [];
+    this.#core.assignments.presume(nowMs);
     // From the last to the first: each goes to the front of its list, so that the order is kept.
     for (let lease = worker.leaseTail; lease !== NONE; lease = leases.prev(lease)) {
       (lost && leases.running(lease) ? running : waiting).push(leases.slot(lease));

@@ -51,7 +51,7 @@ export class Stats {
   /** Share of its handlers that were busy, 0 to 1, over the window or since the worker came. */
   utilisation(worker: CoreWorker, steadyMs: number): number {
     const sample = this.#samples.find(({ busyMs }) => busyMs.has(worker.index));
-    if (sample === undefined || sample.atMs >= steadyMs) return worker.running / worker.concurrency;
+    if (sample === undefined || sample.atMs >= steadyMs) return worker.busy / worker.concurrency;
     const busyMs = worker.busyMs(steadyMs) - (sample.busyMs.get(worker.index) ?? 0);
     return Math.min(1, busyMs / (steadyMs - sample.atMs) / worker.concurrency);
   }

@@ -27,6 +27,7 @@ export const FRAME = {
   REVOKE: 38,
   UNSUBSCRIBE: 39,
   PROGRESS: 40,
+  BEGUN: 41,
   WAIT: 48,
   UNWAIT: 49,
   RESULT: 50,
@@ -46,6 +47,7 @@ BODY_BYTES_MAX[FRAME.HELLO] = LIMITS.helloBytesMax;
 for (const type of [FRAME.WELCOME, FRAME.ERROR, FRAME.GOAWAY, FRAME.CALL]) BODY_BYTES_MAX[type] = LIMITS.callBytesMax;
 for (const type of [FRAME.PING, FRAME.PONG, FRAME.UNSUBSCRIBE]) BODY_BYTES_MAX[type] = 0;
 BODY_BYTES_MAX[FRAME.CONFIRM] = 18;
+BODY_BYTES_MAX[FRAME.BEGUN] = 8;
 
 /** For messages: `ENQUEUE`, or the number of a type that does not exist. */
 export function frameName(type: number): string {

@@ -3,7 +3,7 @@ import { LIMITS } from '../limits.ts';
 import { malformed, readF64, readU32, readU64 } from './bytes.ts';
 import type { FrameWriter } from './writer.ts';
 
-/** COMPLETE, FAIL, RELEASE, SETTLED, REVOKE, WAIT, UNWAIT and RESULT as they are read. */
+/** COMPLETE, FAIL, RELEASE, BEGUN, SETTLED, REVOKE, WAIT, UNWAIT and RESULT as they are read. */
 export const NO_RESULT = 0xffffffff;
 export const FAIL_FINAL = 1;
 export const FAIL_DELAY = 2;
@@ -168,6 +168,12 @@ function checkRetryDelay(ms: number): number {
 export function readIds(buffer: Buffer, start: number, end: number, each: (id: number) => void): void {
   if ((end - start) % 8 !== 0) throw malformed(`a list of ids has ${end - start} bytes, not a multiple of 8`);
   for (let offset = start; offset < end; offset += 8) each(readU64(buffer, offset));
+}
+
+/** The body of BEGUN. */
+export function readToken(buffer: Buffer, start: number, end: number): number {
+  if (end - start !== 8) throw malformed(`BEGUN has ${end - start} bytes, not 8`);
+  return readU64(buffer, start);
 }
 
 const REVOCATION_BYTES = 17;

@@ -8,7 +8,7 @@ import { formatTaskId } from '../ids.ts';
 import type { Link, LinkHandler } from '../io/net.ts';
 import { LIMITS } from '../limits.ts';
 import { describeForeignBytes, FRAME, FrameReader, frameName, PROTOCOL_VERSION, readJson } from '../protocol/frames.ts';
-import { RESULT_STATE, REVOKE_REASON, readIds } from '../protocol/settlement.ts';
+import { RESULT_STATE, REVOKE_REASON, readIds, readToken } from '../protocol/settlement.ts';
 import { FrameWriter } from '../protocol/writer.ts';
 import { type Call, call } from './calls.ts';
 import { type Hello, parseHello, parseProgress, parseSubscription } from './messages.ts';
@@ -296,6 +296,9 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
         if (this.worker !== undefined) this.worker.paused = true;
         this.#reply(requestId, {});
         break;
+      case FRAME.BEGUN:
+        this.#begun(readToken(buffer, start, end));
+        break;
       case FRAME.PROGRESS:
         this.#setProgress(readJson(buffer, start, end));
         break;
@@ -375,6 +378,11 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
     writer.u64(token);
     writer.u8(reason === 'cancelled' ? REVOKE_REASON.CANCELLED : REVOKE_REASON.LEASE_LOST);
     writer.end();
+  }
+
+  #begun(token: number): void {
+    if (this.worker === undefined) throw new MillraceError('PROTOCOL', 'BEGUN came before SUBSCRIBE');
+    this.#engine.begun(this.worker, token);
   }
 
   #setProgress(message: Record<string, unknown>): void {

@@ -78,7 +78,7 @@ function describeWorker(engine: Engine, session: Session, steadyMs: number): Rec
       concurrency: worker.concurrency,
       prefetch: worker.prefetch,
       held: worker.held,
-      running: worker.running,
+      running: worker.busy,
       utilisation: engine.stats.utilisation(worker, steadyMs),
       completed: worker.completed,
       failed: worker.failed,

@@ -134,6 +134,8 @@ export class Runner {
       if (free < wanted) break;
       const { index } = backlog;
       backlog.take(wanted);
+      // What ended a worker before may do so again, before this turn is over.
+      if (run.attempt > 1) this.#consumption.begun(run, index + wanted - 1, true);
       if (handler === undefined) this.#unknown(run, index);
       else if (handler.kind === 'single') this.#startSingle(run, index, handler);
       else this.#startBatch(run, index, wanted, handler);
@@ -318,6 +320,7 @@ export class Runner {
   #enter(task: Attempt | BatchAttempt): void {
     this.running += task.length;
     this.active.add(task, this.#nowMs);
+    this.#consumption.begun(task.run, task.from + task.length - 1, false);
   }
 
   /** False when the task was over before, by its timeout or the worker's stop. */

@@ -546,8 +546,8 @@ test('a refused batch whose refusal is lost with the connection goes again, and 
 describe('a worker process', () => {
   const running: Program[] = [];
 
-  async function startWorker(): Promise<Program> {
-    const program = Program.start('worker', [scene.server.url]);
+  async function startWorker(url = scene.server.url, concurrency = 2): Promise<Program> {
+    const program = Program.start('worker', [url, String(concurrency)]);
     running.push(program);
     await program.lines.count(1);
     expect(program.lines.all[0]).toBe('ready');
@@ -571,6 +571,32 @@ describe('a worker process', () => {
     expect(await task.result()).toEqual({ attempt: 1, pid: blocked.pid });
     expect(await behind.result()).toEqual({ attempt: 1, pid: blocked.pid });
     expect((await client.queue('default').status()).totals).toMatchObject({ completed: 2, failed: 0 });
+  });
+
+  test('whose handlers keep its processor busy times out none that waited for their turn', async () => {
+    const impatient = await TcpScene.open({ timeoutGraceMs: 100 });
+    try {
+      const client = await impatient.direct();
+      await startWorker(impatient.server.url, 20);
+      const tasks = await client.enqueueMany('block', new Array(20).fill(100), { timeoutMs: 500 });
+      for (const task of tasks) expect(await task.result()).toMatchObject({ attempt: 1 });
+    } finally {
+      await impatient.close();
+    }
+  });
+
+  test('that is killed by one of many tasks that wait for their turn is charged for that one alone', async () => {
+    const client = await scene.direct();
+    const victim = await startWorker(scene.server.url, 20);
+    const fine = await client.enqueue('block', 1);
+    const tasks = [...(await client.enqueueMany('block', new Array(10).fill(60_000)))];
+    await victim.lines.count(3);
+    await fine.result();
+    await victim.kill();
+    const ran = new Arrivals<number>();
+    await client.work({ block: (_, { attempt }) => ran.add(attempt) });
+    await ran.count(tasks.length);
+    expect(ran.all).toEqual([2, ...new Array(9).fill(1)]);
   });
 
   test('that is killed gives its tasks back at once, and those it ran are charged', async () => {

@@ -22,6 +22,7 @@ export type CoreCommand =
   | { do: 'removeWorker'; pick: number; lost: boolean }
   | { do: 'dispatch'; bytesMax: number }
   | { do: 'take'; pick: number; queue: number; countMax: number; bytesMax: number }
+  | { do: 'begin'; pick: number; count: number }
   | { do: 'complete'; pick: number; result: boolean }
   | { do: 'fail'; pick: number; final: boolean; delayMs: number }
   | { do: 'release' | 'cancel' | 'retry' | 'purge' | 'watch' | 'relocate'; pick: number }
@@ -100,6 +101,10 @@ export const command: fc.Arbitrary<CoreCommand> = fc.oneof(
       countMax: fc.integer({ min: 1, max: 5 }),
       bytesMax,
     }),
+  },
+  {
+    weight: 4,
+    arbitrary: fc.record({ do: fc.constant('begin' as const), pick, count: fc.integer({ min: 1, max: 4 }) }),
   },
   { weight: 8, arbitrary: fc.record({ do: fc.constant('complete' as const), pick, result: fc.boolean() }) },
   {

@@ -46,7 +46,7 @@ export interface ModelTask {
   lost: boolean;
   worker: ModelWorker | undefined;
   token: number;
-  /** Running since some moment; 0 while it waits at its worker. */
+  /** 0 until it has begun at its worker. */
   deadlineMs: number;
   deliveredBefore: boolean;
   /** Never waited for a time: it must be delivered in the order of ids. */
@@ -60,6 +60,8 @@ export interface ModelWorker {
   prefetch: number;
   /** In the order of delivery. */
   held: ModelTask[];
+  /** What it must be busy with, although it has not said so. */
+  presumed: ModelTask | undefined;
 }
 
 export interface ModelQueue {
@@ -164,7 +166,7 @@ export class CoreModel {
 
   addWorker(index: number, queues: string[], concurrency: number, prefetch: number): ModelWorker {
     for (const name of queues) this.queue(name);
-    const worker = { index, queues, concurrency, prefetch, held: [] };
+    const worker: ModelWorker = { index, queues, concurrency, prefetch, held: [], presumed: undefined };
     this.workers.push(worker);
     return worker;
   }
@@ -173,18 +175,35 @@ export class CoreModel {
     this.workers.splice(this.workers.indexOf(worker), 1);
   }
 
-  deliver(worker: ModelWorker, task: ModelTask, token: number, nowMs: number): void {
-    this.#leave(task, nowMs);
+  deliver(worker: ModelWorker, task: ModelTask, token: number): void {
+    this.#leave(task);
     task.state = 'active';
     task.worker = worker;
     task.token = token;
     task.deliveredBefore = true;
     worker.held.push(task);
-    this.#startNext(worker, nowMs);
+  }
+
+  /** The worker has begun the first `count` tasks that it holds. */
+  begin(worker: ModelWorker, count: number, nowMs: number): void {
+    for (const task of worker.held.slice(0, count)) {
+      if (task.deadlineMs === 0 || task === worker.presumed) this.#begin(task, nowMs);
+      if (task === worker.presumed) worker.presumed = undefined;
+    }
+  }
+
+  presume(nowMs: number): void {
+    for (const worker of this.workers) {
+      const next = worker.held.find((task) => task.deadlineMs === 0);
+      const begun = worker.held.filter((task) => task.deadlineMs > 0).length;
+      if (worker.presumed !== undefined || next === undefined || begun >= worker.concurrency) continue;
+      worker.presumed = next;
+      this.#begin(next, nowMs);
+    }
   }
 
   complete(task: ModelTask, atMs: number, result: { segment: number; offset: number } | undefined): void {
-    this.#leave(task, atMs);
+    this.#leave(task);
     this.queue(task.kind.queue).totals.completed++;
     task.result = result;
     this.#finish(task, 'completed', atMs);
@@ -197,7 +216,7 @@ export class CoreModel {
     options: { final: boolean; delayMs: number; lost: boolean; atMs: number },
   ): 'retry' | 'dead' | 'cancelled' {
     const queue = this.queue(task.kind.queue);
-    this.#leave(task, options.atMs);
+    this.#leave(task);
     task.attempts++;
     queue.totals.failed++;
     task.failures.push({ attempt: task.attempts, atMs: options.atMs, ...place });
@@ -219,8 +238,8 @@ export class CoreModel {
     return 'retry';
   }
 
-  release(task: ModelTask, nowMs: number): void {
-    this.#leave(task, nowMs);
+  release(task: ModelTask): void {
+    this.#leave(task);
     this.#makeReady(task, 'front');
   }
 
@@ -229,30 +248,30 @@ export class CoreModel {
       task.cancelRequested = true;
       return;
     }
-    this.#leave(task, atMs);
+    this.#leave(task);
     this.queue(task.kind.queue).totals.cancelled++;
     this.#finish(task, 'cancelled', atMs);
   }
 
-  retry(task: ModelTask, atMs: number): void {
+  retry(task: ModelTask): void {
     if (task.state === 'dead') task.attempts = 0;
     task.lost = false;
     task.immediate = false;
-    this.#leave(task, atMs);
+    this.#leave(task);
     this.#makeReady(task, 'back');
   }
 
-  purge(task: ModelTask, atMs: number): void {
-    this.#leave(task, atMs);
+  purge(task: ModelTask): void {
+    this.#leave(task);
     this.queue(task.kind.queue).totals.cancelled++;
     if (task.watched) this.finishedEvents.push(`${task.id} cancelled`);
     this.tasks.delete(task.id);
   }
 
   /** A worker that came back keeps the task. Returns whether the charge for losing it was taken back. */
-  resume(worker: ModelWorker, task: ModelTask, token: number, nowMs: number): boolean {
+  resume(worker: ModelWorker, task: ModelTask, token: number): boolean {
     const { lost } = task;
-    this.deliver(worker, task, token, nowMs);
+    this.deliver(worker, task, token);
     if (lost) {
       task.lost = false;
       task.attempts--;
@@ -274,7 +293,7 @@ export class CoreModel {
       .filter((task) => task.state === 'scheduled' && task.dueMs <= (task.wall ? wallMs : steadyMs))
       .sort((a, b) => Number(a.wall) - Number(b.wall) || a.dueMs - b.dueMs || a.scheduledOrder - b.scheduledOrder);
     for (const task of due.slice(0, countMax)) {
-      this.#leave(task, steadyMs);
+      this.#leave(task);
       this.#makeReady(task, 'back');
     }
   }
@@ -298,7 +317,7 @@ export class CoreModel {
     }
   }
 
-  #leave(task: ModelTask, nowMs: number): void {
+  #leave(task: ModelTask): void {
     const queue = this.queue(task.kind.queue);
     switch (task.state) {
       case 'ready':
@@ -309,7 +328,7 @@ export class CoreModel {
         without(worker.held, task);
         task.worker = undefined;
         task.deadlineMs = 0;
-        this.#startNext(worker, nowMs);
+        if (worker.presumed === task) worker.presumed = undefined;
         break;
       }
       case 'completed':
@@ -327,11 +346,8 @@ export class CoreModel {
     }
   }
 
-  /** The first `concurrency` that a worker holds are the ones that run. */
-  #startNext(worker: ModelWorker, nowMs: number): void {
-    for (const task of worker.held.slice(0, worker.concurrency)) {
-      if (task.deadlineMs === 0) task.deadlineMs = nowMs + task.kind.timeoutMs + this.#graceMs;
-    }
+  #begin(task: ModelTask, nowMs: number): void {
+    task.deadlineMs = nowMs + task.kind.timeoutMs + this.#graceMs;
   }
 
   #makeReady(task: ModelTask, end: 'front' | 'back'): void {

@@ -137,13 +137,13 @@ export class CoreTwin implements PayloadReader {
       case 'retry':
         this.#withTask(['dead', 'scheduled'], command.pick, (task, slot) => {
           core.retry(slot, this.nowMs);
-          model.retry(task, this.nowMs);
+          model.retry(task);
         });
         break;
       case 'purge':
         this.#withTask(['ready', 'scheduled'], command.pick, (task, slot) => {
           core.purge(slot, this.nowMs);
-          model.purge(task, this.nowMs);
+          model.purge(task);
         });
         break;
       case 'purgeQueue':
@@ -194,9 +194,14 @@ export class CoreTwin implements PayloadReader {
         core.expire(this.nowMs, 100_000);
         model.expire(this.nowMs);
         break;
+      case 'begin':
+        this.#withWorker(command.pick, (of, worker) => this.#begin(of, worker, command.count));
+        break;
       default:
         command satisfies never;
     }
+    core.assignments.presume(this.nowMs);
+    model.presume(this.nowMs);
   }
 
   // ── Commands ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -268,8 +273,9 @@ export class CoreTwin implements PayloadReader {
   }
 
   #removeWorker(of: ModelWorker, worker: CoreWorker, lost: boolean): void {
-    const running = lost ? of.held.slice(0, of.concurrency) : [];
-    const waiting = of.held.slice(running.length);
+    const begun = (task: ModelTask): boolean => lost && task.deadlineMs > 0;
+    const running = of.held.filter(begun);
+    const waiting = of.held.filter((task) => !begun(task));
     for (const task of waiting.reverse()) this.#release(task, this.#slotOf(task));
     for (const task of running.reverse()) {
       this.#fail(task, this.#slotOf(task), { final: false, delayMs: 0, lost: true });
@@ -321,7 +327,7 @@ export class CoreTwin implements PayloadReader {
       const token = core.firstToken + i;
       this.#newToken(token);
       if (!task.deliveredBefore && task.immediate) this.#checkTurn(task);
-      model.deliver(of, task, token, this.nowMs);
+      model.deliver(of, task, token);
     });
   }
 
@@ -335,6 +341,13 @@ export class CoreTwin implements PayloadReader {
   #newToken(token: number): void {
     expect(this.#tokens.has(token), `token ${token} came twice`).toBe(false);
     this.#tokens.add(token);
+  }
+
+  #begin(of: ModelWorker, worker: CoreWorker, count: number): void {
+    const last = of.held[Math.min(count, of.held.length) - 1];
+    if (last === undefined) return;
+    this.core.assignments.begin(worker, last.token, this.nowMs);
+    this.model.begin(of, count, this.nowMs);
   }
 
   #fail(task: ModelTask, slot: number, options: { final: boolean; delayMs: number; lost: boolean }): void {
@@ -354,7 +367,7 @@ export class CoreTwin implements PayloadReader {
       return;
     }
     this.core.release(slot, this.nowMs);
-    this.model.release(task, this.nowMs);
+    this.model.release(task);
   }
 
   #cancel(task: ModelTask, slot: number): void {
@@ -377,17 +390,17 @@ export class CoreTwin implements PayloadReader {
     expect(waitingIds(this.core, name)).toEqual(ids);
     for (const id of ids) {
       this.core.purge(this.core.index.get(id), this.nowMs);
-      this.model.purge(this.model.tasks.get(id) as ModelTask, this.nowMs);
+      this.model.purge(this.model.tasks.get(id) as ModelTask);
     }
   }
 
   #resume(of: ModelWorker, worker: CoreWorker, task: ModelTask): void {
-    const resumable = task.state === 'ready' && of.queues.includes(task.kind.queue) && of.held.length < of.prefetch;
+    const resumable = task.state === 'ready' && of.queues.includes(task.kind.queue);
     const resumed = this.core.resume(worker, task.id, this.nowMs);
     expect(resumed !== undefined).toBe(resumable);
     if (resumed === undefined) return;
     this.#newToken(resumed.token);
-    expect(resumed.charged).toBe(this.model.resume(of, task, resumed.token, this.nowMs));
+    expect(resumed.charged).toBe(this.model.resume(of, task, resumed.token));
     if (resumed.charged) this.core.uncharge(this.#slotOf(task));
   }
 
@@ -575,9 +588,10 @@ export class CoreTwin implements PayloadReader {
       reversed.unshift(core.table.id(core.assignments.leases.slot(lease)));
     }
     expect(reversed).toEqual(held);
-    expect({ held: worker.held, running: worker.running, credit: worker.credit }).toEqual({
+    expect({ held: worker.held, begun: worker.begun, busy: worker.busy, credit: worker.credit }).toEqual({
       held: of.held.length,
-      running: Math.min(of.held.length, of.concurrency),
+      begun: of.held.filter((task) => task.deadlineMs > 0).length,
+      busy: Math.min(of.held.length, of.concurrency),
       credit: of.prefetch - of.held.length,
     });
   }

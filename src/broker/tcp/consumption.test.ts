@@ -3,7 +3,7 @@ import { type ScriptedConnection, ScriptedServer, settle, watch } from '../../..
 import type { MillraceError } from '../../errors.ts';
 import { writeRunHeader } from '../../protocol/delivery.ts';
 import { FRAME } from '../../protocol/frames.ts';
-import { CompletionReader, FailureReader, REVOKE_REASON, ReleaseReader } from '../../protocol/settlement.ts';
+import { CompletionReader, FailureReader, REVOKE_REASON, ReleaseReader, readToken } from '../../protocol/settlement.ts';
 import { encodeSpec } from '../../protocol/spec.ts';
 import type { Consumer, Consumption, DeliveryRun, TaskSpec } from '../contract.ts';
 import { RemoteBroker } from './remote-broker.ts';
@@ -137,6 +137,25 @@ describe('a consumption', () => {
     await expect(consuming).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
   });
 
+  test('gives up a server that does not answer its subscription', async () => {
+    const consuming = watch(broker.consume(consumeOptions, consumer));
+    const silent = await server.welcome();
+    await silent.expectJson(FRAME.SUBSCRIBE);
+    expect(await consuming()).toBe('pending');
+    server.clock.advance(15_000);
+    expect(await consuming()).toBe('TIMEOUT');
+    expect(silent.closed).toBe(true);
+  });
+
+  test('waits with its subscription for the server that comes after a stopping one', async () => {
+    const consuming = watch(broker.consume(consumeOptions, consumer));
+    const refusing = await server.welcome();
+    const { requestId } = await refusing.expectJson(FRAME.SUBSCRIBE);
+    refusing.json(FRAME.ERROR, requestId, { code: 'STOPPING', message: 'bye' });
+    await subscribe(await server.reconnect());
+    expect(await consuming()).toBe('resolved');
+  });
+
   test('hands over what came with the answer to SUBSCRIBE only when its caller has it', async () => {
     const early = new RecordingConsumer();
     let held: Consumption | undefined;
@@ -180,6 +199,50 @@ describe('a consumption', () => {
     expect(connection.waiting).toEqual([]);
   });
 
+  async function takeBegun(from: ScriptedConnection): Promise<number> {
+    const { body } = await from.expect(FRAME.BEGUN);
+    return readToken(body, 0, body.length) - EPOCH;
+  }
+
+  test('tells how far its handlers have begun, once a turn, behind what the turn settled', async () => {
+    const run = await receive(0, 50, 6);
+    consumption.begun(run, 0, false);
+    consumption.complete(run, 0, undefined);
+    consumption.begun(run, 2, false);
+    expect((await takeSettlements(connection, FRAME.COMPLETE)).said).toEqual(['0/50']);
+    expect(await takeBegun(connection)).toBe(52);
+    consumption.complete(run, 1, undefined);
+    expect((await takeSettlements(connection, FRAME.COMPLETE)).said).toEqual(['1/51']);
+    await settle();
+    expect(connection.waiting).toEqual([]);
+  });
+
+  test('tells at once what must not wait for the end of the turn', async () => {
+    const run = await receive(0, 50, 6);
+    consumption.complete(run, 0, undefined);
+    consumption.begun(run, 1, true);
+    expect(await takeBegun(connection)).toBe(51);
+    expect((await takeSettlements(connection, FRAME.COMPLETE)).said).toEqual(['0/50']);
+  });
+
+  test('after a reconnect tells again what has begun, under the new tokens', async () => {
+    const [first, second] = [await receive(0, 50, 3), await receive(10, 60, 2)];
+    consumption.begun(first, 2, false);
+    consumption.begun(second, 0, false);
+    expect(await takeBegun(connection)).toBe(60);
+    consumption.complete(second, 0, undefined);
+    const { requestId } = await takeSettlements(connection, FRAME.COMPLETE);
+    await answer(connection, requestId);
+    const { next } = await reconnect([
+      ['1-0', String(EPOCH + 70)],
+      ['1-1', String(EPOCH + 71)],
+      ['1-b', String(EPOCH + 72)],
+    ]);
+    expect(await takeBegun(next)).toBe(71);
+    await settle();
+    expect(next.waiting).toEqual([]);
+  });
+
   test('is settled when everything was answered, or says that it was not in time', async () => {
     const run = await receive(0, 50, 1);
     await consumption.settled(1000);
@@ -221,6 +284,20 @@ describe('a consumption', () => {
     consumption.completeMany(run, 0, 2);
     await takeSettlements(connection, FRAME.COMPLETE);
     expect((await takeSettlements(connection, FRAME.COMPLETE)).said).toEqual(['0/50']);
+  });
+
+  test('passes on what the server revokes of a task that came again before its settlement was answered', async () => {
+    const first = await receive(7, 50, 1);
+    consumption.release(first, 0);
+    await takeSettlements(connection, FRAME.RELEASE);
+    const again = await receive(6, 60, 2);
+    connection.frame(FRAME.REVOKE, 0, (writer) => {
+      writer.u64(EPOCH + 7);
+      writer.u64(EPOCH + 61);
+      writer.u8(REVOKE_REASON.CANCELLED);
+    });
+    await settle();
+    expect(consumer.events).toEqual([`${again.id(1)} cancelled`]);
   });
 
   test('after a reconnect goes on with what was kept, under its new tokens, and drops the rest', async () => {

@@ -1,13 +1,14 @@
 import { errorFromJSON, MillraceError } from '../../errors.ts';
 import { parseTaskId, type TaskNumber } from '../../ids.ts';
-import type { Clock } from '../../io/clock.ts';
-import { DEFAULTS, LIMITS } from '../../limits.ts';
+import type { Clock, Timer } from '../../io/clock.ts';
+import { DEFAULTS } from '../../limits.ts';
 import { DeliveryReader } from '../../protocol/delivery.ts';
 import { FRAME, frameName, readJson } from '../../protocol/frames.ts';
 import { REVOKE_REASON, readIds, readRevocations } from '../../protocol/settlement.ts';
 import type { ConsumeOptions, Consumer, Consumption, FailOptions, Payload, TaskError } from '../contract.ts';
 import { Connection, type Dialing, isFatal } from './connection.ts';
 import { HeldRun } from './held-run.ts';
+import { HeldRuns } from './held-runs.ts';
 import { Lifeline } from './lifeline.ts';
 import { groupByFrame, type Settlement, SettlementList, writeGroup } from './settlements.ts';
 
@@ -40,17 +41,22 @@ export class RemoteConsumption implements Consumption {
   #state: State = 'opening';
   #opened: { resolve: () => void; reject: (error: Error) => void } | undefined;
   #subscribeId = 0;
+  /** Until SUBSCRIBE is answered. */
+  #subscribeTimer: Timer | undefined;
   #unsubscribeId = 0;
   #stopping = false;
   #stopped: (() => void)[] = [];
-  /** Runs with tasks that are held, or settled and not answered; in the order in which they came. */
-  readonly #runs = new Set<HeldRun>();
+  readonly #runs = new HeldRuns();
   /** Deliveries that came before the caller of `consume` could have its answer. */
   #early: HeldRun[] | undefined = [];
   readonly #gathered = new SettlementList();
   /** Sent on this connection, by request id. */
   readonly #unanswered = new Map<number, Settlement[]>();
   #flushing = false;
+  /** The last task with which a handler has begun, and whether the server knows. */
+  #begunRun: HeldRun | undefined;
+  #begunIndex = 0;
+  #begunTold = true;
   #settledWaits: (() => void)[] = [];
 
   constructor(dialing: Dialing, options: ConsumeOptions, consumer: Consumer, onClosed: () => void) {
@@ -70,7 +76,7 @@ export class RemoteConsumption implements Consumption {
     });
   }
 
-  /** Resolves when the server has taken the subscription; rejects with its refusal or like `connect`. */
+  /** Resolves when the server has taken the subscription; rejects with its refusal, with TIMEOUT, or like `connect`. */
   start(): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#opened = { resolve, reject };
@@ -105,6 +111,17 @@ export class RemoteConsumption implements Consumption {
     if (!run.settle(index)) return;
     this.#gathered.release(run, index);
     this.#schedule();
+  }
+
+  begun(run: HeldRun, index: number, atOnce: boolean): void {
+    this.#begunRun = run;
+    this.#begunIndex = index;
+    this.#begunTold = false;
+    if (!atOnce) this.#schedule();
+    else if (this.#state === 'consuming') {
+      this.#tellBegun();
+      this.#connection.writer.flush();
+    }
   }
 
   progress(run: HeldRun, index: number, value: string): void {
@@ -191,7 +208,7 @@ export class RemoteConsumption implements Consumption {
 
   #subscribe(): void {
     const { workerName, queues, concurrency, prefetch } = this.#options;
-    const resume = this.#resumable();
+    const resume = this.#runs.resumable();
     if (this.#state === 'lost') this.#state = 'resuming';
     this.#subscribeId = this.#connection.nextRequestId();
     this.#connection.writer.json(FRAME.SUBSCRIBE, this.#subscribeId, {
@@ -201,32 +218,19 @@ export class RemoteConsumption implements Consumption {
       prefetch,
       resume,
     });
+    this.#subscribeTimer = this.#clock.setTimer(DEFAULTS.callTimeoutMs, () => this.#subscribeUnanswered());
     if (this.#stopping) this.#unsubscribe();
   }
 
-  /**
-   * What it holds and what it settled without an answer. Of the latter there may be more than a server hears of: what is
-   * not named runs again, unless its settlement had arrived.
-   */
-  #resumable(): [string, string][] {
-    const resume: [string, string][] = [];
-    let settledLeft = LIMITS.prefetchMax;
-    const each = (visit: (run: HeldRun, index: number) => void): void => {
-      for (const run of this.#runs) for (let index = 0; index < run.length; index++) visit(run, index);
-    };
-    each((run, index) => {
-      if (run.isHeld(index)) settledLeft--;
-    });
-    each((run, index) => {
-      if (run.isHeld(index) || (run.isSettled(index) && settledLeft-- > 0)) {
-        resume.push([run.id(index), String(run.token(index))]);
-      }
-    });
-    return resume;
+  /** A server that took the connection and says nothing: whoever starts a worker is told; one that runs tries again. */
+  #subscribeUnanswered(): void {
+    const message = `the server did not answer the worker's subscription within ${DEFAULTS.callTimeoutMs} ms`;
+    this.#giveUp(new MillraceError('TIMEOUT', message, { details: { timeoutMs: DEFAULTS.callTimeoutMs } }));
   }
 
   #subscribed(reply: Record<string, unknown>): void {
     const resumed = this.#state === 'resuming';
+    this.#subscribeTimer?.cancel();
     this.#state = 'consuming';
     if (!resumed) {
       this.#opened?.resolve();
@@ -236,28 +240,10 @@ export class RemoteConsumption implements Consumption {
     }
     const unsent = [...this.#unanswered.values()].flat();
     this.#unanswered.clear();
-    this.#sort(readKept(reply));
+    this.#runs.sort(readKept(reply), (run, index) => this.#consumer.revoke(run, index, 'lease-lost'));
     this.#consumer.connection('restored');
     this.#send([...unsent, ...this.#gathered.take()]);
-  }
-
-  /** Goes on with the tasks that were kept and drops all others. */
-  #sort(kept: ReadonlyMap<TaskNumber, number>): void {
-    for (const run of this.#runs) {
-      for (let index = 0; index < run.length; index++) {
-        if (run.isGone(index)) continue;
-        const token = kept.get(run.firstId + index);
-        if (token !== undefined) {
-          run.keep(index, token);
-          continue;
-        }
-        const held = run.isHeld(index);
-        run.lose(index);
-        // One that was settled may have been taken before the connection went: nobody is told anything.
-        if (held) this.#consumer.revoke(run, index, 'lease-lost');
-      }
-      this.#forgetIfGone(run);
-    }
+    if (this.#begunRun !== undefined) this.#writeBegun(this.#runs.lastHeldToken(this.#begunRun, this.#begunIndex));
   }
 
   #deliverEarly(): void {
@@ -284,39 +270,27 @@ export class RemoteConsumption implements Consumption {
     if (settlements === undefined) return;
     this.#unanswered.delete(requestId);
     readIds(buffer, start, end, (id) => {
-      const [run, index] = this.#find(id);
-      if (run?.isSettled(index) === true) this.#consumer.revoke(run, index, 'lease-lost');
+      const [run, index] = this.#runs.find(id, 'settled');
+      if (run !== undefined) this.#consumer.revoke(run, index, 'lease-lost');
     });
     for (const { run, from, to } of settlements) {
       for (let index = from; index < to; index++) run.drop(index);
-      this.#forgetIfGone(run);
+      this.#runs.forgetIfGone(run);
     }
     this.#checkSettled();
   }
 
   #revoked(id: TaskNumber, token: number, reason: number): void {
-    const [run, index] = this.#find(id);
+    const [run, index] = this.#runs.find(id, 'held');
     // Settled here, or delivered anew, while the message was on its way.
-    if (run === undefined || !run.isHeld(index) || run.token(index) !== token) return;
+    if (run === undefined || run.token(index) !== token) return;
     if (reason === REVOKE_REASON.CANCELLED) {
       this.#consumer.revoke(run, index, 'cancelled');
       return;
     }
     run.drop(index);
-    this.#forgetIfGone(run);
+    this.#runs.forgetIfGone(run);
     this.#consumer.revoke(run, index, 'lease-lost');
-  }
-
-  #find(id: TaskNumber): [HeldRun, number] | [undefined, -1] {
-    for (const run of this.#runs) {
-      const index = run.indexOf(id);
-      if (index !== -1) return [run, index];
-    }
-    return [undefined, -1];
-  }
-
-  #forgetIfGone(run: HeldRun): void {
-    if (run.remaining === 0) this.#runs.delete(run);
   }
 
   #schedule(): void {
@@ -324,8 +298,26 @@ export class RemoteConsumption implements Consumption {
     this.#flushing = true;
     this.#clock.defer(() => {
       this.#flushing = false;
-      if (this.#state === 'consuming') this.#send(this.#gathered.take());
+      if (this.#state !== 'consuming') return;
+      this.#send(this.#gathered.take());
+      this.#tellBegun();
     });
+  }
+
+  #tellBegun(): void {
+    const last = this.#begunRun;
+    if (this.#begunTold || last === undefined) return;
+    const known = last.whole || last.isHeld(this.#begunIndex);
+    this.#writeBegun(known ? last.token(this.#begunIndex) : this.#runs.lastHeldToken(last, this.#begunIndex));
+  }
+
+  #writeBegun(token: number): void {
+    this.#begunTold = true;
+    if (token === 0) return;
+    const { writer } = this.#connection;
+    writer.begin(FRAME.BEGUN, 0);
+    writer.u64(token);
+    writer.end();
   }
 
   #send(settlements: readonly Settlement[]): void {
@@ -351,6 +343,7 @@ export class RemoteConsumption implements Consumption {
   }
 
   #lost(): void {
+    this.#subscribeTimer?.cancel();
     if (this.#state === 'closed' || this.#state === 'opening') return;
     const wasConsuming = this.#state === 'consuming';
     this.#state = 'lost';
@@ -362,7 +355,12 @@ export class RemoteConsumption implements Consumption {
   /** The server refused the subscription or a settlement. */
   #refused(error: MillraceError): void {
     // A server that is stopping comes back; until then a worker that starts waits like one that runs.
-    if ((this.#opened === undefined || error.code === 'STOPPING') && !isFatal(error)) {
+    if (error.code === 'STOPPING') this.#connection.reconnect(error);
+    else this.#giveUp(error);
+  }
+
+  #giveUp(error: MillraceError): void {
+    if (this.#opened === undefined && !isFatal(error)) {
       this.#connection.reconnect(error);
       return;
     }
@@ -379,6 +377,7 @@ export class RemoteConsumption implements Consumption {
 
   #finish(): void {
     this.#state = 'closed';
+    this.#subscribeTimer?.cancel();
     this.#lifeline?.close();
     this.#opened = undefined;
     this.#runs.clear();

@@ -10,6 +10,8 @@ const GONE = 2;
 
 /** A run of deliveries with what became of each. */
 export class HeldRun extends WireRun {
+  /** Runs that were delivered earlier have lower ones. */
+  order = 0;
   /** Tasks that are not GONE. */
   remaining = this.length;
   readonly #states = new Uint8Array(this.length);

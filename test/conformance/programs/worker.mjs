@@ -1,7 +1,7 @@
 import { millrace } from './product.mjs';
 
 // A worker whose tasks say what it is to do to itself. Says `ready`, and each task that it starts.
-const [url] = process.argv.slice(2);
+const [url, concurrency = '2'] = process.argv.slice(2);
 const client = await millrace.connect(url, { reconnect: { initialDelayMs: 10, maxDelayMs: 50 } });
 
 await client.work(
@@ -13,9 +13,9 @@ await client.work(
       while (performance.now() < endMs);
       return { attempt, pid: process.pid };
     },
-    /** Never ends. */
+    /** Never ends. Says so when the server has been told that it began. */
     hang: (_input, { id, attempt }) => {
-      process.stdout.write(`start ${id} ${attempt}\n`);
+      setTimeout(() => process.stdout.write(`start ${id} ${attempt}\n`));
       return new Promise(() => {});
     },
     /** Dies of it. */
@@ -25,6 +25,6 @@ await client.work(
       return new Promise(() => {});
     },
   },
-  { concurrency: 2, prefetch: 4 },
+  { concurrency: Number(concurrency), prefetch: Number(concurrency) * 2 },
 );
 process.stdout.write('ready\n');
