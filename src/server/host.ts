@@ -28,10 +28,18 @@ export interface HostOptions {
   clock?: Clock;
   disk?: Disk;
   random?: Random;
+  /** What status says of the process that it runs in. */
+  usage?: () => ProcessUsage;
   /** Storage has failed: nothing is confirmed any more and every connection was told. The process should end. */
   onFailure?: (error: MillraceError) => void;
   /** One line for the log. */
   onNotice?: (level: 'info' | 'warn', message: string) => void;
+}
+
+export interface ProcessUsage {
+  pid: number;
+  rssBytes: number;
+  heapBytes: number;
 }
 
 const SWEEP_MS = 1000;
@@ -122,7 +130,7 @@ export class Host implements SessionOwner {
   }
 
   status(): Record<string, unknown> {
-    const { rss, heapUsed } = process.memoryUsage();
+    const usage = this.#options.usage ?? usageOfThisProcess;
     return buildStatus({
       engine: this.engine,
       sessions: this.#sessions,
@@ -130,7 +138,7 @@ export class Host implements SessionOwner {
       version: VERSION,
       durability: this.#options.directory === null ? 'memory' : (this.#options.fsync ?? 'always'),
       volatile: this.#options.directory === null,
-      process: { pid: process.pid, rssBytes: rss, heapBytes: heapUsed },
+      process: usage(),
     });
   }
 
@@ -239,4 +247,9 @@ export class Host implements SessionOwner {
     for (const { worker } of this.#sessions) if (worker !== undefined && worker.held > 0) return;
     if (this.#awaiting.size === 0) this.#idle();
   }
+}
+
+function usageOfThisProcess(): ProcessUsage {
+  const { rss, heapUsed } = process.memoryUsage();
+  return { pid: process.pid, rssBytes: rss, heapBytes: heapUsed };
 }

@@ -1,5 +1,5 @@
 import type { MillraceError } from '../errors.ts';
-import type { Listener } from '../io/net.ts';
+import type { Listener, Net } from '../io/net.ts';
 import { nodeNet } from '../io/node-net.ts';
 import { DEFAULTS } from '../limits.ts';
 import { Host, type HostOptions } from './host.ts';
@@ -9,6 +9,7 @@ export interface ServerOptions extends HostOptions {
   host?: string;
   /** Default 5555; 0 takes any free one. */
   port?: number;
+  net?: Net;
 }
 
 /** A host that listens on TCP. */
@@ -22,7 +23,7 @@ export class Server {
     const host = await Host.start(options);
     const address = { host: options.host ?? DEFAULTS.host, port: options.port ?? DEFAULTS.port };
     try {
-      const listener = await nodeNet.listen(address, (link) => host.accept(link));
+      const listener = await (options.net ?? nodeNet).listen(address, (link) => host.accept(link));
       return new Server(host, listener, address.host);
     } catch (error) {
       await host.stop({ timeoutMs: 0 });

@@ -29,6 +29,10 @@ export interface MemoryDiskOptions {
   capacityBytes?: number;
   /** Called for each operation before it takes effect; may wait, and may throw what the operation then throws. */
   before?: (operation: DiskOperation, path: string) => void | Promise<void>;
+  /** Called with the bytes of each write, when it begins. */
+  writing?: (path: string, position: number, bytes: Uint8Array) => void;
+  /** A write that fails, or is under way when its process is killed, may have reached the kernel in parts. */
+  leavesParts?: boolean;
 }
 
 type Change = { kind: 'write'; position: number; bytes: Buffer } | { kind: 'truncate'; bytes: number };
@@ -72,11 +76,16 @@ class Inode {
     this.size = size;
   }
 
+  /** All of a change, nothing, or some of its sectors, as far as the kernel shows them; none of it is on disk. */
+  applyPart(change: Change, random: () => number): void {
+    for (const part of parts(change, random)) this.apply(part);
+  }
+
   crash(random: () => number, inFlight: readonly Change[]): void {
     const changes = [...this.#changes, ...inFlight];
     this.content = this.#durable;
     this.size = this.#durableSize;
-    for (const change of changes) this.#showPart(change, random);
+    for (const change of changes) for (const part of parts(change, random)) this.#show(part);
     this.sync();
   }
 
@@ -92,31 +101,30 @@ class Inode {
     this.size = Math.max(this.size, change.position + change.bytes.length);
   }
 
-  /** All of a change, nothing, or some of its sectors. */
-  #showPart(change: Change, random: () => number): void {
-    const luck = random();
-    if (luck < 0.3) return;
-    if (luck < 0.6 || change.kind === 'truncate') {
-      this.#show(change);
-      return;
-    }
-    const end = change.position + change.bytes.length;
-    for (let from = change.position; from < end; ) {
-      const to = Math.min(from - (from % SECTOR_BYTES) + SECTOR_BYTES, end);
-      if (random() < 0.5) {
-        const bytes = change.bytes.subarray(from - change.position, to - change.position);
-        this.#show({ kind: 'write', position: from, bytes });
-      }
-      from = to;
-    }
-  }
-
   #grow(bytes: number): void {
     if (this.content.length >= bytes) return;
     const grown = Buffer.alloc(Math.max(bytes, this.content.length * 2));
     this.content.copy(grown);
     this.content = grown;
   }
+}
+
+/** All of a change, nothing, or some of its sectors. */
+function parts(change: Change, random: () => number): Change[] {
+  const luck = random();
+  if (luck < 0.3) return [];
+  if (luck < 0.6 || change.kind === 'truncate') return [change];
+  const end = change.position + change.bytes.length;
+  const kept: Change[] = [];
+  for (let from = change.position; from < end; ) {
+    const to = Math.min(from - (from % SECTOR_BYTES) + SECTOR_BYTES, end);
+    if (random() < 0.5) {
+      const bytes = change.bytes.subarray(from - change.position, to - change.position);
+      kept.push({ kind: 'write', position: from, bytes });
+    }
+    from = to;
+  }
+  return kept;
 }
 
 export class MemoryDisk implements Disk {
@@ -217,6 +225,10 @@ export class MemoryDisk implements Disk {
     this.#holding.clear();
     this.#faults = [];
     this.#locked = new Set();
+    if (this.#options.leavesParts === true) {
+      const random = this.#options.random ?? Math.random;
+      for (const [change, inode] of this.#inFlight) inode.applyPart(change, random);
+    }
     this.#inFlight.clear();
   }
 
@@ -234,6 +246,13 @@ export class MemoryDisk implements Disk {
     this.#directories.add(dirname(path));
     this.#entries.set(path, inode);
     this.#durableEntries.set(path, inode);
+  }
+
+  /** The bytes of all files. */
+  get usedBytes(): number {
+    let used = 0;
+    for (const inode of new Set(this.#entries.values())) used += inode.size;
+    return used;
   }
 
   names(directory: string): string[] {
@@ -309,11 +328,15 @@ export class MemoryDisk implements Disk {
         if (life !== this.#life) await new Promise<never>(() => {});
         const change: Change = { kind: 'write', position, bytes: Buffer.concat(buffers) };
         this.#inFlight.set(change, inode);
+        this.#options.writing?.(path, position, change.bytes);
         try {
           await this.#enter('write', path, life);
           const unchanged = Buffer.concat(buffers).equals(change.bytes);
           if (!unchanged) throw new Error(`bytes changed while they were being written to ${path}`);
           this.#checkRoom(inode, position + change.bytes.length);
+        } catch (error) {
+          if (this.#options.leavesParts === true) inode.applyPart(change, this.#options.random ?? Math.random);
+          throw error;
         } finally {
           this.#inFlight.delete(change);
         }
@@ -354,8 +377,7 @@ export class MemoryDisk implements Disk {
 
   #checkRoom(inode: Inode, end: number): void {
     if (end <= inode.size) return;
-    let used = end - inode.size;
-    for (const each of new Set(this.#entries.values())) used += each.size;
+    const used = this.usedBytes + end - inode.size;
     if (used > this.capacityBytes) throw systemError('ENOSPC', 'write');
   }
 
