@@ -39,6 +39,11 @@ export const LIMITS = {
   helloBytesMax: 4 * KiB,
   callBytesMax: 1 * MiB,
   connectionsMax: 1024,
+  /** Of the files that a server may have open: its journal, its log, and what the system needs. */
+  openFilesReserved: 64,
+  /** Connections that were refused and that the other side has not closed yet; beyond it the oldest are cut off. */
+  refusedConnectionsMax: 256,
+  refusedConnectionsMin: 16,
   handshakeTimeoutMs: 5 * SECOND,
   /** A frame whose first byte came must be whole after this. */
   frameTimeoutMs: 30 * SECOND,
@@ -52,6 +57,8 @@ export const LIMITS = {
   sendBufferBytesEvict: 64 * MiB,
   queuesPerWorkerMax: 1000,
   prefetchMax: 65_536,
+  /** Tasks that a worker has settled and that wait for the disk: beyond it gets no more. */
+  unansweredTasksMax: 65_536,
   resultWaitersPerConnectionMax: 100_000,
   callsInFlightPerConnectionMax: 1000,
   listPageMax: 1000,
@@ -75,6 +82,8 @@ export const LIMITS = {
   /** Room in the last segment that only completions may use when the disk is full. */
   reservedBytes: 8 * MiB,
   spareSegmentsMax: 2,
+  /** Segment files that stay open for reading back. */
+  readSegmentsMax: 8,
   /** How long a close waits for the disk. */
   closeTimeoutMs: 5 * SECOND,
 
@@ -151,6 +160,10 @@ relation(LIMITS.backoffMsMax < 2 ** 32 && LIMITS.timeoutMsMax < 2 ** 32, 'attemp
 relation(LIMITS.payloadBytesMax < LIMITS.frameBytesMax, 'payloadBytesMax < frameBytesMax');
 relation(LIMITS.resultBytesMax < LIMITS.frameBytesMax, 'resultBytesMax < frameBytesMax');
 relation(LIMITS.frameBytesMax + LIMITS.pageBytes < LIMITS.segmentBytes, 'a frame fits into a segment');
+relation(
+  LIMITS.refusedConnectionsMin + LIMITS.readSegmentsMax + 32 <= LIMITS.openFilesReserved,
+  'what is not a connection finds a file to open',
+);
 relation(LIMITS.reservedBytes < LIMITS.segmentBytes, 'reservedBytes < segmentBytes');
 relation(LIMITS.frameBytesMax <= LIMITS.unconfirmedBytesPerConnectionMax, 'a frame fits into the unconfirmed window');
 relation(LIMITS.unconfirmedBytesPerConnectionMax <= LIMITS.unconfirmedBytesMax, 'one connection ≤ all connections');

@@ -1,3 +1,4 @@
+import { LIMITS } from '../limits.ts';
 import type { Queue } from './queue.ts';
 import { NONE } from './task-table.ts';
 
@@ -21,6 +22,8 @@ export class CoreWorker {
   /** Whether something may have to be presumed. */
   touched = false;
   held = 0;
+  /** Tasks that it has settled and that nobody has told it of yet: the disk is slow. */
+  unanswered = 0;
   /** Leases that have begun, the presumed one included. */
   begun = 0;
   completed = 0;
@@ -38,7 +41,7 @@ export class CoreWorker {
   }
 
   get credit(): number {
-    return this.paused ? 0 : this.prefetch - this.held;
+    return this.paused || this.unanswered > LIMITS.unansweredTasksMax ? 0 : this.prefetch - this.held;
   }
 
   /** Handlers that it has a task for. */

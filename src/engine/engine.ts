@@ -61,6 +61,8 @@ const TICK_TASKS_MAX = 10_000;
 const HOUSEKEEPING_MS = 1000;
 const TIMER_SLACK_MS = 0.5;
 const EXPIRE_TASKS_MAX = 20_000;
+/** On a full disk, deliveries end while there is still room for so much of what they lead to. */
+const OUTCOME_ROOM_BYTES = 256 * 1024;
 /** An epoch is ended while it still has room for whatever is under way. */
 const EPOCH_RESERVE = 2 ** 24;
 
@@ -83,6 +85,8 @@ export class Engine {
   #timerAtMs = Number.POSITIVE_INFINITY;
   #housekeeping: Timer | undefined;
   #dispatchDeferred = false;
+  /** Deliveries wait for the disk. */
+  #heldBack = false;
   #stopping = false;
   #closed = false;
   #advancingEpoch = false;
@@ -124,9 +128,15 @@ export class Engine {
         cacheBytes: options.cacheBytes,
         describe: describeRecord,
         segmentState: () => packState(core),
-        onDurable: options.onDurable,
+        onDurable: (sequence) => {
+          options.onDurable(sequence);
+          engine?.durable();
+        },
         onFailure: (error) => engine?.fail(error),
-        onRoom: (hasRoom) => options.onNotice(hasRoom ? 'info' : 'warn', hasRoom ? ROOM_AGAIN : NO_ROOM),
+        onRoom: (hasRoom) => {
+          options.onNotice(hasRoom ? 'info' : 'warn', hasRoom ? ROOM_AGAIN : NO_ROOM);
+          engine?.durable();
+        },
       },
       (record, opening) => {
         references = opening;
@@ -362,10 +372,22 @@ export class Engine {
     this.#dispatchDeferred = false;
     if (this.#closed || this.#failure !== undefined) return;
     const steadyMs = this.clock.steadyMs();
-    if (!this.#stopping) this.#dispatcher.run(steadyMs);
+    this.#heldBack = !this.#canDeliver;
+    if (!this.#stopping && !this.#heldBack) this.#dispatcher.run(steadyMs);
     this.core.assignments.presume(steadyMs);
     this.#arm();
   };
+
+  /** What is delivered comes back as outcomes: none go out while the disk could not take these. */
+  get #canDeliver(): boolean {
+    const { journal } = this;
+    return journal.unwrittenBytes <= LIMITS.unconfirmedBytesMax && journal.hasRoom(OUTCOME_ROOM_BYTES, 'outcome');
+  }
+
+  /** The journal has moved on: what was held back may go. */
+  durable(): void {
+    if (this.#heldBack) this.#dispatchSoon();
+  }
 
   /** One timer serves every delay and timeout; it is set anew only when something comes before what it is set for. */
   #arm(): void {

@@ -214,7 +214,7 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
     this.#answer(() => this.writer.json(FRAME.ERROR, requestId, error.toJSON()));
   }
 
-  /** A producer that is ahead of the disk is not read from for a while; neither is one that does not read. */
+  /** Who is ahead of the disk, with tasks or with results, is not read from for a while; nor is one that does not read. */
   #throttle(): void {
     const behind =
       this.#unconfirmedBytes > LIMITS.unconfirmedBytesPerConnectionMax ||
@@ -336,11 +336,20 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
     if (worker === undefined) throw new MillraceError('PROTOCOL', `${frameName(type)} came before SUBSCRIBE`);
     const refused: number[] = [];
     const { settlements } = this.#engine;
+    const { held } = worker;
     if (type === FRAME.COMPLETE) settlements.complete(worker, buffer, start, end, refused);
     else if (type === FRAME.FAIL) settlements.fail(worker, buffer, start, end, refused);
     else settlements.release(worker, buffer, start, end, refused);
+    const bytes = end - start;
+    const count = held - worker.held;
+    this.#unconfirmedBytes += bytes;
+    worker.unanswered += count;
     this.#engine.workerReady(worker);
     this.#answer(() => {
+      this.#unconfirmedBytes -= bytes;
+      worker.unanswered -= count;
+      if (worker.unanswered <= LIMITS.unansweredTasksMax && worker.unanswered + count > LIMITS.unansweredTasksMax)
+        this.#engine.workerReady(worker);
       const { writer } = this;
       writer.begin(FRAME.SETTLED, requestId);
       for (const id of refused) writer.u64(id);
