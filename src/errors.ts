@@ -25,7 +25,10 @@ export const ERROR_CODES = {
   DISK_FULL: { retryable: true, meaning: 'no room for new tasks; completions are still taken' },
   QUEUE_FULL: { retryable: true, meaning: 'the server holds as many tasks as it may' },
   STOPPING: { retryable: true, meaning: 'the server or client is stopping and takes no new work' },
-  STORAGE_FAILED: { retryable: false, meaning: 'a write or sync failed; nothing more is confirmed' },
+  STORAGE_FAILED: {
+    retryable: false,
+    meaning: 'a read, write or sync failed; after a write, nothing more is confirmed',
+  },
   CONNECTION_LIMIT: { retryable: true, meaning: 'the server has as many connections as it may' },
   // The wire
   PROTOCOL: { retryable: false, meaning: 'the other side sent something that is not a valid frame' },
@@ -38,7 +41,7 @@ export const ERROR_CODES = {
   CLOSED: { retryable: false, meaning: 'this client, worker or journal was closed' },
   // The journal
   DIRECTORY_LOCKED: { retryable: true, meaning: 'another process has this data directory open' },
-  JOURNAL_DAMAGED: { retryable: false, meaning: 'a record in the middle of the journal is damaged' },
+  JOURNAL_DAMAGED: { retryable: false, meaning: 'a record in the middle of the journal is damaged: repair it' },
   JOURNAL_VERSION: { retryable: false, meaning: 'the journal was written by a newer version' },
   JOURNAL_UNUSABLE: { retryable: false, meaning: 'the data directory cannot be read or written' },
   ADDRESS_IN_USE: { retryable: true, meaning: 'the port is taken' },

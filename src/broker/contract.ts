@@ -244,7 +244,10 @@ export interface Broker {
   enqueue(spec: TaskSpec, payload: Payload, when: When): Promise<string>;
   /** All or nothing; one batch. Resolves when durable. */
   enqueueMany(spec: TaskSpec, payloads: readonly Payload[], when: When): Promise<TaskIds>;
-  /** How the task ended. Rejects with TIMEOUT, NOT_FOUND, CLOSED or the signal's reason. Survives reconnects. */
+  /**
+   * How the task ended. Rejects with TIMEOUT, NOT_FOUND, CLOSED or the signal's reason, and with JOURNAL_DAMAGED or
+   * STORAGE_FAILED when the result is there and cannot be read. Survives reconnects.
+   */
   outcome(id: string, options: { timeoutMs: number; signal?: AbortSignal | undefined }): Promise<Outcome>;
   consume(options: ConsumeOptions, consumer: Consumer): Promise<Consumption>;
 

@@ -5,7 +5,7 @@ import type { Journal, JournalRecord } from '../journal/journal.ts';
 import { EnqueueReader } from '../protocol/batch.ts';
 import { readU32, readU64 } from '../protocol/bytes.ts';
 import { ENQUEUE_HEAD_BYTES, RECORD } from './records.ts';
-import type { SegmentReader } from './segment-reader.ts';
+import { asReadError, type SegmentReader } from './segment-reader.ts';
 import { packSnapshot, unpackSnapshot } from './snapshot.ts';
 
 /** The log may be this many times as large as what is live in it, and a few segments more. */
@@ -14,6 +14,7 @@ const SEGMENTS_FREE = 4;
 /** A segment with so small a share of live tasks is cleaned once it is the oldest of several. */
 const SPARSE_SHARE = 0.1;
 const SNAPSHOT_BYTES = 256 * 1024;
+const REST_AFTER_FAILURE = 60;
 /** About what a task takes beside its bytes. */
 const SNAPSHOT_TASK_BYTES = 100;
 
@@ -26,23 +27,27 @@ export class Cleaner {
   readonly #core: Core;
   readonly #journal: Journal;
   readonly #reader: SegmentReader;
-  readonly #fail: (error: unknown) => void;
+  readonly #failed: (error: unknown) => void;
   #running: Promise<void> | undefined;
   #stopped = false;
+  /** So many times `consider` does nothing. */
+  #rest = 0;
 
-  constructor(core: Core, journal: Journal, reader: SegmentReader, fail: (error: unknown) => void) {
+  constructor(core: Core, journal: Journal, reader: SegmentReader, failed: (error: unknown) => void) {
     this.#core = core;
     this.#journal = journal;
     this.#reader = reader;
-    this.#fail = fail;
+    this.#failed = failed;
   }
 
-  /** Starts to clean if there is something to clean and nothing is being cleaned. */
+  /** Starts to clean if there is something to clean and nothing is being cleaned. Call it once a second. */
   consider(): void {
-    if (this.#running !== undefined || this.#stopped || !this.#worthwhile()) return;
+    if (this.#running !== undefined || this.#stopped || this.#rest-- > 0 || !this.#worthwhile()) return;
     this.#running = this.#cleanOldest()
       .catch((error: unknown) => {
-        if (!this.#stopped) this.#fail(error);
+        // What cannot be read stays where it is, and so does everything behind it.
+        this.#rest = REST_AFTER_FAILURE;
+        if (!this.#stopped) this.#failed(error);
       })
       .finally(() => {
         this.#running = undefined;
@@ -70,7 +75,11 @@ export class Cleaner {
     const tag = this.#reader.tag(oldest.segment);
     // Places of task records, collected per page of the segment; copying needs awaits, which `read` does not offer.
     const live: number[] = [];
-    await this.#journal.read(oldest.segment, (record) => this.#collect(record, tag, live));
+    await this.#journal
+      .read(oldest.segment, (record) => this.#collect(record, tag, live))
+      .catch((error: unknown) => {
+        throw asReadError(error);
+      });
     await this.#copy(live, tag);
   }
 

@@ -30,17 +30,22 @@ export class Dispatcher {
   readonly targets = new Map<number, DeliveryTarget>();
   readonly #core: Core;
   readonly #reader: SegmentReader;
-  readonly #fail: (error: unknown) => void;
+  readonly #unreadable: (queue: Queue, error: unknown, again: () => void) => void;
   readonly #again: () => void;
   readonly #slots = new Uint32Array(TAKE_MAX);
   readonly #loading = new Set<Queue>();
   #deliveries = 0;
 
-  /** `again` asks for another `run`, `fail` reports storage that cannot be read. */
-  constructor(core: Core, reader: SegmentReader, fail: (error: unknown) => void, again: () => void) {
+  /** `again` asks for another `run`; `unreadable` gets what became of a page that holds the next task of a queue. */
+  constructor(
+    core: Core,
+    reader: SegmentReader,
+    unreadable: (queue: Queue, error: unknown, again: () => void) => void,
+    again: () => void,
+  ) {
     this.#core = core;
     this.#reader = reader;
-    this.#fail = fail;
+    this.#unreadable = unreadable;
     this.#again = again;
   }
 
@@ -102,14 +107,14 @@ export class Dispatcher {
   #load(queue: Queue, slot: number): void {
     this.#loading.add(queue);
     const { table } = this.#core;
-    this.#reader.load(table.segment(slot), table.offset(slot)).then(
-      () => {
-        this.#loading.delete(queue);
-        this.#core.mark(queue);
-        this.#again();
-      },
-      (error: unknown) => this.#fail(error),
-    );
+    const again = (): void => {
+      this.#loading.delete(queue);
+      this.#core.mark(queue);
+      this.#again();
+    };
+    this.#reader
+      .load(table.segment(slot), table.offset(slot))
+      .then(again, (error: unknown) => this.#unreadable(queue, error, again));
   }
 
   #deliver(worker: CoreWorker, queue: Queue, countMax: number, nowMs: number): number {

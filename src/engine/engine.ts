@@ -19,6 +19,7 @@ import { SegmentReader } from './segment-reader.ts';
 import { Settlements } from './settlements.ts';
 import { applyEnqueue, kindOfSpec, packState } from './state.ts';
 import { Stats } from './stats.ts';
+import { Unreadable } from './unreadable.ts';
 import { Waiters, type Waiting } from './waiters.ts';
 
 /**
@@ -79,6 +80,7 @@ export class Engine {
   readonly #onFailure: (error: MillraceError) => void;
   readonly #dispatcher: Dispatcher;
   readonly #cleaner: Cleaner;
+  readonly #unreadable: Unreadable;
   readonly #enqueues = new EnqueueReader();
   readonly #newKinds: Kind[] = [];
   #timer: Timer | undefined;
@@ -159,7 +161,6 @@ export class Engine {
   ) {
     const { core, journal, reader, waiters } = parts;
     const { clock, random } = options;
-    const fail = (error: unknown): void => this.fail(asStorageError(error));
     this.core = core;
     this.journal = journal;
     this.reader = reader;
@@ -169,8 +170,23 @@ export class Engine {
     this.#onFailure = options.onFailure;
     this.commands = new Commands({ core, journal, clock, changed: () => this.#dispatchSoon() });
     this.settlements = new Settlements({ core, journal, clock, random, commands: this.commands, reader });
-    this.#dispatcher = new Dispatcher(core, reader, fail, () => this.#dispatchSoon());
-    this.#cleaner = new Cleaner(core, journal, reader, fail);
+    const { settlements } = this;
+    this.#unreadable = new Unreadable({
+      core,
+      clock,
+      reader,
+      settlements,
+      notice: (message) => options.onNotice('warn', message),
+    });
+    this.#dispatcher = new Dispatcher(
+      core,
+      reader,
+      (queue, error, again) => this.#readFailed(error, (known) => this.#unreadable.next(queue, known, again)),
+      () => this.#dispatchSoon(),
+    );
+    this.#cleaner = new Cleaner(core, journal, reader, (error) =>
+      this.#readFailed(error, (known) => this.#unreadable.report(known)),
+    );
     this.#totalsSegment = this.#oldestSegment;
   }
 
@@ -356,8 +372,19 @@ export class Engine {
         if (outcome.state === 'notFound' && this.core.index.get(id) !== NONE) this.wait(id, waiting);
         else waiting.settled(id, outcome);
       },
-      (error: unknown) => this.fail(asStorageError(error)),
+      (error: unknown) =>
+        this.#readFailed(error, (known) => {
+          this.#unreadable.report(known);
+          waiting.settled(id, { state: 'unreadable', error: known });
+        }),
     );
+  }
+
+  /** What cannot be read concerns those who need it; anything else is a failure of the whole. */
+  #readFailed(error: unknown, known: (error: MillraceError) => void): void {
+    if (this.#closed || this.#failure !== undefined) return;
+    if (error instanceof MillraceError) known(error);
+    else this.fail(asStorageError(error));
   }
 
   // ── Time ──────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -2,6 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import type { Failure } from '../core/failures.ts';
 import { NONE, STATE_NAMES, State } from '../core/task-table.ts';
 import { resultOf, timeOf } from '../core/views.ts';
+import { MillraceError } from '../errors.ts';
 import { formatTaskId, parseTaskId } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
 import type { Engine } from './engine.ts';
@@ -30,7 +31,14 @@ export interface InspectedTask {
   payloadBytes: number;
   payload?: EncodedBytes;
   result?: EncodedBytes;
-  failures: { attempt: number; atMs: number; error: { name: string; message: string; code: string; stack?: string } }[];
+  failures: { attempt: number; atMs: number; error: InspectedError }[];
+}
+
+interface InspectedError {
+  name: string;
+  message: string;
+  code: string;
+  stack?: string;
 }
 
 export interface InspectFilter {
@@ -47,7 +55,7 @@ export interface ActiveDetails {
   progress(id: number): unknown;
 }
 
-/** Throws NOT_FOUND. */
+/** Throws NOT_FOUND, and JOURNAL_DAMAGED or STORAGE_FAILED when its payload or result cannot be read. */
 export async function inspectTask(engine: Engine, id: number, details: ActiveDetails): Promise<InspectedTask> {
   const { core } = engine;
   const place = (): { segment: number; offset: number } => {
@@ -150,18 +158,30 @@ async function loadFailures(engine: Engine, id: number, countMax: number): Promi
   };
   const failures: InspectedTask['failures'] = [];
   for (const { attempt, atMs } of known().slice(-countMax)) {
-    const bytes = await engine.reader.loadBlob(() =>
+    const error = await loadError(engine, () =>
       known().find((failure) => failure.attempt === attempt && failure.atMs === atMs),
     );
-    if (bytes !== undefined) failures.push({ attempt, atMs: Math.round(atMs), error: parseError(bytes) });
+    if (error !== undefined) failures.push({ attempt, atMs: Math.round(atMs), error });
   }
   return failures;
 }
 
-/** A worker in another language may send anything. */
-function parseError(bytes: Buffer): InspectedTask['failures'][number]['error'] {
+/** One that cannot be read is shown as that: the rest of the task, and of a list, is worth seeing all the same. */
+async function loadError(engine: Engine, find: () => Failure | undefined): Promise<InspectedError | undefined> {
   try {
-    const value = JSON.parse(bytes.toString()) as Partial<InspectedTask['failures'][number]['error']> | null;
+    const bytes = await engine.reader.loadBlob(find);
+    return bytes === undefined ? undefined : parseError(bytes);
+  } catch (error) {
+    if (!(error instanceof MillraceError)) throw error;
+    const { name, message, code } = error;
+    return { name, message, code };
+  }
+}
+
+/** A worker in another language may send anything. */
+function parseError(bytes: Buffer): InspectedError {
+  try {
+    const value = JSON.parse(bytes.toString()) as Partial<InspectedError> | null;
     return {
       name: String(value?.name ?? 'Error'),
       message: String(value?.message ?? ''),

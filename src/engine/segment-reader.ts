@@ -2,6 +2,7 @@ import type { Core } from '../core/core.ts';
 import type { PayloadReader } from '../core/effects.ts';
 import { State } from '../core/task-table.ts';
 import { resultOf } from '../core/views.ts';
+import { MillraceError } from '../errors.ts';
 import type { Extent, Journal } from '../journal/journal.ts';
 import { readU32 } from '../protocol/bytes.ts';
 
@@ -10,7 +11,9 @@ export type StoredOutcome =
   | { state: 'completed'; result: Buffer | undefined }
   | { state: 'dead'; error: Buffer }
   | { state: 'cancelled' }
-  | { state: 'notFound' };
+  | { state: 'notFound' }
+  /** It has ended, and its result or error cannot be read. */
+  | { state: 'unreadable'; error: MillraceError };
 
 const SEGMENT_TAGS = 0x1_0000;
 const NO_BYTES = Buffer.alloc(0);
@@ -68,8 +71,13 @@ export class SegmentReader implements PayloadReader {
     return Buffer.from(extent.bytes.subarray(start, start + readU32(extent.bytes, start - 4)));
   }
 
-  load(tag: number, offset: number): Promise<void> {
-    return (this.journal as Journal).load(this.full(tag), offset);
+  /** Rejects with JOURNAL_DAMAGED or STORAGE_FAILED. */
+  async load(tag: number, offset: number): Promise<void> {
+    try {
+      await (this.journal as Journal).load(this.full(tag), offset);
+    } catch (error) {
+      throw asReadError(error);
+    }
   }
 
   /** A copy of a blob that may have to be read, and may move meanwhile: `find` says where it is now, if it still is. */
@@ -115,4 +123,10 @@ export class SegmentReader implements PayloadReader {
       this.refresh();
     }
   }
+}
+
+/** A page that the system cannot read is STORAGE_FAILED, one that is not what was written JOURNAL_DAMAGED. */
+export function asReadError(error: unknown): unknown {
+  if (error instanceof MillraceError || !(error instanceof Error) || !('code' in error)) return error;
+  return new MillraceError('STORAGE_FAILED', `the journal cannot be read: ${error.message}`, { cause: error });
 }

@@ -171,6 +171,13 @@ export class Settlements {
     this.#failAll([this.#plan(slot, bytes, nowMs, { final: false, retryDelayMs: undefined })], nowMs);
   }
 
+  /** A task that can never be handed out ends dead, whatever attempts are left. */
+  bury(slot: number, error: { name: string; code: string; message: string }): void {
+    const nowMs = this.#clock.steadyMs();
+    const bytes = Buffer.from(JSON.stringify(error));
+    this.#failAll([this.#plan(slot, bytes, nowMs, { final: true, retryDelayMs: undefined })], nowMs);
+  }
+
   /**
    * Takes back what a worker that is gone held. What it had begun counts as a failed attempt when the worker was `lost`; what
    * it had not begun does not, nor what a stopping server takes back.

@@ -173,7 +173,16 @@ export class PageCache {
     throw new MillraceError(
       'JOURNAL_DAMAGED',
       `${file} is damaged at offset ${page.base + broken}: it was intact when it was written; stop the server and run: millrace journal verify`,
-      { details: { file, segment: segment.number, offset: page.base + broken } },
+      {
+        details: {
+          file,
+          segment: segment.number,
+          offset: page.base + broken,
+          /** Nothing of this can be read. */
+          from: page.base,
+          to: page.base + page.bytes.length,
+        },
+      },
     );
   }
 

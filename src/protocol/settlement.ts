@@ -8,7 +8,14 @@ export const NO_RESULT = 0xffffffff;
 export const FAIL_FINAL = 1;
 export const FAIL_DELAY = 2;
 export const REVOKE_REASON = { CANCELLED: 1, LEASE_LOST: 2 } as const;
-export const RESULT_STATE = { COMPLETED: 1, COMPLETED_EMPTY: 2, DEAD: 3, CANCELLED: 4, NOT_FOUND: 5 } as const;
+export const RESULT_STATE = {
+  COMPLETED: 1,
+  COMPLETED_EMPTY: 2,
+  DEAD: 3,
+  CANCELLED: 4,
+  NOT_FOUND: 5,
+  UNREADABLE: 6,
+} as const;
 
 const NO_BYTES = Buffer.alloc(0);
 const RUN_BYTES = 20;
@@ -209,7 +216,7 @@ export function readResults(buffer: Buffer, start: number, end: number, each: Re
     const bytesEnd = bytesStart + readU32(buffer, offset + 9);
     if (bytesEnd > end) throw malformed('RESULT ends inside its bytes');
     const state = buffer[offset + 8];
-    if (state < RESULT_STATE.COMPLETED || state > RESULT_STATE.NOT_FOUND)
+    if (state < RESULT_STATE.COMPLETED || state > RESULT_STATE.UNREADABLE)
       throw malformed(`there is no outcome ${state}`);
     each(readU64(buffer, offset), state, bytesStart, bytesEnd);
     offset = bytesEnd;

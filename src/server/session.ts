@@ -473,6 +473,8 @@ function packOutcome(outcome: StoredOutcome): { state: number; bytes: Buffer | u
       return { state: RESULT_STATE.CANCELLED, bytes: undefined };
     case 'notFound':
       return { state: RESULT_STATE.NOT_FOUND, bytes: undefined };
+    case 'unreadable':
+      return { state: RESULT_STATE.UNREADABLE, bytes: Buffer.from(JSON.stringify(outcome.error)) };
     default:
       return outcome satisfies never;
   }

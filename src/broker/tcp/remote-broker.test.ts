@@ -144,19 +144,22 @@ describe('waits and calls', () => {
     expect(third).toEqual(first);
   });
 
-  test('tell dead, empty and unknown apart', async () => {
-    const outcomes = ['1-1', '1-2', '1-3'].map((id) => wait(id).catch((error: unknown) => error));
+  test('tell dead, empty, unknown and unreadable apart', async () => {
+    const outcomes = ['1-1', '1-2', '1-3', '1-4'].map((id) => wait(id).catch((error: unknown) => error));
     await connection.expect(FRAME.WAIT);
     const error = { name: 'E', message: 'm', code: 'HANDLER_FAILED' };
     connection.frame(FRAME.RESULT, 0, (writer) => {
       writeResult(writer, 2 ** 32 + 1, RESULT_STATE.DEAD, Buffer.from(JSON.stringify(error)));
       writeResult(writer, 2 ** 32 + 2, RESULT_STATE.COMPLETED_EMPTY, undefined);
       writeResult(writer, 2 ** 32 + 3, RESULT_STATE.NOT_FOUND, undefined);
+      const damaged = { code: 'JOURNAL_DAMAGED', message: 'at offset 7', details: {} };
+      writeResult(writer, 2 ** 32 + 4, RESULT_STATE.UNREADABLE, Buffer.from(JSON.stringify(damaged)));
     });
     expect(await Promise.all(outcomes)).toEqual([
       { state: 'dead', error },
       { state: 'completed', result: undefined },
       expect.objectContaining({ code: 'NOT_FOUND', message: expect.stringContaining('task 1-3') }),
+      expect.objectContaining({ code: 'JOURNAL_DAMAGED', message: 'at offset 7' }),
     ]);
   });
 

@@ -1,8 +1,8 @@
-import { MillraceError } from '../../errors.ts';
+import { errorFromJSON, MillraceError } from '../../errors.ts';
 import { formatTaskId, parseTaskId, type TaskNumber } from '../../ids.ts';
 import type { Clock } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
-import { FRAME } from '../../protocol/frames.ts';
+import { FRAME, readJson } from '../../protocol/frames.ts';
 import { RESULT_STATE, readResults } from '../../protocol/settlement.ts';
 import type { Outcome, TaskError } from '../contract.ts';
 import type { Connection } from './connection.ts';
@@ -205,6 +205,8 @@ function readOutcome(
       return { state: 'dead', error: readTaskError(buffer, start, end) };
     case RESULT_STATE.CANCELLED:
       return { state: 'cancelled' };
+    case RESULT_STATE.UNREADABLE:
+      return errorFromJSON(readJson(buffer, start, end));
     default:
       return notFound(id);
   }
