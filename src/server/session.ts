@@ -56,7 +56,7 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
   hello: Hello | undefined;
   worker: CoreWorker | undefined;
   workerName = '';
-  /** When the first byte of an unfinished frame was seen, or 0. */
+  /** When the first byte of an unfinished frame was seen, or reading went on with one; 0 while nothing is read. */
   frameBeganMs = 0;
   readonly #owner: SessionOwner;
   readonly #engine: Engine;
@@ -114,7 +114,7 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
       return;
     }
     if (!this.#reader.insideFrame) this.frameBeganMs = 0;
-    else if (this.frameBeganMs === 0) this.frameBeganMs = this.#engine.clock.steadyMs();
+    else if (this.frameBeganMs === 0 && !this.#paused) this.frameBeganMs = this.#engine.clock.steadyMs();
     this.#throttle();
   }
 
@@ -224,6 +224,8 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
     this.#paused = behind;
     if (behind) this.#link.pause();
     else this.#link.resume();
+    // What is not read cannot become whole.
+    this.frameBeganMs = behind || !this.#reader.insideFrame ? 0 : this.#engine.clock.steadyMs();
   }
 
   // ── Frames ────────────────────────────────────────────────────────────────────────────────────────────────────────
