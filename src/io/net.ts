@@ -41,6 +41,10 @@ export interface Listener {
 export interface Net {
   /** Rejects with the system's error (`ECONNREFUSED`, …) or with TIMEOUT. */
   connect(address: { host: string; port: number }, timeoutMs: number): Promise<Link>;
-  /** Rejects with ADDRESS_IN_USE or the system's error. */
-  listen(address: { host: string; port: number }, accept: (link: Link) => void): Promise<Listener>;
+  /** Rejects with ADDRESS_IN_USE or the system's error. `notAccepted`: one could not be taken; it goes on listening. */
+  listen(
+    address: { host: string; port: number },
+    accept: (link: Link) => void,
+    notAccepted?: (error: Error) => void,
+  ): Promise<Listener>;
 }

@@ -109,7 +109,7 @@ export const nodeNet: Net = {
     });
   },
 
-  listen({ host, port }, accept) {
+  listen({ host, port }, accept, notAccepted = () => {}) {
     return new Promise<Listener>((resolve, reject) => {
       const server = createServer(SOCKET_OPTIONS, (socket) => accept(new SocketLink(socket)));
       const failed = (error: NodeJS.ErrnoException): void => {
@@ -118,6 +118,7 @@ export const nodeNet: Net = {
       server.once('error', failed);
       server.listen({ host, port }, () => {
         server.off('error', failed);
+        server.on('error', notAccepted);
         const address = server.address();
         resolve({
           port: typeof address === 'object' && address !== null ? address.port : port,

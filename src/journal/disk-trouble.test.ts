@@ -2,6 +2,8 @@ import { describe, expect, test } from 'vitest';
 import { appendTexts, DIRECTORY, makeTexts, openJournal, SMALL, TEXT } from '../../test/support/journal.ts';
 import { ManualClock } from '../../test/twins/manual-clock.ts';
 import { MemoryDisk } from '../../test/twins/memory-disk.ts';
+import type { DiskFile } from '../io/disk.ts';
+import { LIMITS } from '../limits.ts';
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
@@ -158,6 +160,95 @@ describe('a failed write or sync', () => {
     expect(journal.locate(place.segment, place.offset)).toBeDefined();
   });
 });
+
+describe('a process that may open no more files', () => {
+  test('waits until it may when it needs the next segment, and nothing fails', async () => {
+    const clock = new ManualClock();
+    const { journal, disk, durable, failures, room } = await openJournal({ clock });
+    disk.fail('create', 'EMFILE', { path: '0000000002', times: 2 });
+    disk.fail('syncDirectory', 'ENFILE', { times: 1 });
+    const texts = makeTexts(20, 1500);
+    appendTexts(journal, texts);
+    const written = durable(journal.appendedSequence);
+    for (let i = 0; i < 20; i++) {
+      clock.advance(100);
+      await turn();
+    }
+    await written;
+    expect({ failures, room }).toEqual({ failures: [], room: [] });
+    await journal.close();
+    expect((await openJournal({ disk })).texts).toEqual(texts);
+  });
+
+  test('is told so when that does not pass', async () => {
+    const clock = new ManualClock();
+    const { journal, disk, failures } = await openJournal({ clock });
+    disk.fail('create', 'EMFILE', { path: '0000000002', times: Number.POSITIVE_INFINITY });
+    appendTexts(journal, makeTexts(20, 1500));
+    await until(() => {
+      clock.advance(100);
+      return failures.length > 0;
+    });
+    expect(failures).toMatchObject([{ code: 'STORAGE_FAILED', message: expect.stringContaining('EMFILE') }]);
+  });
+
+  test('closes at once while it waits', async () => {
+    const { journal, disk } = await openJournal({ clock: new ManualClock() });
+    disk.fail('create', 'EMFILE', { path: '0000000002', times: Number.POSITIVE_INFINITY });
+    appendTexts(journal, makeTexts(20, 1500));
+    await turn();
+    await expect(journal.close()).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
+  });
+
+  test('reads on from the files that are open, and opens another by closing one of them', async () => {
+    const opened: string[] = [];
+    const disk = new MemoryDisk({ before: (operation, path) => void (operation === 'open' && opened.push(path)) });
+    const { journal, durable, failures } = await openJournal({ disk, cacheBytes: SMALL.pageBytes });
+    const places = appendTexts(journal, makeTexts(60, 1000));
+    await durable(journal.appendedSequence);
+    const inSegment = (segment: number) => places.filter((place) => place.segment === segment);
+    const [first, ...others] = inSegment(1);
+    await journal.load(1, first.offset);
+    expect(opened).toHaveLength(1);
+    disk.fail('open', 'EMFILE', { times: 1 });
+    for (const { offset } of others) await journal.load(1, offset);
+    expect(opened).toHaveLength(1);
+    await journal.load(2, inSegment(2)[0].offset);
+    expect(journal.locate(2, inSegment(2)[0].offset)).toBeDefined();
+    expect(failures).toEqual([]);
+    await journal.close();
+  });
+
+  test('keeps only so many files open for reading', async () => {
+    const disk = new CountingDisk();
+    const { journal, durable } = await openJournal({ disk, cacheBytes: SMALL.pageBytes });
+    const places = appendTexts(journal, makeTexts(LIMITS.readSegmentsMax * 40, 1000));
+    await durable(journal.appendedSequence);
+    const before = disk.openCount;
+    const segments = [...new Set(places.map(({ segment }) => segment))];
+    expect(segments.length).toBeGreaterThan(LIMITS.readSegmentsMax);
+    for (const segment of segments)
+      await journal.load(segment, places.find((place) => place.segment === segment)?.offset ?? 0);
+    expect(disk.openCount - before).toBeLessThanOrEqual(LIMITS.readSegmentsMax);
+    await journal.close();
+    expect(disk.openCount).toBe(0);
+  });
+});
+
+/** Counts the files that are open. */
+class CountingDisk extends MemoryDisk {
+  openCount = 0;
+
+  override async open(path: string, options: Parameters<MemoryDisk['open']>[1]): Promise<DiskFile> {
+    const file = await super.open(path, options);
+    this.openCount++;
+    const close = async (): Promise<void> => {
+      this.openCount--;
+      await file.close();
+    };
+    return { ...file, close };
+  }
+}
 
 test('a read that fails rejects that load only', async () => {
   const { journal, disk, durable, failures } = await openJournal({ cacheBytes: SMALL.pageBytes });

@@ -4,6 +4,8 @@ import type { Clock } from '../io/clock.ts';
 import type { Disk, DiskFile } from '../io/disk.ts';
 import { LIMITS } from '../limits.ts';
 import { segmentName, spareName } from './format.ts';
+import { PatientDisk } from './patient-disk.ts';
+import { ReadFiles } from './read-files.ts';
 import type { Storage } from './storage.ts';
 
 /**
@@ -44,6 +46,8 @@ const TRUNCATE_PAUSE_MS = 20;
 
 export class SegmentFiles implements Storage {
   readonly #options: SegmentFilesOptions;
+  readonly #disk: PatientDisk;
+  readonly #reads: ReadFiles;
   #active: SegmentFile | undefined;
   #next: SegmentFile | undefined;
   readonly #spares: number[] = [];
@@ -63,7 +67,11 @@ export class SegmentFiles implements Storage {
   #recycling: Promise<void> = Promise.resolve();
 
   constructor(options: SegmentFilesOptions) {
-    this.#options = options;
+    this.#disk = new PatientDisk(options.disk, options.clock, () => this.#reads.closeIdle());
+    this.#options = { ...options, disk: this.#disk };
+    this.#reads = new ReadFiles(LIMITS.readSegmentsMax, (segment) =>
+      this.#disk.open(join(options.directory, segmentName(segment)), {}),
+    );
   }
 
   /** `active`: where the log goes on, unless it is new. `unused`: segment files that were made and never begun. */
@@ -93,6 +101,7 @@ export class SegmentFiles implements Storage {
 
   waitForRoom(): void {
     this.#waitsForRoom = true;
+    this.#disk.isPatient = true;
     this.#prepare();
   }
 
@@ -151,19 +160,15 @@ export class SegmentFiles implements Storage {
     await this.#syncing;
   }
 
-  async read(segment: number, into: Buffer, position: number): Promise<number> {
-    const file = await this.#options.disk.open(join(this.#options.directory, segmentName(segment)), {});
-    try {
-      return await file.read(into, position);
-    } finally {
-      await file.close();
-    }
+  read(segment: number, into: Buffer, position: number): Promise<number> {
+    return this.#reads.read(segment, into, position);
   }
 
   recycle(segment: number): Promise<void> {
     const { disk, directory } = this.#options;
     this.#recycling = this.#recycling.then(async () => {
       if (this.#isClosed) return;
+      await this.#reads.forget(segment);
       await disk.rename(join(directory, segmentName(segment)), join(directory, spareName(segment)));
       await disk.syncDirectory(directory);
       this.#spares.push(segment);
@@ -183,6 +188,7 @@ export class SegmentFiles implements Storage {
 
   prepareClose(): void {
     this.#waitsForRoom = false;
+    this.#disk.giveUp();
     this.#endPauses();
   }
 
@@ -194,6 +200,7 @@ export class SegmentFiles implements Storage {
     await this.#waitUntil(() => !this.#isPreparing && !this.#isWriting);
     await this.#recycling.catch(() => undefined);
     await this.#syncing.catch(() => undefined);
+    await this.#reads.close();
     await this.#active?.file.close();
     await this.#next?.file.close();
     this.#active = undefined;

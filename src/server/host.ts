@@ -10,6 +10,7 @@ import type { FsyncPolicy, OpenReport } from '../journal/journal.ts';
 import { DEFAULTS, LIMITS } from '../limits.ts';
 import { VERSION } from '../version.ts';
 import { type Call, createMethods, runMethod } from './calls.ts';
+import { type ProcessUsage, usageOfThisProcess } from './process-usage.ts';
 import { Session, type SessionOwner } from './session.ts';
 import { buildStatus } from './status.ts';
 
@@ -23,6 +24,8 @@ export interface HostOptions {
   segmentBytes?: number;
   cacheBytes?: number;
   connectionsMax?: number;
+  /** Refused connections that may wait for the other side to close. */
+  refusedConnectionsMax?: number;
   retention?: Partial<RetentionPolicy>;
   timeoutGraceMs?: number;
   clock?: Clock;
@@ -34,12 +37,6 @@ export interface HostOptions {
   onFailure?: (error: MillraceError) => void;
   /** One line for the log. */
   onNotice?: (level: 'info' | 'warn', message: string) => void;
-}
-
-export interface ProcessUsage {
-  pid: number;
-  rssBytes: number;
-  heapBytes: number;
 }
 
 const SWEEP_MS = 1000;
@@ -54,6 +51,11 @@ export class Host implements SessionOwner {
   readonly #random: Random;
   readonly #sessions = new Set<Session>();
   readonly #awaiting = new Set<Session>();
+  /** The links that were refused last, for want of room. */
+  readonly #turnedAway: Link[] = [];
+  /** Since they were last reported. */
+  #turnedAwayCount = 0;
+  #notAccepted: { count: number; last: Error } | undefined;
   readonly #methods: ReturnType<typeof createMethods>;
   #sessionCount = 0;
   #sweep: Timer | undefined;
@@ -122,10 +124,24 @@ export class Host implements SessionOwner {
       session.refuse(
         new MillraceError(
           'CONNECTION_LIMIT',
-          `the server has ${connectionsMax} connections, as many as it may; close some, or raise --connections-max`,
+          `the server has ${connectionsMax} connections, as many as it may; close some, or raise --connections-max and the limit of open files (ulimit -n)`,
           { details: { bound: connectionsMax } },
         ),
       );
+      this.#turnAway(link);
+    }
+  }
+
+  /** The listener could not take one: it has no file for it, or the other side was gone already. */
+  notAccepted(error: Error): void {
+    this.#notAccepted = { count: (this.#notAccepted?.count ?? 0) + 1, last: error };
+  }
+
+  /** It has been told; whoever does not close then must not take the room of others. */
+  #turnAway(link: Link): void {
+    this.#turnedAway.push(link);
+    if (this.#turnedAway.length > (this.#options.refusedConnectionsMax ?? LIMITS.refusedConnectionsMax)) {
+      this.#turnedAway.shift()?.destroy();
     }
   }
 
@@ -146,6 +162,10 @@ export class Host implements SessionOwner {
 
   awaiting(session: Session): void {
     this.#awaiting.add(session);
+  }
+
+  answered(session: Session): void {
+    if (this.#awaiting.delete(session)) this.#checkIdle();
   }
 
   closed(session: Session): void {
@@ -169,6 +189,11 @@ export class Host implements SessionOwner {
   }
 
   refused(session: Session, error: MillraceError): void {
+    if (error.code === 'CONNECTION_LIMIT') {
+      // Whoever comes back again and again must not fill the log.
+      this.#turnedAwayCount++;
+      return;
+    }
     this.#options.onNotice?.('warn', `connection from ${session.remote} refused: ${error.message}`);
   }
 
@@ -194,9 +219,25 @@ export class Host implements SessionOwner {
     this.#sweep = this.#clock.setTimer(SWEEP_MS, () => {
       const nowMs = this.#clock.steadyMs();
       for (const session of this.#sessions) this.#examine(session, nowMs);
+      this.#reportTurnedAway();
       this.#scheduleSweep();
     });
     this.#sweep.unref();
+  }
+
+  #reportTurnedAway(): void {
+    const notAccepted = this.#notAccepted;
+    if (this.#turnedAwayCount > 0) {
+      const connectionsMax = this.#options.connectionsMax ?? LIMITS.connectionsMax;
+      const message = `${this.#turnedAwayCount} connections refused: ${connectionsMax} are open, as many as may be`;
+      this.#options.onNotice?.('warn', message);
+    }
+    if (notAccepted !== undefined) {
+      const message = `${notAccepted.count} connections could not be accepted: ${notAccepted.last.message}`;
+      this.#options.onNotice?.('warn', message);
+    }
+    this.#turnedAwayCount = 0;
+    this.#notAccepted = undefined;
   }
 
   #examine(session: Session, nowMs: number): void {
@@ -208,7 +249,7 @@ export class Host implements SessionOwner {
       );
     } else if (session.bufferedBytes > LIMITS.sendBufferBytesEvict) {
       session.refuse(
-        new MillraceError('PROTOCOL', `the client has left ${session.bufferedBytes} bytes unread; it is cut off`),
+        new MillraceError('TOO_SLOW', `the client has left ${session.bufferedBytes} bytes unread; it is cut off`),
       );
     }
   }
@@ -247,9 +288,4 @@ export class Host implements SessionOwner {
     for (const { worker } of this.#sessions) if (worker !== undefined && worker.held > 0) return;
     if (this.#awaiting.size === 0) this.#idle();
   }
-}
-
-function usageOfThisProcess(): ProcessUsage {
-  const { rss, heapUsed } = process.memoryUsage();
-  return { pid: process.pid, rssBytes: rss, heapBytes: heapUsed };
 }

@@ -1,7 +1,8 @@
 import type { MillraceError } from '../errors.ts';
 import type { Listener, Net } from '../io/net.ts';
 import { nodeNet } from '../io/node-net.ts';
-import { DEFAULTS } from '../limits.ts';
+import { DEFAULTS, LIMITS } from '../limits.ts';
+import { connectionLimits } from './connection-limits.ts';
 import { Host, type HostOptions } from './host.ts';
 
 export interface ServerOptions extends HostOptions {
@@ -20,10 +21,16 @@ export class Server {
 
   /** Rejects with ADDRESS_IN_USE, DIRECTORY_LOCKED, JOURNAL_DAMAGED, JOURNAL_VERSION, JOURNAL_UNUSABLE. */
   static async start(options: ServerOptions): Promise<Server> {
-    const host = await Host.start(options);
+    const { net = nodeNet, connectionsMax = LIMITS.connectionsMax, onNotice } = options;
+    const limits = net === nodeNet ? connectionLimits(connectionsMax, (line) => onNotice?.('warn', line)) : {};
+    const host = await Host.start({ ...options, ...limits });
     const address = { host: options.host ?? DEFAULTS.host, port: options.port ?? DEFAULTS.port };
     try {
-      const listener = await (options.net ?? nodeNet).listen(address, (link) => host.accept(link));
+      const listener = await net.listen(
+        address,
+        (link) => host.accept(link),
+        (error) => host.notAccepted(error),
+      );
       return new Server(host, listener, address.host);
     } catch (error) {
       await host.stop({ timeoutMs: 0 });

@@ -10,9 +10,13 @@ export class Program {
   readonly ended: Promise<number | NodeJS.Signals>;
   readonly #process: ChildProcess;
 
-  static start(name: string, args: readonly string[]): Program {
+  /** `openFilesMax`: what it may open, as with `ulimit -n`; not on Windows. */
+  static start(name: string, args: readonly string[], { openFilesMax }: { openFilesMax?: number } = {}): Program {
     const path = fileURLToPath(new URL(`./programs/${name}.mjs`, import.meta.url));
-    return new Program(spawn(process.execPath, [path, ...args], { stdio: ['ignore', 'pipe', 'inherit'] }));
+    const command = [process.execPath, path, ...args];
+    const limit = ['sh', '-c', `ulimit -n ${openFilesMax} && exec "$@"`, 'sh'];
+    const [program, ...rest] = openFilesMax === undefined ? command : [...limit, ...command];
+    return new Program(spawn(program as string, rest, { stdio: ['ignore', 'pipe', 'inherit'] }));
   }
 
   private constructor(child: ChildProcess) {

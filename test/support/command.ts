@@ -16,6 +16,8 @@ export interface CommandOptions {
   directory: string;
   environment?: Record<string, string>;
   input?: string;
+  /** What the process may open, as with `ulimit -n`; not on Windows. */
+  openFilesMax?: number;
 }
 
 /** A `millrace` process that runs. */
@@ -26,13 +28,16 @@ export class RunningCommand {
   readonly #output = { stdout: '', stderr: '' };
   readonly #watchers = new Set<() => void>();
 
-  constructor(args: readonly string[], { directory, environment = {}, input }: CommandOptions) {
+  constructor(args: readonly string[], { directory, environment = {}, input, openFilesMax }: CommandOptions) {
     if (!existsSync(MAIN)) throw new Error(`${MAIN} is missing: npm run build`);
     // What is set around the tests must not reach the commands.
     const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('MILLRACE_'));
     const env = { ...Object.fromEntries(inherited), ...environment };
     this.#args = args;
-    this.#child = spawn(process.execPath, [MAIN, ...args], { cwd: directory, env, stdio: 'pipe' });
+    const command = [process.execPath, MAIN, ...args];
+    const limit = ['sh', '-c', `ulimit -n ${openFilesMax} && exec "$@"`, 'sh'];
+    const [program, ...rest] = openFilesMax === undefined ? command : [...limit, ...command];
+    this.#child = spawn(program as string, rest, { cwd: directory, env, stdio: 'pipe' });
     for (const name of ['stdout', 'stderr'] as const) {
       this.#child[name]?.setEncoding('utf8').on('data', (text: string) => {
         this.#output[name] += text;
