@@ -63,8 +63,9 @@ class Inode {
     this.#durableSize = this.size;
   }
 
-  /** A write that came back synced, while others may wait for a sync. */
+  /** A write that came back synced, while others may wait for a sync. Older ones cannot come back over it. */
   applySynced(change: Change): void {
+    if (change.kind === 'write') this.#changes = this.#changes.flatMap((older) => besides(older, change));
     this.#show(change);
     const { content, size } = this;
     this.content = this.#durable;
@@ -107,6 +108,19 @@ class Inode {
     this.content.copy(grown);
     this.content = grown;
   }
+}
+
+/** What of a change lies before and behind a later write. */
+function besides(older: Change, later: { position: number; bytes: Buffer }): Change[] {
+  if (older.kind === 'truncate') return [older];
+  const { position, bytes } = older;
+  const kept: Change[] = [];
+  const before = bytes.subarray(0, Math.max(0, later.position - position));
+  if (before.length > 0) kept.push({ kind: 'write', position, bytes: before });
+  const laterEnd = later.position + later.bytes.length;
+  const behind = bytes.subarray(Math.max(0, laterEnd - position));
+  if (behind.length > 0) kept.push({ kind: 'write', position: position + bytes.length - behind.length, bytes: behind });
+  return kept;
 }
 
 /** All of a change, nothing, or some of its sectors. */

@@ -1,0 +1,341 @@
+import type { Backoff, TaskSpec } from '../../src/broker/contract.ts';
+import { NONE, STATE_NAMES, State } from '../../src/core/task-table.ts';
+import type { Engine } from '../../src/engine/engine.ts';
+import { formatTaskId, parseTaskId } from '../../src/ids.ts';
+import type { Model, PendingSettlement, SessionFacts, Submission, TaskFacts } from './model.ts';
+import { type Scheduler, Violation } from './scheduler.ts';
+import type { Settled } from './tap.ts';
+
+/** Rounding of times on their way through the journal and the task table. */
+const CLOCK_SLACK_MS = 1;
+
+interface Delivery {
+  readonly id: number;
+  readonly token: number;
+  readonly attempt: number;
+  readonly key: string;
+}
+
+/** What has gone out of one queue. */
+interface QueueOrder {
+  /** The newest first delivery of each priority. */
+  readonly first: Map<number, { id: number; token: number }>;
+  /** When the last task of each priority was delivered. */
+  readonly last: Map<number, { step: number; id: number }>;
+}
+
+/** Every promise that can be judged from what passes the server's links, checked the moment it is broken. */
+export class Checkers {
+  readonly model: Model;
+  /** Whether finished tasks may be forgotten soon. */
+  readonly forgets: boolean;
+  readonly #scheduler: Scheduler;
+  readonly #order = new Map<string, QueueOrder>();
+  #deliveries: { task: TaskFacts; delivery: Delivery; isFirst: boolean }[] = [];
+  #waits: { session: SessionFacts; id: number; engine: Engine }[] = [];
+  readonly counts = { confirmed: 0, delivered: 0, completed: 0, failed: 0, refused: 0, kept: 0, lost: 0 };
+
+  constructor(model: Model, scheduler: Scheduler, options: { forgets: boolean }) {
+    this.model = model;
+    this.#scheduler = scheduler;
+    this.forgets = options.forgets;
+  }
+
+  submitted(key: string, spec: TaskSpec, when: Submission['when'], steadyMs: number): void {
+    this.model.submit(key, spec, when, steadyMs, this.#scheduler.steps);
+  }
+
+  // ── Enqueues ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  confirmed(session: SessionFacts, requestId: number, firstId: number, count: number): void {
+    const keys = session.batches.get(requestId);
+    session.batches.delete(requestId);
+    check(keys?.length === count, 'confirm-mismatch', `request ${requestId} of ${session.name}: ${count} ids`);
+    for (const [i, key] of (keys as readonly string[]).entries()) {
+      const task = this.#identify(firstId + i, key);
+      check(!task.vanished, 'ack-of-vanished', `${nameOf(task)} was confirmed though a crash took it`);
+      if (!task.confirmed) this.counts.confirmed++;
+      task.confirmed = true;
+      task.confirmedStep = Math.min(task.confirmedStep, this.#scheduler.steps);
+      this.#checkAlone(task);
+    }
+  }
+
+  #identify(id: number, key: string): TaskFacts {
+    const known = this.model.task(id);
+    if (known !== undefined) {
+      check(known.key === key, 'id-names-two', `${formatTaskId(id)} is ${known.key} and ${key}`);
+      return known;
+    }
+    const submission = this.model.submissions.get(key);
+    if (submission === undefined) throw new Violation('invented-task', `${formatTaskId(id)} is ${key}, never enqueued`);
+    return this.model.identify(id, submission);
+  }
+
+  /** One enqueue became one task, unless a crash has taken the others. */
+  #checkAlone(task: TaskFacts): void {
+    const { ids } = this.model.submissions.get(task.key) as { ids: number[] };
+    for (const id of ids) {
+      const other = this.model.task(id) as TaskFacts;
+      const both = other !== task && other.confirmed && task.confirmed && !other.vanished;
+      check(!both, 'enqueued-twice', `${nameOf(task)} is also ${formatTaskId(id)}`);
+    }
+  }
+
+  // ── Deliveries ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  delivered(session: SessionFacts, engine: Engine, delivery: Delivery): void {
+    const task = this.#identify(delivery.id, delivery.key);
+    const { attempt, token } = delivery;
+    const { maxAttempts } = task.spec;
+    const what = `${nameOf(task)}, attempt ${attempt}`;
+    check(!task.vanished, 'vanished-runs', `${what}: a crash took it`);
+    check(task.end === undefined, 'ended-runs-again', `${what} is delivered though it was confirmed as ${task.end}`);
+    check(attempt <= maxAttempts, 'too-many-attempts', `${what} of ${maxAttempts}`);
+    check(
+      attempt > task.attemptsMin && attempt <= task.attemptsMax + 1,
+      'attempt-miscounted',
+      `${what}; it has failed ${task.attemptsMin} to ${task.attemptsMax} times`,
+    );
+    check(
+      task.holder === undefined,
+      'leased-twice',
+      `${what} is held by ${task.holder?.name}, given to ${session.name}`,
+    );
+    check(token > task.token, 'token-repeats', `${what}: token ${token} after ${task.token}`);
+    const { clock } = engine;
+    const early = task.notBeforeMs - clock.steadyMs();
+    check(early <= CLOCK_SLACK_MS, 'delay-early', `${what} is delivered ${early} ms early: ${describe(task)}`);
+    const earlyWall = task.notBeforeWallMs - Math.max(this.wallMaxMs, clock.wallMs());
+    check(earlyWall <= CLOCK_SLACK_MS, 'run-at-early', `${what} is delivered ${earlyWall} ms before its runAt`);
+    this.#deliveries.push({ task, delivery, isFirst: task.deliveries === 0 && attempt === 1 && !task.revived });
+    this.model.delivered(task, session, token, attempt);
+    this.counts.delivered++;
+  }
+
+  /** The latest time that the server's wall clock has shown. */
+  wallMaxMs = 0;
+
+  /** Call after each event: only then is it certain what was decided before what. */
+  afterEvent(): void {
+    if (this.#deliveries.length > 0) {
+      const deliveries = this.#deliveries.sort((a, b) => a.delivery.token - b.delivery.token);
+      this.#deliveries = [];
+      for (const { task, isFirst } of deliveries) this.#checkOrder(task, isFirst);
+    }
+    for (const { session, id, engine } of this.#waits.splice(0)) {
+      const slot = engine.core.index.get(id);
+      if (slot !== NONE && engine.core.table.state(slot) < State.COMPLETED) session.watched.add(id);
+    }
+  }
+
+  #checkOrder(task: TaskFacts, isFirst: boolean): void {
+    const { queue, priority } = task.spec;
+    let order = this.#order.get(queue);
+    if (order === undefined) {
+      order = { first: new Map(), last: new Map() };
+      this.#order.set(queue, order);
+    }
+    if (isFirst && task.plain) {
+      const before = order.first.get(priority);
+      check(
+        before === undefined || before.id < task.id,
+        'fifo',
+        `${nameOf(task)} is delivered after ${before === undefined ? '' : formatTaskId(before.id)}, queue ${queue}, priority ${priority}`,
+      );
+      order.first.set(priority, { id: task.id, token: task.token });
+      for (const [lower, last] of order.last) {
+        const overtaken = lower < priority && last.step > task.confirmedStep;
+        check(
+          !overtaken,
+          'priority',
+          `${nameOf(task)} of priority ${priority} was there when ${formatTaskId(last.id)} of priority ${lower} was delivered`,
+        );
+      }
+    }
+    order.last.set(priority, { step: this.#scheduler.steps, id: task.id });
+  }
+
+  // ── Settlements ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  settleReceived(
+    session: SessionFacts,
+    requestId: number,
+    kind: PendingSettlement['kind'],
+    settled: readonly Settled[],
+  ): void {
+    const entries = settled.map(({ id, token, final, retryDelayMs }) => {
+      const task = this.model.task(id);
+      const valid = task !== undefined && task.token === token && task.holder === session;
+      if (valid) {
+        const delayMs = retryDelayMs ?? shortestBackoffMs(task.spec.backoff, task.attemptsMin + 1);
+        this.model.settleReceived(task, kind, final, this.steadyMs() + delayMs);
+      }
+      return { id, token, valid, final };
+    });
+    session.settlements.set(requestId, { kind, entries });
+  }
+
+  /** The server's. */
+  steadyMs: () => number = () => 0;
+
+  settled(session: SessionFacts, requestId: number, refused: ReadonlySet<number>): void {
+    const pending = session.settlements.get(requestId);
+    if (pending === undefined) throw new Violation('answer-unasked', `SETTLED ${requestId} to ${session.name}`);
+    session.settlements.delete(requestId);
+    for (const { id, token, valid, final } of pending.entries) {
+      if (refused.has(id)) {
+        this.counts.refused++;
+        check(
+          !valid,
+          'valid-lease-refused',
+          `${pending.kind} of ${formatTaskId(id)} under ${token} by ${session.name}`,
+        );
+        continue;
+      }
+      check(valid, 'old-token-wins', `${pending.kind} of ${formatTaskId(id)} under ${token} by ${session.name}`);
+      this.model.settleConfirmed(this.model.task(id) as TaskFacts, pending.kind, final);
+      if (pending.kind === 'complete') this.counts.completed++;
+      if (pending.kind === 'fail') this.counts.failed++;
+    }
+  }
+
+  expired(session: SessionFacts, id: number, token: number): void {
+    const task = this.model.task(id);
+    if (task?.token === token) this.model.expired(task, session);
+  }
+
+  kept(session: SessionFacts, id: number, token: number): void {
+    const task = this.model.task(id);
+    if (task === undefined) throw new Violation('kept-unknown', `${formatTaskId(id)} is kept by ${session.name}`);
+    check(task.end === undefined, 'ended-runs-again', `${nameOf(task)} is kept though it was confirmed as ${task.end}`);
+    check(token > task.token, 'token-repeats', `${nameOf(task)}: token ${token} after ${task.token}`);
+    this.model.kept(task, session, token);
+    this.counts.kept++;
+  }
+
+  sessionClosed(session: SessionFacts): void {
+    this.counts.lost += session.held.size;
+    this.model.closeSession(session);
+  }
+
+  // ── Waits and calls ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  waitReceived(session: SessionFacts, id: number, engine: Engine): void {
+    this.#waits.push({ session, id, engine });
+  }
+
+  resultSent(session: SessionFacts, id: number, notFound: boolean): void {
+    const watched = session.watched.delete(id);
+    if (!notFound) return;
+    check(!watched, 'waited-result-lost', `${formatTaskId(id)} ended while ${session.name} waited, and is not found`);
+    const task = this.model.task(id);
+    const excused = task === undefined || !task.confirmed || task.mayBePurged || (this.forgets && task.mayHaveEnded);
+    check(excused, 'ack-lost', `${formatTaskId(id)} is not found by ${session.name}`);
+  }
+
+  callReceived(session: SessionFacts, requestId: number, method: string, params: Record<string, unknown>): void {
+    session.calls.set(requestId, { method, params });
+    if (method === 'task.retry' || method === 'task.cancel') {
+      const task = this.model.task(parseTaskId(String(params.id)));
+      if (task === undefined) return;
+      if (method === 'task.retry') this.model.revive(task);
+      else {
+        task.mayHaveEnded = true;
+        task.cancelAsked = true;
+      }
+    } else if (method === 'queue.purge' || method === 'queue.redrive') {
+      for (const task of this.model.tasks.values()) {
+        if (task.spec.queue !== params.queue) continue;
+        if (method === 'queue.redrive') this.model.revive(task);
+      }
+      if (method === 'queue.purge') this.model.purge(String(params.queue), this.#scheduler.steps);
+    }
+  }
+
+  replied(session: SessionFacts, requestId: number, reply: Record<string, unknown>): void {
+    const call = session.calls.get(requestId);
+    session.calls.delete(requestId);
+    if (call?.method !== 'task.cancel' || reply.outcome !== 'cancelled') return;
+    const task = this.model.task(parseTaskId(String(call.params.id)));
+    // A dead task is not cancelled, so nothing but a purge comes after it.
+    if (task !== undefined && task.holder === undefined) task.end = 'cancelled';
+  }
+
+  refused(session: SessionFacts, requestId: number, error: Record<string, unknown>): void {
+    session.batches.delete(requestId);
+    const { code, message } = error;
+    const ended = code === 'PROTOCOL' && String(message).includes('lifeline is for is gone');
+    check(
+      ended || !['PROTOCOL', 'PROTOCOL_VERSION', 'INVALID_ARGUMENT'].includes(String(code)),
+      'correct-client-refused',
+      `${session.name}: ${String(code)}: ${String(message)}`,
+    );
+  }
+
+  // ── Restarts ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** A server has read its disk: what was confirmed is there, as it was confirmed. */
+  recovered(engine: Engine): void {
+    const { core } = engine;
+    const alive = new Map<string, number>();
+    for (const task of this.model.tasks.values()) {
+      const slot = core.index.get(task.id);
+      if (slot === NONE) {
+        this.#checkGone(task);
+        continue;
+      }
+      check(!task.vanished, 'vanished-is-back', `${nameOf(task)} was gone after an earlier crash`);
+      const state = core.table.state(slot);
+      const name = STATE_NAMES[state];
+      check(task.end === undefined || name === task.end, 'end-forgotten', `${nameOf(task)}: ${task.end}, now ${name}`);
+      check(
+        state >= State.COMPLETED ? task.mayHaveEnded || task.end !== undefined : true,
+        'ended-by-nobody',
+        `${nameOf(task)}: ${name}`,
+      );
+      const attempts = core.table.attempts(slot);
+      check(
+        attempts >= task.attemptsDurable && attempts <= Math.max(task.attemptsMax, task.attemptsDurable),
+        'attempts-forgotten',
+        `${nameOf(task)} has failed ${task.attemptsDurable} to ${task.attemptsMax} times, and ${attempts} after a restart`,
+      );
+      check(
+        !alive.has(task.key),
+        'enqueued-twice',
+        `${nameOf(task)} is also ${formatTaskId(alive.get(task.key) ?? 0)}`,
+      );
+      alive.set(task.key, task.id);
+      this.model.recovered(task, attempts);
+    }
+  }
+
+  #checkGone(task: TaskFacts): void {
+    if (!task.confirmed) {
+      task.vanished = true;
+      return;
+    }
+    const excused = task.mayBePurged || (this.forgets && (task.mayHaveEnded || task.end !== undefined));
+    check(excused, 'ack-lost', `${nameOf(task)} was confirmed and is not there after a restart: ${describe(task)}`);
+  }
+}
+
+/** The shortest pause that the backoff may draw after so many failures. */
+function shortestBackoffMs(backoff: Backoff, failures: number): number {
+  const { type, delayMs, maxDelayMs, jitter } = backoff;
+  const whole = type === 'fixed' ? delayMs : Math.min(delayMs * 2 ** (failures - 1), maxDelayMs);
+  return jitter ? whole / 2 : whole;
+}
+
+export function nameOf(task: { id: number; key: string }): string {
+  return `task ${formatTaskId(task.id)} (${task.key})`;
+}
+
+/** What is known of a task, for messages. */
+export function describe(task: TaskFacts): string {
+  return JSON.stringify({ ...task, holder: task.holder?.name });
+}
+
+export function check(holds: boolean, kind: string, message: string): asserts holds {
+  if (!holds) throw new Violation(kind, message);
+}

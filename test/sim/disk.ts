@@ -1,0 +1,85 @@
+import type { Disk } from '../../src/io/disk.ts';
+import { type DiskOperation, MemoryDisk } from '../twins/memory-disk.ts';
+import type { SimProcess } from './process.ts';
+import type { SimRandom } from './random.ts';
+import type { Scheduler } from './scheduler.ts';
+
+/** An error that waits for its operation. */
+interface DiskFault {
+  readonly operation: DiskOperation;
+  readonly code: string;
+}
+
+/**
+ * The server's disk. The memory disk knows what a power failure leaves; this one gives each operation its time, and makes
+ * some of them fail.
+ */
+export class SimDisk {
+  readonly memory: MemoryDisk;
+  /** Mean time of an operation; a share of them takes much longer. */
+  latencyMeanMs = 0.15;
+  slowShare = 0.01;
+  slowMeanMs = 20;
+  readonly #scheduler: Scheduler;
+  readonly #random: SimRandom;
+  #process: SimProcess | undefined;
+  readonly #faults: DiskFault[] = [];
+  operations = 0;
+
+  constructor(scheduler: Scheduler, random: SimRandom) {
+    this.#scheduler = scheduler;
+    this.#random = random;
+    const crashes = random.fork('crashes');
+    this.memory = new MemoryDisk({
+      random: () => crashes.float(),
+      leavesParts: true,
+      before: (operation, path) => this.#before(operation, path),
+      writing: (path, position, bytes) => scheduler.noteBytes(`disk write ${path} at ${position}`, bytes),
+    });
+  }
+
+  /** The disk as this process sees it; those before see nothing any more. */
+  mount(process: SimProcess): Disk {
+    this.#process = process;
+    return this.memory.mount();
+  }
+
+  /** The process has died. With the power goes what was not synced. */
+  lose(powerLost: boolean): void {
+    this.#scheduler.note(powerLost ? 'disk loses power' : 'disk loses its process');
+    this.#faults.length = 0;
+    if (powerLost) this.memory.crash();
+    else this.memory.kill();
+  }
+
+  /** The next operation of the kind fails with the code. */
+  failOnce(operation: DiskOperation, code: string): void {
+    this.#faults.push({ operation, code });
+  }
+
+  heal(): void {
+    this.#faults.length = 0;
+    this.memory.capacityBytes = Number.POSITIVE_INFINITY;
+    this.slowShare = 0.01;
+    this.slowMeanMs = 20;
+  }
+
+  #before(operation: DiskOperation, path: string): Promise<void> {
+    this.operations++;
+    this.#scheduler.note(`disk ${operation} ${path}`);
+    const slow = this.#random.chance(this.slowShare);
+    const delayMs = this.#random.exponential(slow ? this.slowMeanMs : this.latencyMeanMs);
+    return new Promise((resolve, reject) => {
+      this.#scheduler.schedule(delayMs, this.#process, `disk ${operation}`, () => {
+        const at = this.#faults.findIndex((fault) => fault.operation === operation);
+        const [fault] = at === -1 ? [] : this.#faults.splice(at, 1);
+        if (fault === undefined) {
+          resolve();
+          return;
+        }
+        this.#scheduler.note(`disk ${operation} fails with ${fault.code}`);
+        reject(Object.assign(new Error(`${fault.code}: ${operation} ${path}`), { code: fault.code }));
+      });
+    });
+  }
+}

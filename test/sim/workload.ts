@@ -1,0 +1,314 @@
+import type { Client } from '../../src/client/client.ts';
+import { MillraceError } from '../../src/errors.ts';
+import { formatTaskId } from '../../src/ids.ts';
+import { DEFAULTS } from '../../src/limits.ts';
+import { defineTask } from '../../src/task/definition.ts';
+import type { TaskContext } from '../../src/task/handler.ts';
+import type { EnqueueOptions } from '../../src/task/options.ts';
+import { FatalTaskError, RetryLater } from '../../src/worker/failures.ts';
+import type { SimProcess } from './process.ts';
+import { type Promises, SimProgram } from './program.ts';
+import type { SimRandom } from './random.ts';
+import { Violation } from './scheduler.ts';
+import { keyOf } from './tap.ts';
+import type { World } from './world.ts';
+
+/** What clients do and what handlers do with it. The payload says how its handler behaves. */
+interface Work {
+  /** Names the task in the model. */
+  readonly k: string;
+  /** Ends by itself, at once or after `ms`; runs longer than it may; takes its worker with it. */
+  readonly act: 'return' | 'wait' | 'hang' | 'kill';
+  readonly ms: number;
+  /** So many attempts fail first. */
+  readonly fails: number;
+  readonly how: 'throw' | 'fatal' | 'later';
+  readonly pad?: string;
+}
+
+const QUEUES = ['a', 'b', 'c', 'swept'] as const;
+/** Only here tasks are purged, so that elsewhere nothing may be missing. */
+const SWEPT = 'swept';
+
+export const ACTIONS = {
+  enqueue: 40,
+  enqueueMany: 10,
+  result: 15,
+  cancel: 3,
+  retry: 2,
+  get: 3,
+  list: 2,
+  status: 2,
+  pause: 1,
+  resume: 3,
+  purge: 1,
+  redrive: 1,
+} as const;
+export type Action = keyof typeof ACTIONS;
+
+/** How failed attempts, hung handlers and killed workers can be left out of a run. */
+export const BEHAVIOURS = ['delays', 'failures', 'hangs', 'kills', 'large'] as const;
+export type Behaviour = (typeof BEHAVIOURS)[number];
+
+const OUTSTANDING_MAX = 30;
+const IDS_KEPT = 200;
+
+export class ClientProgram extends SimProgram {
+  readonly #without: ReadonlySet<string>;
+  #serial = 0;
+  #outstanding = 0;
+  /** Ids that this client was given, with the keys that they are of. */
+  readonly #known: { id: string; key: string }[] = [];
+  acted = 0;
+
+  constructor(name: string, world: World, promises: Promises, without: ReadonlySet<string>) {
+    super(name, world, promises);
+    this.#without = without;
+  }
+
+  protected begin(process: SimProcess, client: Client): void {
+    const { scheduler, options } = this.world;
+    const next = (): void => {
+      scheduler.schedule(this.random.exponential(options.pauseMeanMs), process, 'action', () => {
+        if (this.world.calm || this.stopping) return;
+        const action = this.random.weighted(ACTIONS);
+        if (this.#outstanding < OUTSTANDING_MAX && !this.#without.has(action)) this.#act(action, process, client);
+        next();
+      });
+    };
+    next();
+  }
+
+  #act(action: Action, process: SimProcess, client: Client): void {
+    const known = this.#known.length > 0 ? this.random.pick(this.#known) : undefined;
+    const queue = client.queue(this.random.pick(QUEUES));
+    this.acted++;
+    switch (action) {
+      case 'enqueue':
+        this.#enqueue(process, client, 1);
+        break;
+      case 'enqueueMany':
+        this.#enqueue(process, client, this.random.int(2, this.#without.has('large') ? 4 : 40));
+        break;
+      case 'result':
+        if (known !== undefined) this.#result(process, client, known);
+        break;
+      case 'cancel':
+        if (known !== undefined) this.#call(action, process, client.tasks.cancel(known.id), ['CONFLICT']);
+        break;
+      case 'retry':
+        if (known !== undefined) this.#call(action, process, client.tasks.retry(known.id), ['CONFLICT']);
+        break;
+      case 'get':
+        if (known !== undefined) this.#get(process, client, known);
+        break;
+      case 'list':
+        this.#call(action, process, client.tasks.list({ queue: queue.name, limit: 20 }), []);
+        break;
+      case 'status':
+        this.#call(action, process, client.status(), []);
+        break;
+      case 'pause':
+        this.#call(action, process, queue.pause(), []);
+        break;
+      case 'resume':
+        this.#call(action, process, queue.resume(), []);
+        break;
+      case 'purge':
+        this.#call(action, process, client.queue(SWEPT).purge(), ['CONFLICT']);
+        break;
+      case 'redrive':
+        this.#call(action, process, queue.redrive(), ['CONFLICT']);
+        break;
+      default:
+        action satisfies never;
+    }
+  }
+
+  #call<T>(what: string, process: SimProcess, promise: Promise<T>, codes: readonly string[]): void {
+    this.#outstanding++;
+    const general = ['TIMEOUT', 'CLOSED', 'DISK_FULL', 'STORAGE_FAILED', 'STOPPING', 'NOT_FOUND'];
+    void this.promises.watch(what, process, DEFAULTS.callTimeoutMs, promise).then(
+      () => {
+        this.#outstanding--;
+      },
+      (error: unknown) => {
+        this.#outstanding--;
+        this.allow(what, error, [...general, ...codes]);
+      },
+    );
+  }
+
+  // ── Enqueues ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #enqueue(process: SimProcess, client: Client, count: number): void {
+    const { random } = this;
+    const options = this.#enqueueOptions(random);
+    const works = Array.from({ length: count }, () => this.#work(random));
+    const name = random.pick(['single', 'single', 'checked', 'bulk', 'nobody']);
+    this.#outstanding++;
+    const enqueued =
+      count === 1
+        ? client.enqueue(name, works[0], options).then((task) => [task.id])
+        : client.enqueueMany(name, works, options).then((batch) => [...batch.ids]);
+    void this.promises.watch('enqueue', process, DEFAULTS.enqueueTimeoutMs + 3000, enqueued).then(
+      (ids) => {
+        this.#outstanding--;
+        for (const [i, id] of ids.entries()) this.#acknowledged(id, (works[i] as Work).k);
+      },
+      (error: unknown) => {
+        this.#outstanding--;
+        this.allow('enqueue', error, ['TIMEOUT', 'CLOSED', 'DISK_FULL', 'STORAGE_FAILED', 'STOPPING', 'BUFFER_FULL']);
+      },
+    );
+  }
+
+  #acknowledged(id: string, key: string): void {
+    const task = [...(this.world.model.submissions.get(key)?.ids ?? [])]
+      .map((number) => this.world.model.task(number))
+      .find((facts) => facts?.confirmed === true && !facts.vanished && formatTaskId(facts.id) === id);
+    if (task === undefined) throw new Violation('ack-invented', `${this.name} was told that ${key} is ${id}`);
+    this.#known.push({ id, key });
+    if (this.#known.length > IDS_KEPT) this.#known.shift();
+  }
+
+  #enqueueOptions(random: SimRandom): EnqueueOptions {
+    const options: EnqueueOptions = { queue: random.pick(QUEUES), maxAttempts: random.int(1, 4) };
+    if (random.chance(0.5)) options.priority = random.pick([0, 4, 4, 7, 9]);
+    options.timeoutMs = random.pick([500, 2000, 20_000]);
+    const backoff = { type: random.pick(['fixed', 'exponential'] as const), jitter: random.chance(0.5) };
+    options.backoff = { ...backoff, delayMs: Math.round(random.magnitude(1, 3000)), maxDelayMs: 10_000 };
+    if (this.#without.has('delays') || random.chance(0.7)) return options;
+    const ms = Math.round(random.magnitude(1, 60_000));
+    if (random.chance(0.6)) options.delayMs = ms;
+    else options.runAt = (this.process as SimProcess).clock.wallMs() + ms - random.int(0, 2000);
+    return options;
+  }
+
+  #work(random: SimRandom): Work {
+    const without = this.#without;
+    const act = random.weighted({
+      return: 4,
+      wait: 5,
+      hang: without.has('hangs') ? 0 : 0.3,
+      kill: without.has('kills') ? 0 : 0.2,
+    });
+    const fails = without.has('failures') || random.chance(0.7) ? 0 : random.int(1, 4);
+    const how = random.weighted({ throw: 6, fatal: 1, later: 1 });
+    const work = { k: `${this.name}-${++this.#serial}`, act, ms: Math.round(random.magnitude(1, 400)), fails, how };
+    if (without.has('large') || random.chance(0.6)) return work;
+    return { ...work, pad: '.'.repeat(Math.round(random.magnitude(1, random.chance(0.02) ? 60_000 : 2000))) };
+  }
+
+  // ── Reading ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #result(process: SimProcess, client: Client, known: { id: string; key: string }): void {
+    const timeoutMs = Math.round(this.random.magnitude(10, 60_000));
+    const result = client.task<{ k: string } | undefined>(known.id).result({ timeoutMs });
+    this.#outstanding++;
+    // Sweeps of many waits come a little late.
+    void this.promises.watch('result', process, timeoutMs + 1000, result).then(
+      (value) => {
+        this.#outstanding--;
+        if (value !== undefined && value.k !== known.key) {
+          throw new Violation('wrong-result', `${known.id} is ${known.key} and has the result of ${value.k}`);
+        }
+      },
+      (error: unknown) => {
+        this.#outstanding--;
+        this.allow('result', error, ['TIMEOUT', 'CLOSED', 'TASK_DEAD', 'TASK_CANCELLED', 'NOT_FOUND']);
+      },
+    );
+  }
+
+  #get(process: SimProcess, client: Client, known: { id: string; key: string }): void {
+    const info = client.tasks.get(known.id).then(({ payload }) => {
+      const key = keyOf(String(payload?.data));
+      if (key !== known.key) throw new Violation('wrong-payload', `${known.id} is ${known.key} and shows ${key}`);
+    });
+    this.#call('get', process, info, []);
+  }
+}
+
+// ── Workers ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+export class WorkerProgram extends SimProgram {
+  started = 0;
+
+  protected begin(process: SimProcess, client: Client): void {
+    const { random } = this;
+    const concurrency = random.pick([1, 2, 5, 20]);
+    const prefetch = concurrency + random.pick([0, 0, 1, 10]);
+    const queues = this.name === 'worker0' || random.chance(0.7) ? QUEUES : QUEUES.filter(() => random.chance(0.6));
+    const bulk = defineTask<Work, unknown>('bulk').handleBatch((batch) => this.#bulk(process, [...batch], batch), {
+      batchSize: random.int(1, concurrency),
+    });
+    const checked = defineTask<Work, unknown>('checked').handle(async (work, context) =>
+      this.#run(process, work, context),
+    );
+    const any = defineTask<Work, unknown>('*').handle((work, context) => this.#run(process, work, context));
+    // A worker waits without limit for a server that does not answer; one that is closed meanwhile is told so.
+    const options = { queues: queues.length > 0 ? queues : ['a'], concurrency, prefetch };
+    void client.work([bulk, checked, any], options).then(
+      (worker) => {
+        void worker.ended.then((error) => {
+          if (error !== undefined) this.allow('worker', error, ['DISCONNECTED']);
+        });
+      },
+      (error: unknown) => this.allow('work', error, ['CLOSED', 'DISCONNECTED']),
+    );
+  }
+
+  #run(process: SimProcess, work: Work, context: TaskContext): unknown {
+    this.started++;
+    const { scheduler } = this.world;
+    scheduler.note(`${process.name} runs ${work.k} (${context.id}), attempt ${context.attempt}: ${work.act}`);
+    if (this.random.chance(0.1)) context.progress({ at: scheduler.nowMs });
+    const end = (): unknown => {
+      if (context.attempt <= work.fails) throw failure(work);
+      return work.ms % 5 === 0 ? undefined : { k: work.k, a: context.attempt };
+    };
+    if (work.act === 'return') return end();
+    // Takes its worker with it, soon after it began.
+    if (work.act === 'kill') scheduler.schedule(work.ms % 20, process, 'kill', () => this.end(false));
+    const waitMs = work.act === 'wait' ? work.ms : work.act === 'hang' ? 25_000 : 1e6;
+    return new Promise((resolve, reject) => {
+      const timer = process.clock.setTimer(waitMs, () => {
+        try {
+          resolve(end());
+        } catch (error) {
+          reject(error);
+        }
+      });
+      if (work.ms % 2 === 0) {
+        context.signal.addEventListener('abort', () => {
+          timer.cancel();
+          reject(context.signal.reason);
+        });
+      }
+    });
+  }
+
+  #bulk(
+    process: SimProcess,
+    works: readonly Work[],
+    batch: { attempt: number; fail(index: number, error: unknown): void },
+  ): Promise<unknown[] | undefined> {
+    this.started += works.length;
+    for (const [i, work] of works.entries()) {
+      this.world.scheduler.note(`${process.name} runs ${work.k} in a batch, attempt ${batch.attempt}`);
+      if (batch.attempt <= work.fails) batch.fail(i, failure(work));
+    }
+    const [first] = works as [Work];
+    return new Promise((resolve) => {
+      const results = first.ms % 3 === 0 ? undefined : works.map(({ k }) => ({ k }));
+      process.clock.setTimer(first.ms, () => resolve(results));
+    });
+  }
+}
+
+function failure(work: Work): Error {
+  if (work.how === 'fatal') return new FatalTaskError(`${work.k} fails for good`);
+  if (work.how === 'later') return new RetryLater(work.ms, `${work.k} later`);
+  return new MillraceError('INVALID_PAYLOAD', `${work.k} fails`);
+}
