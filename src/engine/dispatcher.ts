@@ -137,6 +137,8 @@ export class Dispatcher {
       from = this.#writeRun(writer, from, count, firstToken + from);
     }
     writer.end();
+    // Not at the end of the turn: whoever waits for work has waited for this turn already.
+    writer.flush();
   }
 
   /** Writes the run that begins at `from`; returns where the next one does. */

@@ -15,7 +15,7 @@ import { Commands } from './commands.ts';
 import { type DeliveryTarget, Dispatcher } from './dispatcher.ts';
 import { describeRecord, ENQUEUE_HEAD_BYTES, packEnqueueHead, RECORD } from './records.ts';
 import { Replay } from './replay.ts';
-import { SegmentReader } from './segment-reader.ts';
+import { SegmentReader, type StoredOutcome } from './segment-reader.ts';
 import { Settlements } from './settlements.ts';
 import { applyEnqueue, kindOfSpec, packState } from './state.ts';
 import { Stats } from './stats.ts';
@@ -244,6 +244,8 @@ export class Engine {
     if (known === -2) throw this.#forgotten(producer, batch);
     this.#checkRoom(end - start, taskCount);
     this.#checkSections(buffer);
+    // Before anything is appended, so that deliveries go out before the write begins.
+    this.#dispatchSoon();
     const nowMs = this.clock.steadyMs();
     const firstId = this.core.reserveIds(taskCount);
     const { journal } = this;
@@ -255,7 +257,6 @@ export class Engine {
       firstId,
     });
     this.core.producers.remember(producer, batch, lowestUnconfirmed, firstId, taskCount, nowMs);
-    this.#dispatchSoon();
     return { batch, firstId, count: taskCount };
   }
 
@@ -360,24 +361,39 @@ export class Engine {
       waiting.settled(id, { state: 'notFound' });
       return;
     }
-    const state = this.core.table.state(slot);
-    if (state < State.COMPLETED) {
+    if (!this.hasEnded(id)) {
       this.core.watch(slot);
       this.waiters.add(id, waiting);
       return;
     }
-    this.reader.loadOutcome(this.core, slot).then(
-      (outcome) => {
-        // Retried while its error was read: it ends another time.
-        if (outcome.state === 'notFound' && this.core.index.get(id) !== NONE) this.wait(id, waiting);
-        else waiting.settled(id, outcome);
-      },
-      (error: unknown) =>
-        this.#readFailed(error, (known) => {
-          this.#unreadable.report(known);
-          waiting.settled(id, { state: 'unreadable', error: known });
-        }),
-    );
+    void this.outcome(id).then((outcome) => {
+      if (outcome !== undefined) waiting.settled(id, outcome);
+      else if (!this.#closed && this.#failure === undefined) this.wait(id, waiting);
+    });
+  }
+
+  hasEnded(id: number): boolean {
+    const slot = this.core.index.get(id);
+    return slot !== NONE && this.core.table.state(slot) >= State.COMPLETED;
+  }
+
+  /** How the task has ended; undefined when it has not, or not any more. */
+  async outcome(id: number): Promise<StoredOutcome | undefined> {
+    const slot = this.core.index.get(id);
+    if (slot === NONE) return { state: 'notFound' };
+    if (!this.hasEnded(id)) return undefined;
+    let outcome: StoredOutcome | undefined;
+    try {
+      outcome = await this.reader.loadOutcome(this.core, slot);
+      // Retried while its error was read: it ends another time.
+      if (outcome.state === 'notFound' && this.core.index.get(id) !== NONE) return undefined;
+    } catch (error) {
+      this.#readFailed(error, (known) => {
+        this.#unreadable.report(known);
+        outcome = { state: 'unreadable', error: known };
+      });
+    }
+    return outcome;
   }
 
   /** What cannot be read concerns those who need it; anything else is a failure of the whole. */
