@@ -2,9 +2,17 @@ import type { TaskError } from '../broker/contract.ts';
 import type { ErrorCode } from '../errors.ts';
 import { checkInteger, LIMITS } from '../limits.ts';
 
+/** Handlers may import another copy of this package than the worker: classes differ between copies, these do not. */
+const FATAL = Symbol.for('millrace.FatalTaskError');
+const LATER = Symbol.for('millrace.RetryLater');
+
 /** Thrown by a handler: the task is dead now, however many attempts it has left. */
 export class FatalTaskError extends Error {
   override readonly name: string = 'FatalTaskError';
+
+  static {
+    Object.defineProperty(FatalTaskError.prototype, FATAL, { value: true });
+  }
 }
 
 /** Thrown by a handler: the attempt failed, and the next begins after `delayMs` instead of the backoff. */
@@ -12,12 +20,24 @@ export class RetryLater extends Error {
   override readonly name: string = 'RetryLater';
   readonly delayMs: number;
 
+  static {
+    Object.defineProperty(RetryLater.prototype, LATER, { value: true });
+  }
+
   /** `delayMs`: 0 to 366 days. Throws INVALID_ARGUMENT. */
   constructor(delayMs: number, message = `again in ${delayMs} ms`, options?: ErrorOptions) {
     super(message, options);
     checkInteger('RetryLater’s delayMs', delayMs, 0, LIMITS.delayMsMax);
     this.delayMs = delayMs;
   }
+}
+
+export function isFatal(thrown: unknown): thrown is FatalTaskError {
+  return thrown instanceof Error && FATAL in thrown;
+}
+
+export function isRetryLater(thrown: unknown): thrown is RetryLater {
+  return thrown instanceof Error && LATER in thrown;
 }
 
 /** An error with its cause is stored within LIMITS.errorBytesMax; these leave room for both texts in any script. */

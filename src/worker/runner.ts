@@ -8,7 +8,7 @@ import { ActiveTasks } from './active-tasks.ts';
 import { Attempt } from './attempt.ts';
 import { Backlog } from './backlog.ts';
 import { BatchAttempt } from './batch-attempt.ts';
-import { describeThrown, FatalTaskError, RetryLater } from './failures.ts';
+import { describeThrown, isFatal, isRetryLater } from './failures.ts';
 import { ANY_NAME, type Logger } from './options.ts';
 
 /**
@@ -291,8 +291,8 @@ export class Runner {
 
   #failThrown(run: DeliveryRun, index: number, thrown: unknown): void {
     if (thrown instanceof PayloadRefused) this.#fail(run, index, thrown.cause, 'INVALID_PAYLOAD', FINAL);
-    else if (thrown instanceof FatalTaskError) this.#fail(run, index, thrown, 'HANDLER_FAILED', FINAL);
-    else if (thrown instanceof RetryLater) {
+    else if (isFatal(thrown)) this.#fail(run, index, thrown, 'HANDLER_FAILED', FINAL);
+    else if (isRetryLater(thrown)) {
       this.#fail(run, index, thrown, 'HANDLER_FAILED', { final: false, retryDelayMs: thrown.delayMs });
     } else this.#fail(run, index, thrown, 'HANDLER_FAILED', AGAIN);
   }

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { z } from 'zod';
 import { closeInMemory, Gate, openInMemory } from '../../test/support/embedded.ts';
 import { settle, watch } from '../../test/support/scripted-server.ts';
@@ -199,6 +199,32 @@ describe('a failure', () => {
     });
     const task = await client.enqueue('later');
     const result = watch(task.result({ timeoutMs: 600_000 }));
+    await settle();
+    clock.advance(59_000);
+    expect(await result()).toBe('pending');
+    clock.advance(2000);
+    expect(await result()).toBe('resolved');
+    expect(attempts).toEqual([1, 2]);
+  });
+
+  test('with these means the same when the handler has them from another copy of the package', async () => {
+    vi.resetModules();
+    const copy = await import('./failures.ts');
+    expect(copy.FatalTaskError).not.toBe(FatalTaskError);
+    class Gone extends copy.FatalTaskError {}
+    const attempts: number[] = [];
+    await client.work({
+      fatal: () => {
+        throw new Gone('no use');
+      },
+      later: (_input, { attempt }) => {
+        attempts.push(attempt);
+        if (attempt === 1) throw new copy.RetryLater(60_000);
+      },
+    });
+    const fatal = await client.enqueue('fatal', null, { maxAttempts: 10 });
+    await expect(fatal.result()).rejects.toMatchObject({ code: 'TASK_DEAD', cause: { message: 'no use' } });
+    const result = watch((await client.enqueue('later')).result({ timeoutMs: 600_000 }));
     await settle();
     clock.advance(59_000);
     expect(await result()).toBe('pending');
