@@ -1,5 +1,6 @@
 import type { QueueTotals } from '../core/queue.ts';
 import { formatTaskId } from '../ids.ts';
+import { formatTime } from '../io/clock.ts';
 import { readF64, readU16, readU32, readU64, writeF64, writeU64 } from '../protocol/bytes.ts';
 
 /**
@@ -21,6 +22,8 @@ export const ENQUEUE_HEAD_BYTES = 32;
 export const PRODUCER_BYTES = 16;
 export const TIME_BYTES = 8;
 export const FAILURE_HEAD_BYTES = 23;
+
+const COMMAND_CHARACTERS_MAX = 300;
 
 export const OUTCOME = { retry: 1, dead: 2, cancelled: 3 } as const;
 /** Added to an outcome: the worker was lost. */
@@ -105,12 +108,17 @@ function describe(type: number, body: Buffer): string {
       return `fail ${failures.join(', ')} at ${time(body)}`;
     }
     case RECORD.COMMAND:
-      return `command ${body.toString('utf8', 0, 300)}`;
+      return describeCommand(JSON.parse(body.toString()) as { op: string; at?: number });
     case RECORD.SNAPSHOT:
       return `tasks copied forward, the first is ${formatTaskId(readU64(body, 4))}`;
     default:
       return `record of type ${type}`;
   }
+}
+
+function describeCommand({ op, at, ...rest }: { op: string; at?: number }): string {
+  const when = at === undefined ? '' : ` at ${formatTime(at)}`;
+  return `command ${op} ${JSON.stringify(rest).slice(0, COMMAND_CHARACTERS_MAX)}${when}`;
 }
 
 function describeIds(firstId: number, count: number): string {
@@ -120,5 +128,5 @@ function describeIds(firstId: number, count: number): string {
 }
 
 function time(body: Buffer): string {
-  return `${readF64(body, 0).toFixed(3)} ms`;
+  return formatTime(readF64(body, 0));
 }

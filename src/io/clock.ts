@@ -63,3 +63,8 @@ export class SystemClock implements Clock {
     setImmediate(callback);
   }
 }
+
+/** A time of either clock as people read it, in UTC. Throws a RangeError when it is none. */
+export function formatTime(ms: number): string {
+  return new Date(ms).toISOString();
+}

@@ -149,7 +149,9 @@ test('a journal is backed up while the server runs, and the copy verified and sh
     /^Copied 1 segment with \d+ records .*; verified$/,
   );
   expect(await jsonOf('journal', 'verify', 'copy')).toMatchObject({ intact: true, damage: [] });
-  expect(await outputOf(['journal', 'dump', 'copy'])).toMatch(/ enqueue \S+/);
+  expect(await outputOf(['journal', 'dump', 'copy'])).toMatch(
+    / enqueue \S+ at 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z/,
+  );
   const again = await millrace('journal', 'backup', 'data', 'copy');
   expect(again.stderr).toMatch(/^millrace: INVALID_ARGUMENT: backup target copy is not empty/);
 });
