@@ -47,6 +47,16 @@ test('directories are made with those above them; names come sorted', async () =
   expect(await disk.list(deep)).toEqual(['2', '3']);
 });
 
+test('a directory that cannot be made is refused at once, and one that is a file', async () => {
+  const file = join(directory, 'file');
+  await (await disk.open(file, { create: true, write: true })).close();
+  await expect(disk.makeDirectory(file)).rejects.toMatchObject({ code: 'ENOTDIR' });
+  await expect(disk.makeDirectory(join(file, 'below'))).rejects.toMatchObject({ code: 'ENOTDIR' });
+  if (process.platform !== 'linux') return;
+  await expect(disk.makeDirectory('/proc/x')).rejects.toMatchObject({ code: 'ENOENT', path: '/proc/x' });
+  await expect(disk.makeDirectory('/proc/x/y')).rejects.toMatchObject({ code: 'ENOENT', path: '/proc/x' });
+});
+
 test('errors carry the system’s code', async () => {
   const path = join(directory, 'file');
   await expect(disk.open(path, {})).rejects.toMatchObject({ code: 'ENOENT' });

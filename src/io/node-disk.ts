@@ -1,5 +1,5 @@
 import fs from 'node:fs';
-import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import type { Disk, DiskFile, DiskLock } from './disk.ts';
 import { lockDirectory } from './node-lock.ts';
@@ -10,13 +10,18 @@ const DIRECTORY_SYNC_UNSUPPORTED = ['EISDIR', 'EPERM', 'EINVAL', 'ENOTSUP', 'EBA
 /** Files of this machine. */
 export class NodeDisk implements Disk {
   async makeDirectory(path: string): Promise<void> {
-    const whole = resolve(path);
-    const first = await mkdir(whole, { recursive: true, mode: 0o700 });
-    if (first === undefined) return;
-    // The entry of each directory that was made lies in the one above.
-    for (let made = whole; made.length >= first.length && made !== dirname(made); made = dirname(made)) {
-      await this.syncDirectory(dirname(made));
+    const missing: string[] = [];
+    let above = resolve(path);
+    for (; !(await isThere(above)); above = dirname(above)) missing.push(above);
+    // Not `recursive`: where nothing can be made although all above is there, as in /proc, that tries for ever.
+    for (const directory of missing.reverse()) {
+      await mkdir(directory, { mode: 0o700 }).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== 'EEXIST') throw error;
+      });
     }
+    if (!(await stat(resolve(path))).isDirectory()) throw notADirectory(path);
+    // The entry of each directory that was made lies in the one above.
+    for (const directory of missing) await this.syncDirectory(dirname(directory));
   }
 
   async list(path: string): Promise<string[]> {
@@ -153,6 +158,21 @@ class NodeFile implements DiskFile {
       });
     });
   }
+}
+
+/** Throws when it cannot be told, and when not even the root is there. */
+async function isThere(path: string): Promise<boolean> {
+  try {
+    await stat(path);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT' || dirname(path) === path) throw error;
+    return false;
+  }
+}
+
+function notADirectory(path: string): Error {
+  return Object.assign(new Error(`ENOTDIR: not a directory, '${path}'`), { code: 'ENOTDIR', path });
 }
 
 /** What a short write left. */

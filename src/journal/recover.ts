@@ -103,7 +103,9 @@ export function unusable(directory: string, error: unknown): unknown {
   const hint =
     error.code === 'EROFS' || error.code === 'EACCES' || error.code === 'EPERM'
       ? 'it cannot be written'
-      : 'it cannot be used';
+      : 'syscall' in error && error.syscall === 'mkdir'
+        ? 'it cannot be made there, choose another place'
+        : 'it cannot be used';
   return new MillraceError('JOURNAL_UNUSABLE', `data directory ${directory}: ${hint} (${error.message})`, {
     cause: error,
     details: { directory },

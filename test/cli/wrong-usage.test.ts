@@ -58,6 +58,12 @@ test.each([
   expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
 });
 
+test.skipIf(process.platform !== 'linux')('a data directory where none can be made is refused, and named', async () => {
+  const { code, stderr } = await millrace('server', '--port', '0', '--data', '/proc/x');
+  expect(stderr).toMatch(/^millrace: JOURNAL_UNUSABLE: data directory \/proc\/x: it cannot be made there[^\n]+\n$/);
+  expect(code).toBe(1);
+});
+
 test('a port that is taken, and a directory that is in use', async () => {
   const taken = createServer();
   const port = await new Promise<number>((resolve) => {
