@@ -44,7 +44,8 @@ class Bench {
   /** Tasks of empty payloads; their first id. */
   enqueue(count: number, segment = 1, overrides: Partial<KindSpec> = {}): number {
     const firstId = this.core.reserveIds(count);
-    this.core.enqueue(this.kind(overrides), firstId, count, NOW_MS, BYTES, 0, segment, 0, 0, false);
+    const place = { bytes: BYTES, start: 0, segment, offset: 0 };
+    this.core.enqueue(this.kind(overrides), { firstId, count, enqueuedAtMs: NOW_MS, ...place, dueMs: 0, wall: false });
     return firstId;
   }
 

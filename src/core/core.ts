@@ -31,6 +31,23 @@ import {
 import { TimerHeap } from './timer-heap.ts';
 import { CoreWorker } from './worker.ts';
 
+/** Tasks of one kind and time that were enqueued together; their bytes (u32 length, payload, each) were checked before. */
+export interface EnqueuedSection {
+  /** The others follow on. */
+  readonly firstId: number;
+  readonly count: number;
+  readonly enqueuedAtMs: number;
+  readonly bytes: Uint8Array;
+  /** Where the first task's bytes begin in `bytes`, and in the segment. */
+  readonly start: number;
+  readonly segment: number;
+  readonly offset: number;
+  /** 0: ready now. */
+  readonly dueMs: number;
+  /** Whether `dueMs` is wall time. */
+  readonly wall: boolean;
+}
+
 const STATE_CLEARED = ~(STATE_MASK << STATE_SHIFT);
 
 /**
@@ -167,22 +184,8 @@ export class Core {
 
   // ── Enqueue ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /**
-   * Adds `count` tasks with consecutive ids whose bytes (u32 length, payload, each) begin at `start` in `bytes` and at
-   * `offset` in the segment. `dueMs` 0: ready now. The bytes were checked before.
-   */
-  enqueue(
-    kind: Kind,
-    firstId: number,
-    count: number,
-    enqueuedAtMs: number,
-    bytes: Uint8Array,
-    start: number,
-    segment: number,
-    offset: number,
-    dueMs: number,
-    wall: boolean,
-  ): void {
+  enqueue(kind: Kind, section: EnqueuedSection): void {
+    const { firstId, count, enqueuedAtMs, bytes, start, segment, offset, dueMs, wall } = section;
     const { table, index } = this;
     const { queue } = kind;
     const { priority } = kind.spec;

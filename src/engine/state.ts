@@ -65,18 +65,17 @@ export function applyEnqueue(
     const wall = reader.whenKind === WHEN.AT;
     const dueMs = delayed ? place.steadyMs + reader.whenMs : wall ? Math.max(reader.whenMs, 1) : 0;
     const { count, tasksStart } = reader;
-    core.enqueue(
-      kind,
-      id,
+    core.enqueue(kind, {
+      firstId: id,
       count,
-      place.steadyMs,
-      buffer,
-      tasksStart,
-      place.segment,
-      tasksStart + place.shift,
+      enqueuedAtMs: place.steadyMs,
+      bytes: buffer,
+      start: tasksStart,
+      segment: place.segment,
+      offset: tasksStart + place.shift,
       dueMs,
       wall,
-    );
+    });
     id += count;
   }
 }

@@ -223,18 +223,17 @@ export class CoreTwin implements PayloadReader {
     const dueMs = command.when === 'now' ? 0 : (command.when === 'at' ? this.wallMs : this.nowMs) + command.delayMs;
     const wall = command.when === 'at';
     const { segment } = this.#append(0);
-    core.enqueue(
-      kind,
+    core.enqueue(kind, {
       firstId,
-      command.count,
-      this.nowMs,
-      Buffer.concat(parts),
+      count: command.count,
+      enqueuedAtMs: this.nowMs,
+      bytes: Buffer.concat(parts),
       start,
       segment,
-      this.#offset,
+      offset: this.#offset,
       dueMs,
       wall,
-    );
+    });
     lengths.forEach((bytes, i) => {
       const place = this.#append(bytes);
       model.enqueue(this.#kinds.get(kind.key) as ModelKind, {
