@@ -61,6 +61,8 @@ export const LIMITS = {
   unansweredTasksMax: 65_536,
   resultWaitersPerConnectionMax: 100_000,
   callsInFlightPerConnectionMax: 1000,
+  /** Calls of one connection that the server works on at the same time. */
+  callsAtOnceMax: 3,
   listPageMax: 1000,
   listScanMax: 200_000,
   keepAliveMs: 2 * SECOND,
@@ -168,4 +170,8 @@ relation(LIMITS.reservedBytes < LIMITS.segmentBytes, 'reservedBytes < segmentByt
 relation(LIMITS.frameBytesMax <= LIMITS.unconfirmedBytesPerConnectionMax, 'a frame fits into the unconfirmed window');
 relation(LIMITS.unconfirmedBytesPerConnectionMax <= LIMITS.unconfirmedBytesMax, 'one connection ≤ all connections');
 relation(LIMITS.sendBufferBytesMax < LIMITS.sendBufferBytesEvict, 'sendBufferBytesMax < sendBufferBytesEvict');
+relation(
+  LIMITS.sendBufferBytesMax + LIMITS.callsAtOnceMax * LIMITS.frameBytesMax < LIMITS.sendBufferBytesEvict,
+  'answers that are made while there is room do not cut a reader off',
+);
 relation(LIMITS.helloBytesMax <= LIMITS.frameBytesMax, 'helloBytesMax ≤ frameBytesMax');

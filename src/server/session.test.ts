@@ -1,9 +1,12 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
+import { connectHost } from '../../test/support/embedded.ts';
 import { frame, ScriptedLink } from '../../test/support/scripted-link.ts';
-import { PRODUCER } from '../../test/support/scripted-server.ts';
+import { PRODUCER, settle } from '../../test/support/scripted-server.ts';
 import { ManualClock } from '../../test/twins/manual-clock.ts';
+import { parseTaskId } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
 import { FRAME } from '../protocol/frames.ts';
+import { RESULT_STATE, readResults } from '../protocol/settlement.ts';
 import { Host } from './host.ts';
 
 const HELLO = frame(FRAME.HELLO, 1, (writer) => {
@@ -24,8 +27,7 @@ test('the time for a frame does not run while the server itself does not read', 
   expect(link.paused).toBe(true);
   clock.advance(2 * LIMITS.frameTimeoutMs);
   expect(link.ended).toBe(false);
-  link.bufferedBytes = 0;
-  link.handler.drain();
+  link.drain();
   expect(link.paused).toBe(false);
   clock.advance(LIMITS.frameTimeoutMs);
   expect(link.ended).toBe(false);
@@ -33,4 +35,92 @@ test('the time for a frame does not run while the server itself does not read', 
   expect(link.ended).toBe(true);
   expect(link.lastCode).toBe('PROTOCOL');
   await host.stop({ timeoutMs: 0 });
+});
+
+describe('a client that reads slowly', () => {
+  const MiB = 1024 * 1024;
+  /** What the link may have beyond its limit: one result, or the answers that were begun while there was room. */
+  const RESULT_SLACK_BYTES = 2 * MiB;
+
+  async function open(): Promise<{ host: Host; link: ScriptedLink; client: Awaited<ReturnType<typeof connectHost>> }> {
+    const host = await Host.start({ directory: null });
+    const link = new ScriptedLink();
+    link.holds = true;
+    host.accept(link);
+    link.say(HELLO);
+    return { host, link, client: await connectHost(host) };
+  }
+
+  /** Reads all there is, again and again, until `count` frames of the type have come. */
+  async function readAll(link: ScriptedLink, type: number, count: number): Promise<void> {
+    while (link.frames.filter((one) => one.type === type).length < count) {
+      await settle();
+      link.drain();
+    }
+  }
+
+  test('gets every large result in its time, of tasks that end now and that ended before', async () => {
+    const { host, link, client } = await open();
+    const tasks = await client.enqueueMany('report', new Array(40).fill(null));
+    const ids = [...tasks.ids].map(parseTaskId);
+    const wait = (some: readonly number[]): Buffer =>
+      frame(FRAME.WAIT, 9, (writer) => {
+        for (const id of some) writer.u64(id);
+      });
+    link.say(wait(ids.slice(0, 20)));
+    const text = 'x'.repeat(MiB - 2);
+    await client.work({ report: () => text });
+    await Promise.all([...tasks.ids].map((id) => client.task(id).result()));
+    link.say(wait(ids.slice(20)));
+    // Given up while it is put off.
+    link.say(
+      frame(FRAME.UNWAIT, 0, (writer) => {
+        writer.u64(ids[39]);
+      }),
+    );
+    await readAll(link, FRAME.RESULT, 39);
+    const results = new Map<number, { state: number; bytes: number }>();
+    for (const { type, body } of link.frames) {
+      if (type !== FRAME.RESULT) continue;
+      readResults(body, 0, body.length, (id, state, from, to) => results.set(id, { state, bytes: to - from }));
+    }
+    expect([...results.keys()].sort((a, b) => a - b)).toEqual(ids.slice(0, 39));
+    for (const result of results.values()) expect(result).toEqual({ state: RESULT_STATE.COMPLETED, bytes: MiB });
+    expect(link.bufferedBytesMax).toBeLessThan(LIMITS.sendBufferBytesMax + RESULT_SLACK_BYTES);
+    expect(link.ended).toBe(false);
+    await client.close();
+    await host.stop({ timeoutMs: 0 });
+  });
+
+  test('gets every large answer to its calls', async () => {
+    const { host, link, client } = await open();
+    const { id } = await client.enqueue('report', 'x'.repeat(MiB - 2));
+    for (let i = 0; i < 100; i++) {
+      link.say(
+        frame(FRAME.CALL, 10 + i, (writer) => {
+          writer.text(JSON.stringify({ method: 'task.get', params: { id } }));
+        }),
+      );
+    }
+    await readAll(link, FRAME.REPLY, 100);
+    expect(link.frames.slice(1).map(({ requestId }) => requestId)).toEqual(
+      Array.from({ length: 100 }, (_, i) => 10 + i),
+    );
+    expect(link.bufferedBytesMax).toBeLessThan(LIMITS.sendBufferBytesMax + (LIMITS.callsAtOnceMax + 1) * 2 * MiB);
+    await client.close();
+    await host.stop({ timeoutMs: 0 });
+  });
+
+  test('and reads nothing at all is cut off with an error after which it may come back', async () => {
+    const clock = new ManualClock();
+    const host = await Host.start({ directory: null, clock });
+    const link = new ScriptedLink();
+    host.accept(link);
+    link.say(HELLO);
+    link.bufferedBytes = LIMITS.sendBufferBytesEvict + 1;
+    clock.advance(1000);
+    expect(link.ended).toBe(true);
+    expect(link.lastCode).toBe('TOO_SLOW');
+    await host.stop({ timeoutMs: 0 });
+  });
 });

@@ -2,16 +2,17 @@ import type { CoreWorker } from '../core/worker.ts';
 import type { DeliveryTarget } from '../engine/dispatcher.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { StoredOutcome } from '../engine/segment-reader.ts';
-import type { Waiting } from '../engine/waiters.ts';
-import { InvariantError, MillraceError } from '../errors.ts';
+import { MillraceError } from '../errors.ts';
 import { formatTaskId } from '../ids.ts';
 import type { Link, LinkHandler } from '../io/net.ts';
 import { LIMITS } from '../limits.ts';
 import { describeForeignBytes, FRAME, FrameReader, frameName, PROTOCOL_VERSION, readJson } from '../protocol/frames.ts';
 import { RESULT_STATE, REVOKE_REASON, readIds, readToken } from '../protocol/settlement.ts';
 import { FrameWriter } from '../protocol/writer.ts';
-import { type Call, call } from './calls.ts';
+import { CallQueue } from './call-queue.ts';
+import type { Call } from './calls.ts';
 import { type Hello, parseHello, parseProgress, parseSubscription } from './messages.ts';
+import { type ResultSink, Results } from './results.ts';
 
 /**
  * One connection.
@@ -24,7 +25,8 @@ import { type Hello, parseHello, parseProgress, parseSubscription } from './mess
  * either ends, both do.
  *
  * An answer waits until everything that was appended to the journal before it is durable, so nobody is told what a crash
- * could take back; deliveries do not wait. Answers of one connection keep their order.
+ * could take back; deliveries do not wait. Answers of one connection keep their order, but for results, which also wait
+ * while their reader does not keep up.
  */
 export interface SessionOwner {
   readonly engine: Engine;
@@ -33,8 +35,10 @@ export interface SessionOwner {
   sessionOfLifeline(key: string): Session | undefined;
   /** The session whose worker has the task under this token. */
   holder(id: number, token: number): Session | undefined;
-  /** The session has answers to send once `sequence` is durable. */
+  /** The session has answers to send once more is durable. */
   awaiting(session: Session): void;
+  /** It has none any more. */
+  answered(session: Session): void;
   closed(session: Session): void;
   call(request: Call): unknown;
   /** Someone came who is no client: one line for the log. */
@@ -48,7 +52,7 @@ interface PendingAnswer {
 
 const NO_HANDLER: LinkHandler = { data: () => {}, drain: () => {}, close: () => {} };
 
-export class Session implements LinkHandler, DeliveryTarget, Waiting {
+export class Session implements LinkHandler, DeliveryTarget, ResultSink {
   readonly id: string;
   readonly lifelineKey: string;
   readonly openedAtMs: number;
@@ -65,7 +69,8 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
     this.#frame(type, requestId, buffer, start, end),
   );
   readonly #answers: PendingAnswer[] = [];
-  readonly #waiting = new Set<number>();
+  readonly #results: Results;
+  readonly #calls: CallQueue;
   readonly #progress = new Map<number, { token: number; value: unknown }>();
   #unconfirmedBytes = 0;
   #paused = false;
@@ -84,6 +89,13 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
     this.#link = link;
     this.openedAtMs = owner.engine.clock.steadyMs();
     this.writer = new FrameWriter(link, (flush) => owner.engine.clock.defer(flush));
+    this.#results = new Results(owner.engine, this, () => this.#checkAnswered());
+    this.#calls = new CallQueue({
+      run: (request) => owner.call(request),
+      reply: (requestId, body, written) => this.#reply(requestId, body, written),
+      refuse: (requestId, error) => this.#error(requestId, error),
+      room: () => this.roomBytes,
+    });
     link.handler = this;
   }
 
@@ -120,6 +132,9 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
 
   drain(): void {
     this.#throttle();
+    this.#results.send();
+    this.#calls.go();
+    this.#checkAnswered();
     if (this.worker !== undefined) this.#engine.workerReady(this.worker);
   }
 
@@ -130,8 +145,8 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
     this.#link.handler = NO_HANDLER;
     // A link that was ended closes by itself, after what it was given last has gone out.
     if (!this.#ended) this.#link.destroy();
-    for (const id of this.#waiting) this.#engine.waiters.remove(id, this);
-    this.#waiting.clear();
+    this.#results.close();
+    this.#calls.close();
     this.#answers.length = 0;
     if (this.worker !== undefined) {
       this.#engine.removeWorker(this.worker, !this.#handedBack && !this.#engine.stopping);
@@ -202,12 +217,30 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
     let sent = 0;
     while (sent < answers.length && answers[sent].sequence <= sequence) answers[sent++].send();
     if (sent > 0) answers.splice(0, sent);
+    this.#results.send();
+    this.#calls.go();
     this.#throttle();
-    return answers.length > 0;
+    return this.#isOwing;
   }
 
-  #reply(requestId: number, value: unknown): void {
-    this.#answer(() => this.writer.json(FRAME.REPLY, requestId, value));
+  get #isOwing(): boolean {
+    return this.#answers.length > 0 || this.#results.pending;
+  }
+
+  #checkAnswered(): void {
+    if (this.#closed) return;
+    if (this.#isOwing) this.#owner.awaiting(this);
+    else this.#owner.answered(this);
+  }
+
+  #reply(requestId: number, body: string, written: () => void): void {
+    this.#answer(() => {
+      const { writer } = this;
+      writer.begin(FRAME.REPLY, requestId);
+      writer.text(body);
+      writer.end();
+      written();
+    });
   }
 
   #error(requestId: number, error: MillraceError): void {
@@ -287,16 +320,14 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
         readIds(buffer, start, end, (id) => this.#wait(id));
         break;
       case FRAME.UNWAIT:
-        readIds(buffer, start, end, (id) => {
-          if (this.#waiting.delete(id)) this.#engine.waiters.remove(id, this);
-        });
+        readIds(buffer, start, end, (id) => this.#results.drop(id));
         break;
       case FRAME.SUBSCRIBE:
         this.#subscribe(requestId, readJson(buffer, start, end));
         break;
       case FRAME.UNSUBSCRIBE:
         if (this.worker !== undefined) this.worker.paused = true;
-        this.#reply(requestId, {});
+        this.#reply(requestId, '{}', () => {});
         break;
       case FRAME.BEGUN:
         this.#begun(readToken(buffer, start, end));
@@ -305,7 +336,7 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
         this.#setProgress(readJson(buffer, start, end));
         break;
       case FRAME.CALL:
-        this.#call(requestId, readJson(buffer, start, end));
+        this.#calls.add(requestId, readJson(buffer, start, end));
         break;
       case FRAME.PING:
         this.writer.empty(FRAME.PONG, requestId);
@@ -416,23 +447,16 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
   // ── Waiting for outcomes ──────────────────────────────────────────────────────────────────────────────────────────
 
   #wait(id: number): void {
-    if (this.#waiting.has(id)) return;
-    if (this.#waiting.size >= LIMITS.resultWaitersPerConnectionMax) {
+    if (this.#results.count >= LIMITS.resultWaitersPerConnectionMax) {
       throw new MillraceError(
         'PROTOCOL',
-        `a connection waits for ${this.#waiting.size} results; at most ${LIMITS.resultWaitersPerConnectionMax} are allowed`,
+        `a connection waits for ${this.#results.count} results; at most ${LIMITS.resultWaitersPerConnectionMax} are allowed`,
       );
     }
-    this.#waiting.add(id);
-    this.#engine.wait(id, this);
+    this.#results.ask(id);
   }
 
-  settled(id: number, outcome: StoredOutcome): void {
-    if (!this.#waiting.delete(id)) return;
-    this.#answer(() => this.#sendResult(id, outcome));
-  }
-
-  #sendResult(id: number, outcome: StoredOutcome): void {
+  send(id: number, outcome: StoredOutcome): void {
     const { writer } = this;
     const { state, bytes } = packOutcome(outcome);
     writer.begin(FRAME.RESULT, 0);
@@ -441,25 +465,6 @@ export class Session implements LinkHandler, DeliveryTarget, Waiting {
     writer.u32(bytes?.length ?? 0);
     if (bytes !== undefined) writer.bytes(bytes);
     writer.end();
-  }
-
-  // ── Calls ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  #call(requestId: number, message: Record<string, unknown>): void {
-    Promise.resolve()
-      .then(() => this.#owner.call(call(message)))
-      .then(
-        (value) => {
-          if (!this.#closed) this.#reply(requestId, value ?? {});
-        },
-        (error: unknown) => {
-          if (error instanceof MillraceError) {
-            if (!this.#closed) this.#error(requestId, error);
-            return;
-          }
-          throw new InvariantError('a call failed', { cause: error });
-        },
-      );
   }
 }
 

@@ -8,6 +8,9 @@ export class ScriptedLink implements Link {
   readonly remote = 'scripted';
   handler: LinkHandler = { data: () => {}, drain: () => {}, close: () => {} };
   bufferedBytes = 0;
+  /** Whether what is written stays unread until `drain`. */
+  holds = false;
+  bufferedBytesMax = 0;
   paused = false;
   ended = false;
   readonly frames: Frame[] = [];
@@ -17,7 +20,16 @@ export class ScriptedLink implements Link {
 
   write(bytes: Uint8Array, written?: () => void): void {
     this.#reader.push(Buffer.from(bytes));
+    if (this.holds) this.bufferedBytes += bytes.length;
+    this.bufferedBytesMax = Math.max(this.bufferedBytesMax, this.bufferedBytes);
     written?.();
+  }
+
+  /** Everything has been read. */
+  drain(): void {
+    if (this.bufferedBytes === 0) return;
+    this.bufferedBytes = 0;
+    this.handler.drain();
   }
 
   pause(): void {

@@ -1,0 +1,96 @@
+import { InvariantError, MillraceError } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
+import { bodyBytesMax, FRAME } from '../protocol/frames.ts';
+import { type Call, call } from './calls.ts';
+
+interface Waiting {
+  requestId: number;
+  message: Record<string, unknown>;
+}
+
+export interface CallSink {
+  /** How many more bytes the link may be given. */
+  room(): number;
+  run(request: Call): unknown;
+  /** Calls `written` when the answer is in the link. */
+  reply(requestId: number, body: string, written: () => void): void;
+  refuse(requestId: number, error: MillraceError): void;
+}
+
+/** The calls of one connection: begun in order, a few at a time, and while there is room for their answers. */
+export class CallQueue {
+  readonly #sink: CallSink;
+  readonly #waiting: Waiting[] = [];
+  #running = 0;
+  /** Answers that wait for the disk. */
+  #replyBytes = 0;
+  #closed = false;
+
+  constructor(sink: CallSink) {
+    this.#sink = sink;
+  }
+
+  /** Throws BUFFER_FULL. */
+  add(requestId: number, message: Record<string, unknown>): void {
+    const count = this.#waiting.length + this.#running;
+    if (count >= LIMITS.callsInFlightPerConnectionMax) {
+      const bound = LIMITS.callsInFlightPerConnectionMax;
+      throw new MillraceError('BUFFER_FULL', `${count} calls have no answer yet; at most ${bound} may`, {
+        details: { bound },
+      });
+    }
+    this.#waiting.push({ requestId, message });
+    this.go();
+  }
+
+  /** There may be room again. */
+  go(): void {
+    while (this.#waiting.length > 0 && this.#running < LIMITS.callsAtOnceMax && this.#hasRoom) {
+      this.#start(this.#waiting.shift() as Waiting);
+    }
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#waiting.length = 0;
+  }
+
+  get #hasRoom(): boolean {
+    return this.#sink.room() > this.#replyBytes;
+  }
+
+  #start({ requestId, message }: Waiting): void {
+    this.#running++;
+    Promise.resolve()
+      .then(() => this.#sink.run(call(message)))
+      .then((value) => JSON.stringify(value ?? {}))
+      .then(
+        (body) => this.#ended(() => this.#reply(requestId, body)),
+        (error: unknown) => {
+          if (!(error instanceof MillraceError)) throw new InvariantError('a call failed', { cause: error });
+          this.#ended(() => this.#sink.refuse(requestId, error));
+        },
+      );
+  }
+
+  #ended(answer: () => void): void {
+    this.#running--;
+    if (this.#closed) return;
+    answer();
+    this.go();
+  }
+
+  #reply(requestId: number, body: string): void {
+    const bytes = Buffer.byteLength(body);
+    const bound = bodyBytesMax(FRAME.REPLY);
+    if (bytes > bound) {
+      const message = `the answer has ${bytes} bytes; at most ${bound} are sent: ask for fewer at a time`;
+      this.#sink.refuse(requestId, new MillraceError('PAYLOAD_TOO_LARGE', message, { details: { bytes, bound } }));
+      return;
+    }
+    this.#replyBytes += bytes;
+    this.#sink.reply(requestId, body, () => {
+      this.#replyBytes -= bytes;
+    });
+  }
+}
