@@ -69,6 +69,8 @@ export const LIMITS = {
 
   // Repeatable enqueues
   producersMax: 10_000,
+  /** Batches of all producers together: each segment of the journal begins with them. */
+  rememberedBatchesMax: 250_000,
   producerIdleMs: 1 * HOUR,
   /** Batches that a client may have sent and not seen confirmed. */
   unconfirmedBatchesMax: 256,

@@ -76,6 +76,7 @@ export class Core {
   readonly producers = new Producers({
     producersMax: LIMITS.producersMax,
     batchesMax: LIMITS.unconfirmedBatchesMax * 2,
+    allBatchesMax: LIMITS.rememberedBatchesMax,
     idleMs: LIMITS.producerIdleMs,
   });
   /** Since this process started. */

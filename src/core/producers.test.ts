@@ -4,8 +4,8 @@ import { Producers } from './producers.ts';
 const NEW = -1;
 const FORGOTTEN = -2;
 
-function producers(limits: Partial<{ producersMax: number; batchesMax: number; idleMs: number }> = {}): Producers {
-  return new Producers({ producersMax: 3, batchesMax: 4, idleMs: 100, ...limits });
+function producers(limits: Partial<ConstructorParameters<typeof Producers>[0]> = {}): Producers {
+  return new Producers({ producersMax: 3, batchesMax: 4, allBatchesMax: 100, idleMs: 100, ...limits });
 }
 
 describe('repeated batches', () => {
@@ -31,6 +31,22 @@ describe('repeated batches', () => {
     known.remember('p', 3, 3, 30, 1, 0);
     expect(known.export()).toEqual([{ producer: 'p', lastSeenMs: 0, lowest: 3, batches: [3, 30, 1] }]);
     expect(known.find('p', 2)).toBe(FORGOTTEN);
+  });
+
+  it('of all producers are bounded: those of the idlest producer go first, whatever else was dropped before', () => {
+    const known = producers({ allBatchesMax: 6 });
+    for (const producer of ['p', 'q']) {
+      for (let batch = 1; batch <= 6; batch++) known.remember(producer, batch, batch - 2, batch, 1, 0);
+    }
+    expect(known.export().map(({ producer, batches }) => [producer, batches.length / 3])).toEqual([
+      ['p', 3],
+      ['q', 3],
+    ]);
+    known.import(known.export());
+    known.remember('q', 7, 4, 7, 1, 0);
+    expect(known.export().map(({ producer, batches }) => [producer, batches.length / 3])).toEqual([['q', 4]]);
+    for (let batch = 1; batch <= 2; batch++) known.remember('r', batch, 1, batch, 1, 0);
+    expect(known.export().map(({ producer }) => producer)).toEqual(['q', 'r']);
   });
 
   it('are new when a later one was taken and they were not', () => {

@@ -16,8 +16,13 @@ export class Producers {
   readonly #producersMax: number;
   readonly #batchesMax: number;
   readonly #idleMs: number;
+  readonly #allBatchesMax: number;
+  /** Batches of all producers. */
+  #count = 0;
 
-  constructor(limits: { producersMax: number; batchesMax: number; idleMs: number }) {
+  /** `batchesMax` of one producer, `allBatchesMax` of all together. */
+  constructor(limits: { producersMax: number; batchesMax: number; allBatchesMax: number; idleMs: number }) {
+    this.#allBatchesMax = limits.allBatchesMax;
     this.#producersMax = limits.producersMax;
     this.#batchesMax = limits.batchesMax;
     this.#idleMs = limits.idleMs;
@@ -54,8 +59,12 @@ export class Producers {
     const { batches } = state;
     batches.splice(placeOf(batches, batch), 0, batch, firstId, count);
     if (batches.length > this.#batchesMax * TRIPLE) state.lowest = Math.max(state.lowest, batches[0] + 1);
+    let over = 0;
+    while (over < batches.length && batches[over] < state.lowest) over += TRIPLE;
     // Shifting a short array is cheap; the window bounds it.
-    batches.splice(0, placeOf(batches, state.lowest));
+    if (over > 0) batches.splice(0, over);
+    this.#count += 1 - over / TRIPLE;
+    while (this.#count > this.#allBatchesMax && this.#states.size > 1) this.#dropIdlest();
   }
 
   /** The state of a producer, as the one that was used last. */
@@ -65,6 +74,7 @@ export class Producers {
     // One that was taken although it is below was taken after the producer had been forgotten: a replay forgets it here.
     const state =
       known !== undefined && batch >= known.lowest ? known : { producer, lastSeenMs: 0, lowest: 1, batches: [] };
+    if (known !== undefined && known !== state) this.#count -= known.batches.length / TRIPLE;
     if (known === undefined && this.#states.size >= this.#producersMax) this.#dropIdlest();
     this.#states.set(producer, state);
     return state;
@@ -72,7 +82,7 @@ export class Producers {
 
   expire(nowMs: number): void {
     for (const state of this.#states.values()) {
-      if (state.lastSeenMs + this.#idleMs < nowMs) this.#states.delete(state.producer);
+      if (state.lastSeenMs + this.#idleMs < nowMs) this.#drop(state);
     }
   }
 
@@ -81,20 +91,30 @@ export class Producers {
   }
 
   import(states: readonly ProducerState[]): void {
-    for (const state of states) this.#states.set(state.producer, { ...state, batches: [...state.batches] });
+    for (const state of states) {
+      const known = this.#states.get(state.producer);
+      if (known !== undefined) this.#drop(known);
+      this.#states.set(state.producer, { ...state, batches: [...state.batches] });
+      this.#count += state.batches.length / TRIPLE;
+    }
   }
 
   #dropIdlest(): void {
-    for (const producer of this.#states.keys()) {
-      this.#states.delete(producer);
+    for (const state of this.#states.values()) {
+      this.#drop(state);
       return;
     }
   }
+
+  #drop(state: ProducerState): void {
+    this.#states.delete(state.producer);
+    this.#count -= state.batches.length / TRIPLE;
+  }
 }
 
-/** Where `batch` is among the triples, or would be. */
+/** Where `batch` is among the triples, or would be: usually at the end. */
 function placeOf(batches: readonly number[], batch: number): number {
-  let at = 0;
-  while (at < batches.length && batches[at] < batch) at += TRIPLE;
+  let at = batches.length;
+  while (at > 0 && batches[at - TRIPLE] >= batch) at -= TRIPLE;
   return at;
 }
