@@ -20,17 +20,31 @@ export function timeOf(core: Core, slot: number): number {
   return (state === State.DEAD ? dead : finished).finishedAtMs(slot);
 }
 
-/** The ready and scheduled tasks of a queue, in the order of their ids. */
-export function waitingIds(core: Core, name: string): number[] {
-  const queue = core.queue(name);
+/**
+ * The ready and scheduled tasks of a queue in the order of their ids, among the `countMax` tasks of all queues from `from`
+ * on; `next` is where to go on, if there is more.
+ */
+export function waitingIds(
+  core: Core,
+  name: string,
+  from: number,
+  countMax: number,
+): { ids: number[]; next: number | undefined } {
+  const queue = core.queues.get(name);
   const ids: number[] = [];
-  if (queue.ready + queue.scheduled === 0) return ids;
-  core.index.scan(0, (id, slot) => {
+  let next: number | undefined;
+  let count = 0;
+  if (queue === undefined || queue.ready + queue.scheduled === 0) return { ids, next };
+  core.index.scan(from, (id, slot) => {
+    if (count++ >= countMax) {
+      next = id;
+      return false;
+    }
     const state = core.table.state(slot);
     if ((state === State.READY || state === State.SCHEDULED) && core.kindOf(slot).queue === queue) ids.push(id);
     return true;
   });
-  return ids;
+  return { ids, next };
 }
 
 /** The dead tasks of a queue, longest dead first. */

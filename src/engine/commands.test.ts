@@ -48,9 +48,10 @@ describe('retrying', () => {
       bench.fail(worker, [worker.take(id)]);
     }
     bench.engine.commands.pauseQueue('q');
-    expect(bench.engine.commands.redriveQueue('q')).toBe(3);
-    expect(bench.engine.commands.redriveQueue('q')).toBe(0);
-    expect(() => bench.engine.commands.redriveQueue('nobody')).toThrow('has never been used; the queues are: q');
+    expect(await bench.engine.commands.redriveQueue('q')).toBe(3);
+    expect(await bench.engine.commands.redriveQueue('q')).toBe(0);
+    const unknown = bench.engine.commands.redriveQueue('nobody');
+    await expect(unknown).rejects.toThrow('has never been used; the queues are: q');
     await bench.flush();
     await bench.crash();
     expect(ids.map((id) => bench.state(id))).toEqual(['ready', 'ready', 'ready']);
@@ -82,7 +83,7 @@ describe('purging', () => {
     const waiting = bench.enqueue(['b', 'c']);
     const [scheduled] = bench.enqueue(['d'], SPEC, { kind: 'delay', ms: 1000 });
     const [other] = bench.enqueue(['e'], { ...SPEC, queue: 'other' });
-    expect(bench.engine.commands.purgeQueue('q')).toBe(3);
+    expect(await bench.engine.commands.purgeQueue('q')).toBe(3);
     expect([running, ...waiting, scheduled, other].map((id) => bench.state(id))).toEqual([
       'active',
       'forgotten',
@@ -102,6 +103,23 @@ describe('purging', () => {
     await bench.engine.close();
   });
 
+  it('of very many tasks leaves others their turn, and leaves what they enqueue', async () => {
+    const bench = await EngineBench.open({ directory: null, segmentBytes: LIMITS.segmentBytes });
+    for (let i = 0; i < 4; i++) bench.enqueue(new Array(50_000).fill(''));
+    const [cancelled] = bench.enqueue(['c']);
+    const purged = bench.engine.commands.purgeQueue('q');
+    const left = bench.engine.core.queue('q').ready;
+    expect(left).toBeGreaterThan(100_000);
+    await turns(1);
+    expect(bench.engine.core.queue('q').ready).toBeLessThan(left);
+    bench.engine.commands.cancel(cancelled);
+    const [kept] = bench.enqueue(['new']);
+    expect(await purged).toBe(200_000);
+    expect(bench.state(kept)).toBe('ready');
+    expect(bench.engine.core.queue('q').ready).toBe(1);
+    await bench.engine.close();
+  });
+
   it('of more tasks than one record can name takes several', async () => {
     const bench = await EngineBench.open({ directory: null, segmentBytes: LIMITS.segmentBytes });
     const other = { ...SPEC, queue: 'other' };
@@ -115,7 +133,7 @@ describe('purging', () => {
       largest = Math.max(largest, ...parts.map(({ length }) => length));
       return append(type, ...parts);
     };
-    expect(bench.engine.commands.purgeQueue('q')).toBe(300_000);
+    expect(await bench.engine.commands.purgeQueue('q')).toBe(300_000);
     expect(largest).toBeLessThan(2 * 1024 * 1024);
     expect(bench.engine.core.queue('q').ready).toBe(0);
     expect(bench.engine.core.queue('other').ready).toBe(300_000);

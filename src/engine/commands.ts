@@ -10,6 +10,8 @@ import { type Command, forEachId, idRuns, RECORD } from './records.ts';
 
 /** First ids and counts in one record, which then stays far below what the journal takes. */
 const RUN_NUMBERS_MAX = 100_000;
+/** Tasks that one command looks at in one turn of the event loop. */
+const TURN_TASKS_MAX = 50_000;
 
 /** What operators and clients ask for beside enqueueing: each is journaled as JSON, then applied. */
 export class Commands {
@@ -63,18 +65,42 @@ export class Commands {
     this.#run({ op: 'resume', queue: this.#known(name) });
   }
 
-  /** Returns how many. */
-  purgeQueue(name: string): number {
-    const ids = waitingIds(this.#core, this.#known(name));
-    this.#runAll('purge', ids);
-    return ids.length;
+  /** Resolves with how many. With very many others have their turn in between; what is enqueued then stays. */
+  async purgeQueue(name: string): Promise<number> {
+    this.#known(name);
+    const endId = this.#core.reserveIds(0);
+    let count = 0;
+    for (let from: number | undefined = 0; from !== undefined && from < endId; ) {
+      if (from > 0) await this.#pause();
+      const { ids, next } = waitingIds(this.#core, name, from, TURN_TASKS_MAX);
+      const old = ids.filter((id) => id < endId);
+      this.#runAll('purge', old);
+      count += old.length;
+      from = next;
+    }
+    return count;
   }
 
-  /** Returns how many. */
-  redriveQueue(name: string): number {
+  /** Resolves with how many. With very many others have their turn in between; what dies then stays dead. */
+  async redriveQueue(name: string): Promise<number> {
     const ids = deadIds(this.#core, this.#known(name));
-    this.#runAll('retry', ids);
-    return ids.length;
+    let count = 0;
+    for (let from = 0; from < ids.length; from += TURN_TASKS_MAX) {
+      if (from > 0) await this.#pause();
+      const dead = ids.slice(from, from + TURN_TASKS_MAX).filter((id) => this.#isDead(id));
+      this.#runAll('retry', dead);
+      count += dead.length;
+    }
+    return count;
+  }
+
+  #isDead(id: number): boolean {
+    const slot = this.#core.index.get(id);
+    return slot !== NONE && this.#core.table.state(slot) === State.DEAD;
+  }
+
+  #pause(): Promise<void> {
+    return new Promise((resolve) => this.#clock.deferPastInput(resolve));
   }
 
   setRetention(name: string, change: Partial<RetentionPolicy>): RetentionPolicy {

@@ -121,7 +121,7 @@ describe('deliveries', () => {
     bench.disk.hold('read');
     const worker = bench.subscribe(['q'], 100);
     await bench.disk.held('read');
-    bench.engine.commands.purgeQueue('q');
+    await bench.engine.commands.purgeQueue('q');
     const [id] = bench.enqueue(['new']);
     bench.disk.release();
     await turns(10);

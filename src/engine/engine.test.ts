@@ -274,7 +274,7 @@ describe('waiting for an outcome', () => {
     (worker.worker as CoreWorker).paused = true;
     bench.fail(worker, [worker.take(dead)]);
     bench.engine.commands.cancel(cancelled);
-    bench.engine.commands.purgeQueue('q');
+    await bench.engine.commands.purgeQueue('q');
     expect(await Promise.all(outcomes)).toEqual([
       { state: 'completed', result: Buffer.from('r\u00e9sult') },
       { state: 'completed', result: undefined },

@@ -107,7 +107,7 @@ describe('a task that is looked at', () => {
     bench.disk.hold('read');
     const looked = inspectTask(bench.engine, id, DETAILS);
     await bench.disk.held('read');
-    bench.engine.commands.purgeQueue('q');
+    await bench.engine.commands.purgeQueue('q');
     bench.disk.release();
     await expect(looked).rejects.toMatchObject({ code: 'NOT_FOUND' });
     await expect(inspectTask(bench.engine, 5, DETAILS)).rejects.toMatchObject({ code: 'NOT_FOUND' });

@@ -105,7 +105,7 @@ test('ready tasks in a damaged page end dead, those behind it are delivered, and
   await bench.flush();
   await bench.crash();
   expect(lost.map((id) => bench.state(id))).toEqual(['dead', 'dead', 'dead']);
-  bench.engine.commands.redriveQueue('q');
+  await bench.engine.commands.redriveQueue('q');
   const again = await bench.addWorker(['q']);
   await turns(20);
   expect(again.held.map(({ payload }) => payload).sort()).toEqual(['a', 'b', 'c', 'd', 'e']);

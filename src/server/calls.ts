@@ -54,8 +54,8 @@ export function createMethods(engine: Engine, details: ActiveDetails, status: ()
         commands.resumeQueue(parseQueueName(queue));
       },
     ],
-    ['queue.purge', ({ queue }) => ({ count: commands.purgeQueue(parseQueueName(queue)) })],
-    ['queue.redrive', ({ queue }) => ({ count: commands.redriveQueue(parseQueueName(queue)) })],
+    ['queue.purge', async ({ queue }) => ({ count: await commands.purgeQueue(parseQueueName(queue)) })],
+    ['queue.redrive', async ({ queue }) => ({ count: await commands.redriveQueue(parseQueueName(queue)) })],
     ['queue.retention', ({ queue, ...change }) => commands.setRetention(parseQueueName(queue), parseRetention(change))],
   ]);
 }

@@ -386,7 +386,7 @@ export class CoreTwin implements PayloadReader {
   #purgeQueue(name: string): void {
     const waiting = [...this.model.in(name, 'ready'), ...this.model.in(name, 'scheduled')];
     const ids = waiting.map(({ id }) => id).sort((a, b) => a - b);
-    expect(waitingIds(this.core, name)).toEqual(ids);
+    expect(waitingIds(this.core, name, 0, Number.POSITIVE_INFINITY)).toEqual({ ids, next: undefined });
     for (const id of ids) {
       this.core.purge(this.core.index.get(id), this.nowMs);
       this.model.purge(this.model.tasks.get(id) as ModelTask);

@@ -145,10 +145,10 @@ export class EngineHistory {
         commands.resumeQueue(QUEUES[command.queue]);
         break;
       case 'purge':
-        allowed(() => commands.purgeQueue(QUEUES[command.queue]));
+        await commands.purgeQueue(QUEUES[command.queue]).catch(allow);
         break;
       case 'redrive':
-        allowed(() => commands.redriveQueue(QUEUES[command.queue]));
+        await commands.redriveQueue(QUEUES[command.queue]).catch(allow);
         break;
       case 'retention': {
         const { countMax } = command;
@@ -417,6 +417,10 @@ function allowed(act: () => unknown): void {
   try {
     act();
   } catch (error) {
-    if (!(error instanceof MillraceError) || (error.code !== 'CONFLICT' && error.code !== 'NOT_FOUND')) throw error;
+    allow(error);
   }
+}
+
+function allow(error: unknown): void {
+  if (!(error instanceof MillraceError) || (error.code !== 'CONFLICT' && error.code !== 'NOT_FOUND')) throw error;
 }
