@@ -54,6 +54,7 @@ export class Checkers {
     for (const [i, key] of (keys as readonly string[]).entries()) {
       const task = this.#identify(firstId + i, key);
       check(!task.vanished, 'ack-of-vanished', `${nameOf(task)} was confirmed though a crash took it`);
+      this.#scheduler.note(`${nameOf(task)} is confirmed`);
       if (!task.confirmed) this.counts.confirmed++;
       task.confirmed = true;
       task.confirmedStep = Math.min(task.confirmedStep, this.#scheduler.steps);
@@ -89,6 +90,7 @@ export class Checkers {
     const { attempt, token } = delivery;
     const { maxAttempts } = task.spec;
     const what = `${nameOf(task)}, attempt ${attempt}`;
+    this.#scheduler.note(`${what} is delivered to ${session.name}`);
     check(!task.vanished, 'vanished-runs', `${what}: a crash took it`);
     check(task.end === undefined, 'ended-runs-again', `${what} is delivered though it was confirmed as ${task.end}`);
     check(attempt <= maxAttempts, 'too-many-attempts', `${what} of ${maxAttempts}`);
@@ -136,7 +138,8 @@ export class Checkers {
       order = { first: new Map(), last: new Map() };
       this.#order.set(queue, order);
     }
-    if (isFirst && task.plain) {
+    // One that was cancelled or purged, and is there again because a crash came first, lost its place.
+    if (isFirst && task.plain && !task.cancelAsked && !task.mayBePurged) {
       const before = order.first.get(priority);
       check(
         before === undefined || before.id < task.id,
@@ -184,6 +187,7 @@ export class Checkers {
     if (pending === undefined) throw new Violation('answer-unasked', `SETTLED ${requestId} to ${session.name}`);
     session.settlements.delete(requestId);
     for (const { id, token, valid, final } of pending.entries) {
+      this.#scheduler.note(`${pending.kind} of ${formatTaskId(id)}: ${refused.has(id) ? 'refused' : 'done'}`);
       if (refused.has(id)) {
         this.counts.refused++;
         check(
@@ -215,6 +219,7 @@ export class Checkers {
   }
 
   sessionClosed(session: SessionFacts): void {
+    if (!session.closed) this.#scheduler.note(`${session.name} is gone, with ${session.held.size} tasks`);
     this.counts.lost += session.held.size;
     this.model.closeSession(session);
   }
@@ -295,8 +300,10 @@ export class Checkers {
         `${nameOf(task)}: ${name}`,
       );
       const attempts = core.table.attempts(slot);
+      // A retry that a crash took gives back the attempts that it had cleared.
+      const attemptsMax = task.revived ? task.spec.maxAttempts : Math.max(task.attemptsMax, task.attemptsDurable);
       check(
-        attempts >= task.attemptsDurable && attempts <= Math.max(task.attemptsMax, task.attemptsDurable),
+        attempts >= task.attemptsDurable && attempts <= attemptsMax,
         'attempts-forgotten',
         `${nameOf(task)} has failed ${task.attemptsDurable} to ${task.attemptsMax} times, and ${attempts} after a restart`,
       );
@@ -311,12 +318,10 @@ export class Checkers {
   }
 
   #checkGone(task: TaskFacts): void {
-    if (!task.confirmed) {
-      task.vanished = true;
-      return;
-    }
     const excused = task.mayBePurged || (this.forgets && (task.mayHaveEnded || task.end !== undefined));
-    check(excused, 'ack-lost', `${nameOf(task)} was confirmed and is not there after a restart: ${describe(task)}`);
+    if (!task.confirmed) task.vanished = !excused;
+    else
+      check(excused, 'ack-lost', `${nameOf(task)} was confirmed and is not there after a restart: ${describe(task)}`);
   }
 }
 

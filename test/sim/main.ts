@@ -14,7 +14,7 @@ const { values } = parseArgs({
     without: { type: 'string', default: '' },
     shrink: { type: 'boolean', default: true },
     quiet: { type: 'boolean', default: false },
-    trace: { type: 'boolean', default: false },
+    'keep-going': { type: 'boolean', default: false },
   },
   allowNegative: true,
 });
@@ -25,6 +25,7 @@ const worldSteps = Math.min(Number(values['world-steps']), stepsWanted);
 let seed = Number(values.seed ?? process.pid * 1000);
 let steps = 0;
 let worlds = 0;
+let failures = 0;
 let simulatedMs = 0;
 const counts: Record<string, number> = {};
 const startMs = performance.now();
@@ -36,16 +37,18 @@ while (steps < stepsWanted) {
   simulatedMs += result.simulatedMs;
   worlds++;
   for (const [name, count] of Object.entries(result.counts)) counts[name] = (counts[name] ?? 0) + count;
-  if (result.violation !== undefined) {
+  if (result.violation !== undefined && values['keep-going']) {
+    failures++;
+    console.log(`seed ${seed}: ${result.violation.message}`);
+  } else if (result.violation !== undefined) {
+    failures++;
     console.log(report(options, result));
     if (values.shrink) {
       const shorter = await shrink(options, result.violation.kind, (line) => console.log(line));
       console.log(report(shorter.options, shorter.result));
     }
-    process.exitCode = 1;
     break;
   }
-  if (values.trace) console.log(result.lastLines.join('\n'));
   if (!values.quiet) {
     const rate = Math.round(steps / ((performance.now() - startMs) / 1000));
     console.log(`seed ${seed}: ${result.steps} events, ${result.fingerprint}; ${steps} in all, ${rate} a second`);
@@ -58,6 +61,7 @@ console.log(
   JSON.stringify(
     {
       worlds,
+      failures,
       steps,
       stepsPerSecond: Math.round(steps / seconds),
       seconds: Math.round(seconds),
@@ -68,3 +72,4 @@ console.log(
     1,
   ),
 );
+process.exitCode = failures > 0 ? 1 : 0;

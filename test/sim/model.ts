@@ -169,6 +169,9 @@ export class Model {
   delivered(task: TaskFacts, session: SessionFacts, token: number, attempt: number): void {
     this.leased(task, session, token);
     task.deliveries++;
+    // It was due once; a clock that is set back, and a server that begins anew with it, do not take that back.
+    task.notBeforeMs = 0;
+    task.notBeforeWallMs = 0;
     task.attemptsMin = attempt - 1;
     task.attemptsMax = attempt - 1;
   }

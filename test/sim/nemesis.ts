@@ -140,7 +140,7 @@ export class Nemesis {
       case 'clock-jumps': {
         const machine = random.pick(world.machines);
         if (machine === world.serverMachine) world.serverClockSetMs = scheduler.nowMs;
-        machine.wallOffsetMs += Math.round(random.magnitude(100, 7_200_000)) * random.pick([-1, 1]);
+        machine.wallOffsetMs += Math.round(random.magnitude(100, 1_200_000)) * random.pick([-1, 1]);
         break;
       }
       default:

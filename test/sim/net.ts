@@ -72,7 +72,8 @@ export class SimNet implements Wire {
     if (count > 0) return;
     for (const link of this.#links) {
       if (link.process.machine !== to || link.peer.process.machine !== from) continue;
-      for (const packet of link.held.splice(0)) this.#travel(link, packet, this.latencyMs());
+      // At once: what was sent later is on its way already, and must not come first.
+      for (const packet of link.held.splice(0)) link.arrive(packet);
     }
   }
 

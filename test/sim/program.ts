@@ -45,7 +45,10 @@ export class Promises {
       const { process, what } = awaited;
       if (!process.alive) this.#open.delete(awaited);
       else if (nowMs > Math.max(awaited.settlesByMs, process.stalledUntilMs + LATE_MS)) {
-        throw new Violation('promise-unsettled', `${process.name}: ${what} has not settled in its time`);
+        throw new Violation(
+          'promise-unsettled',
+          `${process.name}: ${what} has not settled, ${nowMs - awaited.settlesByMs} ms late`,
+        );
       }
     }
   }

@@ -29,8 +29,11 @@ export interface SimulationResult {
 }
 
 const CHECK_STEPS = 500;
-/** Simulated time within which everything that was acknowledged must have ended once nothing goes wrong any more. */
-const DRAIN_MS = 40 * 60_000;
+/**
+ * Simulated time within which everything that was acknowledged must have ended once nothing goes wrong any more. Delays
+ * become longer when a wall clock is set back before a server starts anew.
+ */
+const DRAIN_MS = 4 * 3_600_000;
 const DRAIN_STEPS_MAX = 400_000;
 /** Given to a timer of the engine that runs once a second. */
 const OVERDUE_MS = 5000;
@@ -140,13 +143,6 @@ class Simulation {
     scheduler.note('calm');
     this.#world.calm = true;
     this.#nemesis.end();
-    for (const program of this.#programs) {
-      if (program.process !== undefined)
-        program.process.stalledUntilMs = Math.min(program.process.stalledUntilMs, scheduler.nowMs);
-    }
-    const { serverProcess } = this.#world;
-    if (serverProcess !== undefined)
-      serverProcess.stalledUntilMs = Math.min(serverProcess.stalledUntilMs, scheduler.nowMs);
     const limits = { ms: scheduler.nowMs + DRAIN_MS, steps: scheduler.steps + DRAIN_STEPS_MAX };
     let nextLookMs = 0;
     let done = false;
@@ -207,21 +203,25 @@ class Simulation {
       program.retired = true;
       program.stop(5000);
     }
-    await this.#untilOrLate(() => this.#programs.every(({ process }) => process === undefined), 'programs do not stop');
+    const running = (): string[] => this.#programs.flatMap(({ process }) => process?.name ?? []);
+    await this.#untilOrLate(
+      () => running().length === 0,
+      () => `still there: ${running().join(', ')}`,
+    );
     const lives = this.#world.serverLives;
     if (server !== undefined) this.#world.stopServer(5000);
     await this.#untilOrLate(
       () => this.#world.serverLives > lives && this.#world.serverIsIn === 'running',
-      'no restart',
+      () => `the server is ${this.#world.serverIsIn}`,
     );
     if (scheduler.violation === undefined) this.#guarded(() => checkEnds(this.#world));
   }
 
-  async #untilOrLate(isDone: () => boolean, what: string): Promise<void> {
+  async #untilOrLate(isDone: () => boolean, what: () => string): Promise<void> {
     const { scheduler } = this.#world;
     const endMs = scheduler.nowMs + 120_000;
     await this.#until(() => isDone() || scheduler.nowMs > endMs);
-    if (!isDone() && scheduler.violation === undefined) scheduler.violate(new Violation('not-stopped', what));
+    if (!isDone() && scheduler.violation === undefined) scheduler.violate(new Violation('not-stopped', what()));
   }
 
   // ── Looking inside ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -97,6 +97,15 @@ export class World {
     return this.#starting ? 'starting' : 'running';
   }
 
+  /** Tasks that have not ended, as far as there is a server. */
+  get waitingTasks(): number {
+    let count = 0;
+    for (const queue of this.server?.host.engine.core.queues.values() ?? []) {
+      count += queue.ready + queue.active + queue.scheduled;
+    }
+    return count;
+  }
+
   startServer(): void {
     if (this.serverProcess !== undefined) return;
     this.serverMachine.up = true;
