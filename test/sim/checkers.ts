@@ -230,6 +230,11 @@ export class Checkers {
     this.#waits.push({ session, id, engine });
   }
 
+  waitEnded(session: SessionFacts, id: number): void {
+    session.watched.delete(id);
+    this.#waits = this.#waits.filter((wait) => wait.session !== session || wait.id !== id);
+  }
+
   resultSent(session: SessionFacts, id: number, notFound: boolean): void {
     const watched = session.watched.delete(id);
     if (!notFound) return;

@@ -43,7 +43,7 @@ export class Nemesis {
 
   begin(seed: string, without: ReadonlySet<string>, rate: number): void {
     for (const [fault, perMinute] of Object.entries(FAULTS) as [Fault, number][]) {
-      if (without.has(fault)) continue;
+      if (without.has(fault) || without.has('*')) continue;
       const random = new SimRandom(`${seed}/${fault}`);
       const again = (): void => {
         this.#world.scheduler.schedule(random.exponential(MINUTE / (perMinute * rate)), undefined, 'fault', () => {

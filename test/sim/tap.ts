@@ -97,7 +97,7 @@ export class ServerTap implements LinkTap {
         readIds(buffer, start, end, (id) => checkers.waitReceived(session, id, this.#engine));
         break;
       case FRAME.UNWAIT:
-        readIds(buffer, start, end, (id) => session.watched.delete(id));
+        readIds(buffer, start, end, (id) => checkers.waitEnded(session, id));
         break;
       case FRAME.CALL: {
         const { method, params } = readJson(buffer, start, end);

@@ -219,7 +219,14 @@ export class ClientProgram extends SimProgram {
       },
       (error: unknown) => {
         this.#outstanding--;
-        this.allow('result', error, ['TIMEOUT', 'CLOSED', 'TASK_DEAD', 'TASK_CANCELLED', 'NOT_FOUND']);
+        this.allow('result', error, [
+          'TIMEOUT',
+          'CLOSED',
+          'TASK_DEAD',
+          'TASK_CANCELLED',
+          'NOT_FOUND',
+          'STORAGE_FAILED',
+        ]);
       },
     );
   }
@@ -258,7 +265,7 @@ export class WorkerProgram extends SimProgram {
           if (error !== undefined) this.allow('worker', error, ['DISCONNECTED']);
         });
       },
-      (error: unknown) => this.allow('work', error, ['CLOSED', 'DISCONNECTED']),
+      (error: unknown) => this.allow('work', error, ['CLOSED', 'DISCONNECTED', 'TIMEOUT']),
     );
   }
 

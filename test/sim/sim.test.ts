@@ -1,0 +1,43 @@
+import { expect, test } from 'vitest';
+import { report } from './report.ts';
+import { type SimulationOptions, simulate } from './simulation.ts';
+
+/** Bounded by events, not by time: about a minute on a machine that has other things to do. */
+const STEPS = 20_000;
+const FIXED_SEEDS = 24;
+const FRESH_SEEDS = 12;
+/** `MILLRACE_SIM_SEED=7` begins the fresh ones there. */
+const FIRST_FRESH = Number(process.env.MILLRACE_SIM_SEED ?? Math.floor(Math.random() * 2 ** 30));
+
+async function holds(options: SimulationOptions): Promise<void> {
+  const result = await simulate(options);
+  if (result.violation !== undefined) expect.fail(report(options, result));
+}
+
+test('the same seed gives the same run, to the byte', async () => {
+  const options = { seed: 11, steps: STEPS };
+  const first = await simulate(options);
+  const second = await simulate(options);
+  expect(second).toEqual(first);
+  const other = await simulate({ seed: 12, steps: 2000 });
+  expect(other.fingerprint).not.toBe(first.fingerprint);
+}, 120_000);
+
+test.each(Array.from({ length: FIXED_SEEDS }, (_, i) => i + 1))(
+  'every promise holds in the world of seed %i',
+  async (seed) => holds({ seed, steps: STEPS }),
+  120_000,
+);
+
+test.each(Array.from({ length: FRESH_SEEDS }, (_, i) => FIRST_FRESH + i))(
+  'every promise holds in the new world of seed %i',
+  async (seed) => holds({ seed, steps: STEPS }),
+  120_000,
+);
+
+test('a world where nothing goes wrong confirms, delivers and completes', async () => {
+  const { counts, violation } = await simulate({ seed: 5, steps: 3000, without: ['*'] });
+  expect(violation).toBeUndefined();
+  expect(counts.serverLives).toBe(2);
+  expect(counts.completed).toBeGreaterThan(20);
+});
