@@ -53,7 +53,7 @@ export class HeldRuns implements Iterable<HeldRun> {
    * than a server hears of: what is not named runs again, unless its settlement had arrived.
    */
   resumable(): [string, string][] {
-    const resume: [string, string][] = [];
+    const resume = new Map<string, string>();
     let settledLeft = LIMITS.prefetchMax;
     const each = (visit: (run: HeldRun, index: number) => void): void => {
       for (const run of this.#runs) for (let index = 0; index < run.length; index++) visit(run, index);
@@ -63,19 +63,27 @@ export class HeldRuns implements Iterable<HeldRun> {
     });
     each((run, index) => {
       if (run.isHeld(index) || (run.isSettled(index) && settledLeft-- > 0)) {
-        resume.push([run.id(index), String(run.token(index))]);
+        const id = run.id(index);
+        // Where its newest delivery stands: what is kept gets new tokens in this order.
+        resume.delete(id);
+        resume.set(id, String(run.token(index)));
       }
     });
-    return resume;
+    return [...resume];
   }
 
-  /** After a reconnect: goes on with what was kept, under its new tokens, and drops the rest. */
+  /**
+   * After a reconnect: goes on with what was kept, under its new tokens, and drops the rest. Of a task that is here twice
+   * only the newest delivery is kept: the server has taken the settlement of the other, or it would not have come again.
+   */
   sort(kept: ReadonlyMap<TaskNumber, number>, lost: (run: HeldRun, index: number) => void): void {
-    for (const run of this.#runs) {
+    const left = new Map(kept);
+    for (const run of [...this.#runs].reverse()) {
       for (let index = 0; index < run.length; index++) {
         if (run.isGone(index)) continue;
-        const token = kept.get(run.firstId + index);
+        const token = left.get(run.firstId + index);
         if (token !== undefined) {
+          left.delete(run.firstId + index);
           run.keep(index, token);
           continue;
         }
