@@ -174,7 +174,7 @@ export class Checkers {
         const delayMs = retryDelayMs ?? shortestBackoffMs(task.spec.backoff, task.attemptsMin + 1);
         this.model.settleReceived(task, kind, final, this.steadyMs() + delayMs);
       }
-      return { id, token, valid, final };
+      return { id, token, valid, final, attempt: task?.attemptsMin ?? 0 };
     });
     session.settlements.set(requestId, { kind, entries });
   }
@@ -186,7 +186,7 @@ export class Checkers {
     const pending = session.settlements.get(requestId);
     if (pending === undefined) throw new Violation('answer-unasked', `SETTLED ${requestId} to ${session.name}`);
     session.settlements.delete(requestId);
-    for (const { id, token, valid, final } of pending.entries) {
+    for (const { id, token, valid, final, attempt } of pending.entries) {
       this.#scheduler.note(`${pending.kind} of ${formatTaskId(id)}: ${refused.has(id) ? 'refused' : 'done'}`);
       if (refused.has(id)) {
         this.counts.refused++;
@@ -198,7 +198,7 @@ export class Checkers {
         continue;
       }
       check(valid, 'old-token-wins', `${pending.kind} of ${formatTaskId(id)} under ${token} by ${session.name}`);
-      this.model.settleConfirmed(this.model.task(id) as TaskFacts, pending.kind, final);
+      this.model.settleConfirmed(this.model.task(id) as TaskFacts, pending.kind, final, attempt);
       if (pending.kind === 'complete') this.counts.completed++;
       if (pending.kind === 'fail') this.counts.failed++;
     }
@@ -238,14 +238,20 @@ export class Checkers {
   resultSent(session: SessionFacts, id: number, notFound: boolean): void {
     const watched = session.watched.delete(id);
     if (!notFound) return;
-    check(!watched, 'waited-result-lost', `${formatTaskId(id)} ended while ${session.name} waited, and is not found`);
     const task = this.model.task(id);
+    const what = task === undefined ? formatTaskId(id) : describe(task);
+    check(
+      !watched || task?.mayBePurged === true,
+      'waited-result-lost',
+      `ended while ${session.name} waited, and is not found: ${what}`,
+    );
     const excused = task === undefined || !task.confirmed || task.mayBePurged || (this.forgets && task.mayHaveEnded);
     check(excused, 'ack-lost', `${formatTaskId(id)} is not found by ${session.name}`);
   }
 
   callReceived(session: SessionFacts, requestId: number, method: string, params: Record<string, unknown>): void {
     session.calls.set(requestId, { method, params });
+    this.#scheduler.note(`${session.name} calls ${method} ${JSON.stringify(params)}`);
     if (method === 'task.retry' || method === 'task.cancel') {
       const task = this.model.task(parseTaskId(String(params.id)));
       if (task === undefined) return;

@@ -59,6 +59,8 @@ export interface SettleEntry {
   /** The lease was valid when it came. */
   readonly valid: boolean;
   readonly final: boolean;
+  /** Failed attempts of its task, this one included. */
+  readonly attempt: number;
 }
 
 export interface PendingSettlement {
@@ -202,11 +204,12 @@ export class Model {
     task.mayHaveEnded ||= final || task.attemptsMax >= task.spec.maxAttempts || task.cancelAsked;
   }
 
-  settleConfirmed(task: TaskFacts, kind: PendingSettlement['kind'], final: boolean): void {
+  /** `attempt`: how many had failed with this one. */
+  settleConfirmed(task: TaskFacts, kind: PendingSettlement['kind'], final: boolean, attempt: number): void {
     if (kind === 'complete') task.end = 'completed';
     if (kind !== 'fail' || task.revived) return;
-    task.attemptsDurable = Math.max(task.attemptsDurable, task.attemptsMin);
-    if (final || task.attemptsMin >= task.spec.maxAttempts) task.end = task.cancelAsked ? undefined : 'dead';
+    task.attemptsDurable = Math.max(task.attemptsDurable, attempt);
+    if (final || attempt >= task.spec.maxAttempts) task.end = task.cancelAsked ? undefined : 'dead';
   }
 
   /** It ran longer than it may. */

@@ -199,13 +199,14 @@ class Simulation {
       this.#checkNow();
       checkEnds(this.#world);
     });
-    for (const program of this.#programs) {
-      program.retired = true;
-      program.stop(5000);
-    }
+    for (const program of this.#programs) program.retired = true;
     const running = (): string[] => this.#programs.flatMap(({ process }) => process?.name ?? []);
     await this.#untilOrLate(
-      () => running().length === 0,
+      () => {
+        // One that is only connecting is stopped once it has.
+        for (const program of this.#programs) program.stop(5000);
+        return running().length === 0;
+      },
       () => `still there: ${running().join(', ')}`,
     );
     const lives = this.#world.serverLives;
