@@ -1,4 +1,4 @@
-import { MANNERS } from './workload.mjs';
+import { DELAY_MS, MANNERS } from './workload.mjs';
 
 /**
  * What must hold of the ledgers and of what the server says in the end.
@@ -7,9 +7,11 @@ import { MANNERS } from './workload.mjs';
  * @typedef {{ id: string, state: string, attempt: number, maxAttempts: number, payload: import('./workload.mjs').Payload,
  *   result: unknown, failures: number }} Final
  * @typedef {{ clients: Entry[], workers: Entry[], finals: Final[], starts: { at: number, epoch: number }[],
- *   killedWorkers: Map<string, number> }} Evidence
+ *   killedWorkers: Map<string, number>, thawedWorkers: Map<string, number> }} Evidence
  */
 const TOKENS_PER_EPOCH = 2 ** 32;
+/** A worker that was frozen hears within this that its tasks timed out meanwhile; until then it may begin one. */
+const THAW_NS = 2e9;
 
 /**
  * @param {Evidence} evidence
@@ -98,9 +100,11 @@ function checkEnds(finals, manners, problems) {
  * @param {Map<string, Final>} finals
  * @param {string[]} problems
  */
-function checkRuns({ clients, workers, starts, killedWorkers }, finals, problems) {
+function checkRuns({ clients, workers, starts, killedWorkers, thawedWorkers }, finals, problems) {
   const endedAt = new Map();
   for (const { kind, id, at } of clients) if (kind === 'result') endedAt.set(id, at);
+  const attemptedAt = new Map();
+  for (const { kind, key, at } of clients) if (kind === 'attempt') attemptedAt.set(key, at);
   const runs = new Map();
   const finished = new Set();
   let duplicatedRuns = 0;
@@ -109,12 +113,16 @@ function checkRuns({ clients, workers, starts, killedWorkers }, finals, problems
     if (entry.kind === 'end') finished.add(entry.id);
     if (entry.kind !== 'start') continue;
     const { id, key, attempt, maxAttempts, token, worker, at } = entry;
+    const thawedAt = thawedWorkers.get(worker) ?? Number.NEGATIVE_INFINITY;
+    const isThawing = at >= thawedAt - THAW_NS / 20 && at <= thawedAt + THAW_NS;
     runCount++;
-    if (attempt > maxAttempts) problems.push(`task ${id} ran in attempt ${attempt} of ${maxAttempts}`);
-    const task = finals.get(id);
     // One that was never confirmed may have run and be gone.
+    const task = finals.get(id);
     if (task !== undefined && task.payload.key !== key)
       problems.push(`task ${id} ran as ${key}, is ${task.payload.key}`);
+    if (task?.payload.manner === 'delayed' && at - attemptedAt.get(key) < DELAY_MS * 1e6)
+      problems.push(`task ${id} ran ${(at - attemptedAt.get(key)) / 1e6} ms after its enqueue, too early`);
+    if (attempt > maxAttempts) problems.push(`task ${id} ran in attempt ${attempt} of ${maxAttempts}`);
     const epoch = Math.floor(token / TOKENS_PER_EPOCH);
     const known = runs.get(`${id} ${attempt}`) ?? [];
     if (known.length > 0) duplicatedRuns++;
@@ -122,7 +130,7 @@ function checkRuns({ clients, workers, starts, killedWorkers }, finals, problems
       // An attempt is repeated by a server that lost the one before with its memory, or when a worker is killed so soon
       // after it began a task that the server was never told what made room for it: then that is charged in its place.
       const killedAt = killedWorkers.get(other.worker) ?? Number.POSITIVE_INFINITY;
-      if (other.epoch === epoch && at < killedAt) {
+      if (other.epoch === epoch && at < killedAt && !isThawing) {
         problems.push(`task ${id} ran twice in attempt ${attempt}, by ${other.worker} and ${worker}, and nobody died`);
       }
     }
@@ -130,7 +138,7 @@ function checkRuns({ clients, workers, starts, killedWorkers }, finals, problems
     runs.set(`${id} ${attempt}`, known);
     const ended = endedAt.get(id);
     // A worker that has not noticed yet that its server was killed may still begin what that gave it.
-    if (ended !== undefined && at > ended && epoch >= epochAt(starts, ended)) {
+    if (ended !== undefined && at > ended && !isThawing && epoch >= epochAt(starts, ended)) {
       problems.push(`task ${id} ran ${(at - ended) / 1e6} ms after its end was known`);
     }
   }

@@ -12,19 +12,23 @@ const CLIENTS = 3;
 const WORKERS = 2;
 const SETTLE_MS_MAX = 180_000;
 
+/** Longer than the tasks' timeout and what the server adds to it. */
+const FREEZE_MS = 4000;
+
 /**
- * Clients enqueue and workers work while the server and the workers are killed; then everything is left to come to its
- * end, and the ledgers are checked against what the server says.
+ * Clients enqueue and workers work while the server and the workers are killed, `kills` times each, and frozen, `freezes`
+ * times each, and while the server's wall clock jumps; then everything is left to come to its end, and the ledgers are
+ * checked against what the server says.
  *
- * @param {{ kills: number, seed: number, say: (line: string) => void }} options
+ * @param {{ kills: number, freezes: number, seed: number, say: (line: string) => void }} options
  */
-export async function crash({ kills, seed, say }) {
+export async function crash({ kills, freezes, seed, say }) {
   const directory = await mkdtemp(join(tmpdir(), 'millrace-crash-'));
   const scene = new Scene(directory, new Random(seed));
   let report;
   try {
     await scene.begin();
-    const counts = await scene.kill(kills, say);
+    const counts = await scene.trouble({ kills, freezes }, say);
     const evidence = await scene.end(say);
     report = { seed, ...counts, ...check(evidence), directory };
   } finally {
@@ -47,6 +51,8 @@ class Scene {
   #names = new Map();
   /** When each was killed, by name. @type {Map<string, number>} */
   #killedWorkers = new Map();
+  /** When workers went on after they were frozen, by name. @type {Map<string, number>} */
+  #thawedWorkers = new Map();
 
   /**
    * @param {string} directory
@@ -68,40 +74,68 @@ class Scene {
   }
 
   /**
-   * @param {number} kills
+   * @param {{ kills: number, freezes: number }} wanted
    * @param {(line: string) => void} say
    */
-  async kill(kills, say) {
-    const counts = { serverKills: 0, startKills: 0, workerKills: 0, serverStops: 0 };
+  async trouble({ kills, freezes }, say) {
+    const counts = { serverKills: 0, startKills: 0, workerKills: 0, serverStops: 0, freezes: 0, jumps: 0 };
     const random = this.#random;
-    for (let done = 0; done < kills; done++) {
+    const freezesLeft = (/** @type {number} */ done) => Math.ceil((freezes * (kills - done)) / kills);
+    let said = 0;
+    while (counts.serverKills < kills || counts.workerKills < kills) {
       await sleep(random.integer(20, 400));
       this.#checkClients();
-      if (random.chance(0.5)) {
+      if (random.chance(0.2)) {
+        counts.jumps++;
+        this.#server.jump();
+      }
+      if (counts.serverKills >= kills || (counts.workerKills < kills && random.chance(0.5))) {
         counts.workerKills++;
         await this.#killWorker();
       } else if (random.chance(0.1)) {
         counts.serverStops++;
-        done--;
         await this.#server.end('SIGTERM');
         await this.#server.start();
       } else {
         counts.serverKills++;
-        await this.#server.end('SIGKILL');
-        if (random.chance(0.2)) await this.#killWorker();
-        if (random.chance(0.5)) await sleep(random.integer(0, 150));
-        const started = this.#server.start();
-        if (random.chance(0.15)) {
-          counts.startKills++;
-          await Promise.race([sleep(random.integer(0, 300)), started]);
-          await this.#server.end('SIGKILL');
-          await started;
-          await this.#server.start();
-        } else await started;
+        await this.#killServer(counts);
       }
-      if ((done + 1) % 10 === 0) say(`${done + 1} kills`);
+      const done = Math.min(counts.serverKills, counts.workerKills);
+      while (counts.freezes < freezes - freezesLeft(done)) {
+        counts.freezes++;
+        await this.#freeze();
+      }
+      if (done >= said + 10) {
+        said = done;
+        say(`${done} kills each`);
+      }
     }
     return counts;
+  }
+
+  /** @param {{ startKills: number }} counts */
+  async #killServer(counts) {
+    const random = this.#random;
+    await this.#server.end('SIGKILL');
+    if (random.chance(0.5)) await sleep(random.integer(0, 150));
+    const started = this.#server.start();
+    if (!random.chance(0.15)) {
+      await started;
+      return;
+    }
+    counts.startKills++;
+    await Promise.race([sleep(random.integer(0, 300)), started]);
+    await this.#server.end('SIGKILL');
+    await started;
+    await this.#server.start();
+  }
+
+  /** A worker and the server, one after the other. */
+  async #freeze() {
+    const [worker] = this.#workers;
+    await worker.freeze(FREEZE_MS);
+    this.#thawedWorkers.set(this.#names.get(worker) ?? '', now());
+    await this.#server.freeze(FREEZE_MS);
   }
 
   /** @param {(line: string) => void} say */
@@ -127,7 +161,8 @@ class Scene {
       files.filter((name) => name.startsWith(role)).flatMap((name) => readLedger(join(this.#directory, name)));
     const clients = entries('client');
     const workers = entries('worker');
-    return { clients, workers, finals, starts: this.#server.starts, killedWorkers: this.#killedWorkers };
+    const [killedWorkers, thawedWorkers] = [this.#killedWorkers, this.#thawedWorkers];
+    return { clients, workers, finals, starts: this.#server.starts, killedWorkers, thawedWorkers };
   }
 
   /** Leaves no process behind. */

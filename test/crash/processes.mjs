@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { now } from './ledger.mjs';
 import { cli } from './product.mjs';
 
@@ -27,7 +28,20 @@ export class Actor {
     this.child.kill(signal);
     return this.ended;
   }
+
+  /**
+   * It does nothing for so long, as on a machine that was suspended; its connections stay.
+   *
+   * @param {number} ms
+   */
+  async freeze(ms) {
+    this.child.kill('SIGSTOP');
+    await sleep(ms);
+    this.child.kill('SIGCONT');
+  }
 }
+
+const JUMP = new URL('./jump.mjs', import.meta.url).href;
 
 /** The server, on one directory and port, killed and started again and again. */
 export class ServerActor {
@@ -50,7 +64,7 @@ export class ServerActor {
   /** Resolves when it listens; with false when it was ended before. */
   async start() {
     const actor = new Actor([
-      ...[cli, 'server', '--data', `${this.#directory}/data`, '--port', String(this.port)],
+      ...['--import', JUMP, cli, 'server', '--data', `${this.#directory}/data`, '--port', String(this.port)],
       ...['--log-file', `${this.#directory}/server.log`, '--json', '--stop-timeout-ms', '2000'],
     ]);
     this.#actor = actor;
@@ -70,6 +84,16 @@ export class ServerActor {
         throw new Error(`the server ended by itself (${how}): ${actor.stderr}`);
       }),
     ]);
+  }
+
+  /** Moves its wall clock, or sets it right again. */
+  jump() {
+    this.#actor?.child.kill('SIGUSR2');
+  }
+
+  /** @param {number} ms */
+  async freeze(ms) {
+    await this.#actor?.freeze(ms);
   }
 
   /** @param {NodeJS.Signals} signal */

@@ -1,24 +1,27 @@
 import { parseArgs } from 'node:util';
 import { crash } from './crash.mjs';
 
-// npm run test:crash -- --kills=200 [--seed=N] [--json]
+// npm run test:crash -- --kills=100 [--freezes=2] [--seed=N] [--json]: so many kills of the server and as many of workers
 const { values } = parseArgs({
   options: {
-    kills: { type: 'string', default: '200' },
+    kills: { type: 'string', default: '100' },
+    freezes: { type: 'string', default: '2' },
     seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 31)) },
     json: { type: 'boolean', default: false },
   },
 });
 const kills = Number(values.kills);
+const freezes = Number(values.freezes);
 const seed = Number(values.seed);
-if (!Number.isInteger(kills) || kills < 1 || !Number.isInteger(seed)) {
-  process.stderr.write('usage: npm run test:crash -- --kills=200 --seed=1\n');
+if (!Number.isInteger(kills) || kills < 1 || !Number.isInteger(freezes) || freezes < 0 || !Number.isInteger(seed)) {
+  process.stderr.write('usage: npm run test:crash -- --kills=100 --freezes=2 --seed=1\n');
   process.exit(2);
 }
 const startMs = performance.now();
 process.stderr.write(`seed ${seed}\n`);
 const { counters, problems, directory, ...killed } = await crash({
   kills,
+  freezes,
   seed,
   say: (line) => process.stderr.write(`${line}\n`),
 });
