@@ -1,7 +1,9 @@
+import { crc32 } from 'node:zlib';
 import { InvariantError } from '../../src/errors.ts';
 import type { Link, LinkHandler } from '../../src/io/net.ts';
 import type { Wire } from './net.ts';
 import type { SimProcess } from './process.ts';
+import { Violation } from './scheduler.ts';
 
 /** What somebody sees who listens at one end of a link. */
 export interface LinkTap {
@@ -16,6 +18,8 @@ export type Packet = { kind: 'bytes'; bytes: Buffer } | { kind: 'fin' } | { kind
 
 interface Message {
   readonly bytes: Uint8Array;
+  /** As they were given. */
+  readonly checksum: number;
   offset: number;
   readonly written: (() => void) | undefined;
 }
@@ -53,6 +57,8 @@ export class SimLink implements Link {
   readonly held: Packet[] = [];
   /** Without a process that could be told anything. */
   gone = false;
+  /** It went with the power: what it had sent is gone with it. */
+  mute = false;
   closed = false;
   readonly #wire: Wire;
   readonly #windowBytes: number;
@@ -95,7 +101,7 @@ export class SimLink implements Link {
       return;
     }
     this.tap?.sent(bytes);
-    this.#outbox.push({ bytes, offset: 0, written });
+    this.#outbox.push({ bytes, checksum: crc32(bytes), offset: 0, written });
     this.#outboxBytes += bytes.length;
     this.#pump();
     if (this.#outboxBytes > 0) this.#behind = true;
@@ -121,7 +127,12 @@ export class SimLink implements Link {
   }
 
   destroy(reason?: Error): void {
-    if (this.closed) return;
+    if (this.closed) {
+      // It ended a moment ago, and its program has not heard of that yet.
+      this.#told = true;
+      this.tap?.closed();
+      return;
+    }
     if (!this.#finSent) this.#send({ kind: this.#inboxBytes > 0 || !this.#ended ? 'reset' : 'fin' });
     this.#told = true;
     this.tap?.closed();
@@ -133,6 +144,7 @@ export class SimLink implements Link {
     if (!this.closed && !powerLost && !this.#finSent) this.#send({ kind: this.#inboxBytes > 0 ? 'reset' : 'fin' });
     this.gone = true;
     this.closed = true;
+    this.mute = powerLost;
     if (powerLost) this.held.length = 0;
   }
 
@@ -215,6 +227,9 @@ export class SimLink implements Link {
       const room = this.#windowBytes - this.#flightBytes;
       if (room <= 0) return;
       const message = this.#outbox[0] as Message;
+      if (crc32(message.bytes) !== message.checksum) {
+        throw new Violation('buffer-reused', `${this.process.name} changed what it had written to ${this.remote}`);
+      }
       const bytes = Buffer.from(message.bytes.subarray(message.offset, message.offset + room));
       message.offset += bytes.length;
       this.#flightBytes += bytes.length;

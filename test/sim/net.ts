@@ -163,10 +163,10 @@ export class SimNet implements Wire {
     const arrivalMs = Math.max(to.lastArrivalMs, this.#scheduler.nowMs + delayMs);
     to.lastArrivalMs = arrivalMs;
     this.#scheduler.scheduleAt(arrivalMs, undefined, 'packet', () => {
-      if (to.held.length > 0 || this.#isCut(to.peer.process.machine, to.process.machine)) {
-        // What a machine without power had sent is gone with it, and so is what was on its way to it.
-        if (!to.gone && !to.peer.gone) to.held.push(packet);
-      } else to.arrive(packet);
+      // All of it, or what comes later would be taken for what comes next. The reset is the new kernel's.
+      if (to.peer.mute && packet.kind !== 'reset') return;
+      if (to.held.length === 0 && !this.#isCut(to.peer.process.machine, to.process.machine)) to.arrive(packet);
+      else if (!to.gone) to.held.push(packet);
     });
   }
 

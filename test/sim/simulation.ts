@@ -187,7 +187,14 @@ class Simulation {
       if (slot === NONE || core.table.state(slot) >= State.COMPLETED) continue;
       left.push(`${nameOf(task)} ${STATE_NAMES[core.table.state(slot)]}, held by ${task.holder?.name ?? 'nobody'}`);
     }
-    throw new Violation('not-drained', `${left.length} tasks have not ended: ${left.slice(0, 5).join('; ')}`);
+    const queues = [...core.queues.values()].map(({ name, ready, active, paused, marked, workers }) => {
+      const who = workers.map(
+        ({ held, prefetch, paused: stops }) => `${held} of ${prefetch}${stops ? ', stopping' : ''}`,
+      );
+      return `${name}: ${ready} ready, ${active} active${paused ? ', paused' : ''}${marked ? ', marked' : ''} [${who.join(' | ')}]`;
+    });
+    const what = `${left.length} tasks have not ended: ${left.slice(0, 5).join('; ')}; queues ${queues.join('; ')}`;
+    throw new Violation('not-drained', what);
   }
 
   /** Everything is closed in order, and what is on disk then is what was said. */

@@ -265,7 +265,11 @@ export class WorkerProgram extends SimProgram {
           if (error !== undefined) this.allow('worker', error, ['DISCONNECTED']);
         });
       },
-      (error: unknown) => this.allow('work', error, ['CLOSED', 'DISCONNECTED', 'TIMEOUT']),
+      (error: unknown) => {
+        this.allow('work', error, ['CLOSED', 'DISCONNECTED', 'TIMEOUT']);
+        // As a program does that cannot do what it is for; one that is being stopped ends by itself.
+        if (!this.stopping) this.end(false);
+      },
     );
   }
 
