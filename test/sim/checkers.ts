@@ -8,6 +8,8 @@ import type { Settled } from './tap.ts';
 
 /** Rounding of times on their way through the journal and the task table. */
 const CLOCK_SLACK_MS = 1;
+/** An outcome waits for the disk, which may be slow or full for a while. */
+const WAITER_MS_MAX = 120_000;
 
 interface Delivery {
   readonly id: number;
@@ -106,7 +108,7 @@ export class Checkers {
     );
     check(token > task.token, 'token-repeats', `${what}: token ${token} after ${task.token}`);
     const { clock } = engine;
-    const early = task.notBeforeMs - clock.steadyMs();
+    const early = task.notBeforeMs - Math.max(this.steadyMaxMs, clock.steadyMs());
     check(early <= CLOCK_SLACK_MS, 'delay-early', `${what} is delivered ${early} ms early: ${describe(task)}`);
     const earlyWall = task.notBeforeWallMs - Math.max(this.wallMaxMs, clock.wallMs());
     check(earlyWall <= CLOCK_SLACK_MS, 'run-at-early', `${what} is delivered ${earlyWall} ms before its runAt`);
@@ -115,8 +117,9 @@ export class Checkers {
     this.counts.delivered++;
   }
 
-  /** The latest time that the server's wall clock has shown. */
+  /** The latest times that the server's clocks have shown: what was due once stays due when a clock is set back. */
   wallMaxMs = 0;
+  steadyMaxMs = 0;
 
   /** Call after each event: only then is it certain what was decided before what. */
   afterEvent(): void {
@@ -127,7 +130,7 @@ export class Checkers {
     }
     for (const { session, id, engine } of this.#waits.splice(0)) {
       const slot = engine.core.index.get(id);
-      if (slot !== NONE && engine.core.table.state(slot) < State.COMPLETED) session.watched.add(id);
+      if (slot !== NONE && engine.core.table.state(slot) < State.COMPLETED) session.watched.set(id, undefined);
     }
   }
 
@@ -233,6 +236,27 @@ export class Checkers {
   waitEnded(session: SessionFacts, id: number): void {
     session.watched.delete(id);
     this.#waits = this.#waits.filter((wait) => wait.session !== session || wait.id !== id);
+  }
+
+  /** Whoever waits for a task that has ended is told, as soon as that is on disk. Call now and then. */
+  checkWaiters(engine: Engine): void {
+    const { nowMs } = this.#scheduler;
+    for (const session of this.model.sessions) {
+      for (const id of session.watched.keys()) {
+        const slot = engine.core.index.get(id);
+        if (slot !== NONE && engine.core.table.state(slot) < State.COMPLETED) {
+          session.watched.set(id, undefined);
+          continue;
+        }
+        const sinceMs = session.watched.get(id) ?? nowMs;
+        session.watched.set(id, sinceMs);
+        check(
+          nowMs - sinceMs < WAITER_MS_MAX,
+          'waiter-forgotten',
+          `${session.name} was not told of ${formatTaskId(id)}`,
+        );
+      }
+    }
   }
 
   resultSent(session: SessionFacts, id: number, notFound: boolean): void {

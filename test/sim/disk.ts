@@ -25,6 +25,7 @@ export class SimDisk {
   #process: SimProcess | undefined;
   readonly #faults: DiskFault[] = [];
   operations = 0;
+  #duringWrite: (() => void) | undefined;
 
   constructor(scheduler: Scheduler, random: SimRandom) {
     this.#scheduler = scheduler;
@@ -57,6 +58,11 @@ export class SimDisk {
     this.#faults.push({ operation, code });
   }
 
+  /** Calls back in the middle of the next write, or sync. */
+  duringNextWrite(callback: () => void): void {
+    this.#duringWrite = callback;
+  }
+
   heal(): void {
     this.#faults.length = 0;
     this.memory.capacityBytes = Number.POSITIVE_INFINITY;
@@ -69,6 +75,11 @@ export class SimDisk {
     this.#scheduler.note(`disk ${operation} ${path}`);
     const slow = this.#random.chance(this.slowShare);
     const delayMs = this.#random.exponential(slow ? this.slowMeanMs : this.latencyMeanMs);
+    const during = operation === 'write' || operation === 'sync' ? this.#duringWrite : undefined;
+    if (during !== undefined) {
+      this.#duringWrite = undefined;
+      this.#scheduler.schedule(delayMs * this.#random.float(), undefined, 'during a write', during);
+    }
     return new Promise((resolve, reject) => {
       this.#scheduler.schedule(delayMs, this.#process, `disk ${operation}`, () => {
         const at = this.#faults.findIndex((fault) => fault.operation === operation);

@@ -75,8 +75,8 @@ export interface SessionFacts {
   readonly batches: Map<number, readonly string[]>;
   readonly settlements: Map<number, PendingSettlement>;
   readonly calls: Map<number, { method: string; params: Record<string, unknown> }>;
-  /** Tasks that had not ended when it began to wait for them. */
-  readonly watched: Set<number>;
+  /** Tasks that had not ended when it began to wait for them; when it was seen that one had, since then. */
+  readonly watched: Map<number, number | undefined>;
   closed: boolean;
 }
 
@@ -98,7 +98,7 @@ export class Model {
       batches: new Map(),
       settlements: new Map(),
       calls: new Map(),
-      watched: new Set(),
+      watched: new Map(),
       closed: false,
     };
     this.sessions.add(session);

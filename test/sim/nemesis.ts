@@ -7,6 +7,8 @@ import type { World } from './world.ts';
 export const FAULTS = {
   'server-killed': 1,
   'server-loses-power': 1.5,
+  'server-killed-writing': 1,
+  'server-loses-power-writing': 2,
   'server-stops': 0.5,
   'server-stalls': 1,
   'client-killed': 0.7,
@@ -60,6 +62,7 @@ export class Nemesis {
   end(): void {
     for (const heal of [...this.#heals]) heal();
     this.#world.disk.heal();
+    this.#world.disk.duringNextWrite(() => {});
     this.#world.net.latencyMeanMs = this.#world.options.latencyMeanMs;
   }
 
@@ -77,6 +80,12 @@ export class Nemesis {
       case 'server-loses-power':
         // Only `always` promises anything about that.
         world.endServer(world.options.fsync === 'always');
+        break;
+      case 'server-killed-writing':
+        disk.duringNextWrite(() => world.endServer(false));
+        break;
+      case 'server-loses-power-writing':
+        disk.duringNextWrite(() => world.endServer(world.options.fsync === 'always'));
         break;
       case 'server-stops':
         world.stopServer(random.pick([0, 500, 5000]));

@@ -240,6 +240,7 @@ class Simulation {
     if (engine === undefined || this.#world.serverIsIn !== 'running') return;
     checkCounters(engine);
     checkTimers(this.#world, engine);
+    this.#world.checkers.checkWaiters(engine);
     checkLimits(this.#world, engine);
   }
 }
@@ -274,7 +275,12 @@ function checkCounters(engine: Engine): void {
   let held = 0;
   for (const worker of core.assignments.workers.values()) {
     held += worker.held;
-    check(worker.held <= worker.prefetch, 'over-prefetch', `a worker holds ${worker.held} of ${worker.prefetch}`);
+    // One that comes back keeps what it had settled without an answer, too.
+    check(
+      worker.held <= worker.prefetch + LIMITS.unansweredTasksMax,
+      'over-prefetch',
+      `a worker holds ${worker.held} of ${worker.prefetch}`,
+    );
   }
   let active = 0;
   for (const queue of core.queues.values()) active += queue.active;

@@ -73,7 +73,9 @@ export class World {
     this.checkers.steadyMs = () => this.server?.host.engine.clock.steadyMs() ?? 0;
     this.scheduler.afterEvent = () => {
       if (this.serverProcess !== undefined) {
-        this.checkers.wallMaxMs = Math.max(this.checkers.wallMaxMs, this.serverProcess.clock.wallMs());
+        const { checkers, serverProcess } = this;
+        checkers.wallMaxMs = Math.max(checkers.wallMaxMs, serverProcess.clock.wallMs());
+        checkers.steadyMaxMs = Math.max(checkers.steadyMaxMs, serverProcess.clock.steadyMs());
       }
       this.checkers.afterEvent();
     };

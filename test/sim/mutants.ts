@@ -1,0 +1,127 @@
+/** Bugs to plant, as changes of the source text: one that no longer applies must be written anew, never skipped. */
+export interface Mutant {
+  readonly name: string;
+  /** What is wrong with it. */
+  readonly bug: string;
+  readonly file: string;
+  /** Occurs exactly once. */
+  readonly find: string;
+  readonly replace: string;
+}
+
+export const MUTANTS: readonly Mutant[] = [
+  {
+    name: 'no-fsync',
+    bug: 'enqueues and completions are confirmed before the disk has them',
+    file: 'src/journal/recover.ts',
+    find: "synced: options.fsync === 'always',",
+    replace: 'synced: false,',
+  },
+  {
+    name: 'token-not-compared',
+    bug: 'a settlement under an old token is taken',
+    file: 'src/core/leases.ts',
+    find: 'this.#words[at + TOKEN_HIGH] * TWO_32 + this.#words[at + TOKEN_LOW] === token',
+    replace: 'token >= 0',
+  },
+  {
+    name: 'torn-tail-accepted',
+    bug: 'a record that was written in parts is replayed',
+    file: 'src/journal/scan.ts',
+    find: '    if (!isIntact(window.bytes, at, header)) return;\n    fill(',
+    replace: '    fill(',
+  },
+  {
+    name: 'heap-off-by-one',
+    bug: 'the timer heap overlooks every fourth child',
+    file: 'src/core/timer-heap.ts',
+    find: 'Math.min(first + 4, this.#size)',
+    replace: 'Math.min(first + 3, this.#size)',
+  },
+  {
+    name: 'page-freed-early',
+    bug: 'a full page of the journal is given up before its bytes are written',
+    file: 'src/journal/writer.ts',
+    find: 'while (this.#pages[0]?.sealed && this.#pages[0].written === this.#pages[0].filled) {',
+    replace: 'while (this.#pages[0]?.sealed) {',
+  },
+  {
+    name: 'buffer-reused-early',
+    bug: 'an output buffer is used again before its link has sent it',
+    file: 'src/protocol/writer.ts',
+    find: 'this.#sink.write(buffer.subarray(0, used), () => this.#pool.give(buffer));',
+    replace: 'this.#sink.write(buffer.subarray(0, used));\n    this.#pool.give(buffer);',
+  },
+  {
+    name: 'resend-enqueues-twice',
+    bug: 'a batch that is sent again is enqueued again',
+    file: 'src/engine/engine.ts',
+    find: 'if (known >= 0) return',
+    replace: 'if (known > Number.MAX_SAFE_INTEGER) return',
+  },
+  {
+    name: 'lost-worker-not-counted',
+    bug: 'a worker that is lost costs its tasks no attempt',
+    file: 'src/engine/settlements.ts',
+    find: '(lost && leases.running(lease) ? running : waiting).push(leases.slot(lease));',
+    replace: 'waiting.push(leases.slot(lease));',
+  },
+  {
+    name: 'priority-reversed',
+    bug: 'the lowest priority goes first',
+    file: 'src/core/queue.ts',
+    find: 'return 31 - Math.clz32(this.#occupied);',
+    replace: 'return 31 - Math.clz32(this.#occupied & -this.#occupied);',
+  },
+  {
+    name: 'completion-confirmed-early',
+    bug: 'SETTLED goes out before the completion is durable',
+    file: 'src/server/session.ts',
+    find: '    this.#answer(() => {\n      this.#unconfirmedBytes -= bytes;\n      worker.unanswered -= count;',
+    replace:
+      '    ((send: () => void) => send())(() => {\n      this.#unconfirmedBytes -= bytes;\n      worker.unanswered -= count;',
+  },
+  {
+    name: 'waited-result-dropped',
+    bug: 'who waits for a result is not told when the retention is full',
+    file: 'src/core/core.ts',
+    find: '      this.#effects.finished(this.table.id(slot), slot, state);\n    }',
+    replace:
+      '      if (history.count <= queue.retention.completedCountMax) this.#effects.finished(this.table.id(slot), slot, state);\n    }',
+  },
+  {
+    name: 'one-attempt-too-many',
+    bug: 'a task dies one attempt late',
+    file: 'src/core/core.ts',
+    find: 'if (options.final || attempt >= spec.maxAttempts)',
+    replace: 'if (options.final || attempt > spec.maxAttempts)',
+  },
+  {
+    name: 'epoch-not-synced',
+    bug: 'ids are given out before their epoch is on disk',
+    file: 'src/journal/journal.ts',
+    find: '    this.#tail.append(EPOCH, NO_PARTS);\n    await this.#writer.flush();',
+    replace: '    this.#tail.append(EPOCH, NO_PARTS);',
+  },
+  {
+    name: 'last-in-first-out',
+    bug: 'what is enqueued goes to the front of its queue',
+    file: 'src/core/core.ts',
+    find: 'if (listed) queue.pushBack(slot, priority);',
+    replace: 'if (listed) queue.pushFront(slot, priority);',
+  },
+  {
+    name: 'no-backoff',
+    bug: 'a failed task is tried again at once',
+    file: 'src/engine/settlements.ts',
+    find: 'dueMs: nowMs + delayMs, lost: false',
+    replace: 'dueMs: nowMs + delayMs * 0, lost: false',
+  },
+  {
+    name: 'segment-given-up-early',
+    bug: 'a segment is used again while one task in it is live',
+    file: 'src/journal/journal.ts',
+    find: 'if (oldest === this.#tail.active || oldest.liveCount > 0 || oldest.readers > 0) return;',
+    replace: 'if (oldest === this.#tail.active || oldest.liveCount > 1 || oldest.readers > 0) return;',
+  },
+];
