@@ -320,6 +320,10 @@ function checkLimits(world: World, engine: Engine): void {
 /** Everything that was acknowledged is there and has ended, and the totals say so. */
 function checkEnds(world: World): void {
   const { server, model, checkers } = world;
+  for (const { name, totals, ready, scheduled, finished, dead } of server?.host.engine.core.queues.values() ?? []) {
+    const kept = `${ready} ready, ${scheduled} scheduled, ${finished.count} finished, ${dead.count} dead`;
+    world.scheduler.note(`totals of ${name}: ${JSON.stringify(totals)}, ${kept}`);
+  }
   if (server === undefined) throw new Violation('not-drained', 'there is no server');
   const { core } = server.host.engine;
   for (const task of model.tasks.values()) {
@@ -336,8 +340,14 @@ function checkEnds(world: World): void {
   for (const queue of core.queues.values()) {
     const { totals } = queue;
     const kept = queue.finished.count + queue.dead.count;
-    const done = totals.completed + totals.cancelled + queue.dead.count;
-    check(totals.enqueued === done, 'totals', `queue ${queue.name}: ${totals.enqueued} enqueued, ${done} ended`);
+    // A client that was cut off may have sent what it had kept only now.
+    const waiting = queue.ready + queue.active + queue.scheduled;
+    const done = totals.completed + totals.cancelled + queue.dead.count + waiting;
+    check(
+      totals.enqueued === done,
+      'totals',
+      `queue ${queue.name}: ${done} there or ended of ${JSON.stringify(totals)}`,
+    );
     check(kept <= totals.enqueued, 'totals', `queue ${queue.name} keeps ${kept} of ${totals.enqueued}`);
     check(
       totals.dead >= queue.dead.count,

@@ -180,6 +180,9 @@ export class World {
     this.scheduler.note(
       `${process.name} runs, epoch ${server.host.report.epoch}, ${server.host.report.recordCount} records`,
     );
+    for (const { name, totals } of server.host.engine.core.queues.values()) {
+      this.scheduler.note(`totals of ${name}: ${JSON.stringify(totals)}`);
+    }
     this.checkers.recovered(server.host.engine);
     if (this.calm) this.#diskHadTrouble = false;
   }
