@@ -10,20 +10,28 @@ export type Encoding = 'json' | 'bytes';
  * a BigInt, a circle).
  */
 export function encodePayload(value: unknown, what: string): Payload {
-  if (value instanceof Uint8Array) return value;
   if (value === undefined) return 'null';
   let json: string | undefined;
   try {
+    if (value instanceof Uint8Array) return value;
     json = JSON.stringify(value);
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message.split('\n', 1)[0] : String(cause);
-    throw new MillraceError('INVALID_PAYLOAD', `${what} cannot be written as JSON: ${reason}`, { cause });
+    throw new MillraceError('INVALID_PAYLOAD', `${what} cannot be written as JSON: ${reasonOf(cause)}`, { cause });
   }
   if (json === undefined) {
     const message = `${what} is a ${typeof value}, which JSON cannot hold: pass data, or a Uint8Array for bytes`;
     throw new MillraceError('INVALID_PAYLOAD', message);
   }
   return json;
+}
+
+/** The first line of what a toJSON threw, which may be anything. */
+function reasonOf(thrown: unknown): string {
+  try {
+    return String(thrown instanceof Error ? thrown.message : thrown).split('\n', 1)[0] as string;
+  } catch {
+    return 'its toJSON threw something that cannot be shown';
+  }
 }
 
 /**

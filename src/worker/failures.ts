@@ -1,5 +1,5 @@
 import type { TaskError } from '../broker/contract.ts';
-import type { ErrorCode } from '../errors.ts';
+import { type ErrorCode, MillraceError } from '../errors.ts';
 import { checkInteger, LIMITS } from '../limits.ts';
 
 /** Handlers may import another copy of this package than the worker: classes differ between copies, these do not. */
@@ -32,12 +32,31 @@ export class RetryLater extends Error {
   }
 }
 
-export function isFatal(thrown: unknown): thrown is FatalTaskError {
-  return thrown instanceof Error && FATAL in thrown;
-}
+/** Our checks around a handler failed, not the handler: another attempt would end the same. */
+export class PayloadRefused extends Error {}
 
-export function isRetryLater(thrown: unknown): thrown is RetryLater {
-  return thrown instanceof Error && LATER in thrown;
+/** What becomes of a task whose handler threw. */
+export type Ending =
+  | { readonly kind: 'again' }
+  | { readonly kind: 'fatal' }
+  | { readonly kind: 'later'; readonly delayMs: number }
+  | { readonly kind: 'refused'; readonly cause: unknown };
+
+const ENDING_AGAIN: Ending = { kind: 'again' };
+
+/** Never throws, though a Proxy may when it is only looked at. */
+export function endingOf(thrown: unknown): Ending {
+  try {
+    if (!(thrown instanceof Error)) return ENDING_AGAIN;
+    if (thrown instanceof PayloadRefused) return { kind: 'refused', cause: thrown.cause };
+    if (FATAL in thrown) return { kind: 'fatal' };
+    if (!(LATER in thrown)) return ENDING_AGAIN;
+    const { delayMs } = thrown as unknown as RetryLater;
+    checkInteger('RetryLater’s delayMs', delayMs, 0, LIMITS.delayMsMax);
+    return { kind: 'later', delayMs };
+  } catch {
+    return ENDING_AGAIN;
+  }
 }
 
 /** An error with its cause is stored within LIMITS.errorBytesMax; these leave room for both texts in any script. */
@@ -45,10 +64,11 @@ const MESSAGE_CHARACTERS_MAX = 1500;
 const STACK_CHARACTERS_MAX = 3500;
 const CAUSES_SHOWN = 3;
 
-/** Whatever was thrown, as it is stored and shown. */
+/** Whatever was thrown, as it is stored and shown. An error of ours keeps its code, unless the handler threw it. */
 export function describeThrown(thrown: unknown, code: ErrorCode): TaskError {
   try {
-    if (thrown instanceof Error) return describeError(thrown, code);
+    const ours = thrown instanceof MillraceError && code !== 'HANDLER_FAILED';
+    if (thrown instanceof Error) return describeError(thrown, ours ? thrown.code : code);
     return { name: 'Error', message: cut(describeValue(thrown), MESSAGE_CHARACTERS_MAX), code };
   } catch {
     return { name: 'Error', message: 'the handler threw something that cannot be shown', code };

@@ -1,3 +1,4 @@
+import { types } from 'node:util';
 import type { Consumption, DeliveryRun, FailOptions } from '../broker/contract.ts';
 import { type ErrorCode, MillraceError } from '../errors.ts';
 import type { Clock } from '../io/clock.ts';
@@ -8,7 +9,7 @@ import { ActiveTasks } from './active-tasks.ts';
 import { Attempt } from './attempt.ts';
 import { Backlog } from './backlog.ts';
 import { BatchAttempt } from './batch-attempt.ts';
-import { describeThrown, isFatal, isRetryLater } from './failures.ts';
+import { describeThrown, endingOf, PayloadRefused } from './failures.ts';
 import { ANY_NAME, type Logger } from './options.ts';
 
 /**
@@ -174,21 +175,23 @@ export class Runner {
       return;
     }
     let returned: unknown;
+    let pending: Promise<unknown> | undefined;
     try {
       returned =
         handler.format.input === undefined && handler.format.output === undefined
           ? handler.run(input, attempt)
           : runChecked(handler, input, attempt);
+      pending = pendingOf(returned);
     } catch (error) {
       this.#failThrown(run, index, error);
       return;
     }
-    if (!isPromise(returned)) {
+    if (pending === undefined) {
       this.#complete(run, index, returned, handler);
       return;
     }
     this.#enter(attempt);
-    returned.then(
+    pending.then(
       (value) => {
         if (!this.#leave(attempt)) return;
         this.#complete(run, index, value, handler);
@@ -219,18 +222,20 @@ export class Runner {
   #startBatch(run: DeliveryRun, from: number, length: number, handler: BatchHandler): void {
     const batch = new BatchAttempt(run, from, length, handler);
     let returned: unknown;
+    let pending: Promise<unknown> | undefined;
     try {
       returned = handler.run(batch);
+      pending = pendingOf(returned);
     } catch (error) {
       this.#failBatch(batch, error);
       return;
     }
-    if (!isPromise(returned)) {
+    if (pending === undefined) {
       this.#completeBatch(batch, returned);
       return;
     }
     this.#enter(batch);
-    returned.then(
+    pending.then(
       (value) => {
         if (!this.#leave(batch)) return;
         this.#completeBatch(batch, value);
@@ -246,10 +251,10 @@ export class Runner {
 
   #completeBatch(batch: BatchAttempt, results: unknown): void {
     const { run, from, length, failures } = batch;
-    if (results !== undefined && !(Array.isArray(results) && results.length === length)) {
-      const shown = Array.isArray(results) ? `${results.length} results` : `a ${typeof results}`;
-      const message = `the batch handler returned ${shown} for ${length} tasks: return nothing, or an array with one result for each`;
-      this.#failBatch(batch, new MillraceError('INVALID_PAYLOAD', message));
+    try {
+      checkResults(results, length);
+    } catch (error) {
+      this.#failBatch(batch, error);
       return;
     }
     if (results === undefined && failures.size === 0) {
@@ -259,14 +264,16 @@ export class Runner {
     }
     for (let index = 0; index < length; index++) {
       if (failures.has(index)) this.#failThrown(run, from + index, failures.get(index));
-      else this.#completeInBatch(batch, index, results?.[index]);
+      else this.#completeInBatch(batch, index, results);
     }
   }
 
-  #completeInBatch(batch: BatchAttempt, index: number, value: unknown): void {
+  #completeInBatch(batch: BatchAttempt, index: number, results: readonly unknown[] | undefined): void {
     const { run, from, handler } = batch;
     const { output, name } = handler.format;
+    let value: unknown;
     try {
+      value = results?.[index];
       if (output !== undefined) validateNow(output, value, `the result of ${name}`);
     } catch (error) {
       this.#fail(run, from + index, error, 'INVALID_PAYLOAD', FINAL);
@@ -290,17 +297,17 @@ export class Runner {
   // ── Ends ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #failThrown(run: DeliveryRun, index: number, thrown: unknown): void {
-    if (thrown instanceof PayloadRefused) this.#fail(run, index, thrown.cause, 'INVALID_PAYLOAD', FINAL);
-    else if (isFatal(thrown)) this.#fail(run, index, thrown, 'HANDLER_FAILED', FINAL);
-    else if (isRetryLater(thrown)) {
-      this.#fail(run, index, thrown, 'HANDLER_FAILED', { final: false, retryDelayMs: thrown.delayMs });
+    const ending = endingOf(thrown);
+    if (ending.kind === 'refused') this.#fail(run, index, ending.cause, 'INVALID_PAYLOAD', FINAL);
+    else if (ending.kind === 'fatal') this.#fail(run, index, thrown, 'HANDLER_FAILED', FINAL);
+    else if (ending.kind === 'later') {
+      this.#fail(run, index, thrown, 'HANDLER_FAILED', { final: false, retryDelayMs: ending.delayMs });
     } else this.#fail(run, index, thrown, 'HANDLER_FAILED', AGAIN);
   }
 
   #fail(run: DeliveryRun, index: number, thrown: unknown, code: ErrorCode, options: FailOptions): void {
     this.failed++;
-    const own = thrown instanceof MillraceError && code !== 'HANDLER_FAILED' ? thrown.code : code;
-    this.#consumption.fail(run, index, describeThrown(thrown, own), options);
+    this.#consumption.fail(run, index, describeThrown(thrown, code), options);
   }
 
   #expire(task: Attempt | BatchAttempt): void {
@@ -333,9 +340,6 @@ export class Runner {
   }
 }
 
-/** Our checks around a handler failed, not the handler: another attempt would end the same. */
-class PayloadRefused extends Error {}
-
 async function runChecked(handler: SingleHandler, input: unknown, attempt: Attempt): Promise<unknown> {
   const { input: inputSchema, output: outputSchema, name } = handler.format;
   let checked = input;
@@ -353,7 +357,23 @@ async function check(validation: () => unknown): Promise<unknown> {
   }
 }
 
-function isPromise(value: unknown): value is PromiseLike<unknown> {
-  if (value instanceof Promise) return true;
-  return typeof value === 'object' && value !== null && typeof (value as { then?: unknown }).then === 'function';
+const THEN = Promise.prototype.then;
+
+/** What to wait for, if anything. Throws what a `then` that is not the language's own throws. */
+function pendingOf(returned: unknown): Promise<unknown> | undefined {
+  if (types.isPromise(returned) && returned.constructor === Promise && returned.then === THEN) return returned;
+  if (typeof returned !== 'function' && (typeof returned !== 'object' || returned === null)) return undefined;
+  const { then } = returned as { then?: unknown };
+  return typeof then === 'function'
+    ? new Promise((resolve, reject) => then.call(returned, resolve, reject))
+    : undefined;
+}
+
+function checkResults(results: unknown, length: number): asserts results is readonly unknown[] | undefined {
+  if (results === undefined) return;
+  const isList = Array.isArray(results);
+  if (isList && results.length === length) return;
+  const shown = isList ? `${results.length} results` : `a ${typeof results}`;
+  const message = `the batch handler returned ${shown} for ${length} tasks: return nothing, or an array with one result for each`;
+  throw new MillraceError('INVALID_PAYLOAD', message);
 }

@@ -31,6 +31,10 @@ async function deathBy(handler: TaskHandler): Promise<{ code: string; name: stri
   return error.cause as Awaited<ReturnType<typeof deathBy>>;
 }
 
+function thrower(thrown: unknown): never {
+  throw thrown;
+}
+
 describe('a handler', () => {
   test('gets the input and the context of its task, and its result comes back', async () => {
     let seen: Record<string, unknown> = {};
@@ -148,6 +152,126 @@ describe('a failure', () => {
     ['a circle', Object.assign([], { 0: [] }), 'the handler threw [[]]'],
   ])('is readable when %s was thrown', async (_what, thrown, message) => {
     expect(await deathBy(failing(thrown))).toMatchObject({ code: 'HANDLER_FAILED', message });
+  });
+
+  const revoked = Proxy.revocable(new Error('gone'), {});
+  revoked.revoke();
+  const trapped = new Proxy(new Error('trapped'), {
+    get() {
+      throw new Error('get');
+    },
+    has() {
+      throw new Error('has');
+    },
+    getPrototypeOf() {
+      throw new Error('getPrototypeOf');
+    },
+  });
+  const withGetter = (field: string): Error =>
+    Object.defineProperty(new Error('x'), field, {
+      get() {
+        throw new Error('from the getter');
+      },
+    });
+
+  test.each([
+    ['a revoked Proxy', revoked.proxy],
+    ['a Proxy that throws', trapped],
+    ['an error whose name throws', withGetter('name')],
+    ['an error whose message throws', withGetter('message')],
+    ['an error whose stack throws', withGetter('stack')],
+    ['an error whose cause throws', withGetter('cause')],
+    [
+      'a RetryLater whose delay throws',
+      Object.create(new RetryLater(5), { delayMs: { get: () => withGetter('x').name } }),
+    ],
+    ['a RetryLater of no time', Object.create(new RetryLater(5), { delayMs: { value: Number.NaN } })],
+    ['null', null],
+    ['an object without a prototype', Object.create(null)],
+  ])('is one like others when %s was thrown', async (_what, thrown) => {
+    expect(await deathBy(failing(thrown))).toMatchObject({ code: 'HANDLER_FAILED' });
+  });
+
+  class OwnThen extends Promise<unknown> {
+    // biome-ignore lint/suspicious/noThenProperty: what is tested.
+    override then(): never {
+      throw new Error('bad then');
+    }
+  }
+  const thenable = (then: (resolve: (value: unknown) => void) => void): unknown => ({ then });
+  test.each([
+    [
+      'whose then throws',
+      () =>
+        thenable(() => {
+          throw new Error('bad then');
+        }),
+    ],
+    [
+      'whose then cannot be read',
+      () => Object.defineProperty({}, 'then', { get: () => thrower(new Error('bad then')) }),
+    ],
+    ['that is a Promise with a then of its own', () => new OwnThen(() => {})],
+    ['that is a Proxy of a Promise', () => new Proxy(Promise.resolve(1), {})],
+    ['that is a revoked Proxy', () => revoked.proxy],
+    ['whose toJSON throws', () => ({ toJSON: () => JSON.parse('bad then') })],
+    ['whose toJSON throws something odd', async () => ({ toJSON: () => thrower(revoked.proxy) })],
+  ])('comes of what a handler returns %s', async (_what, run) => {
+    expect(await deathBy(defineTask('single').handle(run))).toMatchObject({ code: expect.any(String) });
+    const checked = defineTask('checked', { output: z.any() }).handle(run);
+    expect(await deathBy(checked)).toMatchObject({ code: expect.any(String) });
+    const batch = defineTask('batch').handleBatch(run as never);
+    expect(await deathBy(batch)).toMatchObject({ code: expect.any(String) });
+  });
+
+  test('does not come of a then that throws after it has resolved', async () => {
+    await client.work({
+      late: () =>
+        thenable((resolve) => {
+          resolve(Promise.resolve(7));
+          throw new Error('late');
+        }),
+      twice: () =>
+        thenable((resolve) => {
+          resolve(8);
+          resolve(9);
+        }),
+    });
+    expect(await (await client.enqueue('late', 0, once)).result()).toBe(7);
+    expect(await (await client.enqueue('twice', 0, once)).result()).toBe(8);
+  });
+
+  test('comes of results that a batch cannot read, for that task alone', async () => {
+    const results = Object.defineProperty([1, 2, 3], 1, { get: () => thrower(new Error('no')) });
+    await client.work([defineTask('some').handleBatch(() => results)]);
+    const batch = await client.enqueueMany('some', [1, 2, 3], once);
+    expect(await batch.at(0).result()).toBe(1);
+    await expect(batch.at(1).result()).rejects.toMatchObject({ cause: { code: 'INVALID_PAYLOAD', message: 'no' } });
+    expect(await batch.at(2).result()).toBe(3);
+  });
+
+  test('does not come of a progress value that is refused', async () => {
+    const codes: unknown[] = [];
+    await client.work({
+      showing: (_input, ctx) => {
+        for (const value of [
+          () => 1,
+          { toJSON: () => thrower(new Error('no')) },
+          { toJSON: () => thrower(revoked.proxy) },
+          1n,
+          'x'.repeat(5000),
+          revoked.proxy,
+        ]) {
+          try {
+            ctx.progress(value);
+          } catch (error) {
+            codes.push((error as MillraceError).code);
+          }
+        }
+        return codes;
+      },
+    });
+    expect(await (await client.enqueue('showing', 0, once)).result()).toEqual(Array(6).fill('INVALID_PAYLOAD'));
   });
 
   test('is stored within its limit however long the error is', async () => {
