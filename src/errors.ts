@@ -73,6 +73,45 @@ export class MillraceError extends Error {
   }
 }
 
+const SHOWN_CHARACTERS_MAX = 200;
+
+/** What was given, for a message: short, however long or deep it is. Never throws. */
+export function shown(value: unknown): string {
+  switch (typeof value) {
+    case 'string':
+      return value.length <= SHOWN_CHARACTERS_MAX
+        ? JSON.stringify(value)
+        : `${JSON.stringify(cutText(value))} (${value.length} characters)`;
+    case 'function':
+      return 'a function';
+    case 'object':
+      if (value === null) return 'null';
+      return isList(value) ? 'an array' : 'an object';
+    default:
+      return cutText(String(value));
+  }
+}
+
+/** What was given, for details: itself when it is a number or a short text. */
+export function shownValue(value: unknown): unknown {
+  if (typeof value === 'string') return cutText(value);
+  if (typeof value === 'number' || typeof value === 'boolean' || value === undefined || value === null) return value;
+  return shown(value);
+}
+
+function cutText(text: string): string {
+  return text.length <= SHOWN_CHARACTERS_MAX ? text : `${text.slice(0, SHOWN_CHARACTERS_MAX)}…`;
+}
+
+/** A revoked Proxy cannot even be asked. */
+function isList(value: object): boolean {
+  try {
+    return Array.isArray(value);
+  } catch {
+    return false;
+  }
+}
+
 /** Rebuilds an error that crossed the wire. An unknown code (a newer server) is kept in the message. */
 export function errorFromJSON(value: { code?: unknown; message?: unknown; details?: unknown }): MillraceError {
   const message = typeof value.message === 'string' ? value.message : 'no message';
@@ -80,7 +119,7 @@ export function errorFromJSON(value: { code?: unknown; message?: unknown; detail
   if (typeof value.code === 'string' && Object.hasOwn(ERROR_CODES, value.code)) {
     return new MillraceError(value.code as ErrorCode, message, { details });
   }
-  return new MillraceError('PROTOCOL', `${String(value.code)}: ${message}`, { details });
+  return new MillraceError('PROTOCOL', `${shown(value.code)}: ${message}`, { details });
 }
 
 /** A defect in Millrace itself. */

@@ -1,4 +1,4 @@
-import { MillraceError } from './errors.ts';
+import { MillraceError, shown, shownValue } from './errors.ts';
 
 /**
  * A task id is (epoch, sequence): the server's start count and a counter that begins at 0 in each epoch. Inside it is the
@@ -17,8 +17,8 @@ export function formatTaskId(id: TaskNumber): string {
 }
 
 /** Throws INVALID_ARGUMENT when the text is no task id of this backend. */
-export function parseTaskId(text: string): TaskNumber {
-  const match = /^([0-9a-z]{1,5})-([0-9a-z]{1,7})$/.exec(text);
+export function parseTaskId(text: unknown): TaskNumber {
+  const match = typeof text === 'string' ? /^([0-9a-z]{1,5})-([0-9a-z]{1,7})$/.exec(text) : null;
   if (match !== null) {
     const epoch = Number.parseInt(match[1] as string, 36);
     const sequence = Number.parseInt(match[2] as string, 36);
@@ -26,9 +26,9 @@ export function parseTaskId(text: string): TaskNumber {
   }
   throw new MillraceError(
     'INVALID_ARGUMENT',
-    `task id ${JSON.stringify(text)} is not of the form "1-2rk" (epoch-sequence, base 36)`,
+    `task id ${shown(text)} is not of the form "1-2rk" (epoch-sequence, base 36)`,
     {
-      details: { value: text },
+      details: { value: shownValue(text) },
     },
   );
 }

@@ -1,4 +1,4 @@
-import { MillraceError } from './errors.ts';
+import { MillraceError, shown, shownValue } from './errors.ts';
 
 /**
  * Every limit and default in one place. Names end in their unit. The checks at the end hold the relations between them.
@@ -131,28 +131,26 @@ export const DEFAULTS = {
 /** Throws INVALID_ARGUMENT naming the value and its bounds. */
 export function checkInteger(what: string, value: unknown, min: number, max: number): asserts value is number {
   if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) return;
-  const shown = typeof value === 'number' ? String(value) : JSON.stringify(value);
-  throw new MillraceError('INVALID_ARGUMENT', `${what} is ${shown}; allowed are whole numbers from ${min} to ${max}`, {
-    details: { value, min, max },
-  });
+  const message = `${what} is ${shown(value)}; allowed are whole numbers from ${min} to ${max}`;
+  throw new MillraceError('INVALID_ARGUMENT', message, { details: { value: shownValue(value), min, max } });
 }
 
 /** Names are 1 to `bytesMax` bytes of UTF-8 without control characters or lone surrogates. Throws INVALID_ARGUMENT. */
 export function checkName(what: string, value: unknown, bytesMax: number): asserts value is string {
   if (typeof value !== 'string') {
-    throw new MillraceError('INVALID_ARGUMENT', `${what} must be text, not ${typeof value}`);
+    throw new MillraceError('INVALID_ARGUMENT', `${what} must be text, not ${shown(value)}`);
   }
   const bytes = Buffer.byteLength(value, 'utf8');
   if (bytes < 1 || bytes > bytesMax) {
     throw new MillraceError(
       'INVALID_ARGUMENT',
-      `${what} ${JSON.stringify(value)} has ${bytes} bytes; allowed are 1 to ${bytesMax}`,
-      { details: { value, bytes, bound: bytesMax } },
+      `${what} ${shown(value)} has ${bytes} bytes; allowed are 1 to ${bytesMax}`,
+      { details: { value: shownValue(value), bytes, bound: bytesMax } },
     );
   }
   if (/[\p{Cc}\p{Cs}]/u.test(value)) {
-    throw new MillraceError('INVALID_ARGUMENT', `${what} ${JSON.stringify(value)} contains a control character`, {
-      details: { value },
+    throw new MillraceError('INVALID_ARGUMENT', `${what} ${shown(value)} contains a control character`, {
+      details: { value: shownValue(value) },
     });
   }
 }

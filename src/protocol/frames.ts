@@ -184,6 +184,21 @@ export function describeForeignBytes(bytes: Uint8Array): string | undefined {
   return undefined;
 }
 
+const CUT_MESSAGE_CHARACTERS_MAX = 4000;
+
+/** The body of ERROR. It fits, whatever the error quotes: a message that did not fit is cut, details are left out. */
+export function errorBody(error: MillraceError): string {
+  try {
+    const whole = JSON.stringify(error.toJSON());
+    if (Buffer.byteLength(whole) <= bodyBytesMax(FRAME.ERROR)) return whole;
+  } catch (cause) {
+    // Details that are nested too deeply to be written.
+    if (!(cause instanceof RangeError)) throw cause;
+  }
+  const { code, message } = error;
+  return JSON.stringify({ code, message: `${message.slice(0, CUT_MESSAGE_CHARACTERS_MAX)}…`, details: {} });
+}
+
 /** The body of a JSON frame, which is always an object. Throws PROTOCOL. */
 export function readJson(buffer: Buffer, start: number, end: number): Record<string, unknown> {
   let value: unknown;

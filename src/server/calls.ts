@@ -3,7 +3,7 @@ import { STATE_NAMES } from '../core/task-table.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { ActiveDetails } from '../engine/inspect.ts';
 import { inspectTask, listTasks } from '../engine/inspect.ts';
-import { MillraceError } from '../errors.ts';
+import { MillraceError, shown } from '../errors.ts';
 import { parseTaskId } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
 import { parseInteger, parseQueueName } from './messages.ts';
@@ -18,7 +18,7 @@ export function call(message: Record<string, unknown>): Call {
   const { method, params = {} } = message;
   if (typeof method !== 'string') throw new MillraceError('INVALID_ARGUMENT', 'a CALL must name its method');
   if (typeof params !== 'object' || params === null || Array.isArray(params)) {
-    throw new MillraceError('INVALID_ARGUMENT', `the params of ${method} must be an object`);
+    throw new MillraceError('INVALID_ARGUMENT', `the params of ${shown(method)} must be an object`);
   }
   return { method, params: params as Record<string, unknown> };
 }
@@ -33,13 +33,13 @@ export function createMethods(engine: Engine, details: ActiveDetails, status: ()
   const { commands } = engine;
   return new Map<string, Method>([
     ['status', () => status()],
-    ['task.get', ({ id }) => inspectTask(engine, parseId(id), details)],
+    ['task.get', ({ id }) => inspectTask(engine, parseTaskId(id), details)],
     ['task.list', (params) => listTasks(engine, parseFilter(params), details)],
-    ['task.cancel', ({ id }) => ({ outcome: commands.cancel(parseId(id)) })],
+    ['task.cancel', ({ id }) => ({ outcome: commands.cancel(parseTaskId(id)) })],
     [
       'task.retry',
       ({ id }) => {
-        commands.retry(parseId(id));
+        commands.retry(parseTaskId(id));
       },
     ],
     [
@@ -65,23 +65,16 @@ export function runMethod(methods: ReadonlyMap<string, Method>, { method, params
   if (run === undefined) {
     throw new MillraceError(
       'INVALID_ARGUMENT',
-      `there is no method ${JSON.stringify(method)}; there are: ${[...methods.keys()].join(', ')}`,
+      `there is no method ${shown(method)}; there are: ${[...methods.keys()].join(', ')}`,
     );
   }
   return run(params);
 }
 
-function parseId(value: unknown): number {
-  if (typeof value !== 'string') {
-    throw new MillraceError('INVALID_ARGUMENT', `a task id must be text, not ${JSON.stringify(value)}`);
-  }
-  return parseTaskId(value);
-}
-
 function parseFilter(params: Record<string, unknown>): Parameters<typeof listTasks>[1] {
   const { queue, name, state, after, limit } = params;
   if (state !== undefined && !STATES.includes(state as string)) {
-    throw new MillraceError('INVALID_ARGUMENT', `state is ${JSON.stringify(state)}; allowed are ${STATES.join(', ')}`);
+    throw new MillraceError('INVALID_ARGUMENT', `state is ${shown(state)}; allowed are ${STATES.join(', ')}`);
   }
   return {
     queue: optionalText('queue', queue),
@@ -95,7 +88,7 @@ function parseFilter(params: Record<string, unknown>): Parameters<typeof listTas
 function optionalText(what: string, value: unknown): string | undefined {
   if (value === undefined || value === null) return undefined;
   if (typeof value === 'string') return value;
-  throw new MillraceError('INVALID_ARGUMENT', `${what} must be text, not ${JSON.stringify(value)}`);
+  throw new MillraceError('INVALID_ARGUMENT', `${what} must be text, not ${shown(value)}`);
 }
 
 function parseRetention(change: Record<string, unknown>): Partial<RetentionPolicy> {
@@ -109,7 +102,7 @@ function parseRetention(change: Record<string, unknown>): Partial<RetentionPolic
     } else {
       throw new MillraceError(
         'INVALID_ARGUMENT',
-        `there is no retention setting ${JSON.stringify(name)}; there are completedCountMax, completedAgeMs, deadCountMax, deadAgeMs`,
+        `there is no retention setting ${shown(name)}; there are completedCountMax, completedAgeMs, deadCountMax, deadAgeMs`,
       );
     }
   }

@@ -1,6 +1,6 @@
-import { MillraceError } from '../errors.ts';
+import { MillraceError, shown, shownValue } from '../errors.ts';
 import { parseTaskId } from '../ids.ts';
-import { checkName, LIMITS } from '../limits.ts';
+import { checkInteger, checkName, LIMITS } from '../limits.ts';
 import { PROTOCOL_VERSION } from '../protocol/frames.ts';
 
 /** The JSON messages of clients, checked. All throw PROTOCOL or INVALID_ARGUMENT. */
@@ -19,13 +19,13 @@ export function parseHello(message: Record<string, unknown>): Hello {
   if (message.protocol !== PROTOCOL_VERSION) {
     throw new MillraceError(
       'PROTOCOL_VERSION',
-      `the client speaks protocol version ${String(message.protocol)}, this server ${PROTOCOL_VERSION}; use the same release of Millrace on both sides`,
-      { details: { value: message.protocol, supported: PROTOCOL_VERSION } },
+      `the client speaks protocol version ${shown(message.protocol)}, this server ${PROTOCOL_VERSION}; use the same release of Millrace on both sides`,
+      { details: { value: shownValue(message.protocol), supported: PROTOCOL_VERSION } },
     );
   }
   const { producer } = message;
   if (typeof producer !== 'string' || !/^[0-9a-f]{32}$/.test(producer)) {
-    throw new MillraceError('PROTOCOL', `HELLO's producer is ${JSON.stringify(producer)}; it must be 32 hex digits`);
+    throw new MillraceError('PROTOCOL', `HELLO's producer is ${shown(producer)}; it must be 32 hex digits`);
   }
   return {
     client: shortText(message.client),
@@ -76,27 +76,32 @@ export function parseSubscription(message: Record<string, unknown>): Subscriptio
 }
 
 export function parseQueueName(value: unknown): string {
-  if (typeof value !== 'string') {
-    throw new MillraceError('INVALID_ARGUMENT', `a queue name must be text, not ${JSON.stringify(value)}`);
-  }
   checkName('queue', value, LIMITS.queueNameBytesMax);
   return value;
 }
 
 export function parseInteger(what: string, value: unknown, min: number, max: number): number {
-  if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) return value;
-  throw new MillraceError(
-    'INVALID_ARGUMENT',
-    `${what} is ${JSON.stringify(value)}; allowed are whole numbers from ${min} to ${max}`,
-    { details: { value, min, max } },
-  );
+  checkInteger(what, value, min, max);
+  return value;
 }
 
 export function parseProgress(message: Record<string, unknown>): { id: number; token: number; value: unknown } {
   const { id, token, value } = message;
-  if (typeof id !== 'string') throw new MillraceError('PROTOCOL', 'PROGRESS must name a task id');
-  if (JSON.stringify(value ?? null).length > LIMITS.progressBytesMax) {
+  if (typeof id !== 'string' || typeof token !== 'string') {
+    throw new MillraceError('PROTOCOL', 'PROGRESS must name a task id and its token');
+  }
+  if (!isJsonWithin(value ?? null, LIMITS.progressBytesMax)) {
     throw new MillraceError('PROTOCOL', `a progress value is over ${LIMITS.progressBytesMax} bytes`);
   }
   return { id: parseTaskId(id), token: Number(token), value };
+}
+
+/** What is nested too deeply to be written is also too long. */
+function isJsonWithin(value: unknown, charactersMax: number): boolean {
+  try {
+    return JSON.stringify(value).length <= charactersMax;
+  } catch (error) {
+    if (error instanceof RangeError) return false;
+    throw error;
+  }
 }

@@ -6,7 +6,15 @@ import { MillraceError } from '../errors.ts';
 import { formatTaskId } from '../ids.ts';
 import type { Link, LinkHandler } from '../io/net.ts';
 import { LIMITS } from '../limits.ts';
-import { describeForeignBytes, FRAME, FrameReader, frameName, PROTOCOL_VERSION, readJson } from '../protocol/frames.ts';
+import {
+  describeForeignBytes,
+  errorBody,
+  FRAME,
+  FrameReader,
+  frameName,
+  PROTOCOL_VERSION,
+  readJson,
+} from '../protocol/frames.ts';
 import { RESULT_STATE, REVOKE_REASON, readIds, readToken } from '../protocol/settlement.ts';
 import { FrameWriter } from '../protocol/writer.ts';
 import { CallQueue } from './call-queue.ts';
@@ -161,7 +169,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     if (this.#closed) return;
     this.#owner.refused(this, error);
     this.#reader.stop();
-    this.writer.json(FRAME.ERROR, 0, error.toJSON());
+    this.#writeError(0, error);
     this.writer.flush();
     this.#endLink();
   }
@@ -244,7 +252,13 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
   }
 
   #error(requestId: number, error: MillraceError): void {
-    this.#answer(() => this.writer.json(FRAME.ERROR, requestId, error.toJSON()));
+    this.#answer(() => this.#writeError(requestId, error));
+  }
+
+  #writeError(requestId: number, error: MillraceError): void {
+    this.writer.begin(FRAME.ERROR, requestId);
+    this.writer.text(errorBody(error));
+    this.writer.end();
   }
 
   /** Who is ahead of the disk, with tasks or with results, is not read from for a while; nor is one that does not read. */

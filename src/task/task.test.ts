@@ -38,7 +38,7 @@ describe('options', () => {
     [{ maxAttempts: 0 }, /maxAttempts is 0; allowed are whole numbers from 1 to 1000/],
     [{ timeoutMs: '5' }, /timeoutMs is "5"/],
     [{ queue: 'x'.repeat(129) }, /has 129 bytes; allowed are 1 to 128/],
-    [{ queue: 5 }, /queue must be text, not number/],
+    [{ queue: 5 }, /queue must be text, not 5/],
     [{ backoff: 'fixed' }, /backoff must be an object/],
     [{ backoff: { type: 'linear' } }, /allowed are "fixed" and "exponential"/],
     [{ backoff: { delay: 5 } }, /backoff has no option "delay" \(did you mean "delayMs"\?\)/],

@@ -281,6 +281,86 @@ describe('frames that do not hold what they announce', () => {
     await expectOthersUntouched(client);
   });
 
+  const DEEP = '['.repeat(30_000) + ']'.repeat(30_000);
+  const LONG = JSON.stringify('x'.repeat(900_000));
+  const ODD = '{"toString":1,"valueOf":1,"toJSON":1}';
+  const methods = ['status', 'task.get', 'task.list', 'task.cancel', 'task.retry'].concat(
+    ['pause', 'resume', 'purge', 'redrive', 'retention'].map((name) => `queue.${name}`),
+  );
+  const params = ['id', 'queue', 'name', 'state', 'after', 'limit', 'deadAgeMs', 'completedCountMax', 'other'];
+
+  test.each([
+    ['deep', DEEP],
+    ['long', LONG],
+    ['odd', ODD],
+  ])('a %s value anywhere in a call is answered in a few words and keeps the connection', async (_what, value) => {
+    const client = await open();
+    await client.greet();
+    const bodies = methods.flatMap((method) => [
+      `{"method":"${method}","params":${value}}`,
+      ...params.map((name) => `{"method":"${method}","params":{"${name}":${value}}}`),
+      `{"method":"${method}","params":{"queue":"q","deadAgeMs":${value}}}`,
+      `{"method":"${method}","params":{"queue":"q",${LONG}:1}}`,
+    ]);
+    for (const body of [`{"method":${value}}`, ...bodies]) {
+      client.writer.begin(FRAME.CALL, 5);
+      client.writer.text(body);
+      client.writer.end();
+      const answer = await client.next();
+      expect([FRAME.REPLY, FRAME.ERROR]).toContain(answer?.type);
+      expect(answer?.body.length).toBeLessThan(20_000);
+    }
+    await expectOthersUntouched(client);
+  });
+
+  test.each([
+    ['deep', DEEP],
+    ['long', LONG],
+    ['odd', ODD],
+  ])('a %s value anywhere in another JSON frame ends at most its connection', async (_what, value) => {
+    const bystander = await open();
+    await bystander.greet();
+    const subscription = { worker: '"w"', queues: '["q"]', concurrency: '1', prefetch: '1', resume: '[]' };
+    const progress = { id: '"1-0"', token: '"1"', value: '1' };
+    const hello = {
+      protocol: '1',
+      client: '"c"',
+      host: '"h"',
+      pid: '1',
+      producer: `"${'0'.repeat(32)}"`,
+      lifelineOf: '""',
+    };
+    const bad = [value, `[${value}]`, `[[${value},${value}]]`, `[[${value},"1"]]`, `[["1-0",${value}]]`];
+    for (const [type, fields] of [
+      [FRAME.SUBSCRIBE, subscription],
+      [FRAME.PROGRESS, progress],
+      [FRAME.HELLO, hello],
+    ] as const) {
+      for (const name of Object.keys(fields)) {
+        for (const given of bad) {
+          const client = await open();
+          if (type !== FRAME.HELLO) await client.greet();
+          const entries = Object.entries({ ...fields, [name]: given }).map(([key, text]) => `"${key}":${text}`);
+          client.writer.begin(type, type === FRAME.PROGRESS ? 0 : 5);
+          client.writer.text(`{${entries.join()}}`);
+          try {
+            client.writer.end();
+          } catch {
+            // Too long for a HELLO.
+            client.close();
+            continue;
+          }
+          client.writer.empty(FRAME.PING, 6);
+          const answer = await client.next();
+          expect(answer?.body.length).toBeLessThan(2000);
+          client.close();
+          await client.closed;
+        }
+      }
+    }
+    await expectOthersUntouched(bystander);
+  });
+
   test('a settlement before SUBSCRIBE ends the connection', async () => {
     const client = await open();
     await client.greet();

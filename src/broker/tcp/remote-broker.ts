@@ -1,4 +1,5 @@
 import { errorFromJSON, invariant, MillraceError } from '../../errors.ts';
+import { parseTaskId } from '../../ids.ts';
 import type { Clock } from '../../io/clock.ts';
 import { DEFAULTS } from '../../limits.ts';
 import { FRAME, frameName, readJson } from '../../protocol/frames.ts';
@@ -91,20 +92,24 @@ export class RemoteBroker implements Broker {
   }
 
   async getTask(id: string): Promise<TaskInfo> {
+    parseTaskId(id);
     return (await this.#calls.call('task.get', { id })) as unknown as TaskInfo;
   }
 
   async listTasks(filter: TaskFilter): Promise<TaskPage> {
+    if (filter.after !== undefined) parseTaskId(filter.after);
     return (await this.#calls.call('task.list', filter)) as unknown as TaskPage;
   }
 
   async cancelTask(id: string): Promise<'cancelled' | 'requested'> {
+    parseTaskId(id);
     const { outcome } = await this.#calls.call('task.cancel', { id });
     invariant(outcome === 'cancelled' || outcome === 'requested', `task.cancel answered ${String(outcome)}`);
     return outcome;
   }
 
   async retryTask(id: string): Promise<void> {
+    parseTaskId(id);
     await this.#calls.call('task.retry', { id });
   }
 
