@@ -30,5 +30,7 @@ export interface DiskFile {
 }
 
 export interface DiskLock {
+  /** False once it was taken away, by someone who removed it or another machine that took the holder for dead. */
+  isHeld(): Promise<boolean>;
   release(): Promise<void>;
 }

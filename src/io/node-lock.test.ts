@@ -88,8 +88,34 @@ test('a path too long for a socket is locked all the same', async () => {
   mkdirSync(long, { recursive: true });
   const lock = await lockDirectory(long);
   await expect(lockDirectory(long)).rejects.toMatchObject({ code: 'DIRECTORY_LOCKED' });
-  expect(await readdir(long)).toEqual([]);
+  expect(await readdir(long)).toEqual(['lock.sock']);
+  expect(await lock.isHeld()).toBe(true);
   await lock.release();
+  expect(await readdir(long)).toEqual([]);
+});
+
+test.runIf(process.platform === 'linux')('of a path too long for a socket no descriptor is left open', async () => {
+  const long = join(directory, 'd'.repeat(100), 'e'.repeat(60));
+  mkdirSync(long, { recursive: true });
+  const descriptors = async () => (await readdir('/proc/self/fd')).length;
+  const before = await descriptors();
+  const lock = await lockDirectory(long);
+  await expect(lockDirectory(long)).rejects.toMatchObject({ code: 'DIRECTORY_LOCKED' });
+  await lock.release();
+  expect(await descriptors()).toBe(before);
+});
+
+test('it is known when it was removed, and when another has taken its place', async () => {
+  const lock = await lockDirectory(directory);
+  expect(await lock.isHeld()).toBe(true);
+  rmSync(join(directory, 'lock.sock'));
+  expect(await lock.isHeld()).toBe(false);
+  const other = await lockDirectory(directory);
+  expect(await lock.isHeld()).toBe(false);
+  expect(await other.isHeld()).toBe(true);
+  await lock.release();
+  expect(await other.isHeld()).toBe(true);
+  await other.release();
 });
 
 test('two ways to the same directory are the same lock', async () => {

@@ -1,8 +1,7 @@
 import { createHash } from 'node:crypto';
-import { mkdir, realpath, rm, rmdir, stat } from 'node:fs/promises';
+import { type FileHandle, lstat, mkdir, open, realpath, rm, rmdir, stat } from 'node:fs/promises';
 import { createConnection, createServer, type Server } from 'node:net';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, resolve as resolvePath } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MillraceError } from '../errors.ts';
 import type { DiskLock } from './disk.ts';
@@ -13,6 +12,9 @@ import type { DiskLock } from './disk.ts';
  *
  * free ── listen ──► held ── release ──► free
  *                      └── holder died ──► stale ── found refused, under the guard: removed, listened ──► held
+ *
+ * The socket is always in the directory itself: what is elsewhere, in the system's directory for temporary files for
+ * example, another process may see elsewhere.
  *
  * Two that find it stale must not remove each other's socket: that is done only by who made the guard directory. A
  * guard as old as GUARD_STALE_MS was left by a process that died in those few milliseconds.
@@ -32,20 +34,38 @@ const ATTEMPTS_MAX = 250;
 /** What file systems say that cannot hold a socket. */
 const NO_SOCKETS = ['ENOTSUP', 'EOPNOTSUPP', 'EPERM'];
 
+/** Rejects with DIRECTORY_LOCKED, JOURNAL_UNUSABLE where no lock can be, or the system's error. */
 export async function lockDirectory(directory: string): Promise<DiskLock> {
-  const real = await realpath(directory);
+  const { path, handle } = await socketPlace(directory);
   try {
-    return await lockAt(socketPath(real), directory);
+    const server = await takeSocket(path, directory);
+    const identity = await identityOf(path);
+    const isHeld = async (): Promise<boolean> => (await identityOf(path)) === identity;
+    return {
+      isHeld,
+      release: async () => {
+        // Closing would remove the socket of whoever has the place now.
+        if (!(await isHeld())) return;
+        // Removes the socket, for which the directory's handle is needed still.
+        await closeServer(server);
+        await handle?.close();
+      },
+    };
   } catch (error) {
+    await handle?.close();
     if (!NO_SOCKETS.includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
-    return await lockAt(systemPath(real), directory);
+    throw new MillraceError(
+      'JOURNAL_UNUSABLE',
+      `data directory ${directory}: its file system takes no socket, which is what locks it (${(error as Error).message}); use a local file system`,
+      { cause: error, details: { directory } },
+    );
   }
 }
 
-async function lockAt(path: string, directory: string): Promise<DiskLock> {
+async function takeSocket(path: string, directory: string): Promise<Server> {
   for (let attempt = 0; attempt < ATTEMPTS_MAX; attempt++) {
     const server = await listen(path);
-    if (server !== undefined) return { release: () => closeServer(server) };
+    if (server !== undefined) return server;
     const holder = await askHolder(path);
     if (holder === 'unclear') await sleep(GUARD_PAUSE_MS);
     else if (holder !== 'nobody') throw lockedBy(directory, holder);
@@ -57,16 +77,47 @@ async function lockAt(path: string, directory: string): Promise<DiskLock> {
   );
 }
 
-/** Inside the directory, unless that path is too long for a socket. */
-function socketPath(directory: string): string {
-  const path = join(directory, SOCKET_NAME);
-  const fits = Buffer.byteLength(path) <= SOCKET_PATH_BYTES_MAX && process.platform !== 'win32';
-  return fits ? path : systemPath(directory);
+interface SocketPlace {
+  path: string;
+  /** Must stay open for as long as `path` is used. */
+  handle: FileHandle | undefined;
 }
 
-function systemPath(directory: string): string {
-  const name = `millrace-${createHash('sha256').update(directory).digest('hex').slice(0, 32)}`;
-  return process.platform === 'win32' ? `\\\\.\\pipe\\${name}` : join(tmpdir(), `${name}.sock`);
+/** A path of the socket in the directory that is short enough; Windows has pipes, whose names hold for all processes. */
+async function socketPlace(directory: string): Promise<SocketPlace> {
+  const real = await realpath(directory);
+  if (process.platform === 'win32') {
+    const name = createHash('sha256').update(real).digest('hex').slice(0, 32);
+    return { path: `\\\\.\\pipe\\millrace-${name}`, handle: undefined };
+  }
+  const fitting = [real, resolvePath(directory)]
+    .map((way) => join(way, SOCKET_NAME))
+    .find((path) => Buffer.byteLength(path) <= SOCKET_PATH_BYTES_MAX);
+  if (fitting !== undefined) return { path: fitting, handle: undefined };
+  if (process.platform === 'linux') {
+    const handle = await open(real, 'r');
+    const way = `/proc/self/fd/${handle.fd}`;
+    if ((await realpath(way).catch(() => undefined)) === real) return { path: join(way, SOCKET_NAME), handle };
+    await handle.close();
+  }
+  const bytesMax = SOCKET_PATH_BYTES_MAX - SOCKET_NAME.length - 1;
+  throw new MillraceError(
+    'JOURNAL_UNUSABLE',
+    `data directory ${directory}: its path has ${Buffer.byteLength(real)} bytes, too many for the socket that locks it; use a path of at most ${bytesMax} bytes, or a symbolic link with such a path`,
+    { details: { directory, bound: bytesMax } },
+  );
+}
+
+/** Tells a socket from one that was put in its place, also where the number of a removed file is used again. */
+async function identityOf(path: string): Promise<string | undefined> {
+  if (process.platform === 'win32') return path;
+  try {
+    const { dev, ino, mtimeNs } = await lstat(path, { bigint: true });
+    return `${dev} ${ino} ${mtimeNs}`;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw error;
+  }
 }
 
 /** Undefined when something is at that path already. */

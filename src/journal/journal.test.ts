@@ -394,6 +394,28 @@ describe('closing', () => {
   });
 });
 
+describe('a directory that is not ours any more', () => {
+  test('gets no new segment, and nothing that would lie there is confirmed', async () => {
+    const { journal, disk, failures } = await openJournal();
+    await journal.flush();
+    disk.takeLockAway(DIRECTORY);
+    appendTexts(journal, makeTexts(60, 1000));
+    await expect(journal.flush()).rejects.toMatchObject({
+      code: 'STORAGE_FAILED',
+      message: expect.stringContaining('not ours any more'),
+    });
+    expect(failures).toHaveLength(1);
+  });
+
+  test('gets no new epoch', async () => {
+    const { journal, disk } = await openJournal();
+    const { epoch } = journal;
+    disk.takeLockAway(DIRECTORY);
+    await expect(journal.advanceEpoch()).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
+    expect(journal.epoch).toBe(epoch);
+  });
+});
+
 test('Journal is what open gives', async () => {
   expect((await openJournal({ directory: null })).journal).toBeInstanceOf(Journal);
 });

@@ -1,13 +1,13 @@
 import { InvariantError, invariant, MillraceError } from '../errors.ts';
 import { EPOCH_MAX } from '../ids.ts';
 import { type Clock, settlesWithin } from '../io/clock.ts';
-import type { Disk } from '../io/disk.ts';
+import type { Disk, DiskLock } from '../io/disk.ts';
 import { LIMITS } from '../limits.ts';
 import { CLOSE, EPOCH, recordBytes, segmentName, USER_TYPE_MAX, USER_TYPE_MIN } from './format.ts';
 import { PageCache } from './page-cache.ts';
 import { readSegment } from './read-segment.ts';
 import type { Describe, JournalRecord, RecordType } from './record.ts';
-import { type OpenReport, recover, unusable } from './recover.ts';
+import { checkLock, type OpenReport, recover, unusable } from './recover.ts';
 import { type Extent, type Page, type Segment, Segments } from './segment.ts';
 import type { Storage } from './storage.ts';
 import { Tail } from './tail.ts';
@@ -77,7 +77,7 @@ export class Journal {
   readonly #cache: PageCache;
   #storage!: Storage;
   #writer!: Writer;
-  #release: () => Promise<void> = async () => {};
+  #lock!: DiskLock;
   #tail!: Tail;
   #epoch = 0;
   #isOpen = false;
@@ -114,13 +114,13 @@ export class Journal {
       onFailure: (error) => (journal.#writer as Writer | undefined)?.fail(error),
     });
     journal.#storage = recovered.storage;
-    journal.#release = recovered.release;
+    journal.#lock = recovered.lock;
     try {
       await journal.#start(recovered.tail, recovered.sequence, recovered.epoch);
     } catch (error) {
       await journal.#shut();
       const isStorage = error instanceof MillraceError && error.code === 'STORAGE_FAILED';
-      throw isStorage ? unusable(String(options.directory), error.cause) : error;
+      throw isStorage && error.cause !== undefined ? unusable(String(options.directory), error.cause) : error;
     }
     const report = { ...recovered.report, epoch: journal.epoch, ms: options.clock.steadyMs() - startMs };
     return { journal, report };
@@ -217,7 +217,7 @@ export class Journal {
     const epoch = nextEpoch(this.#tail.epoch);
     this.#tail.epoch = epoch;
     this.#tail.append(EPOCH, NO_PARTS);
-    await this.#writer.flush();
+    await Promise.all([this.#writer.flush(), checkLock(this.#lock, this.#options.directory)]);
     this.#epoch = Math.max(this.#epoch, epoch);
     return epoch;
   }
@@ -342,7 +342,7 @@ export class Journal {
     try {
       await this.#storage.close();
     } finally {
-      await this.#release();
+      await this.#lock.release();
     }
   }
 

@@ -21,8 +21,8 @@ export interface OpenReport {
 
 export interface Recovered {
   storage: Storage;
-  /** Gives the directory free. */
-  release: () => Promise<void>;
+  /** Of the directory. */
+  lock: DiskLock;
   /** The page in which the log goes on; undefined when it begins. */
   tail: Page | undefined;
   sequence: number;
@@ -38,11 +38,23 @@ export interface RecoverInto {
   onFailure: (error: unknown) => void;
 }
 
+const NO_LOCK: DiskLock = { isHeld: async () => true, release: async () => {} };
+
+/** Two that write one directory would lose what they confirm: whoever finds that it is not alone must end. */
+export async function checkLock(lock: DiskLock, directory: string | null): Promise<void> {
+  if (await lock.isHeld()) return;
+  throw new MillraceError(
+    'STORAGE_FAILED',
+    `data directory ${directory} is not ours any more: its lock was removed or replaced while we held it, so another process may write there; see that only one uses it, run millrace journal verify, and start again`,
+    { details: { directory } },
+  );
+}
+
 /** Takes the directory, replays it into `into`, and makes it ready for appending. */
 export async function recover(options: JournalOptions, into: RecoverInto): Promise<Recovered> {
   if (options.directory === null) {
     const report = { recordCount: 0, tornBytes: 0, torn: undefined, cleanlyClosed: true, segments: 0 };
-    return { storage: new VolatileStorage(), release: async () => {}, tail: undefined, sequence: 0, epoch: 0, report };
+    return { storage: new VolatileStorage(), lock: NO_LOCK, tail: undefined, sequence: 0, epoch: 0, report };
   }
   const { disk, directory } = { disk: options.disk, directory: options.directory };
   const lock = await takeDirectory(disk, directory);
@@ -57,6 +69,7 @@ export async function recover(options: JournalOptions, into: RecoverInto): Promi
       directory,
       segmentBytes: options.segmentBytes,
       synced: options.fsync === 'always',
+      checkLock: () => checkLock(lock, directory),
       onRoom: into.onRoom,
       onFailure: into.onFailure,
     });
@@ -69,7 +82,7 @@ export async function recover(options: JournalOptions, into: RecoverInto): Promi
     const { torn, sequence, epoch, cleanlyClosed } = found;
     return {
       storage: files,
-      release: () => lock.release(),
+      lock,
       tail,
       sequence,
       epoch,

@@ -31,6 +31,8 @@ export interface SegmentFilesOptions {
   segmentBytes: number;
   /** Every write is on disk when it returns. */
   synced: boolean;
+  /** Rejects when the directory is no longer ours. */
+  checkLock: () => Promise<void>;
   onRoom: (hasRoom: boolean) => void;
   /** Making room failed for another reason than a full disk. */
   onFailure: (error: unknown) => void;
@@ -168,6 +170,7 @@ export class SegmentFiles implements Storage {
     const { disk, directory } = this.#options;
     this.#recycling = this.#recycling.then(async () => {
       if (this.#isClosed) return;
+      await this.#options.checkLock();
       await this.#reads.forget(segment);
       await disk.rename(join(directory, segmentName(segment)), join(directory, spareName(segment)));
       await disk.syncDirectory(directory);
@@ -300,6 +303,7 @@ export class SegmentFiles implements Storage {
 
   async #makeNext(): Promise<SegmentFile> {
     const { disk, directory, synced } = this.#options;
+    await this.#options.checkLock();
     const number = (this.#active?.number ?? 0) + 1;
     const path = join(directory, segmentName(number));
     const spare = this.#spares[0];

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
@@ -54,6 +54,18 @@ test('SIGTERM stops a server in order, and the next start finds its tasks', asyn
   expect(stdout).toMatch(/SIGTERM: stopping\n.*stopped\n$/);
   const second = await startServer();
   await second.server.said(/replayed \d+ records of 1 segment in \S+ ms; found 1 ready in 1 queue\n/);
+});
+
+test('one directory has one server, however long its path is and wherever temporary files go', async () => {
+  const data = join('d'.repeat(120), 'data');
+  const serverWith = (temporary: string): RunningCommand => {
+    mkdirSync(join(directory, temporary));
+    return startWith({ TMPDIR: join(directory, temporary) }, 'server', '--port', '0', '--data', data);
+  };
+  await serverWith('a').said(/listens on/);
+  expect(await serverWith('b').exited).toMatchObject({ code: 1, stderr: expect.stringContaining('DIRECTORY_LOCKED') });
+  const repair = await runCommand(['journal', 'repair', data], { directory, environment: { TMPDIR: directory } });
+  expect(repair).toMatchObject({ code: 1, stderr: expect.stringContaining('DIRECTORY_LOCKED') });
 });
 
 test('a killed server says so at its next start', async () => {

@@ -323,10 +323,16 @@ export class MemoryDisk implements Disk {
     this.#locked.add(path);
     const locked = this.#locked;
     return {
+      isHeld: async () => locked.has(path),
       release: async () => {
         locked.delete(path);
       },
     };
+  }
+
+  /** As if someone removed it while its holder lives. */
+  takeLockAway(path: string): void {
+    this.#locked.delete(path);
   }
 
   #handle(path: string, inode: Inode, synced: boolean): DiskFile {
