@@ -5,6 +5,7 @@ import { resultOf, timeOf } from '../core/views.ts';
 import { MillraceError } from '../errors.ts';
 import { formatTaskId, parseTaskId } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
+import { parseTaskError } from '../protocol/task-error.ts';
 import type { Engine } from './engine.ts';
 
 /** The shapes of the contract's TaskInfo and TaskPage. */
@@ -31,15 +32,10 @@ export interface InspectedTask {
   payloadBytes: number;
   payload?: EncodedBytes;
   result?: EncodedBytes;
-  failures: { attempt: number; atMs: number; error: InspectedError }[];
+  failures: { attempt: number; atMs: number; error: StoredError }[];
 }
 
-interface InspectedError {
-  name: string;
-  message: string;
-  code: string;
-  stack?: string;
-}
+type StoredError = ReturnType<typeof parseTaskError>;
 
 export interface InspectFilter {
   queue?: string | undefined;
@@ -167,29 +163,14 @@ async function loadFailures(engine: Engine, id: number, countMax: number): Promi
 }
 
 /** One that cannot be read is shown as that: the rest of the task, and of a list, is worth seeing all the same. */
-async function loadError(engine: Engine, find: () => Failure | undefined): Promise<InspectedError | undefined> {
+async function loadError(engine: Engine, find: () => Failure | undefined): Promise<StoredError | undefined> {
   try {
     const bytes = await engine.reader.loadBlob(find);
-    return bytes === undefined ? undefined : parseError(bytes);
+    return bytes === undefined ? undefined : parseTaskError(bytes);
   } catch (error) {
     if (!(error instanceof MillraceError)) throw error;
     const { name, message, code } = error;
     return { name, message, code };
-  }
-}
-
-/** A worker in another language may send anything. */
-function parseError(bytes: Buffer): InspectedError {
-  try {
-    const value = JSON.parse(bytes.toString()) as Partial<InspectedError> | null;
-    return {
-      name: String(value?.name ?? 'Error'),
-      message: String(value?.message ?? ''),
-      code: String(value?.code ?? 'HANDLER_FAILED'),
-      ...(typeof value?.stack === 'string' ? { stack: value.stack } : {}),
-    };
-  } catch {
-    return { name: 'Error', message: bytes.toString('utf8', 0, 1000), code: 'HANDLER_FAILED' };
   }
 }
 

@@ -7,6 +7,7 @@ import type { Random } from '../io/random.ts';
 import type { Journal } from '../journal/journal.ts';
 import { readU32, writeF64, writeU16, writeU32, writeU64 } from '../protocol/bytes.ts';
 import { CompletionReader, FailureReader, NO_RESULT, ReleaseReader } from '../protocol/settlement.ts';
+import { keptTaskError } from '../protocol/task-error.ts';
 import type { Commands } from './commands.ts';
 import { FAILURE_HEAD_BYTES, OUTCOME, OUTCOME_LOST, packTime, RECORD, TIME_BYTES } from './records.ts';
 import type { SegmentReader } from './segment-reader.ts';
@@ -157,7 +158,7 @@ export class Settlements {
         continue;
       }
       seen.add(slot);
-      const error = buffer.subarray(reader.errorStart, reader.errorEnd);
+      const error = keptTaskError(buffer.subarray(reader.errorStart, reader.errorEnd));
       planned.push(this.#plan(slot, error, nowMs, { final: reader.final, retryDelayMs: reader.retryDelayMs }));
     }
     this.#failAll(planned, nowMs);

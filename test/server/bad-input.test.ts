@@ -361,6 +361,30 @@ describe('frames that do not hold what they announce', () => {
     await expectOthersUntouched(bystander);
   });
 
+  test('an error text that is not JSON is kept as the message of one', async () => {
+    const client = await open();
+    await client.greet();
+    const { writer } = client;
+    client.socket.write(enqueueFrame(1, ['1']));
+    const id = (await client.next())?.body.subarray(6, 14) as Buffer;
+    writer.json(FRAME.SUBSCRIBE, 3, { worker: 'w', queues: ['q'], concurrency: 1, prefetch: 1 });
+    const frames = [await client.next(), await client.next()];
+    const delivered = frames.find((frame) => frame?.type === FRAME.DELIVER)?.body as Buffer;
+    writer.begin(FRAME.WAIT, 4);
+    writer.bytes(id);
+    writer.end();
+    writer.begin(FRAME.FAIL, 5);
+    writer.bytes(delivered.subarray(0, 16));
+    writer.u8(1);
+    writer.f64(0);
+    writer.u32(4);
+    writer.text('boom');
+    writer.end();
+    const answers = [await client.next(), await client.next()];
+    const result = answers.find((frame) => frame?.type === FRAME.RESULT)?.body as Buffer;
+    expect(JSON.parse(result.toString('utf8', 13))).toEqual({ name: 'Error', message: 'boom', code: 'HANDLER_FAILED' });
+  });
+
   test('a settlement before SUBSCRIBE ends the connection', async () => {
     const client = await open();
     await client.greet();

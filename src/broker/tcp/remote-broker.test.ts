@@ -163,6 +163,23 @@ describe('waits and calls', () => {
     ]);
   });
 
+  test('whose outcome is not legible end, and no others', async () => {
+    const outcomes = ['1-1', '1-2'].map((id) => wait(id).catch((error: unknown) => error));
+    const other = wait('1-3');
+    await connection.expect(FRAME.WAIT);
+    connection.frame(FRAME.RESULT, 0, (writer) => {
+      writeResult(writer, 2 ** 32 + 1, RESULT_STATE.DEAD, Buffer.from('boom, not JSON'));
+      writeResult(writer, 2 ** 32 + 2, RESULT_STATE.UNREADABLE, Buffer.from('not JSON either'));
+      writeResult(writer, 2 ** 32 + 3, RESULT_STATE.CANCELLED, undefined);
+    });
+    expect(await Promise.all(outcomes)).toEqual([
+      { state: 'dead', error: { name: 'Error', message: 'boom, not JSON', code: 'HANDLER_FAILED' } },
+      expect.objectContaining({ code: 'PROTOCOL' }),
+    ]);
+    expect(await other).toEqual({ state: 'cancelled' });
+    expect(connection.closed).toBe(false);
+  });
+
   test('are asked again after a reconnect', async () => {
     const outcome = wait('1-1');
     await connection.expect(FRAME.WAIT);

@@ -4,7 +4,8 @@ import type { Clock } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import { FRAME, readJson } from '../../protocol/frames.ts';
 import { RESULT_STATE, readResults } from '../../protocol/settlement.ts';
-import type { Outcome, TaskError } from '../contract.ts';
+import { parseTaskError } from '../../protocol/task-error.ts';
+import type { Outcome } from '../contract.ts';
 import type { Connection } from './connection.ts';
 import { DeadlineTimer } from './deadlines.ts';
 
@@ -73,8 +74,8 @@ export class Waits {
       const waits = this.#waits.get(id);
       // Given up while the answer was on its way.
       if (waits === undefined) return;
-      this.#waits.delete(id);
       const outcome = readOutcome(id, state, buffer, bytesStart, bytesEnd);
+      this.#waits.delete(id);
       for (const wait of waits) {
         this.#forget(wait);
         if (outcome instanceof MillraceError) wait.reject(outcome);
@@ -202,21 +203,23 @@ function readOutcome(
     case RESULT_STATE.COMPLETED_EMPTY:
       return { state: 'completed', result: undefined };
     case RESULT_STATE.DEAD:
-      return { state: 'dead', error: readTaskError(buffer, start, end) };
+      return { state: 'dead', error: parseTaskError(buffer.subarray(start, end)) };
     case RESULT_STATE.CANCELLED:
       return { state: 'cancelled' };
     case RESULT_STATE.UNREADABLE:
-      return errorFromJSON(readJson(buffer, start, end));
+      return readUnreadable(buffer, start, end);
     default:
       return notFound(id);
   }
 }
 
-function readTaskError(buffer: Buffer, start: number, end: number): TaskError {
+/** One outcome that says nothing legible is the end of its own waits only. */
+function readUnreadable(buffer: Buffer, start: number, end: number): MillraceError {
   try {
-    return JSON.parse(buffer.toString('utf8', start, end)) as TaskError;
-  } catch (cause) {
-    throw new MillraceError('PROTOCOL', 'malformed frame: a dead task’s error is not JSON', { cause });
+    return errorFromJSON(readJson(buffer, start, end));
+  } catch (error) {
+    if (error instanceof MillraceError) return error;
+    throw error;
   }
 }
 
