@@ -8,8 +8,8 @@ import type { Settled } from './tap.ts';
 
 /** Rounding of times on their way through the journal and the task table. */
 const CLOCK_SLACK_MS = 1;
-/** An outcome waits for the disk, which may be slow or full for a while. */
-const WAITER_MS_MAX = 120_000;
+/** How long an outcome may be held back by a server that is free and has nothing to write. */
+const WAITER_MS_MAX = 5000;
 
 interface Delivery {
   readonly id: number;
@@ -35,7 +35,17 @@ export class Checkers {
   readonly #order = new Map<string, QueueOrder>();
   #deliveries: { task: TaskFacts; delivery: Delivery; isFirst: boolean }[] = [];
   #waits: { session: SessionFacts; id: number; engine: Engine }[] = [];
-  readonly counts = { confirmed: 0, delivered: 0, completed: 0, failed: 0, refused: 0, kept: 0, lost: 0 };
+  readonly counts = {
+    confirmed: 0,
+    delivered: 0,
+    completed: 0,
+    failed: 0,
+    refused: 0,
+    kept: 0,
+    lost: 0,
+    expired: 0,
+    overtaken: 0,
+  };
 
   constructor(model: Model, scheduler: Scheduler, options: { forgets: boolean }) {
     this.model = model;
@@ -173,6 +183,7 @@ export class Checkers {
     const entries = settled.map(({ id, token, final, retryDelayMs }) => {
       const task = this.model.task(id);
       const valid = task !== undefined && task.token === token && task.holder === session;
+      if (!valid && task?.holder === session) this.counts.overtaken++;
       if (valid) {
         const delayMs = retryDelayMs ?? shortestBackoffMs(task.spec.backoff, task.attemptsMin + 1);
         this.model.settleReceived(task, kind, final, this.steadyMs() + delayMs);
@@ -209,7 +220,9 @@ export class Checkers {
 
   expired(session: SessionFacts, id: number, token: number): void {
     const task = this.model.task(id);
-    if (task?.token === token) this.model.expired(task, session);
+    if (task?.token !== token) return;
+    this.counts.expired++;
+    this.model.expired(task, session);
   }
 
   kept(session: SessionFacts, id: number, token: number): void {
@@ -239,7 +252,7 @@ export class Checkers {
   }
 
   /** Whoever waits for a task that has ended is told, as soon as that is on disk. Call now and then. */
-  checkWaiters(engine: Engine): void {
+  checkWaiters(engine: Engine, busy: boolean): void {
     const { nowMs } = this.#scheduler;
     for (const session of this.model.sessions) {
       for (const id of session.watched.keys()) {
@@ -248,7 +261,7 @@ export class Checkers {
           session.watched.set(id, undefined);
           continue;
         }
-        const sinceMs = session.watched.get(id) ?? nowMs;
+        const sinceMs = busy ? nowMs : (session.watched.get(id) ?? nowMs);
         session.watched.set(id, sinceMs);
         check(
           nowMs - sinceMs < WAITER_MS_MAX,

@@ -9,6 +9,7 @@ export const FAULTS = {
   'server-loses-power': 1.5,
   'server-killed-writing': 1,
   'server-loses-power-writing': 2,
+  'server-loses-power-young': 0.7,
   'server-stops': 0.5,
   'server-stalls': 1,
   'client-killed': 0.7,
@@ -18,6 +19,7 @@ export const FAULTS = {
   'worker-loses-power': 0.7,
   'worker-stops': 0.7,
   'worker-stalls': 1,
+  'worker-stalls-busy': 3,
   'network-cut': 1,
   'network-one-way': 1,
   'connection-reset': 2,
@@ -63,6 +65,7 @@ export class Nemesis {
     for (const heal of [...this.#heals]) heal();
     this.#world.disk.heal();
     this.#world.disk.duringNextWrite(() => {});
+    this.#world.opened = () => {};
     this.#world.net.latencyMeanMs = this.#world.options.latencyMeanMs;
   }
 
@@ -86,6 +89,9 @@ export class Nemesis {
         break;
       case 'server-loses-power-writing':
         disk.duringNextWrite(() => world.endServer(world.options.fsync === 'always'));
+        break;
+      case 'server-loses-power-young':
+        this.#dieYoung(random);
         break;
       case 'server-stops':
         world.stopServer(random.pick([0, 500, 5000]));
@@ -112,7 +118,10 @@ export class Nemesis {
         worker.stop(random.pick([0, 200, 10_000]));
         break;
       case 'worker-stalls':
-        stall(worker.process, scheduler.nowMs + random.magnitude(10, 60_000));
+        stall(worker.process, scheduler.nowMs + random.magnitude(100, 60_000));
+        break;
+      case 'worker-stalls-busy':
+        worker.stallsWhenBusyMs = random.magnitude(1000, 30_000);
         break;
       case 'network-cut':
         this.#cut(random.pick([client, worker]).machine, random, true);
@@ -155,6 +164,22 @@ export class Nemesis {
       default:
         fault satisfies never;
     }
+  }
+
+  /** The next server finds a slow disk, and loses its power soon after it has begun. */
+  #dieYoung(random: SimRandom): void {
+    const world = this.#world;
+    const { disk, scheduler } = world;
+    world.endServer(false);
+    disk.slowShare = 1;
+    disk.slowMeanMs = random.magnitude(50, 1000);
+    world.opened = () => {
+      world.opened = () => {};
+      scheduler.schedule(random.magnitude(5, 5000), undefined, 'young death', () => {
+        disk.heal();
+        if (!world.calm) world.endServer(world.options.fsync === 'always');
+      });
+    };
   }
 
   #cut(machine: Machine, random: SimRandom, bothWays: boolean): void {

@@ -71,6 +71,8 @@ export abstract class SimProgram {
   client: Client | undefined;
   lives = 0;
   #stopping = false;
+  /** Its event loop is blocked for so long the next time that it has begun with something; 0 for not at all. */
+  stallsWhenBusyMs = 0;
   /** Set when the run is over: it does not return. */
   retired = false;
 

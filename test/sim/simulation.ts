@@ -143,6 +143,7 @@ class Simulation {
     scheduler.note('calm');
     this.#world.calm = true;
     this.#nemesis.end();
+    for (const program of this.#programs) program.stallsWhenBusyMs = 0;
     const limits = { ms: scheduler.nowMs + DRAIN_MS, steps: scheduler.steps + DRAIN_STEPS_MAX };
     let nextLookMs = 0;
     let done = false;
@@ -240,7 +241,9 @@ class Simulation {
     if (engine === undefined || this.#world.serverIsIn !== 'running') return;
     checkCounters(engine);
     checkTimers(this.#world, engine);
-    this.#world.checkers.checkWaiters(engine);
+    const { scheduler, serverProcess, checkers } = this.#world;
+    const stalled = (serverProcess?.stalledUntilMs ?? 0) + 1000 > scheduler.nowMs;
+    checkers.checkWaiters(engine, stalled || engine.journal.unwrittenBytes > 0);
     checkLimits(this.#world, engine);
   }
 }
@@ -284,7 +287,7 @@ function checkCounters(engine: Engine): void {
   }
   let active = 0;
   for (const queue of core.queues.values()) active += queue.active;
-  check(held === active, 'counter', `workers hold ${held} tasks, ${active} are active`);
+  check(held + core.assignments.asideCount === active, 'counter', `workers hold ${held} tasks, ${active} are active`);
 }
 
 /** What is due has become ready, soon after the server was free to do it. */

@@ -193,12 +193,12 @@ export class ClientProgram extends SimProgram {
     const act = random.weighted({
       return: 4,
       wait: 5,
-      hang: without.has('hangs') ? 0 : 0.3,
+      hang: without.has('hangs') ? 0 : 0.5,
       kill: without.has('kills') ? 0 : 0.2,
     });
     const fails = without.has('failures') || random.chance(0.7) ? 0 : random.int(1, 4);
     const how = random.weighted({ throw: 6, fatal: 1, later: 1 });
-    const work = { k: `${this.name}-${++this.#serial}`, act, ms: Math.round(random.magnitude(1, 400)), fails, how };
+    const work = { k: `${this.name}-${++this.#serial}`, act, ms: Math.round(random.magnitude(1, 1500)), fails, how };
     if (without.has('large') || random.chance(0.6)) return work;
     return { ...work, pad: '.'.repeat(Math.round(random.magnitude(1, random.chance(0.02) ? 60_000 : 2000))) };
   }
@@ -283,6 +283,10 @@ export class WorkerProgram extends SimProgram {
       return work.ms % 5 === 0 ? undefined : { k: work.k, a: context.attempt };
     };
     if (work.act === 'return') return end();
+    if (this.stallsWhenBusyMs > 0) {
+      process.stalledUntilMs = scheduler.nowMs + this.stallsWhenBusyMs;
+      this.stallsWhenBusyMs = 0;
+    }
     // Takes its worker with it, soon after it began.
     if (work.act === 'kill') scheduler.schedule(work.ms % 20, process, 'kill', () => this.end(false));
     const waitMs = work.act === 'wait' ? work.ms : work.act === 'hang' ? 25_000 : 1e6;

@@ -31,7 +31,7 @@ export interface WorldOptions {
 export function drawWorld(random: SimRandom): WorldOptions {
   return {
     fsync: random.weighted({ always: 8, interval: 1, never: 1 }),
-    segmentBytes: random.pick([32, 64, 128, 256]) * 1024,
+    segmentBytes: random.pick([16, 32, 64, 256]) * 1024,
     cacheBytes: random.pick([64, 256, 2048]) * 1024,
     forgets: random.chance(0.3),
     clients: random.int(1, 3),
@@ -135,7 +135,7 @@ export class World {
     const short = {
       completedCountMax: 5,
       completedAgeMs: 2000,
-      deadCountMax: 1000,
+      deadCountMax: 5,
       deadAgeMs: DEFAULTS.retention.deadAgeMs,
     };
     return Server.start({
@@ -169,6 +169,9 @@ export class World {
 
   #diskHadTrouble = false;
 
+  /** Called each time that a server has begun. */
+  opened: () => void = () => {};
+
   /** A fault of the disk may show later. */
   expectTrouble(): void {
     this.#diskHadTrouble = true;
@@ -185,6 +188,7 @@ export class World {
     }
     this.checkers.recovered(server.host.engine);
     if (this.calm) this.#diskHadTrouble = false;
+    this.opened();
   }
 
   #notOpened(process: SimProcess, error: unknown): void {
