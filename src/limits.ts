@@ -103,6 +103,8 @@ export const DEFAULTS = {
   backoff: { type: 'exponential', delayMs: 1 * SECOND, maxDelayMs: 10 * MINUTE, jitter: true },
   /** Added to a task's timeout before the server takes it from a worker that did not end it itself. */
   timeoutGraceMs: 2 * SECOND,
+  /** How long a task whose worker was lost in its last attempt waits for that one to come back before it is dead. */
+  lostGraceMs: 5 * SECOND,
   host: '127.0.0.1',
   port: 5555,
   concurrency: 50,

@@ -59,6 +59,11 @@ export interface TaskError {
 export interface DeliveryRun {
   readonly spec: TaskSpec;
   readonly attempt: number;
+  /**
+   * A worker was lost while it held these, perhaps because of one of them: `begun` is to be told at once before each, and
+   * its settlement is to be on its way before the next begins.
+   */
+  readonly suspect: boolean;
   readonly enqueuedAtMs: number;
   readonly length: number;
   id(index: number): string;
@@ -106,8 +111,8 @@ export interface Consumption {
   release(run: DeliveryRun, index: number): void;
   /**
    * Handlers have begun with everything that was delivered up to and including this task: their time counts from now, and
-   * their attempt if this worker is lost. Not needed for what is settled in the same turn. Travels with the settlements of
-   * the turn, or `atOnce`.
+   * their attempt if this worker is lost. Not needed for what is settled in the same turn, unless it is `suspect`. Travels
+   * with the settlements of the turn, or `atOnce`.
    */
   begun(run: DeliveryRun, index: number, atOnce: boolean): void;
   /** Shown in task get; may be lost. `value` is JSON. */

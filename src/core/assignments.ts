@@ -1,14 +1,20 @@
 import type { Kinds } from './kinds.ts';
-import { Leases } from './leases.ts';
+import { Leases, type TimeoutClass } from './leases.ts';
 import { FLAG_DEFERRED, NEXT, NONE, type TaskTable } from './task-table.ts';
-import type { CoreWorker } from './worker.ts';
+import { CoreWorker } from './worker.ts';
+
+const ASIDE_INDEX = 0xffff_ffff;
 
 /**
  * Which worker has which tasks, and which of them have begun: only these run out of time, and only these are charged when
  * the worker is lost.
  *
  * A worker says up to which task it has begun. It cannot say so while a handler keeps its processor busy; so while it has
- * a handler free, the first task that it did not mention is presumed to be the one that it is busy with.
+ * a handler free, the first task that it did not mention is presumed to be the one that it is busy with. When the time of
+ * that one is over, the worker is asked for a sign of life: one that answers has not begun it; one that does not is silent,
+ * and what it has not begun is better left to others. Nobody is charged on a presumption.
+ *
+ * A task that lost its worker in its last attempt is set aside for a while: if the worker comes back, it goes on.
  */
 export class Assignments {
   readonly leases = new Leases();
@@ -20,6 +26,11 @@ export class Assignments {
   readonly #graceMs: number;
   readonly #startedAfter: (ms: number) => void;
   readonly #touched: CoreWorker[] = [];
+  /** Deadlines of presumed leases whose workers were asked. */
+  readonly #probes: TimeoutClass = { timeoutMs: 0, kindCount: 1, head: NONE, tail: NONE };
+  /** Holds what is set aside. */
+  readonly #aside = new CoreWorker(ASIDE_INDEX, [], 1, 0, 0);
+  readonly #asides: TimeoutClass = { timeoutMs: 0, kindCount: 1, head: NONE, tail: NONE };
   #untilSample = 1;
 
   constructor(table: TaskTable, kinds: Kinds, options: { graceMs: number; startedAfter: (ms: number) => void }) {
@@ -48,9 +59,7 @@ export class Assignments {
     const { presumed } = worker;
     if (presumed !== NONE && this.leases.token(presumed) <= token) {
       // Its time counts from now: it was only presumed to run.
-      const { timeoutClass } = this.#kinds.at(this.#table.kind(this.leases.slot(presumed)));
-      this.leases.stop(presumed, timeoutClass);
-      this.leases.start(presumed, timeoutClass, nowMs + timeoutClass.timeoutMs + this.#graceMs);
+      this.#restart(worker, nowMs);
       worker.presumed = NONE;
     }
     while (worker.firstWaiting !== NONE && this.leases.token(worker.firstWaiting) <= token) {
@@ -68,6 +77,65 @@ export class Assignments {
       this.#beginNext(worker, nowMs);
     }
     this.#touched.length = 0;
+  }
+
+  /** Whether nobody has said that the task has begun. */
+  isPresumed(worker: CoreWorker, slot: number): boolean {
+    return worker.presumed === this.#table.get(slot, NEXT);
+  }
+
+  /** The worker is being asked for a sign of life; its presumed task is overdue again when none comes. */
+  probe(worker: CoreWorker, nowMs: number): void {
+    this.leases.stop(worker.presumed, this.#classOf(worker, worker.presumed));
+    worker.probed = true;
+    this.leases.start(worker.presumed, this.#probes, nowMs + this.#graceMs);
+  }
+
+  /** The sign of life has come. Returns whether the worker may get tasks again. */
+  heard(worker: CoreWorker, nowMs: number): boolean {
+    if (worker.probed) this.#restart(worker, nowMs);
+    const wasSilent = worker.silent;
+    worker.silent = false;
+    return wasSilent;
+  }
+
+  /** Its time begins anew. */
+  #restart(worker: CoreWorker, nowMs: number): void {
+    const lease = worker.presumed;
+    this.leases.stop(lease, this.#classOf(worker, lease));
+    worker.probed = false;
+    const timeoutClass = this.#classOf(worker, lease);
+    this.leases.start(lease, timeoutClass, nowMs + timeoutClass.timeoutMs + this.#graceMs);
+  }
+
+  /** Whose deadlines a lease is among. */
+  #classOf(worker: CoreWorker, lease: number): TimeoutClass {
+    if (worker === this.#aside) return this.#asides;
+    if (worker.probed && lease === worker.presumed) return this.#probes;
+    return this.#kinds.at(this.#table.kind(this.leases.slot(lease))).timeoutClass;
+  }
+
+  /** Takes an active task from its worker and keeps it for that one to come back; it is overdue when none has. */
+  setAside(slot: number, nowMs: number, graceMs: number): void {
+    this.end(slot, nowMs);
+    const lease = this.leases.create(this.#aside, slot, 0, 0);
+    this.#table.set(slot, NEXT, lease);
+    this.#aside.begun++;
+    this.leases.start(lease, this.#asides, nowMs + graceMs);
+  }
+
+  /** How many tasks are set aside. */
+  get asideCount(): number {
+    return this.#aside.held;
+  }
+
+  #holder(lease: number): CoreWorker {
+    const index = this.leases.workerIndex(lease);
+    return index === ASIDE_INDEX ? this.#aside : (this.workers.get(index) as CoreWorker);
+  }
+
+  isAside(slot: number): boolean {
+    return this.leases.workerIndex(this.#table.get(slot, NEXT)) === ASIDE_INDEX;
   }
 
   #beginNext(worker: CoreWorker, nowMs: number): void {
@@ -89,12 +157,15 @@ export class Assignments {
   /** An active task leaves its worker. */
   end(slot: number, nowMs: number): void {
     const lease = this.#table.get(slot, NEXT);
-    const worker = this.workers.get(this.leases.workerIndex(lease)) as CoreWorker;
+    const worker = this.#holder(lease);
     worker.account(nowMs);
     if (this.leases.running(lease)) {
-      this.leases.stop(lease, this.#kinds.at(this.#table.kind(slot)).timeoutClass);
+      this.leases.stop(lease, this.#classOf(worker, lease));
       worker.begun--;
-      if (worker.presumed === lease) worker.presumed = NONE;
+      if (worker.presumed === lease) {
+        worker.presumed = NONE;
+        worker.probed = false;
+      }
     }
     this.leases.drop(worker, lease);
     this.touch(worker);
@@ -103,22 +174,31 @@ export class Assignments {
   /** Who has an active task, and under which token. */
   of(slot: number): { worker: CoreWorker; token: number } {
     const lease = this.#table.get(slot, NEXT);
-    return { worker: this.workers.get(this.leases.workerIndex(lease)) as CoreWorker, token: this.leases.token(lease) };
+    return { worker: this.#holder(lease), token: this.leases.token(lease) };
+  }
+
+  *#classes(): Iterable<TimeoutClass> {
+    yield* this.#kinds.timeoutClasses.values();
+    yield this.#probes;
+    yield this.#asides;
   }
 
   /** Infinity when nothing runs. */
   nextDeadlineMs(): number {
     let next = Number.POSITIVE_INFINITY;
-    for (const { head } of this.#kinds.timeoutClasses.values()) {
+    for (const { head } of this.#classes()) {
       if (head !== NONE) next = Math.min(next, this.leases.deadlineMs(head));
     }
     return next;
   }
 
-  /** Running tasks that are past their deadline: the first of each timeout; look again when these have ended. */
+  /**
+   * Tasks that are past their deadline: the first of each timeout; look again when these have ended, or been put off by
+   * `probe`. Some are only presumed to run, or set aside.
+   */
   overdue(steadyMs: number): number[] {
     const slots: number[] = [];
-    for (const { head } of this.#kinds.timeoutClasses.values()) {
+    for (const { head } of this.#classes()) {
       if (head !== NONE && this.leases.deadlineMs(head) <= steadyMs) slots.push(this.leases.slot(head));
     }
     return slots;

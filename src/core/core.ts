@@ -14,6 +14,7 @@ import {
   FLAG_DEFERRED,
   FLAG_FAILURES,
   FLAG_LOST,
+  FLAG_SUSPECT,
   FLAG_WALL,
   FLAG_WATCHED,
   KIND_MASK,
@@ -318,16 +319,20 @@ export class Core {
   }
 
   /**
-   * Gives a ready task back to a worker that still runs it, also beyond its prefetch; undefined when the task has gone on without it. `charged`:
+   * Gives a task that is ready, or set aside, back to a worker that still runs it, also beyond its prefetch; undefined when the task has gone on without it. `charged`:
    * losing the worker had counted as a failed attempt, which the owner takes back with `uncharge`.
    */
   resume(worker: CoreWorker, id: number, nowMs: number): { token: number; charged: boolean } | undefined {
     const slot = this.index.get(id);
-    if (slot === NONE || this.table.state(slot) !== State.READY) return undefined;
+    if (slot === NONE) return undefined;
     const kind = this.kindOf(slot);
     if (!worker.queues.includes(kind.queue)) return undefined;
-    kind.queue.remove(slot, kind.spec.priority);
-    kind.queue.active++;
+    const state = this.table.state(slot);
+    if (state === State.READY) {
+      kind.queue.remove(slot, kind.spec.priority);
+      kind.queue.active++;
+    } else if (state === State.ACTIVE && this.assignments.isAside(slot)) this.assignments.end(slot, nowMs);
+    else return undefined;
     const tokenLow = this.#nextToken++;
     worker.account(nowMs);
     this.table.set(slot, NEXT, this.assignments.add(worker, slot, this.#epoch, tokenLow));
@@ -397,8 +402,8 @@ export class Core {
     queue.totals.failed++;
     this.counters.failed++;
     this.table.setAttempts(slot, failure.attempt);
-    if (lost) this.table.setFlag(slot, FLAG_LOST);
-    else this.table.clearFlag(slot, FLAG_LOST);
+    if (lost) this.table.setFlag(slot, FLAG_LOST | FLAG_SUSPECT);
+    else this.table.clearFlag(slot, FLAG_LOST | FLAG_SUSPECT);
     this.addFailure(slot, failure);
     if (outcome === 'retry') {
       if (dueMs <= failure.atMs) this.#becomeReady(slot, kind, lost);
@@ -425,9 +430,10 @@ export class Core {
     return this.table.hasFlag(slot, FLAG_FAILURES) ? this.#failures.get(slot) : [];
   }
 
-  /** Hands an active task back, uncharged and first in its list. */
-  release(slot: number, nowMs: number): void {
+  /** Hands an active task back, uncharged and first in its list. `suspect`: it may be why its worker is gone. */
+  release(slot: number, nowMs: number, suspect = false): void {
     const kind = this.kindOf(slot);
+    if (suspect) this.table.setFlag(slot, FLAG_SUSPECT);
     this.#leave(slot, kind.queue, kind, nowMs);
     this.#becomeReady(slot, kind, true);
   }

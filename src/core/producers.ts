@@ -80,6 +80,12 @@ export class Producers {
     return state;
   }
 
+  /** The server begins: none of them could have been seen while it was away. */
+  begin(nowMs: number): void {
+    for (const state of this.#states.values()) state.lastSeenMs = Math.max(state.lastSeenMs, nowMs);
+  }
+
+  /** Forgets those that were not seen for too long, while they could be. */
   expire(nowMs: number): void {
     for (const state of this.#states.values()) {
       if (state.lastSeenMs + this.#idleMs < nowMs) this.#drop(state);

@@ -46,6 +46,8 @@ export const FLAG_WATCHED = 1 << 27;
 export const FLAG_DEFERRED = 1 << 28;
 /** The newest failure is a lost worker, which a resuming worker may take back. */
 export const FLAG_LOST = 1 << 29;
+/** A worker was lost, or fell silent, while it held the task: perhaps because of it. */
+export const FLAG_SUSPECT = 1 << 30;
 
 export const State = {
   FREE: 0,

@@ -19,6 +19,10 @@ export class CoreWorker {
   firstWaiting = NONE;
   /** The lease that is taken to have begun without a word of the worker. */
   presumed = NONE;
+  /** The time of the presumed one is over, and the worker was asked whether it is still there. */
+  probed = false;
+  /** It did not answer: it gets nothing until it does. */
+  silent = false;
   /** Whether something may have to be presumed. */
   touched = false;
   held = 0;
@@ -41,7 +45,8 @@ export class CoreWorker {
   }
 
   get credit(): number {
-    return this.paused || this.unanswered > LIMITS.unansweredTasksMax ? 0 : this.prefetch - this.held;
+    const isHeldUp = this.paused || this.silent || this.unanswered > LIMITS.unansweredTasksMax;
+    return isHeldUp ? 0 : this.prefetch - this.held;
   }
 
   /** Handlers that it has a task for. */

@@ -33,7 +33,8 @@ export class Commands {
     const slot = this.find(id);
     const state = this.#core.table.state(slot);
     if (state >= State.COMPLETED) throw conflict(id, state, 'cancelled');
-    if (state !== State.ACTIVE) {
+    // Nobody is there to be told when it is set aside.
+    if (state !== State.ACTIVE || this.#core.assignments.isAside(slot)) {
       this.cancelNow(slot);
       return 'cancelled';
     }

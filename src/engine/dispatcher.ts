@@ -1,6 +1,6 @@
 import type { Core } from '../core/core.ts';
 import type { Queue } from '../core/queue.ts';
-import { EPOCH_TIME, KIND_STATE, NONE, OFFSET, SEGMENT_ATTEMPTS, TIME_LOW } from '../core/task-table.ts';
+import { EPOCH_TIME, FLAG_SUSPECT, KIND_STATE, NONE, OFFSET, SEGMENT_ATTEMPTS, TIME_LOW } from '../core/task-table.ts';
 import type { CoreWorker } from '../core/worker.ts';
 import { LIMITS } from '../limits.ts';
 import { readU32 } from '../protocol/bytes.ts';
@@ -15,6 +15,8 @@ export interface DeliveryTarget {
   /** How many more bytes the link may be given; not above 0 while its reader does not keep up. */
   readonly roomBytes: number;
   revoke(id: number, token: number, reason: 'cancelled' | 'lease-lost'): void;
+  /** Asks the worker for a sign of life; see `Engine.heard`. */
+  probe(): void;
 }
 
 const TAKE_MAX = 4096;
@@ -65,6 +67,10 @@ export class Dispatcher {
 
   revoke(worker: CoreWorker, id: number, token: number, reason: 'cancelled' | 'lease-lost'): void {
     this.targets.get(worker.index)?.revoke(id, token, reason);
+  }
+
+  probe(worker: CoreWorker): void {
+    this.targets.get(worker.index)?.probe();
   }
 
   #serve(queue: Queue, nowMs: number): void {
@@ -180,6 +186,7 @@ export class Dispatcher {
         firstToken,
         count: next - from,
         attempt: (segmentAttempts & 0xffff) + 1,
+        suspect: (kindState & FLAG_SUSPECT) !== 0,
         enqueuedAtMs: table.enqueuedAtMs(first),
         byteLength: end - start,
       },

@@ -36,6 +36,18 @@ describe('a repeated batch', () => {
     await bench.engine.close();
   });
 
+  it('gets the ids of the first one however long the server was away in between', async () => {
+    const bench = await EngineBench.open();
+    const sections = [{ spec: SPEC, payloads: ['a'] }];
+    const first = bench.enqueueBatch(1, sections);
+    await bench.flush();
+    bench.clock.advance(LIMITS.producerIdleMs * 2);
+    await bench.crash();
+    bench.clock.advance(LIMITS.producerIdleMs - 1000);
+    expect(bench.enqueueBatch(1, sections)).toEqual(first);
+    await bench.engine.close();
+  });
+
   it('of another producer is another batch', async () => {
     const bench = await EngineBench.open();
     const sections = [{ spec: SPEC, payloads: ['a'] }];
@@ -151,7 +163,9 @@ describe('a restart', () => {
   it('knows that the attempt of a lost worker that came back was not charged', async () => {
     const bench = await EngineBench.open();
     const [id] = bench.enqueue(['a']);
-    bench.removeWorker(await bench.addWorker(), true);
+    const lost = await bench.addWorker();
+    bench.begin(lost);
+    bench.removeWorker(lost, true);
     expect(await bench.errors(id)).toHaveLength(1);
     const back = bench.subscribe(['q'], 1);
     expect(bench.engine.resume(back.worker as CoreWorker, [id]).size).toBe(1);
@@ -244,6 +258,8 @@ describe('time', () => {
     const [slow, next] = bench.enqueue(['slow', 'next'], spec);
     const worker = await bench.addWorker(['q'], 1, 2);
     const outcome = bench.outcome(slow);
+    bench.begin(worker, 1);
+    await turns();
     bench.clock.advance(599);
     await turns();
     expect(bench.state(slow)).toBe('active');
@@ -254,6 +270,8 @@ describe('time', () => {
     expect(JSON.parse(((await outcome) as { error: Buffer }).error.toString())).toMatchObject({ code: 'TASK_TIMEOUT' });
     // The next one's time began when it could run, not when it was delivered.
     expect(bench.state(next)).toBe('active');
+    bench.begin(worker);
+    await turns();
     bench.clock.advance(598);
     await turns();
     expect(bench.state(next)).toBe('active');

@@ -39,6 +39,8 @@ export interface EngineOptions {
   cacheBytes: number;
   retention: RetentionPolicy;
   timeoutGraceMs: number;
+  /** How long a task is kept for its worker that was lost in its last attempt. 0: it is dead at once. */
+  lostGraceMs: number;
   disk: Disk;
   clock: Clock;
   random: Random;
@@ -148,6 +150,7 @@ export class Engine {
     references = journal;
     reader.journal = journal;
     core.beginEpoch(journal.epoch);
+    core.producers.begin(clock.steadyMs());
     engine = new Engine(options, { core, journal, reader, waiters });
     for (const slot of core.loaded()) engine.commands.cancelNow(slot);
     engine.#housekeep();
@@ -169,7 +172,15 @@ export class Engine {
     this.startedAtMs = clock.steadyMs();
     this.#onFailure = options.onFailure;
     this.commands = new Commands({ core, journal, clock, changed: () => this.#dispatchSoon() });
-    this.settlements = new Settlements({ core, journal, clock, random, commands: this.commands, reader });
+    this.settlements = new Settlements({
+      core,
+      journal,
+      clock,
+      random,
+      commands: this.commands,
+      reader,
+      lostGraceMs: options.lostGraceMs,
+    });
     const { settlements } = this;
     this.#unreadable = new Unreadable({
       core,
@@ -332,6 +343,12 @@ export class Engine {
     this.#dispatchSoon();
   }
 
+  /** The worker has answered: it is there. */
+  heard(worker: CoreWorker): void {
+    if (this.core.assignments.heard(worker, this.clock.steadyMs())) this.core.markQueuesOf(worker);
+    this.#dispatchSoon();
+  }
+
   /** A worker is gone; `lost` without having handed back what it held. */
   removeWorker(worker: CoreWorker, lost: boolean): void {
     worker.paused = true;
@@ -460,6 +477,7 @@ export class Engine {
       slots = this.core.assignments.overdue(steadyMs)
     ) {
       for (const slot of slots) {
+        if (this.#putOff(slot, steadyMs)) continue;
         const { timeoutMs } = this.core.kindOf(slot).spec;
         const { worker, token } = this.core.assignments.of(slot);
         const id = this.core.table.id(slot);
@@ -469,6 +487,25 @@ export class Engine {
         this.core.markQueuesOf(worker);
       }
     }
+  }
+
+  /** What is overdue without having run beyond its time: it was only presumed to run, or its worker did not come back. */
+  #putOff(slot: number, steadyMs: number): boolean {
+    const { assignments } = this.core;
+    if (assignments.isAside(slot)) {
+      this.settlements.loseForGood(slot);
+      return true;
+    }
+    const { worker } = assignments.of(slot);
+    if (!assignments.isPresumed(worker, slot)) return false;
+    if (!worker.probed) {
+      assignments.probe(worker, steadyMs);
+      this.#dispatcher.probe(worker);
+      return true;
+    }
+    worker.silent = true;
+    for (const [id, token] of this.settlements.takeUnbegun(worker)) this.revoke(worker, id, token, 'lease-lost');
+    return true;
   }
 
   readonly #housekeep = (): void => {

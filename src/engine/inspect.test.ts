@@ -118,7 +118,9 @@ describe('a task that is looked at', () => {
     const bench = await EngineBench.open({ cacheBytes: 16 * 1024 });
     const [id] = bench.enqueue(['a']);
     await fill(bench);
-    bench.removeWorker(await bench.addWorker(), true);
+    const lost = await bench.addWorker();
+    bench.begin(lost);
+    bench.removeWorker(lost, true);
     await fill(bench);
     bench.disk.hold('read');
     const looked = inspectTask(bench.engine, id, DETAILS);

@@ -156,26 +156,34 @@ describe('a worker that is lost', () => {
   it('is charged for what it had begun, not for what waited at it; all come first again, in order', async () => {
     const { bench, ids, worker } = await withWorker(6, 3, 4);
     expect(worker.held.map(({ id }) => id)).toEqual(ids.slice(0, 4));
-    bench.engine.begun(worker.worker as CoreWorker, worker.held[0].token);
+    bench.begin(worker, 2);
     bench.removeWorker(worker, true);
     const next = await bench.addWorker(['q'], 10);
     expect(next.held.map(({ id, attempt }) => [id, attempt])).toEqual(ids.map((id, i) => [id, i < 2 ? 2 : 1]));
     await bench.engine.close();
   });
 
-  it('is charged for the one task that it must have been busy with when it said nothing', async () => {
-    const { bench, ids, worker } = await withWorker(5, 4);
-    bench.complete(worker, [{ delivery: worker.held[0] }]);
+  it('is charged for nothing that it did not say, and all that it held is suspect until an attempt has ended', async () => {
+    const { bench, ids, worker } = await withWorker(5, 3, 4);
+    bench.begin(worker, 1);
     bench.removeWorker(worker, true);
     const next = await bench.addWorker(['q'], 10);
-    expect(next.held.map(({ id, attempt }) => [id, attempt])).toEqual(ids.slice(1).map((id, i) => [id, i < 1 ? 2 : 1]));
+    expect(next.held.map(({ id, attempt, suspect }) => [id, attempt, suspect])).toEqual(
+      ids.map((id, i) => [id, i === 0 ? 2 : 1, i < 4]),
+    );
+    bench.fail(next, [next.take(ids[1])], { final: false, retryDelayMs: 0 });
+    await turns();
+    expect(next.held.at(-1)).toMatchObject({ id: ids[1], attempt: 2, suspect: false });
     await bench.engine.close();
   });
 
   it('kills no more tasks than their attempts allow, and ends these dead', async () => {
     const { bench, ids, worker } = await withWorker(1);
-    bench.removeWorker(worker, true);
-    for (let i = 0; i < 2; i++) bench.removeWorker(await bench.addWorker(['q'], 1), true);
+    for (let victim = worker, i = 0; i < 3; i++) {
+      bench.begin(victim);
+      bench.removeWorker(victim, true);
+      victim = await bench.addWorker(['q'], 1);
+    }
     expect(bench.state(ids[0])).toBe('dead');
     expect(await bench.errors(ids[0])).toHaveLength(3);
     await bench.engine.close();
@@ -227,13 +235,90 @@ describe('the time of an attempt', () => {
     await bench.engine.close();
   });
 
-  it('ends for a worker that never says anything', async () => {
-    const { bench, ids, worker } = await withWorker(2);
-    bench.clock.advance(63_000);
+  it('is not over for what only waits at a worker that is there', async () => {
+    const bench = await EngineBench.open({ timeoutGraceMs: 500 });
+    const ids = bench.enqueue(['a', 'b', 'c'], SPEC);
+    const worker = await bench.addWorker(['q'], 3);
+    bench.begin(worker, 1);
     await turns();
+    await pass(bench, 60_600);
+    expect(worker.probes).toBe(1);
+    bench.engine.heard(worker.worker as CoreWorker);
+    await turns();
+    await pass(bench, 600);
+    expect(ids.map((id) => bench.state(id))).toEqual(['scheduled', 'active', 'active']);
     expect(worker.revoked.map(({ id }) => id)).toEqual([ids[0]]);
-    await pass(bench, 63_000);
-    expect(worker.revoked.map(({ id }) => id)).toEqual(ids);
+    await bench.engine.close();
+  });
+
+  it('ends for a worker that gives no sign of life: what it has not begun goes to others, uncharged and suspect', async () => {
+    const bench = await EngineBench.open({ timeoutGraceMs: 500 });
+    const ids = bench.enqueue(['a', 'b', 'c'], SPEC);
+    const silent = await bench.addWorker(['q'], 2, 3);
+    await pass(bench, 60_600);
+    expect([silent.probes, silent.revoked]).toEqual([1, []]);
+    await pass(bench, 600);
+    expect(silent.revoked.map(({ id }) => id).sort()).toEqual(ids);
+    // It gets nothing, until it is heard of.
+    expect(ids.map((id) => bench.state(id))).toEqual(['ready', 'ready', 'ready']);
+    const other = await bench.addWorker(['q'], 1, 1);
+    expect(other.held).toMatchObject([{ id: ids[0], attempt: 1, suspect: true }]);
+    bench.engine.heard(silent.worker as CoreWorker);
+    await turns();
+    expect(silent.held.map(({ id, attempt }) => [id, attempt])).toEqual([
+      [ids[1], 1],
+      [ids[2], 1],
+    ]);
+    await bench.engine.close();
+  });
+});
+
+describe('a task whose worker is lost in its last attempt', () => {
+  async function lost() {
+    const bench = await EngineBench.open({ lostGraceMs: 5000 });
+    const [id] = bench.enqueue(['a'], { ...SPEC, maxAttempts: 1 });
+    const worker = await bench.addWorker(['q'], 1);
+    bench.begin(worker);
+    bench.removeWorker(worker, true);
+    await turns();
+    return { bench, id };
+  }
+
+  it('goes on when its worker comes back soon', async () => {
+    const { bench, id } = await lost();
+    const other = await bench.addWorker(['q'], 1);
+    expect(other.held).toEqual([]);
+    bench.clock.advance(4000);
+    const back = bench.subscribe(['q'], 1);
+    const token = bench.engine.resume(back.worker as CoreWorker, [id]).get(id) as number;
+    await turns();
+    bench.clock.advance(4000);
+    await turns();
+    bench.complete(back, [
+      { delivery: { id, token, attempt: 1, suspect: false, payload: 'a', spec: SPEC }, result: 'r' },
+    ]);
+    expect(bench.state(id)).toBe('completed');
+    expect(bench.engine.core.queue('q').totals.failed).toBe(0);
+    await bench.engine.close();
+  });
+
+  it('is dead when its worker does not', async () => {
+    const { bench, id } = await lost();
+    expect(bench.state(id)).toBe('active');
+    bench.clock.advance(5001);
+    await turns();
+    expect(bench.state(id)).toBe('dead');
+    expect(await bench.errors(id)).toHaveLength(1);
+    await bench.engine.close();
+  });
+
+  it('is cancelled at once when it is to be', async () => {
+    const { bench, id } = await lost();
+    expect(bench.engine.commands.cancel(id)).toBe('cancelled');
+    expect(bench.state(id)).toBe('cancelled');
+    bench.clock.advance(5001);
+    await turns();
+    expect(bench.state(id)).toBe('cancelled');
     await bench.engine.close();
   });
 });

@@ -40,6 +40,7 @@ export class Settlements {
   readonly #random: Random;
   readonly #commands: Commands;
   readonly #reader: SegmentReader;
+  readonly #lostGraceMs: number;
   readonly #completions = new CompletionReader();
   readonly #failures = new FailureReader();
   readonly #releases = new ReleaseReader();
@@ -52,7 +53,9 @@ export class Settlements {
     random: Random;
     commands: Commands;
     reader: SegmentReader;
+    lostGraceMs: number;
   }) {
+    this.#lostGraceMs = parts.lostGraceMs;
     this.#core = parts.core;
     this.#journal = parts.journal;
     this.#clock = parts.clock;
@@ -181,7 +184,7 @@ export class Settlements {
 
   /**
    * Takes back what a worker that is gone held. What it had begun counts as a failed attempt when the worker was `lost`; what
-   * it had not begun does not, nor what a stopping server takes back.
+   * it had not begun does not, nor what a stopping server takes back. What this would end is set aside for a while.
    */
   takeBack(worker: CoreWorker, lost: boolean): void {
     const { leases } = this.#core.assignments;
@@ -191,15 +194,39 @@ export class Settlements {
     this.#core.assignments.presume(nowMs);
     // From the last to the first: each goes to the front of its list, so that the order is kept.
     for (let lease = worker.leaseTail; lease !== NONE; lease = leases.prev(lease)) {
-      (lost && leases.running(lease) ? running : waiting).push(leases.slot(lease));
+      const hasBegun = leases.running(lease) && lease !== worker.presumed;
+      (lost && hasBegun ? running : waiting).push(leases.slot(lease));
     }
-    for (const slot of waiting) this.#releaseOne(slot, nowMs);
-    const planned = running.map((slot) => {
+    for (const slot of waiting) this.#releaseOne(slot, nowMs, lost);
+    const planned: PlannedFailure[] = [];
+    for (const slot of running) {
       const failure = this.#plan(slot, LOST_ERROR, nowMs, { final: false, retryDelayMs: 0 });
       failure.lost = failure.outcome === 'retry';
-      return failure;
-    });
+      if (failure.outcome !== 'dead' || this.#lostGraceMs === 0) planned.push(failure);
+      else this.#core.assignments.setAside(slot, nowMs, this.#lostGraceMs);
+    }
     this.#failAll(planned, nowMs);
+  }
+
+  /** Its worker was lost in its last attempt and did not come back. */
+  loseForGood(slot: number): void {
+    const nowMs = this.#clock.steadyMs();
+    this.#failAll([this.#plan(slot, LOST_ERROR, nowMs, { final: false, retryDelayMs: 0 })], nowMs);
+  }
+
+  /** Takes back what a worker has not begun that gives no sign of life; returns ids and tokens. */
+  takeUnbegun(worker: CoreWorker): [number, number][] {
+    const { leases } = this.#core.assignments;
+    const nowMs = this.#clock.steadyMs();
+    const taken: [number, number][] = [];
+    const slots: number[] = [];
+    for (let lease = worker.leaseTail; lease !== NONE; lease = leases.prev(lease)) {
+      if (leases.running(lease) && lease !== worker.presumed) break;
+      slots.push(leases.slot(lease));
+      taken.push([this.#core.table.id(leases.slot(lease)), leases.token(lease)]);
+    }
+    for (const slot of slots) this.#releaseOne(slot, nowMs, true);
+    return taken;
   }
 
   /** Takes back what a worker held when nothing can be journaled any more. */
@@ -227,9 +254,9 @@ export class Settlements {
     }
   }
 
-  #releaseOne(slot: number, nowMs: number): void {
+  #releaseOne(slot: number, nowMs: number, suspect = false): void {
     if (this.#core.cancelRequested(slot)) this.#commands.cancelNow(slot);
-    else this.#core.release(slot, nowMs);
+    else this.#core.release(slot, nowMs, suspect);
   }
 
   #plan(

@@ -8,6 +8,8 @@ import type { FrameWriter } from './writer.ts';
 
 /** DELIVER: what the server writes before a run's tasks, and the runs as the client reads them. */
 const RUN_FIXED_BYTES = 36;
+/** Beside the attempt, which is never so high. */
+const SUSPECT = 0x8000;
 
 /** What a run has in common; its tasks, `u32 length, bytes` each and `byteLength` bytes in all, follow it. */
 export interface RunHeader {
@@ -15,6 +17,7 @@ export interface RunHeader {
   firstToken: number;
   count: number;
   attempt: number;
+  suspect: boolean;
   enqueuedAtMs: number;
   byteLength: number;
 }
@@ -24,7 +27,7 @@ export function writeRunHeader(writer: FrameWriter, run: RunHeader, spec: Uint8A
   writer.u64(run.firstId);
   writer.u64(run.firstToken);
   writer.u32(run.count);
-  writer.u16(run.attempt);
+  writer.u16(run.suspect ? run.attempt | SUSPECT : run.attempt);
   writer.f64(run.enqueuedAtMs);
   writer.u16(spec.length);
   writer.bytes(spec);
@@ -87,6 +90,7 @@ const SPECS_KEPT = 10_000;
 export class WireRun implements DeliveryRun {
   readonly spec: TaskSpec;
   readonly attempt: number;
+  readonly suspect: boolean;
   readonly enqueuedAtMs: number;
   readonly length: number;
   readonly firstId: number;
@@ -105,7 +109,9 @@ export class WireRun implements DeliveryRun {
     this.firstId = readU64(body, start);
     this.firstToken = readU64(body, start + 8);
     this.length = readU32(body, start + 16);
-    this.attempt = readU16(body, start + 20);
+    const attempt = readU16(body, start + 20);
+    this.attempt = attempt & ~SUSPECT;
+    this.suspect = (attempt & SUSPECT) !== 0;
     this.enqueuedAtMs = readF64(body, start + 22);
     this.endOffset = tasksEnd;
     this.#body = body;

@@ -297,6 +297,7 @@ describe('DELIVER', () => {
     firstId: id,
     firstToken: id,
     attempt: fc.integer({ min: 1, max: 1000 }),
+    suspect: fc.boolean(),
     enqueuedAtMs: fc.double({ min: 0, max: 4e12, noNaN: true }),
     payloads: fc.array(payload, { minLength: 1, maxLength: 10 }),
   });
@@ -324,8 +325,8 @@ describe('DELIVER', () => {
         expect(runs).toHaveLength(values.length);
         for (const [position, value] of values.entries()) {
           const read = runs[position] as (typeof runs)[number];
-          const { firstId, firstToken, attempt, enqueuedAtMs } = read;
-          expect({ firstId, firstToken, attempt, enqueuedAtMs, spec: read.spec }).toEqual({
+          const { firstId, firstToken, attempt, suspect, enqueuedAtMs } = read;
+          expect({ firstId, firstToken, attempt, suspect, enqueuedAtMs, spec: read.spec }).toEqual({
             ...value,
             payloads: undefined,
           });

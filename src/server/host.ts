@@ -28,6 +28,8 @@ export interface HostOptions {
   refusedConnectionsMax?: number;
   retention?: Partial<RetentionPolicy>;
   timeoutGraceMs?: number;
+  /** How long a task whose worker was lost in its last attempt waits for that one to come back. Default 5,000. */
+  lostGraceMs?: number;
   clock?: Clock;
   disk?: Disk;
   random?: Random;
@@ -74,6 +76,7 @@ export class Host implements SessionOwner {
       cacheBytes: options.cacheBytes ?? LIMITS.cacheBytes,
       retention: { ...DEFAULTS.retention, ...options.retention },
       timeoutGraceMs: options.timeoutGraceMs ?? DEFAULTS.timeoutGraceMs,
+      lostGraceMs: options.lostGraceMs ?? DEFAULTS.lostGraceMs,
       disk: options.disk ?? new NodeDisk(),
       clock,
       random,

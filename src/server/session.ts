@@ -356,6 +356,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
         this.writer.empty(FRAME.PONG, requestId);
         break;
       case FRAME.PONG:
+        if (this.worker !== undefined) this.#engine.heard(this.worker);
         break;
       default:
         throw new MillraceError('PROTOCOL', `a client does not send ${frameName(type)}`);
@@ -384,6 +385,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     const refused: number[] = [];
     const { settlements } = this.#engine;
     const { held } = worker;
+    if (worker.silent) this.#engine.heard(worker);
     if (type === FRAME.COMPLETE) settlements.complete(worker, buffer, start, end, refused);
     else if (type === FRAME.FAIL) settlements.fail(worker, buffer, start, end, refused);
     else settlements.release(worker, buffer, start, end, refused);
@@ -436,8 +438,13 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     writer.end();
   }
 
+  probe(): void {
+    this.writer.empty(FRAME.PING, 1);
+  }
+
   #begun(token: number): void {
     if (this.worker === undefined) throw new MillraceError('PROTOCOL', 'BEGUN came before SUBSCRIBE');
+    if (this.worker.silent) this.#engine.heard(this.worker);
     this.#engine.begun(this.worker, token);
   }
 

@@ -18,6 +18,8 @@ export abstract class RunningTasks {
   over = false;
   /** Of its tasks, those that were cancelled or lost. */
   revoked = 0;
+  /** Of these, those that were lost. */
+  lost = 0;
   #controller: AbortController | undefined;
   #abortReason: MillraceError | undefined;
 

@@ -96,10 +96,13 @@ export class Runner {
       return;
     }
     // A batch goes on for as long as one of its tasks is wanted.
+    if (reason === 'lease-lost') task.lost++;
     if (++task.revoked < task.length) return;
     const cancelled = reason === 'cancelled';
     const message = cancelled ? `task ${id} was cancelled` : `task ${id} is no longer leased to this worker`;
     task.abort(new MillraceError(cancelled ? 'TASK_CANCELLED' : 'LEASE_LOST', message, { details: { id } }));
+    // Nobody waits for what its handler still does; others may have its slots.
+    if (task.lost === task.length && this.#leave(task)) this.#start();
   }
 
   /** Hands back what did not start, and whatever still comes. */
@@ -131,17 +134,18 @@ export class Runner {
     for (let run = backlog.run; run !== undefined && !this.#paused && !this.#stopped; run = backlog.run) {
       const handler = this.#handlers.get(run.spec.name) ?? this.#handlers.get(ANY_NAME);
       const free = this.#concurrency - this.running;
-      const wanted = backlog.available(handler?.kind === 'batch' ? Math.min(handler.batchSize, this.#concurrency) : 1);
+      const together = handler?.kind === 'batch' && !run.suspect ? Math.min(handler.batchSize, this.#concurrency) : 1;
+      const wanted = backlog.available(together);
       if (free < wanted) break;
       const { index } = backlog;
       backlog.take(wanted);
-      // What ended a worker before may do so again, before this turn is over.
-      if (run.attempt > 1) this.#consumption.begun(run, index + wanted - 1, true);
+      if (run.suspect) this.#consumption.begun(run, index + wanted - 1, true);
       if (handler === undefined) this.#unknown(run, index);
       else if (handler.kind === 'single') this.#startSingle(run, index, handler);
       else this.#startBatch(run, index, wanted, handler);
       this.#nowMs = this.#clock.steadyMs();
-      if (this.#nowMs - turnMs > TURN_MS_MAX) {
+      // One that ended a worker before may do so again: what was settled is on its way first.
+      if (run.suspect || this.#nowMs - turnMs > TURN_MS_MAX) {
         this.#yielding = true;
         this.#clock.deferPastInput(() => {
           this.#yielding = false;

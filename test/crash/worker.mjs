@@ -8,7 +8,11 @@ const [url, name, path, seed] = process.argv.slice(2);
 const ledger = new Ledger(path);
 const random = new Random(Number(seed));
 
-const client = await millrace.connect(url, { name, reconnect: { initialDelayMs: 10, maxDelayMs: 200 } });
+const client = await millrace.connect(url, {
+  name,
+  reconnect: { initialDelayMs: 10, maxDelayMs: 200 },
+  connectTimeoutMs: 120_000,
+});
 
 /**
  * The lease under which an attempt was begun; tells which start of the server gave it.

@@ -23,6 +23,7 @@ export type CoreCommand =
   | { do: 'dispatch'; bytesMax: number }
   | { do: 'take'; pick: number; queue: number; countMax: number; bytesMax: number }
   | { do: 'begin'; pick: number; count: number }
+  | { do: 'heard' | 'setAside'; pick: number }
   | { do: 'complete'; pick: number; result: boolean }
   | { do: 'fail'; pick: number; final: boolean; delayMs: number }
   | { do: 'release' | 'cancel' | 'retry' | 'purge' | 'watch' | 'relocate'; pick: number }
@@ -106,6 +107,7 @@ export const command: fc.Arbitrary<CoreCommand> = fc.oneof(
     weight: 4,
     arbitrary: fc.record({ do: fc.constant('begin' as const), pick, count: fc.integer({ min: 1, max: 4 }) }),
   },
+  { weight: 3, arbitrary: fc.record({ do: fc.constantFrom('heard' as const, 'setAside' as const), pick }) },
   { weight: 8, arbitrary: fc.record({ do: fc.constant('complete' as const), pick, result: fc.boolean() }) },
   {
     weight: 8,

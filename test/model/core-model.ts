@@ -45,6 +45,8 @@ export interface ModelTask {
   /** The newest failure was a lost worker. */
   lost: boolean;
   worker: ModelWorker | undefined;
+  /** Active, and waits for its worker to come back. */
+  aside: boolean;
   token: number;
   /** 0 until it has begun at its worker. */
   deadlineMs: number;
@@ -62,6 +64,9 @@ export interface ModelWorker {
   held: ModelTask[];
   /** What it must be busy with, although it has not said so. */
   presumed: ModelTask | undefined;
+  /** It was asked whether it is there. */
+  probed: boolean;
+  silent: boolean;
 }
 
 export interface ModelQueue {
@@ -154,6 +159,7 @@ export class CoreModel {
       watched: false,
       lost: false,
       worker: undefined,
+      aside: false,
       token: 0,
       deadlineMs: 0,
       deliveredBefore: false,
@@ -166,7 +172,16 @@ export class CoreModel {
 
   addWorker(index: number, queues: string[], concurrency: number, prefetch: number): ModelWorker {
     for (const name of queues) this.queue(name);
-    const worker: ModelWorker = { index, queues, concurrency, prefetch, held: [], presumed: undefined };
+    const worker: ModelWorker = {
+      index,
+      queues,
+      concurrency,
+      prefetch,
+      held: [],
+      presumed: undefined,
+      probed: false,
+      silent: false,
+    };
     this.workers.push(worker);
     return worker;
   }
@@ -188,8 +203,34 @@ export class CoreModel {
   begin(worker: ModelWorker, count: number, nowMs: number): void {
     for (const task of worker.held.slice(0, count)) {
       if (task.deadlineMs === 0 || task === worker.presumed) this.#begin(task, nowMs);
-      if (task === worker.presumed) worker.presumed = undefined;
+      if (task === worker.presumed) {
+        worker.presumed = undefined;
+        worker.probed = false;
+      }
     }
+  }
+
+  probe(worker: ModelWorker, nowMs: number): void {
+    worker.probed = true;
+    (worker.presumed as ModelTask).deadlineMs = nowMs + this.#graceMs;
+  }
+
+  heard(worker: ModelWorker, nowMs: number): void {
+    if (worker.probed) this.#begin(worker.presumed as ModelTask, nowMs);
+    worker.probed = false;
+    worker.silent = false;
+  }
+
+  /** What it has not begun, in the order of delivery. */
+  unbegun(worker: ModelWorker): ModelTask[] {
+    return worker.held.filter((task) => task.deadlineMs === 0 || task === worker.presumed);
+  }
+
+  setAside(task: ModelTask, nowMs: number, graceMs: number): void {
+    this.#leave(task);
+    task.worker = undefined;
+    task.aside = true;
+    task.deadlineMs = nowMs + graceMs;
   }
 
   presume(nowMs: number): void {
@@ -244,7 +285,7 @@ export class CoreModel {
   }
 
   cancel(task: ModelTask, atMs: number): void {
-    if (task.state === 'active' && !task.cancelRequested) {
+    if (task.state === 'active' && !task.aside && !task.cancelRequested) {
       task.cancelRequested = true;
       return;
     }
@@ -324,11 +365,19 @@ export class CoreModel {
         without(queue.ready.get(task.kind.priority) as ModelTask[], task);
         break;
       case 'active': {
+        if (task.aside) {
+          task.aside = false;
+          task.deadlineMs = 0;
+          break;
+        }
         const worker = task.worker as ModelWorker;
         without(worker.held, task);
         task.worker = undefined;
         task.deadlineMs = 0;
-        if (worker.presumed === task) worker.presumed = undefined;
+        if (worker.presumed === task) {
+          worker.presumed = undefined;
+          worker.probed = false;
+        }
         break;
       }
       case 'completed':

@@ -10,6 +10,7 @@ import type { CoreCommand } from './core-commands.ts';
 import { CoreModel, type ModelKind, type ModelTask, type ModelWorker } from './core-model.ts';
 
 export const GRACE_MS = 7;
+const ASIDE_MS = 15;
 const START_MS = 1_800_000_000_000;
 export const QUEUE_NAMES = ['a', 'b', 'c'];
 const OUT = new Uint32Array(4096);
@@ -106,6 +107,7 @@ export class CoreTwin implements PayloadReader {
         break;
       case 'complete':
         this.#withTask(['active'], command.pick, (task, slot) => {
+          if (task.aside) return;
           const { worker: of, token } = task;
           const worker = this.#workers.get((of as ModelWorker).index) as CoreWorker;
           expect(core.leased(worker, task.id, token)).toBe(slot);
@@ -119,6 +121,7 @@ export class CoreTwin implements PayloadReader {
         break;
       case 'fail':
         this.#withTask(['active'], command.pick, (task, slot) => {
+          if (task.aside) return;
           const worker = this.#workers.get((task.worker as ModelWorker).index) as CoreWorker;
           this.#fail(task, slot, { final: command.final, delayMs: command.delayMs, lost: false });
           core.markQueuesOf(worker);
@@ -126,6 +129,7 @@ export class CoreTwin implements PayloadReader {
         break;
       case 'release':
         this.#withTask(['active'], command.pick, (task, slot) => {
+          if (task.aside) return;
           const worker = this.#workers.get((task.worker as ModelWorker).index) as CoreWorker;
           this.#release(task, slot);
           core.markQueuesOf(worker);
@@ -193,6 +197,21 @@ export class CoreTwin implements PayloadReader {
       case 'expire':
         core.expire(this.nowMs, 100_000);
         model.expire(this.nowMs);
+        break;
+      case 'heard':
+        this.#withWorker(command.pick, (of, worker) => {
+          if (core.assignments.heard(worker, this.nowMs)) core.markQueuesOf(worker);
+          model.heard(of, this.nowMs);
+        });
+        break;
+      case 'setAside':
+        this.#withTask(['active'], command.pick, (task, slot) => {
+          if (task.aside) return;
+          const worker = this.#workers.get((task.worker as ModelWorker).index) as CoreWorker;
+          core.assignments.setAside(slot, this.nowMs, ASIDE_MS);
+          model.setAside(task, this.nowMs, ASIDE_MS);
+          core.markQueuesOf(worker);
+        });
         break;
       case 'begin':
         this.#withWorker(command.pick, (of, worker) => this.#begin(of, worker, command.count));
@@ -272,7 +291,7 @@ export class CoreTwin implements PayloadReader {
   }
 
   #removeWorker(of: ModelWorker, worker: CoreWorker, lost: boolean): void {
-    const begun = (task: ModelTask): boolean => lost && task.deadlineMs > 0;
+    const begun = (task: ModelTask): boolean => lost && task.deadlineMs > 0 && task !== of.presumed;
     const running = of.held.filter(begun);
     const waiting = of.held.filter((task) => !begun(task));
     for (const task of waiting.reverse()) this.#release(task, this.#slotOf(task));
@@ -372,7 +391,7 @@ export class CoreTwin implements PayloadReader {
   #cancel(task: ModelTask, slot: number): void {
     const { core, model, nowMs } = this;
     const { worker, token } = task;
-    const requested = task.state === 'active' && !task.cancelRequested;
+    const requested = task.state === 'active' && !task.aside && !task.cancelRequested;
     model.cancel(task, nowMs);
     if (requested) {
       core.requestCancel(slot);
@@ -394,7 +413,7 @@ export class CoreTwin implements PayloadReader {
   }
 
   #resume(of: ModelWorker, worker: CoreWorker, task: ModelTask): void {
-    const resumable = task.state === 'ready' && of.queues.includes(task.kind.queue);
+    const resumable = (task.state === 'ready' || task.aside) && of.queues.includes(task.kind.queue);
     const resumed = this.core.resume(worker, task.id, this.nowMs);
     expect(resumed !== undefined).toBe(resumable);
     if (resumed === undefined) return;
@@ -420,12 +439,33 @@ export class CoreTwin implements PayloadReader {
       for (const slot of slots) {
         const task = this.model.tasks.get(this.core.table.id(slot)) as ModelTask;
         expect(this.model.overdue(this.nowMs)).toContain(task);
-        const { worker } = this.core.assignments.of(slot);
-        this.#fail(task, slot, { final: false, delayMs: -1, lost: false });
-        this.core.markQueuesOf(worker);
+        this.#endOverdueTask(task, slot);
       }
     }
     expect(this.model.overdue(this.nowMs)).toEqual([]);
+  }
+
+  #endOverdueTask(task: ModelTask, slot: number): void {
+    const { core, model, nowMs } = this;
+    const of = task.worker;
+    expect(core.assignments.isAside(slot)).toBe(task.aside);
+    if (of === undefined) {
+      this.#fail(task, slot, { final: false, delayMs: -1, lost: false });
+      return;
+    }
+    const worker = this.#workers.get(of.index) as CoreWorker;
+    expect(core.assignments.isPresumed(worker, slot)).toBe(of.presumed === task);
+    if (of.presumed !== task) {
+      this.#fail(task, slot, { final: false, delayMs: -1, lost: false });
+      core.markQueuesOf(worker);
+    } else if (of.probed) {
+      worker.silent = true;
+      of.silent = true;
+      for (const each of model.unbegun(of).reverse()) this.#release(each, this.#slotOf(each));
+    } else {
+      core.assignments.probe(worker, nowMs);
+      model.probe(of, nowMs);
+    }
   }
 
   #append(bytes: number): { segment: number; offset: number } {
@@ -472,7 +512,8 @@ export class CoreTwin implements PayloadReader {
       expect(core.knownKind(key)?.taskCount ?? 0, `tasks of kind ${key}`).toBe(used);
       expect(core.knownKind(key) !== undefined, `kind ${key} is kept`).toBe(used > 0);
     }
-    expect(core.assignments.leases.count).toBe(model.workers.reduce((sum, { held }) => sum + held.length, 0));
+    const aside = [...model.tasks.values()].filter((task) => task.aside).length;
+    expect(core.assignments.leases.count).toBe(model.workers.reduce((sum, { held }) => sum + held.length, aside));
     expect(this.#finished).toEqual(model.finishedEvents);
     expect(core.nextSteadyMs()).toBe(model.nextMs(false));
     expect(core.nextWallMs()).toBe(model.nextMs(true));
@@ -591,13 +632,14 @@ export class CoreTwin implements PayloadReader {
       held: of.held.length,
       begun: of.held.filter((task) => task.deadlineMs > 0).length,
       busy: Math.min(of.held.length, of.concurrency),
-      credit: of.prefetch - of.held.length,
+      credit: of.silent ? 0 : of.prefetch - of.held.length,
     });
   }
 
   /** Ends and forgets everything; nothing may be left behind. */
   drain(): void {
     const { core, model } = this;
+    for (const task of [...model.tasks.values()].filter(({ aside }) => aside)) this.#cancel(task, this.#slotOf(task));
     for (const of of [...model.workers]) this.#removeWorker(of, this.#workers.get(of.index) as CoreWorker, true);
     for (const name of QUEUE_NAMES) {
       this.#purgeQueue(name);

@@ -38,6 +38,7 @@ export interface Delivery {
   id: number;
   token: number;
   attempt: number;
+  suspect: boolean;
   payload: string;
   spec: TaskSpec;
 }
@@ -50,6 +51,8 @@ export async function turns(count = 3): Promise<void> {
 export class BenchWorker implements DeliveryTarget {
   readonly writer: FrameWriter;
   roomBytes = 1e9;
+  /** How often it was asked for a sign of life. */
+  probes = 0;
   worker: CoreWorker | undefined;
   held: Delivery[] = [];
   readonly seen: Delivery[] = [];
@@ -74,6 +77,10 @@ export class BenchWorker implements DeliveryTarget {
     if (reason === 'lease-lost') this.held = this.held.filter((one) => one.id !== id);
   }
 
+  probe(): void {
+    this.probes++;
+  }
+
   take(id: number): Delivery {
     const delivery = this.held.find((one) => one.id === id) as Delivery;
     this.held = this.held.filter((one) => one !== delivery);
@@ -88,6 +95,7 @@ export class BenchWorker implements DeliveryTarget {
           id: run.firstId + i,
           token: run.firstToken + i,
           attempt: run.attempt,
+          suspect: run.suspect,
           payload,
           spec: run.spec,
         };
@@ -159,6 +167,7 @@ export class EngineBench {
       cacheBytes: 1024 * 1024,
       retention: KEEP_ALL,
       timeoutGraceMs: 0,
+      lostGraceMs: 0,
       random: { float: () => 0.5, hex: (count) => '00'.repeat(count) },
       onDurable: () => {},
       onFailure: (error) => this.failures.push(error),
@@ -222,6 +231,11 @@ export class EngineBench {
   removeWorker(worker: BenchWorker, lost: boolean): void {
     this.engine.removeWorker(worker.worker as CoreWorker, lost);
     this.workers = this.workers.filter((other) => other !== worker);
+  }
+
+  /** It says that it has begun the first `count` tasks that it holds. */
+  begin(worker: BenchWorker, count = worker.held.length): void {
+    this.engine.begun(worker.worker as CoreWorker, worker.held[count - 1].token);
   }
 
   /** Returns the ids whose lease was lost. */

@@ -259,7 +259,14 @@ export class EngineHistory {
     if (token === undefined) return;
     const slot = this.bench.engine.core.index.get(id);
     const attempt = this.bench.engine.core.table.attempts(slot) + 1;
-    const delivery = { id, token, attempt, payload: this.#payloads.get(id) ?? '', spec: this.#specs.get(id) ?? SPEC };
+    const delivery = {
+      id,
+      token,
+      attempt,
+      suspect: false,
+      payload: this.#payloads.get(id) ?? '',
+      spec: this.#specs.get(id) ?? SPEC,
+    };
     worker.held.push(delivery);
     worker.seen.push(delivery);
   }
