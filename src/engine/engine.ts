@@ -15,7 +15,7 @@ import { Commands } from './commands.ts';
 import { type DeliveryTarget, Dispatcher } from './dispatcher.ts';
 import { describeRecord, ENQUEUE_HEAD_BYTES, packEnqueueHead, RECORD } from './records.ts';
 import { Replay } from './replay.ts';
-import { SegmentReader, type StoredOutcome } from './segment-reader.ts';
+import { type KeptOutcome, SegmentReader, type StoredOutcome } from './segment-reader.ts';
 import { Settlements } from './settlements.ts';
 import { applyEnqueue, kindOfSpec, packState } from './state.ts';
 import { Stats } from './stats.ts';
@@ -392,6 +392,25 @@ export class Engine {
   hasEnded(id: number): boolean {
     const slot = this.core.index.get(id);
     return slot !== NONE && this.core.table.state(slot) >= State.COMPLETED;
+  }
+
+  /** How the task has ended, to be read later, even if it is forgotten by then; undefined when it has not, or is. */
+  keepOutcome(id: number): KeptOutcome | undefined {
+    return this.hasEnded(id) ? this.reader.keepOutcome(this.core, this.core.index.get(id)) : undefined;
+  }
+
+  /** Undefined when the engine has failed meanwhile. */
+  async readKept(kept: KeptOutcome): Promise<StoredOutcome | undefined> {
+    let outcome: StoredOutcome | undefined;
+    try {
+      outcome = await this.reader.loadKept(kept);
+    } catch (error) {
+      this.#readFailed(error, (known) => {
+        this.#unreadable.report(known);
+        outcome = { state: 'unreadable', error: known };
+      });
+    }
+    return outcome;
   }
 
   /** How the task has ended; undefined when it has not, or not any more. */

@@ -15,6 +15,15 @@ export type StoredOutcome =
   /** It has ended, and its result or error cannot be read. */
   | { state: 'unreadable'; error: MillraceError };
 
+/** How a task ended, and where its result or error lies, which stays there until `release`. */
+export interface KeptOutcome {
+  state: 'completed' | 'dead' | 'cancelled';
+  place: { segment: number; offset: number } | undefined;
+  /** In whole, not its tag. */
+  segment: number;
+  release: () => void;
+}
+
 const SEGMENT_TAGS = 0x1_0000;
 const NO_BYTES = Buffer.alloc(0);
 
@@ -107,6 +116,25 @@ export class SegmentReader implements PayloadReader {
     const bytes = place === undefined ? undefined : this.blob(place.segment, place.offset);
     if (state === State.COMPLETED) return { state: 'completed', result: bytes };
     return state === State.DEAD ? { state: 'dead', error: bytes ?? NO_BYTES } : { state: 'cancelled' };
+  }
+
+  /** The outcome of a task that has ended, to be read later. */
+  keepOutcome(core: Core, slot: number): KeptOutcome {
+    const state = core.table.state(slot);
+    const place = this.#outcomePlace(core, slot, state);
+    const segment = place === undefined ? Number.POSITIVE_INFINITY : this.full(place.segment);
+    return {
+      state: state === State.COMPLETED ? 'completed' : state === State.DEAD ? 'dead' : 'cancelled',
+      place,
+      segment,
+      release: place === undefined ? () => {} : (this.journal as Journal).hold(segment),
+    };
+  }
+
+  async loadKept({ state, place }: KeptOutcome): Promise<StoredOutcome> {
+    const bytes = place === undefined ? undefined : await this.loadBlob(() => place);
+    if (state === 'completed') return { state, result: bytes };
+    return state === 'dead' ? { state, error: bytes ?? NO_BYTES } : { state };
   }
 
   /** The outcome of a task that ended earlier. */

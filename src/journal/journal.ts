@@ -257,6 +257,17 @@ export class Journal {
     this.#recycle();
   }
 
+  /** Keeps a segment readable, whatever is released meanwhile, until the function returned is called. */
+  hold(segment: number): () => void {
+    const found = this.#segments.at(segment);
+    if (found === undefined) throw new InvariantError(`hold of segment ${segment}, which does not exist`);
+    found.readers++;
+    return () => {
+      found.readers--;
+      this.#recycle();
+    };
+  }
+
   get segmentCount(): number {
     return this.#segments.count;
   }

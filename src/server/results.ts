@@ -1,5 +1,5 @@
 import type { Engine } from '../engine/engine.ts';
-import type { StoredOutcome } from '../engine/segment-reader.ts';
+import type { KeptOutcome, StoredOutcome } from '../engine/segment-reader.ts';
 import type { Waiting } from '../engine/waiters.ts';
 import { LIMITS } from '../limits.ts';
 
@@ -10,15 +10,16 @@ import { LIMITS } from '../limits.ts';
  *     │              │ ▲
  *     │     too much │ │ read
  *     │              ▼ │
- *     └─had ended──► put off (its id only), until the link has room
+ *     └─had ended──► put off (where it lies), until the link has room
  *
- * So a client that reads slowly gets everything in its time, and costs no more than what its link and the outcomes held
- * may take.
+ * So a client that reads slowly gets everything in its time, and costs no more memory than what its link and the outcomes
+ * held may take. What is put off keeps its segment of the journal: the task may be forgotten before it is read.
  */
 interface Held {
   sequence: number;
   /** Undefined: put off. */
   outcome: StoredOutcome | undefined;
+  kept: KeptOutcome | undefined;
 }
 
 export interface ResultSink {
@@ -53,10 +54,22 @@ export class Results implements Waiting {
     return this.#ended.size > 0 || this.#readCount > 0;
   }
 
+  get heldBytes(): number {
+    return this.#heldBytes;
+  }
+
+  /** The oldest segment of the journal that is kept for what is put off; infinite when none is. */
+  get oldestSegment(): number {
+    let oldest = Number.POSITIVE_INFINITY;
+    for (const { kept } of this.#ended.values()) if (kept !== undefined) oldest = Math.min(oldest, kept.segment);
+    return oldest;
+  }
+
   ask(id: number): void {
     if (this.#asked.has(id)) return;
     this.#asked.add(id);
-    if (this.#engine.hasEnded(id)) this.#add(id, undefined);
+    const kept = this.#engine.keepOutcome(id);
+    if (kept !== undefined) this.#add(id, undefined, kept);
     else this.#engine.wait(id, this);
   }
 
@@ -67,22 +80,26 @@ export class Results implements Waiting {
     if (held === undefined) return;
     this.#ended.delete(id);
     this.#heldBytes -= bytesOf(held.outcome);
+    held.kept?.release();
   }
 
   close(): void {
+    for (const { kept } of this.#ended.values()) kept?.release();
     for (const id of this.#asked) this.#engine.waiters.remove(id, this);
     this.#asked.clear();
     this.#ended.clear();
+    this.#heldBytes = 0;
   }
 
   settled(id: number, outcome: StoredOutcome): void {
     if (!this.#asked.has(id)) return;
     const fits = this.#heldBytes + bytesOf(outcome) <= LIMITS.sendBufferBytesMax;
-    this.#add(id, fits ? outcome : undefined);
+    const kept = fits ? undefined : this.#engine.keepOutcome(id);
+    this.#add(id, kept === undefined ? outcome : undefined, kept);
   }
 
-  #add(id: number, outcome: StoredOutcome | undefined): void {
-    this.#ended.set(id, { sequence: this.#engine.journal.appendedSequence, outcome });
+  #add(id: number, outcome: StoredOutcome | undefined, kept?: KeptOutcome, sequence?: number): void {
+    this.#ended.set(id, { sequence: sequence ?? this.#engine.journal.appendedSequence, outcome, kept });
     this.#heldBytes += bytesOf(outcome);
     // Whatever is before it cannot go yet, or it would have gone.
     if (this.#ended.size === 1) this.send();
@@ -92,13 +109,13 @@ export class Results implements Waiting {
   /** Sends what may be sent, and reads what will be next. */
   send(): void {
     const { durableSequence } = this.#engine.journal;
-    for (const [id, { sequence, outcome }] of this.#ended) {
+    for (const [id, { sequence, outcome, kept }] of this.#ended) {
       if (this.#sink.roomBytes <= this.#readCount * LIMITS.resultBytesMax) return;
-      if (outcome === undefined) {
+      if (sequence > durableSequence) return;
+      if (kept !== undefined) {
         this.#ended.delete(id);
-        this.#read(id);
-      } else {
-        if (sequence > durableSequence) return;
+        this.#read(id, kept);
+      } else if (outcome !== undefined) {
         this.#ended.delete(id);
         this.#asked.delete(id);
         this.#heldBytes -= bytesOf(outcome);
@@ -107,14 +124,13 @@ export class Results implements Waiting {
     }
   }
 
-  #read(id: number): void {
+  #read(id: number, kept: KeptOutcome): void {
     this.#readCount++;
-    void this.#engine.outcome(id).then((outcome) => {
+    void this.#engine.readKept(kept).then((outcome) => {
       this.#readCount--;
-      if (this.#asked.has(id)) {
-        if (outcome === undefined) this.#engine.wait(id, this);
-        else this.#add(id, outcome);
-      }
+      kept.release();
+      // What it was put off for was durable when it was read.
+      if (outcome !== undefined && this.#asked.has(id)) this.#add(id, outcome, undefined, 0);
       this.send();
       this.#changed();
     });

@@ -92,6 +92,37 @@ describe('a client that reads slowly', () => {
     await host.stop({ timeoutMs: 0 });
   });
 
+  test('gets every result that it waited for, although their tasks are forgotten as soon as they end', async () => {
+    const host = await Host.start({ directory: null, segmentBytes: 32 * MiB, retention: { completedCountMax: 0 } });
+    const link = new ScriptedLink();
+    link.holds = true;
+    host.accept(link);
+    link.say(HELLO);
+    const client = await connectHost(host);
+    const { ids } = await client.enqueueMany('report', new Array(80).fill(null));
+    link.say(
+      frame(FRAME.WAIT, 9, (writer) => {
+        for (const id of ids) writer.u64(parseTaskId(id));
+      }),
+    );
+    const text = 'x'.repeat(MiB - 2);
+    const worker = await client.work({ report: () => text });
+    while (host.engine.core.table.count > 0) await settle();
+    expect(host.engine.journal.segmentCount).toBeGreaterThan(2);
+    await readAll(link, FRAME.RESULT, 80);
+    for (const { type, body } of link.frames) {
+      if (type !== FRAME.RESULT) continue;
+      readResults(body, 0, body.length, (_id, state) => expect(state).toBe(RESULT_STATE.COMPLETED));
+    }
+    await worker.stop({ timeoutMs: 0 });
+    // What was kept for it is given up.
+    await client.enqueue('other');
+    await settle();
+    expect(host.engine.journal.segmentCount).toBe(1);
+    await client.close();
+    await host.stop({ timeoutMs: 0 });
+  });
+
   test('gets every large answer to its calls', async () => {
     const { host, link, client } = await open();
     const { id } = await client.enqueue('report', 'x'.repeat(MiB - 2));
