@@ -33,7 +33,10 @@ export const ERROR_CODES = {
   // The wire
   PROTOCOL: { retryable: false, meaning: 'the other side sent something that is not a valid frame' },
   PROTOCOL_VERSION: { retryable: false, meaning: 'client and server speak different protocol versions' },
-  TOO_SLOW: { retryable: true, meaning: 'the client left more unread than the server keeps for it, and was cut off' },
+  TOO_SLOW: {
+    retryable: true,
+    meaning: 'the client left more unread, or unfinished, than the server keeps for it, and was cut off',
+  },
   HANDSHAKE_TIMEOUT: { retryable: true, meaning: 'the connection did not say HELLO in time' },
   // The client's waits
   TIMEOUT: { retryable: true, meaning: 'the wait ended before the answer came; the outcome is unknown' },

@@ -55,6 +55,12 @@ export const LIMITS = {
   sendBufferBytesMax: 8 * MiB,
   /** Above this a reader that does not read is cut off. */
   sendBufferBytesEvict: 64 * MiB,
+  /** What the server holds for the readers of all connections together: beyond it those with the most are cut off. */
+  unsentBytesMax: 512 * MiB,
+  /** Frames that were begun and are not whole, of all connections together. */
+  unfinishedFrameBytesMax: 512 * MiB,
+  /** How much of the journal is kept for results that a connection does not read. */
+  keptForResultsBytesMax: 1024 * MiB,
   queuesPerWorkerMax: 1000,
   prefetchMax: 65_536,
   /** Tasks that a worker has settled and that wait for the disk: beyond it gets no more. */
@@ -176,4 +182,6 @@ relation(
   LIMITS.sendBufferBytesMax + LIMITS.callsAtOnceMax * LIMITS.frameBytesMax < LIMITS.sendBufferBytesEvict,
   'answers that are made while there is room do not cut a reader off',
 );
+relation(LIMITS.sendBufferBytesEvict <= LIMITS.unsentBytesMax, 'one connection ≤ all connections');
+relation(LIMITS.frameBytesMax <= LIMITS.unfinishedFrameBytesMax, 'one frame ≤ all frames');
 relation(LIMITS.helloBytesMax <= LIMITS.frameBytesMax, 'helloBytesMax ≤ frameBytesMax');

@@ -94,6 +94,11 @@ export class FrameReader {
     return this.#held > 0;
   }
 
+  /** Of an unfinished frame. */
+  get heldBytes(): number {
+    return this.#held;
+  }
+
   /** Ignores whatever comes from now on, also the rest of the chunk that is being read. */
   stop(): void {
     this.#stopped = true;

@@ -1,7 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { connectHost, Gate } from '../../test/support/embedded.ts';
+import { frame, ScriptedLink } from '../../test/support/scripted-link.ts';
+import { PRODUCER } from '../../test/support/scripted-server.ts';
+import { ManualClock } from '../../test/twins/manual-clock.ts';
 import { MemoryDisk, memoryDirectory } from '../../test/twins/memory-disk.ts';
 import { MillraceError } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
+import { FRAME } from '../protocol/frames.ts';
 import { Host } from './host.ts';
 
 const FAILED = { code: 'STORAGE_FAILED' };
@@ -41,5 +46,70 @@ describe.each([
     await expect(connectHost(host)).rejects.toMatchObject(FAILED);
     await host.stop({ timeoutMs: 0 });
     await client.close();
+  });
+});
+
+describe('a host with many connections', () => {
+  const HELLO = frame(FRAME.HELLO, 1, (writer) => {
+    writer.text(JSON.stringify({ protocol: 1, client: 'test', host: 'here', pid: 1, producer: PRODUCER }));
+  });
+
+  async function open(
+    count: number,
+  ): Promise<{ clock: ManualClock; host: Host; links: ScriptedLink[]; said: string[] }> {
+    const clock = new ManualClock();
+    const said: string[] = [];
+    const host = await Host.start({ directory: null, clock, onNotice: (_level, message) => said.push(message) });
+    const links = Array.from({ length: count }, () => {
+      const link = new ScriptedLink();
+      host.accept(link);
+      return link;
+    });
+    return { clock, host, links, said };
+  }
+
+  test('cuts off who leaves the most unread when all together leave too much', async () => {
+    const { clock, host, links } = await open(12);
+    const share = Math.ceil(LIMITS.unsentBytesMax / links.length);
+    for (const [index, link] of links.entries()) {
+      link.say(HELLO);
+      link.bufferedBytes = share - 10_000 + index;
+    }
+    clock.advance(1000);
+    expect(links.some((link) => link.ended)).toBe(false);
+    links[7].bufferedBytes = LIMITS.sendBufferBytesEvict;
+    clock.advance(1000);
+    expect(links.filter((link) => link.ended)).toEqual([links[7]]);
+    expect(links[7].lastCode).toBe('TOO_SLOW');
+    await host.stop({ timeoutMs: 0 });
+  });
+
+  test('cuts off who has begun the largest frame when all together are too much', async () => {
+    const MiB = 1024 * 1024;
+    const { clock, host, links } = await open(LIMITS.unfinishedFrameBytesMax / (15 * MiB) + 1);
+    const begun = Buffer.alloc(15 * MiB);
+    begun.writeUInt32LE(LIMITS.frameBytesMax, 0);
+    begun[4] = FRAME.ENQUEUE;
+    for (const [index, link] of links.entries()) {
+      link.say(HELLO);
+      link.say(index === 3 ? Buffer.concat([begun, Buffer.alloc(9)]) : begun);
+    }
+    clock.advance(1000);
+    expect(links.filter((link) => link.ended)).toEqual([links[3]]);
+    expect(links[3].lastCode).toBe('TOO_SLOW');
+    await host.stop({ timeoutMs: 0 });
+  });
+
+  test('says once a second for each reason whom it refused', async () => {
+    const { clock, host, links, said } = await open(1000);
+    for (const link of links.slice(0, 999)) link.say(Buffer.from('SSH-2.0-Go\r\n'));
+    links[999].say(Buffer.from('SSH-2.0-OpenSSH_9.6\r\n'));
+    expect(said).toEqual([]);
+    clock.advance(1000);
+    expect(said).toHaveLength(1);
+    expect(said[0]).toMatch(/^1000 connections refused \(PROTOCOL\): the last, from scripted: .*SSH/);
+    clock.advance(5000);
+    expect(said).toHaveLength(1);
+    await host.stop({ timeoutMs: 0 });
   });
 });

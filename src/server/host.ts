@@ -55,8 +55,8 @@ export class Host implements SessionOwner {
   readonly #awaiting = new Set<Session>();
   /** The links that were refused last, for want of room. */
   readonly #turnedAway: Link[] = [];
-  /** Since they were last reported. */
-  #turnedAwayCount = 0;
+  /** Since they were last reported, by the code that they were told. */
+  readonly #refused = new Map<string, { count: number; remote: string; message: string }>();
   #notAccepted: { count: number; last: Error } | undefined;
   readonly #methods: ReturnType<typeof createMethods>;
   #sessionCount = 0;
@@ -192,12 +192,8 @@ export class Host implements SessionOwner {
   }
 
   refused(session: Session, error: MillraceError): void {
-    if (error.code === 'CONNECTION_LIMIT') {
-      // Whoever comes back again and again must not fill the log.
-      this.#turnedAwayCount++;
-      return;
-    }
-    this.#options.onNotice?.('warn', `connection from ${session.remote} refused: ${error.message}`);
+    const known = this.#refused.get(error.code);
+    this.#refused.set(error.code, { count: (known?.count ?? 0) + 1, remote: session.remote, message: error.message });
   }
 
   durable(sequence: number): void {
@@ -222,24 +218,31 @@ export class Host implements SessionOwner {
     this.#sweep = this.#clock.setTimer(SWEEP_MS, () => {
       const nowMs = this.#clock.steadyMs();
       for (const session of this.#sessions) this.#examine(session, nowMs);
-      this.#reportTurnedAway();
+      this.#boundSum(LIMITS.unsentBytesMax, 'unsentBytes', 'all clients together leave unread');
+      this.#boundSum(
+        LIMITS.unfinishedFrameBytesMax,
+        'unfinishedFrameBytes',
+        'all clients together have begun frames of',
+      );
+      this.#reportRefused();
       this.#scheduleSweep();
     });
     this.#sweep.unref();
   }
 
-  #reportTurnedAway(): void {
+  /** Whoever comes again and again must not fill the log: a line a second for each reason. */
+  #reportRefused(): void {
     const notAccepted = this.#notAccepted;
-    if (this.#turnedAwayCount > 0) {
-      const connectionsMax = this.#options.connectionsMax ?? LIMITS.connectionsMax;
-      const message = `${this.#turnedAwayCount} connections refused: ${connectionsMax} are open, as many as may be`;
-      this.#options.onNotice?.('warn', message);
+    for (const [code, { count, remote, message }] of this.#refused) {
+      const who = count === 1 ? `connection from ${remote} refused` : `${count} connections refused (${code})`;
+      const last = count === 1 ? message : `the last, from ${remote}: ${message}`;
+      this.#options.onNotice?.('warn', `${who}: ${last}`);
     }
+    this.#refused.clear();
     if (notAccepted !== undefined) {
       const message = `${notAccepted.count} connections could not be accepted: ${notAccepted.last.message}`;
       this.#options.onNotice?.('warn', message);
     }
-    this.#turnedAwayCount = 0;
     this.#notAccepted = undefined;
   }
 
@@ -254,6 +257,38 @@ export class Host implements SessionOwner {
       session.refuse(
         new MillraceError('TOO_SLOW', `the client has left ${session.bufferedBytes} bytes unread; it is cut off`),
       );
+    } else if (this.#keptBytes(session) > LIMITS.keptForResultsBytesMax) {
+      session.refuse(
+        new MillraceError(
+          'TOO_SLOW',
+          `the client leaves results unread for which ${this.#keptBytes(session)} bytes of the journal are kept; it is cut off`,
+        ),
+      );
+    }
+  }
+
+  /** Of the journal, for what the client has asked for and does not read. */
+  #keptBytes(session: Session): number {
+    const segments = this.engine.journal.lastSegment - session.oldestSegment;
+    return Math.max(0, segments) * (this.#options.segmentBytes ?? LIMITS.segmentBytes);
+  }
+
+  /** Cuts off those that hold the most until the others fit. */
+  #boundSum(bytesMax: number, what: 'unsentBytes' | 'unfinishedFrameBytes', message: string): void {
+    let sum = 0;
+    for (const session of this.#sessions) sum += session[what];
+    if (sum <= bytesMax) return;
+    for (const session of [...this.#sessions].sort((a, b) => b[what] - a[what])) {
+      if (sum <= bytesMax) return;
+      const bytes = session[what];
+      session.refuse(
+        new MillraceError(
+          'TOO_SLOW',
+          `${message} ${sum} bytes, at most ${bytesMax} are allowed; this one, with ${bytes}, is cut off`,
+          { details: { bytes, sum, bound: bytesMax } },
+        ),
+      );
+      sum -= bytes;
     }
   }
 
@@ -281,6 +316,7 @@ export class Host implements SessionOwner {
     });
     this.#idle = undefined;
     this.#sweep?.cancel();
+    this.#reportRefused();
     for (const session of this.#sessions) session.end();
     return await this.engine.close().then(() => undefined, asStorageError);
   }

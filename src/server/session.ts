@@ -120,6 +120,20 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     return this.#link.bufferedBytes;
   }
 
+  /** Of the memory of the server. */
+  get unsentBytes(): number {
+    return this.#link.bufferedBytes + this.writer.pendingBytes + this.#results.heldBytes;
+  }
+
+  get unfinishedFrameBytes(): number {
+    return this.#reader.heldBytes;
+  }
+
+  /** The oldest segment of the journal that is kept for results which its reader has no room for; infinite when none is. */
+  get oldestSegment(): number {
+    return this.#results.oldestSegment;
+  }
+
   // ── Link ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   data(chunk: Buffer): void {

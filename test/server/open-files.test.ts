@@ -73,7 +73,7 @@ test.skipIf(process.platform !== 'linux')(
     const late = await connect(url as string);
     clients.push(late);
     expect(await (await late.enqueue('double', 21)).result()).toBe(42);
-    await server.said(/\d+ connections refused: 136 are open/);
+    await server.said(/\d+ connections refused \(CONNECTION_LIMIT\): .* has 136 connections/);
     server.signal('SIGTERM');
     expect((await server.exited).code).toBe(0);
   },
