@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { connect } from './connect.ts';
 import { nodeNet } from './io/node-net.ts';
+import { DEFAULTS } from './limits.ts';
 import { Server } from './server/server.ts';
 
 describe('connect', () => {
@@ -32,9 +33,38 @@ describe('connect', () => {
     [{ reconect: {} }, /did you mean "reconnect"/],
     [{ reconnect: { jitter: 2 } }, /reconnect.jitter is 2; allowed are 0 to 1/],
     [{ enqueueTimeoutMs: -1 }, /enqueueTimeoutMs is -1/],
+    [{ reconnect: null }, /the options of reconnect must be an object, not null/],
+    [{ reconnect: { factor: '2' } }, /reconnect.factor is "2"; allowed are 1 to 100/],
+    [{ reconnect: { giveUpAfterMs: null } }, /reconnect.giveUpAfterMs is null/],
+    [{ reconnect: { maxDelayMs: 5n } }, /reconnect.maxDelayMs is 5/],
+    [{ callTimeoutMs: Number.NaN }, /callTimeoutMs is NaN/],
+    [{ name: 5 }, /name must be text, not 5/],
     [{ embedded: { fsnyc: 'never' } }, /did you mean "fsync"/],
-  ])('refuses %j', async (options, message) => {
-    await expect(connect('memory:', options as object)).rejects.toThrow(message);
+    [{ embedded: null }, /the options of embedded must be an object, not null/],
+    [{ embedded: { fsync: 'Always' } }, /fsync is "Always"; allowed are always, interval, never/],
+    [{ embedded: { fsync: null } }, /fsync is null/],
+    [{ embedded: { fsync: 'interval', fsyncIntervalMs: -5 } }, /fsyncIntervalMs is -5; .* 1 to 60000/],
+    [{ embedded: { retention: { completedCountMax: 'many' } } }, /retention.completedCountMax is "many"/],
+    [{ embedded: { retention: { deadCountMax: -1 } } }, /retention.deadCountMax is -1/],
+    [{ embedded: { retention: { completdAgeMs: 5 } } }, /no retention setting "completdAgeMs"/],
+    [{ embedded: { retention: null } }, /retention must be an object, not null/],
+    [{ embedded: { cacheBytes: -1 } }, /cacheBytes is -1/],
+    [{ embedded: { segmentBytes: 1 } }, /segmentBytes is 1; .* from 1048576/],
+  ])('refuses %o', async (options, message) => {
+    await expect(connect('memory:', options as object)).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringMatching(message),
+    });
+  });
+
+  test('takes what is undefined for its default', async () => {
+    const reconnect = { jitter: undefined } as object;
+    const embedded = { fsync: undefined, retention: { deadAgeMs: 5, completedCountMax: undefined } } as object;
+    const client = await connect('memory:', { name: undefined, reconnect, embedded });
+    await client.enqueue('n');
+    const { retention } = await client.queue('default').status();
+    expect(retention).toEqual({ ...DEFAULTS.retention, deadAgeMs: 5 });
+    await client.close();
   });
 
   test('without a server says how to start one', async () => {

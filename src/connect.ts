@@ -1,10 +1,10 @@
 import { hostname } from 'node:os';
 import type { Broker } from './broker/contract.ts';
-import { connectEmbedded, type EmbeddedOptions } from './broker/embedded/embedded.ts';
+import { checkEmbeddedOptions, connectEmbedded, type EmbeddedOptions } from './broker/embedded/embedded.ts';
 import type { ReconnectOptions } from './broker/tcp/connection.ts';
 import { RemoteBroker, type RemoteOptions } from './broker/tcp/remote-broker.ts';
 import { Client } from './client/client.ts';
-import { MillraceError } from './errors.ts';
+import { MillraceError, shown, shownValue } from './errors.ts';
 import { SystemClock } from './io/clock.ts';
 import { nodeNet } from './io/node-net.ts';
 import { SystemRandom } from './io/random.ts';
@@ -96,7 +96,7 @@ function resolveRemote(url: string, options: ClientOptions): Remote {
     url: String(url),
     clock: new SystemClock(),
     random,
-    reconnect: resolveReconnect(options.reconnect ?? {}),
+    reconnect: resolveReconnect(options.reconnect),
     connectTimeoutMs,
     enqueueTimeoutMs,
     callTimeoutMs,
@@ -104,9 +104,10 @@ function resolveRemote(url: string, options: ClientOptions): Remote {
   };
 }
 
-function resolveReconnect(options: Partial<ReconnectOptions>): ReconnectOptions {
+function resolveReconnect(options: Partial<ReconnectOptions> = {}): ReconnectOptions {
   checkKeys('reconnect', options, RECONNECT_KEYS);
-  const resolved = { ...DEFAULTS.reconnect, ...options };
+  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+  const resolved: ReconnectOptions = { ...DEFAULTS.reconnect, ...given };
   checkInteger('reconnect.initialDelayMs', resolved.initialDelayMs, 1, LIMITS.timeoutMsMax);
   checkInteger('reconnect.maxDelayMs', resolved.maxDelayMs, resolved.initialDelayMs, LIMITS.timeoutMsMax);
   for (const [name, value, min, max] of [
@@ -114,16 +115,17 @@ function resolveReconnect(options: Partial<ReconnectOptions>): ReconnectOptions 
     ['jitter', resolved.jitter, 0, 1],
     ['giveUpAfterMs', resolved.giveUpAfterMs, 0, Number.POSITIVE_INFINITY],
   ] as const) {
-    if (value >= min && value <= max) continue;
-    const message = `reconnect.${name} is ${value}; allowed are ${min} to ${max}`;
-    throw new MillraceError('INVALID_ARGUMENT', message, { details: { value, min, max } });
+    if (typeof value === 'number' && value >= min && value <= max) continue;
+    const message = `reconnect.${name} is ${shown(value)}; allowed are ${min} to ${max}`;
+    throw new MillraceError('INVALID_ARGUMENT', message, { details: { value: shownValue(value), min, max } });
   }
   return resolved;
 }
 
 function resolveEmbedded(options: ClientOptions): EmbeddedOptions {
-  const embedded = options.embedded ?? {};
+  const { embedded = {} } = options;
   checkKeys('embedded', embedded, EMBEDDED_KEYS);
+  checkEmbeddedOptions(embedded);
   return embedded;
 }
 

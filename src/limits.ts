@@ -86,9 +86,13 @@ export const LIMITS = {
   // Journal
   segmentBytes: 64 * MiB,
   segmentBytesMin: 1 * MiB,
+  segmentBytesMax: 1024 * MiB,
   /** Records do not straddle pages (a larger record takes several whole ones). */
   pageBytes: 1 * MiB,
   cacheBytes: 32 * MiB,
+  cacheBytesMin: 1 * MiB,
+  cacheBytesMax: 1024 * 1024 * MiB,
+  fsyncIntervalMsMax: 60 * SECOND,
   /** Room in the last segment that only completions may use when the disk is full. */
   reservedBytes: 8 * MiB,
   spareSegmentsMax: 2,
@@ -96,6 +100,9 @@ export const LIMITS = {
   readSegmentsMax: 8,
   /** How long a close waits for the disk. */
   closeTimeoutMs: 5 * SECOND,
+
+  /** Ended tasks that a queue may keep of each kind. */
+  retentionCountMax: 10_000_000,
 
   // History kept per task
   attemptsKeptMax: 10,
@@ -161,6 +168,36 @@ export function checkName(what: string, value: unknown, bytesMax: number): asser
       details: { value: shownValue(value) },
     });
   }
+}
+
+/** Throws INVALID_ARGUMENT for what is no object of options or settings. */
+export function checkObject(what: string, value: unknown): asserts value is object {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return;
+  throw new MillraceError('INVALID_ARGUMENT', `${what} must be an object, not ${shown(value)}`);
+}
+
+const RETENTION_MAX = {
+  completedCountMax: LIMITS.retentionCountMax,
+  completedAgeMs: LIMITS.delayMsMax,
+  deadCountMax: LIMITS.retentionCountMax,
+  deadAgeMs: LIMITS.delayMsMax,
+} as const;
+
+/** What a change of a queue's retention sets; what is undefined is left out. Throws INVALID_ARGUMENT. */
+export function parseRetention(change: unknown): { -readonly [Name in keyof typeof RETENTION_MAX]?: number } {
+  checkObject('retention', change);
+  const parsed: ReturnType<typeof parseRetention> = {};
+  for (const [name, value] of Object.entries(change)) {
+    if (value === undefined) continue;
+    if (!Object.hasOwn(RETENTION_MAX, name)) {
+      const known = Object.keys(RETENTION_MAX).join(', ');
+      throw new MillraceError('INVALID_ARGUMENT', `there is no retention setting ${shown(name)}; there are ${known}`);
+    }
+    const setting = name as keyof typeof RETENTION_MAX;
+    checkInteger(`retention.${name}`, value, 0, RETENTION_MAX[setting]);
+    parsed[setting] = value;
+  }
+  return parsed;
 }
 
 function relation(holds: boolean, what: string): void {

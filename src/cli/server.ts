@@ -22,7 +22,11 @@ const FLAGS = {
     'always: a confirmed task is on disk; interval, never: a power cut loses confirmed tasks',
     'always',
   ),
-  fsyncIntervalMs: flag(integer(1, 60_000, 'ms'), 'with --fsync interval', DEFAULTS.fsyncIntervalMs as number),
+  fsyncIntervalMs: flag(
+    integer(1, LIMITS.fsyncIntervalMsMax, 'ms'),
+    'with --fsync interval',
+    DEFAULTS.fsyncIntervalMs as number,
+  ),
   connectionsMax: flag(integer(1, 65_536), 'connections at the same time', LIMITS.connectionsMax as number),
   logFile: logFile('server.log'),
   logLevel,

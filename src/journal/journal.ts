@@ -11,13 +11,13 @@ import { checkLock, type OpenReport, recover, unusable } from './recover.ts';
 import { type Extent, type Page, type Segment, Segments } from './segment.ts';
 import type { Storage } from './storage.ts';
 import { Tail } from './tail.ts';
-import { type FsyncPolicy, Writer } from './writer.ts';
+import { checkFsyncPolicy, type FsyncPolicy, Writer } from './writer.ts';
 
 export { EPOCH, SEGMENT_STATE } from './format.ts';
 export type { Describe, JournalRecord, Position, RecordType } from './record.ts';
 export type { OpenReport } from './recover.ts';
 export type { Extent } from './segment.ts';
-export type { FsyncPolicy } from './writer.ts';
+export { checkFsyncPolicy, type FsyncPolicy } from './writer.ts';
 
 export interface JournalOptions {
   /** Null: everything stays in memory. */
@@ -105,6 +105,7 @@ export class Journal {
     options: JournalOptions,
     replay: (record: JournalRecord, journal: Journal) => void,
   ): Promise<{ journal: Journal; report: OpenReport }> {
+    checkFsyncPolicy(options.fsync);
     const startMs = options.clock.steadyMs();
     const journal = new Journal(options);
     const recovered = await recover(options, {

@@ -1,4 +1,4 @@
-import { MillraceError } from '../errors.ts';
+import { MillraceError, shown } from '../errors.ts';
 import type { Clock, Timer } from '../io/clock.ts';
 import type { Page } from './segment.ts';
 import { isNoSpace } from './segment-files.ts';
@@ -11,7 +11,15 @@ import type { Storage } from './storage.ts';
  * or asked for, makes `syncedSequence` follow `durableSequence`.
  * The first failure is the last: nothing is confirmed any more.
  */
-export type FsyncPolicy = 'always' | 'interval' | 'never';
+const FSYNC_POLICIES = ['always', 'interval', 'never'] as const;
+
+export type FsyncPolicy = (typeof FSYNC_POLICIES)[number];
+
+/** Throws INVALID_ARGUMENT: a policy that is none must not pass for a weaker one. */
+export function checkFsyncPolicy(value: unknown): asserts value is FsyncPolicy {
+  if (FSYNC_POLICIES.includes(value as FsyncPolicy)) return;
+  throw new MillraceError('INVALID_ARGUMENT', `fsync is ${shown(value)}; allowed are ${FSYNC_POLICIES.join(', ')}`);
+}
 
 export interface WriterOptions {
   storage: Storage;

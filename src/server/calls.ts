@@ -1,11 +1,10 @@
-import type { RetentionPolicy } from '../core/queue.ts';
 import { STATE_NAMES } from '../core/task-table.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { ActiveDetails } from '../engine/inspect.ts';
 import { inspectTask, listTasks } from '../engine/inspect.ts';
 import { MillraceError, shown } from '../errors.ts';
 import { parseTaskId } from '../ids.ts';
-import { LIMITS } from '../limits.ts';
+import { LIMITS, parseRetention } from '../limits.ts';
 import { parseInteger, parseQueueName } from './messages.ts';
 
 /** A CALL frame: a method by name, with its parameters in one object. */
@@ -26,7 +25,6 @@ export function call(message: Record<string, unknown>): Call {
 type Method = (params: Record<string, unknown>) => unknown;
 
 const STATES: readonly string[] = STATE_NAMES.slice(1);
-const RETENTION_COUNT_MAX = 10_000_000;
 
 /** The methods of CALL; docs/protocol.md lists them. */
 export function createMethods(engine: Engine, details: ActiveDetails, status: () => unknown): Map<string, Method> {
@@ -89,22 +87,4 @@ function optionalText(what: string, value: unknown): string | undefined {
   if (value === undefined || value === null) return undefined;
   if (typeof value === 'string') return value;
   throw new MillraceError('INVALID_ARGUMENT', `${what} must be text, not ${shown(value)}`);
-}
-
-function parseRetention(change: Record<string, unknown>): Partial<RetentionPolicy> {
-  const parsed: Partial<RetentionPolicy> = {};
-  for (const [name, value] of Object.entries(change)) {
-    if (value === undefined) continue;
-    if (name === 'completedCountMax' || name === 'deadCountMax') {
-      parsed[name] = parseInteger(name, value, 0, RETENTION_COUNT_MAX);
-    } else if (name === 'completedAgeMs' || name === 'deadAgeMs') {
-      parsed[name] = parseInteger(name, value, 0, LIMITS.delayMsMax);
-    } else {
-      throw new MillraceError(
-        'INVALID_ARGUMENT',
-        `there is no retention setting ${shown(name)}; there are completedCountMax, completedAgeMs, deadCountMax, deadAgeMs`,
-      );
-    }
-  }
-  return parsed;
 }

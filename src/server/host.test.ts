@@ -113,3 +113,16 @@ describe('a host with many connections', () => {
     await host.stop({ timeoutMs: 0 });
   });
 });
+
+test.each([
+  [{ fsync: 'Always' }, /fsync is "Always"/],
+  [{ fsyncIntervalMs: 0 }, /fsyncIntervalMs is 0/],
+  [{ timeoutGraceMs: -1e9 }, /timeoutGraceMs is -1000000000/],
+  [{ connectionsMax: '5' }, /connectionsMax is "5"/],
+  [{ retention: { deadAgeMs: -1 } }, /retention.deadAgeMs is -1/],
+])('a host does not start with %j', async (options, message) => {
+  await expect(Host.start({ directory: null, ...(options as object) })).rejects.toMatchObject({
+    code: 'INVALID_ARGUMENT',
+    message: expect.stringMatching(message),
+  });
+});

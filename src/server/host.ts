@@ -7,9 +7,10 @@ import type { Link } from '../io/net.ts';
 import { NodeDisk } from '../io/node-disk.ts';
 import { type Random, SystemRandom } from '../io/random.ts';
 import type { FsyncPolicy, OpenReport } from '../journal/journal.ts';
-import { DEFAULTS, LIMITS } from '../limits.ts';
+import { DEFAULTS, LIMITS, parseRetention } from '../limits.ts';
 import { VERSION } from '../version.ts';
 import { type Call, createMethods, runMethod } from './calls.ts';
+import { checkHostOptions } from './host-options.ts';
 import { type ProcessUsage, usageOfThisProcess } from './process-usage.ts';
 import { Session, type SessionOwner } from './session.ts';
 import { buildStatus } from './status.ts';
@@ -65,6 +66,7 @@ export class Host implements SessionOwner {
   #idle: (() => void) | undefined;
 
   static async start(options: HostOptions): Promise<Host> {
+    checkHostOptions(options);
     const clock = options.clock ?? new SystemClock();
     const random = options.random ?? new SystemRandom();
     let host: Host | undefined;
@@ -74,7 +76,7 @@ export class Host implements SessionOwner {
       fsyncIntervalMs: options.fsyncIntervalMs ?? DEFAULTS.fsyncIntervalMs,
       segmentBytes: options.segmentBytes ?? LIMITS.segmentBytes,
       cacheBytes: options.cacheBytes ?? LIMITS.cacheBytes,
-      retention: { ...DEFAULTS.retention, ...options.retention },
+      retention: { ...DEFAULTS.retention, ...parseRetention(options.retention ?? {}) },
       timeoutGraceMs: options.timeoutGraceMs ?? DEFAULTS.timeoutGraceMs,
       lostGraceMs: options.lostGraceMs ?? DEFAULTS.lostGraceMs,
       disk: options.disk ?? new NodeDisk(),

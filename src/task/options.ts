@@ -1,6 +1,6 @@
 import type { Backoff, TaskSpec, When } from '../broker/contract.ts';
-import { MillraceError } from '../errors.ts';
-import { checkInteger, checkName, DEFAULTS, LIMITS } from '../limits.ts';
+import { MillraceError, shown, shownValue } from '../errors.ts';
+import { checkInteger, checkName, checkObject, DEFAULTS, LIMITS } from '../limits.ts';
 import { didYouMean } from './suggest.ts';
 
 export interface BackoffOptions {
@@ -41,12 +41,13 @@ const BACKOFF_KEYS = ['type', 'delayMs', 'maxDelayMs', 'jitter'] as const;
 const WALL_MS_MAX = 8.64e15;
 const NOW: When = { kind: 'now' };
 
-/** Throws INVALID_ARGUMENT for a key that is none of `known`, naming the nearest. */
-export function checkKeys(what: string, options: object, known: readonly string[]): void {
+/** Throws INVALID_ARGUMENT for no object, and for a key that is none of `known`, naming the nearest. */
+export function checkKeys(what: string, options: unknown, known: readonly string[]): asserts options is object {
+  checkObject(`the options of ${what}`, options);
   for (const key in options) {
     if (known.includes(key)) continue;
-    const message = `${what} has no option ${JSON.stringify(key)}${didYouMean(key, known)}; there are ${known.join(', ')}`;
-    throw new MillraceError('INVALID_ARGUMENT', message, { details: { key, known } });
+    const message = `${what} has no option ${shown(key)}${didYouMean(key, known)}; there are ${known.join(', ')}`;
+    throw new MillraceError('INVALID_ARGUMENT', message, { details: { key: shownValue(key), known } });
   }
 }
 

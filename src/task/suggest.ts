@@ -1,5 +1,8 @@
+const WRITTEN_CHARACTERS_MAX = 200;
+
 /** ` (did you mean "x"?)` when one of the candidates is close to what was written, else nothing. */
 export function didYouMean(written: string, candidates: Iterable<string>): string {
+  if (written.length > WRITTEN_CHARACTERS_MAX) return '';
   let best: string | undefined;
   let bestDistance = Math.max(1, Math.floor(written.length * 0.4)) + 1;
   for (const candidate of candidates) {

@@ -1,6 +1,6 @@
 import { MillraceError } from '../../src/errors.ts';
 import type { FsyncPolicy } from '../../src/journal/journal.ts';
-import { DEFAULTS } from '../../src/limits.ts';
+import { DEFAULTS, LIMITS } from '../../src/limits.ts';
 import { Server } from '../../src/server/server.ts';
 import { Checkers } from './checkers.ts';
 import { SimDisk } from './disk.ts';
@@ -144,7 +144,9 @@ export class World {
       fsync,
       segmentBytes,
       cacheBytes,
-      retention: forgets ? short : { ...DEFAULTS.retention, completedAgeMs: 1e12, deadAgeMs: 1e12 },
+      retention: forgets
+        ? short
+        : { ...DEFAULTS.retention, completedAgeMs: LIMITS.delayMsMax, deadAgeMs: LIMITS.delayMsMax },
       clock: process.clock,
       random: process.random,
       disk: this.disk.mount(process),

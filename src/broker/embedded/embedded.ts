@@ -4,7 +4,7 @@ import type { Clock, Timer } from '../../io/clock.ts';
 import type { Disk } from '../../io/disk.ts';
 import { NodeDisk } from '../../io/node-disk.ts';
 import { createLinkPair } from '../../io/pair-link.ts';
-import { DEFAULTS } from '../../limits.ts';
+import { checkInteger, DEFAULTS, LIMITS } from '../../limits.ts';
 import { Host, type HostOptions } from '../../server/host.ts';
 import { RemoteBroker, type RemoteOptions } from '../tcp/remote-broker.ts';
 
@@ -19,6 +19,15 @@ export type EmbeddedOptions = Pick<
   HostOptions,
   'fsync' | 'fsyncIntervalMs' | 'retention' | 'cacheBytes' | 'segmentBytes'
 >;
+
+/** The sizes that are for tests only are not for users. The host checks the rest. Throws INVALID_ARGUMENT. */
+export function checkEmbeddedOptions(options: EmbeddedOptions): void {
+  const { segmentBytes, cacheBytes } = options;
+  if (segmentBytes !== undefined) {
+    checkInteger('segmentBytes', segmentBytes, LIMITS.segmentBytesMin, LIMITS.segmentBytesMax);
+  }
+  if (cacheBytes !== undefined) checkInteger('cacheBytes', cacheBytes, LIMITS.cacheBytesMin, LIMITS.cacheBytesMax);
+}
 
 interface SharedHost {
   readonly host: Promise<Host>;
