@@ -48,7 +48,7 @@ export function register(program: Command): void {
     run: (values, names) =>
       forEachQueue(values, names, async (client, queue) => {
         await client.queue(queue).pause();
-        return { said: 'paused', result: { paused: true } };
+        return await saidOfUse(client, queue, 'paused', { paused: true });
       }),
   });
   addCommand(group, {
@@ -59,7 +59,7 @@ export function register(program: Command): void {
     run: (values, names) =>
       forEachQueue(values, names, async (client, queue) => {
         await client.queue(queue).resume();
-        return { said: 'resumed', result: { paused: false } };
+        return await saidOfUse(client, queue, 'resumed', { paused: false });
       }),
   });
   registerPurge(group);
@@ -139,6 +139,18 @@ async function forEachQueue(
       else print(`${printable(queue)}: ${said}`);
     }
   });
+}
+
+/** A queue may be paused before its first task comes; or its name is mistyped. */
+async function saidOfUse(
+  client: Client,
+  queue: string,
+  said: string,
+  result: object,
+): Promise<{ said: string; result: object }> {
+  const { totals } = await client.queue(queue).status();
+  const isUsed = totals.enqueued > 0;
+  return { said: isUsed ? said : `${said} (no task has used this queue yet)`, result: { ...result, isUsed } };
 }
 
 async function confirmPurge({ name, ready, scheduled }: QueueStatus): Promise<boolean> {

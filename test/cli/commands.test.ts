@@ -107,9 +107,11 @@ test('a line that is not JSON ends it with its number', async () => {
 
 test('a queue is paused, purged and resumed', async () => {
   await outputOf(['queue', 'retention', 'q', '--dead-count-max', '7']);
-  expect(await outputOf(['queue', 'pause', 'q'])).toBe('q: paused');
+  expect(await outputOf(['queue', 'pause', 'q'])).toBe('q: paused (no task has used this queue yet)');
   for (const delay of ['0', '60000']) await outputOf(['enqueue', 'x', '--queue', 'q', '--delay-ms', delay]);
   expect(await queueOf('q')).toMatchObject({ paused: true, ready: 1, scheduled: 1, retention: { deadCountMax: 7 } });
+  expect(await outputOf(['queue', 'pause', 'q'])).toBe('q: paused');
+  expect(await jsonOf('queue', 'pause', 'q')).toEqual({ queue: 'q', paused: true, isUsed: true });
   expect(await outputOf(['status'])).toMatch(/^q \(paused\) +1 +0 +1 /m);
   expect(await jsonOf('queue', 'purge', 'q', '--yes')).toEqual({ queue: 'q', count: 2 });
   expect(await outputOf(['queue', 'resume', 'q'])).toBe('q: resumed');
