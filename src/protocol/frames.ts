@@ -182,9 +182,9 @@ export function describeForeignBytes(bytes: Uint8Array): string | undefined {
   if (start === 'HTTP')
     return 'the other side answered in HTTP: that port is a web server, not the task port (5555 unless changed)';
   if (HTTP_STARTS.includes(start)) {
-    return 'the other side speaks HTTP; this port takes tasks: the dashboard and HTTP API have their own (5556 unless changed)';
+    return 'the other side speaks HTTP; this port takes tasks and has no web pages: look at them with millrace status';
   }
-  if (start === 'AMQP') return 'the other side speaks AMQP (RabbitMQ): use an amqp:// URL for it';
+  if (start === 'AMQP') return 'the other side speaks AMQP, as RabbitMQ does, which Millrace does not: check the port';
   if (start === 'SSH-') return 'the other side speaks SSH: check the port';
   return undefined;
 }
