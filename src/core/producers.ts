@@ -17,6 +17,7 @@ export class Producers {
   readonly #batchesMax: number;
   readonly #idleMs: number;
   readonly #allBatchesMax: number;
+  #beganMs = Number.NEGATIVE_INFINITY;
   /** Batches of all producers. */
   #count = 0;
 
@@ -82,13 +83,13 @@ export class Producers {
 
   /** The server begins: none of them could have been seen while it was away. */
   begin(nowMs: number): void {
-    for (const state of this.#states.values()) state.lastSeenMs = Math.max(state.lastSeenMs, nowMs);
+    this.#beganMs = nowMs;
   }
 
   /** Forgets those that were not seen for too long, while they could be. */
   expire(nowMs: number): void {
     for (const state of this.#states.values()) {
-      if (state.lastSeenMs + this.#idleMs < nowMs) this.#drop(state);
+      if (Math.max(state.lastSeenMs, this.#beganMs) + this.#idleMs < nowMs) this.#drop(state);
     }
   }
 
