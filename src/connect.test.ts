@@ -15,8 +15,14 @@ describe('connect', () => {
     ['tcp://host:99999', /is not of the form/],
     ['tcp://host/path', /is not of the form/],
     ['file:', /names no directory/],
-  ])('refuses %s', async (url, message) => {
-    await expect(connect(url)).rejects.toMatchObject({
+    ['file:%zz', /"file:%zz" names no directory: .* % as %25/],
+    ['file:a%00b', /names no directory/],
+    [undefined, /is a text, not undefined; there are memory:/],
+    [5, /is a text, not 5/],
+    [Symbol('s'), /is a text, not Symbol\(s\)/],
+    [new URL('memory:x'), /is a text, not an object/],
+  ])('refuses the URL %o', async (url, message) => {
+    await expect(connect(url as string)).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
       message: expect.stringMatching(message),
     });
@@ -30,6 +36,7 @@ describe('connect', () => {
   });
 
   test.each([
+    [null, /the options of connect must be an object, not null/],
     [{ reconect: {} }, /did you mean "reconnect"/],
     [{ reconnect: { jitter: 2 } }, /reconnect.jitter is 2; allowed are 0 to 1/],
     [{ enqueueTimeoutMs: -1 }, /enqueueTimeoutMs is -1/],
@@ -51,7 +58,7 @@ describe('connect', () => {
     [{ embedded: { cacheBytes: -1 } }, /cacheBytes is -1/],
     [{ embedded: { segmentBytes: 1 } }, /segmentBytes is 1; .* from 1048576/],
   ])('refuses %o', async (options, message) => {
-    await expect(connect('memory:', options as object)).rejects.toMatchObject({
+    await expect(connect('memory:', options as never)).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT',
       message: expect.stringMatching(message),
     });

@@ -40,6 +40,12 @@ const SCHEMES = 'memory: (this process only), file:DIRECTORY (this process, on d
  */
 export async function connect(url: string, options: ClientOptions = {}): Promise<Client> {
   checkKeys('connect', options, KEYS);
+  if (typeof url !== 'string') {
+    throw new MillraceError(
+      'INVALID_ARGUMENT',
+      `the URL of a backend is a text, not ${shown(url)}; there are ${SCHEMES}`,
+    );
+  }
   const remote = resolveRemote(url, options);
   const broker = await openBackend(url, options, remote);
   const { host, pid } = remote.identity;
@@ -49,7 +55,7 @@ export async function connect(url: string, options: ClientOptions = {}): Promise
 type Remote = Omit<RemoteOptions, 'dial' | 'lifelines' | 'closed'>;
 
 function openBackend(url: string, options: ClientOptions, remote: Remote): Promise<Broker> {
-  const scheme = /^[a-z][a-z0-9+.-]*:/i.exec(String(url))?.[0].toLowerCase();
+  const scheme = /^[a-z][a-z0-9+.-]*:/i.exec(url)?.[0].toLowerCase();
   switch (scheme) {
     case 'memory:':
       return connectEmbedded({ memory: url.slice(scheme.length) }, remote, resolveEmbedded(options));
@@ -73,10 +79,7 @@ function openBackend(url: string, options: ClientOptions, remote: Remote): Promi
     case 'amqps:':
       throw new MillraceError('UNSUPPORTED', `${scheme} is not supported by this release; there are ${SCHEMES}`);
     default:
-      throw new MillraceError(
-        'INVALID_ARGUMENT',
-        `${JSON.stringify(url)} is no URL of a backend; there are ${SCHEMES}`,
-      );
+      throw new MillraceError('INVALID_ARGUMENT', `${shown(url)} is no URL of a backend; there are ${SCHEMES}`);
   }
 }
 
@@ -93,7 +96,7 @@ function resolveRemote(url: string, options: ClientOptions): Remote {
     checkInteger(name, value, 1, LIMITS.timeoutMsMax);
   }
   return {
-    url: String(url),
+    url,
     clock: new SystemClock(),
     random,
     reconnect: resolveReconnect(options.reconnect),
@@ -132,12 +135,22 @@ function resolveEmbedded(options: ClientOptions): EmbeddedOptions {
 /** `file:./data`, `file:/var/lib/x` and `file:///var/lib/x`. */
 function directoryOf(url: string): string {
   const path = url.slice('file:'.length);
-  const directory = decodeURIComponent(path.startsWith('///') ? path.slice(2) : path);
-  if (directory !== '' && !directory.startsWith('//')) return directory;
+  const directory = decoded(path.startsWith('///') ? path.slice(2) : path);
+  if (directory !== undefined && directory !== '' && !directory.startsWith('//')) return directory;
   throw new MillraceError(
     'INVALID_ARGUMENT',
-    `${JSON.stringify(url)} names no directory: write file:./data or file:/var/lib/data`,
+    `${shown(url)} names no directory: write file:./data or file:/var/lib/data, with % as %25`,
   );
+}
+
+/** Undefined for what is no percent-encoding, and for a name that no file may have. */
+function decoded(path: string): string | undefined {
+  try {
+    const name = decodeURIComponent(path);
+    return name.includes('\0') ? undefined : name;
+  } catch {
+    return undefined;
+  }
 }
 
 function addressOf(url: string): { host: string; port: number } {
@@ -148,7 +161,7 @@ function addressOf(url: string): { host: string; port: number } {
     parsed.username !== '' ||
     !['', '/'].includes(parsed.pathname)
   ) {
-    throw new MillraceError('INVALID_ARGUMENT', `${JSON.stringify(url)} is not of the form tcp://HOST:PORT`);
+    throw new MillraceError('INVALID_ARGUMENT', `${shown(url)} is not of the form tcp://HOST:PORT`);
   }
   return {
     host: parsed.hostname.replace(/^\[|\]$/g, ''),

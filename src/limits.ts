@@ -188,11 +188,11 @@ export function parseRetention(change: unknown): { -readonly [Name in keyof type
   checkObject('retention', change);
   const parsed: ReturnType<typeof parseRetention> = {};
   for (const [name, value] of Object.entries(change)) {
-    if (value === undefined) continue;
     if (!Object.hasOwn(RETENTION_MAX, name)) {
       const known = Object.keys(RETENTION_MAX).join(', ');
       throw new MillraceError('INVALID_ARGUMENT', `there is no retention setting ${shown(name)}; there are ${known}`);
     }
+    if (value === undefined) continue;
     const setting = name as keyof typeof RETENTION_MAX;
     checkInteger(`retention.${name}`, value, 0, RETENTION_MAX[setting]);
     parsed[setting] = value;

@@ -1,14 +1,14 @@
 import type { Broker, Status, TaskFilter, TaskInfo, TaskPage, TaskSpec } from '../broker/contract.ts';
-import { MillraceError } from '../errors.ts';
+import { MillraceError, shown } from '../errors.ts';
 import type { Clock } from '../io/clock.ts';
-import { checkName, DEFAULTS, LIMITS } from '../limits.ts';
+import { checkInteger, checkName, DEFAULTS, LIMITS } from '../limits.ts';
 import { encodePayload } from '../task/codec.ts';
 import type { TaskKind } from '../task/definition.ts';
 import type { TaskContext, TaskHandler } from '../task/handler.ts';
-import { type EnqueueOptions, resolveWhen, SpecTable } from '../task/options.ts';
+import { checkKeys, type EnqueueOptions, resolveWhen, SpecTable } from '../task/options.ts';
 import { validate } from '../task/schema.ts';
 import type { WorkerOptions } from '../worker/options.ts';
-import { Worker } from '../worker/worker.ts';
+import { stopTimeoutMs, Worker } from '../worker/worker.ts';
 import { Queue } from './queue.ts';
 import { Task, TaskBatch } from './task.ts';
 
@@ -86,7 +86,7 @@ export class Client {
     options?: EnqueueOptions,
   ): Promise<TaskBatch> {
     if (!Array.isArray(inputs)) {
-      throw new MillraceError('INVALID_ARGUMENT', `enqueueMany takes an array of inputs, not a ${typeof inputs}`);
+      throw new MillraceError('INVALID_ARGUMENT', `enqueueMany takes an array of inputs, not ${shown(inputs)}`);
     }
     const when = resolveWhen(options);
     const spec = this.#specOf(target, options);
@@ -133,7 +133,7 @@ export class Client {
    * still open reject with CLOSED. Always resolves.
    */
   close(options: { timeoutMs?: number | undefined } = {}): Promise<void> {
-    this.#closing ??= this.#close(options.timeoutMs ?? DEFAULTS.stopTimeoutMs);
+    this.#closing ??= this.#close(stopTimeoutMs(options));
     return this.#closing;
   }
 
@@ -149,10 +149,9 @@ export class Client {
   #specOf(target: TaskKind<unknown, unknown> | string, options: EnqueueOptions | undefined): TaskSpec {
     if (typeof target !== 'string') {
       if (target?.specs instanceof SpecTable) return target.specs.resolve(options);
-      const given = target === null ? 'null' : typeof target;
       throw new MillraceError(
         'INVALID_ARGUMENT',
-        `a task is named by a text or by what defineTask made, not by ${given}`,
+        `a task is named by a text or by what defineTask made, not by ${shown(target)}`,
       );
     }
     let specs = this.#specs.get(target);
@@ -165,6 +164,8 @@ export class Client {
   }
 }
 
+const FILTER_KEYS = ['queue', 'name', 'state', 'after', 'limit'];
+
 /** Looking at tasks and changing what becomes of them. */
 export class Tasks {
   readonly #broker: Broker;
@@ -174,7 +175,8 @@ export class Tasks {
   }
 
   /** A page of tasks, in the order in which they were enqueued; pass the page's `next` as `after` for the one behind it. */
-  list(filter: TaskFilter = {}): Promise<TaskPage> {
+  async list(filter: TaskFilter = {}): Promise<TaskPage> {
+    checkFilter(filter);
     return this.#broker.listTasks(filter);
   }
 
@@ -194,6 +196,16 @@ export class Tasks {
   }
 }
 
+function checkFilter(filter: TaskFilter): void {
+  checkKeys('tasks.list', filter, FILTER_KEYS);
+  const { limit, ...texts } = filter;
+  if (limit !== undefined) checkInteger('limit', limit, 1, LIMITS.listPageMax);
+  for (const [what, text] of Object.entries(texts)) {
+    if (text === undefined || typeof text === 'string') continue;
+    throw new MillraceError('INVALID_ARGUMENT', `${what} must be text, not ${shown(text)}`);
+  }
+}
+
 function encodeInput(kind: TaskKind<unknown, unknown> | undefined, input: unknown): ReturnType<typeof encodePayload> {
   if (kind !== undefined && (kind.payload === 'bytes') !== input instanceof Uint8Array) {
     const message =
@@ -206,19 +218,30 @@ function encodeInput(kind: TaskKind<unknown, unknown> | undefined, input: unknow
 }
 
 function listHandlers(handlers: Handlers): readonly TaskHandler[] {
-  if (isList(handlers)) return handlers;
+  if (isList(handlers)) {
+    for (const [index, handler] of handlers.entries()) checkHandler(handler, index);
+    return handlers;
+  }
   if (typeof handlers !== 'object' || handlers === null) {
     const message = `work takes handlers: an array of definition.handle(…), or an object { name: function }`;
     throw new MillraceError('INVALID_ARGUMENT', message);
   }
   return Object.entries(handlers).map(([name, run]) => {
     if (typeof run !== 'function') {
-      throw new MillraceError('INVALID_ARGUMENT', `the handler of ${JSON.stringify(name)} is no function`);
+      throw new MillraceError('INVALID_ARGUMENT', `the handler of ${shown(name)} is no function, but ${shown(run)}`);
     }
     checkName('task name', name, LIMITS.taskNameBytesMax);
     const format = { name, input: undefined, output: undefined, payload: 'json', result: 'json' } as const;
     return { kind: 'single', format, queue: DEFAULTS.queue, run };
   });
+}
+
+/** Made by `handle` or `handleBatch`, maybe of another copy of the package. */
+function checkHandler(handler: Partial<TaskHandler> | null | undefined, index: number): void {
+  const isOne = handler?.kind === 'single' || handler?.kind === 'batch';
+  if (isOne && typeof handler.run === 'function' && typeof handler.format?.name === 'string') return;
+  const message = `handler ${index} is ${shown(handler)}, not what definition.handle(…) or handleBatch(…) made; plain functions go into an object { name: function }`;
+  throw new MillraceError('INVALID_ARGUMENT', message);
 }
 
 function isList(handlers: Handlers): handlers is readonly TaskHandler[] {

@@ -1,5 +1,6 @@
 import type { Broker, QueueStatus, Retention } from '../broker/contract.ts';
 import { MillraceError } from '../errors.ts';
+import { parseRetention } from '../limits.ts';
 
 /** One queue, by its name; it need not exist yet. */
 export class Queue {
@@ -31,8 +32,8 @@ export class Queue {
   }
 
   /** How long ended tasks are kept; what is not given stays as it is. Resolves with what holds now. */
-  retention(changes: Partial<Retention>): Promise<Retention> {
-    return this.#broker.setRetention(this.name, changes);
+  async retention(changes: Partial<Retention>): Promise<Retention> {
+    return this.#broker.setRetention(this.name, parseRetention(changes));
   }
 
   /** Rejects with NOT_FOUND for a queue that was never used. */

@@ -1,5 +1,5 @@
 import type { Broker, Outcome, TaskError, TaskIds, TaskInfo } from '../broker/contract.ts';
-import { MillraceError } from '../errors.ts';
+import { MillraceError, shown } from '../errors.ts';
 import { checkInteger, DEFAULTS, LIMITS } from '../limits.ts';
 import { decodeResult } from '../task/codec.ts';
 import type { TaskFormat } from '../task/handler.ts';
@@ -33,6 +33,9 @@ export class Task<Result = unknown> {
     checkKeys('result', options, ['timeoutMs', 'signal']);
     const timeoutMs = options.timeoutMs ?? DEFAULTS.resultTimeoutMs;
     checkInteger('timeoutMs', timeoutMs, 1, LIMITS.timeoutMsMax);
+    if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) {
+      throw new MillraceError('INVALID_ARGUMENT', `signal must be an AbortSignal, not ${shown(options.signal)}`);
+    }
     const outcome = await this.#broker.outcome(this.id, { timeoutMs, signal: options.signal });
     const value = decodeResult(completedResult(this.id, outcome), this.#format?.result ?? 'json');
     const output = this.#format?.output;

@@ -70,7 +70,12 @@ export function runMethod(methods: ReadonlyMap<string, Method>, { method, params
 }
 
 function parseFilter(params: Record<string, unknown>): Parameters<typeof listTasks>[1] {
-  const { queue, name, state, after, limit } = params;
+  const { queue, name, state, after, limit, ...others } = params;
+  const [other] = Object.keys(others);
+  if (other !== undefined) {
+    const message = `there is no filter ${shown(other)}; there are queue, name, state, after, limit`;
+    throw new MillraceError('INVALID_ARGUMENT', message);
+  }
   if (state !== undefined && !STATES.includes(state as string)) {
     throw new MillraceError('INVALID_ARGUMENT', `state is ${shown(state)}; allowed are ${STATES.join(', ')}`);
   }

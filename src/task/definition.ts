@@ -1,5 +1,5 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
-import { MillraceError } from '../errors.ts';
+import { MillraceError, shown } from '../errors.ts';
 import { checkInteger, LIMITS } from '../limits.ts';
 import type { Encoding } from './codec.ts';
 import type { Batch, TaskContext, TaskFormat, TaskHandler } from './handler.ts';
@@ -73,7 +73,7 @@ export class TaskDefinition<Input, Parsed, Returned, Result> implements TaskKind
   declare readonly types: { input: Input; result: Result };
 
   constructor(name: string, options: DefinitionOptions) {
-    checkKeys(`the definition of ${JSON.stringify(name)}`, options, DEFINITION_KEYS);
+    checkKeys(`the definition of ${shown(name)}`, options, DEFINITION_KEYS);
     this.name = name;
     this.specs = new SpecTable(name, options);
     this.input = checkSchema('input', options.input);
@@ -120,10 +120,7 @@ export type BatchReturn<Returned> = readonly Returned[] | undefined | void;
 
 function checkFunction(what: string, value: unknown): void {
   if (typeof value === 'function') return;
-  throw new MillraceError(
-    'INVALID_ARGUMENT',
-    `${what} takes a function, not ${value === null ? 'null' : typeof value}`,
-  );
+  throw new MillraceError('INVALID_ARGUMENT', `${what} takes a function, not ${shown(value)}`);
 }
 
 function checkSchema(what: string, schema: StandardSchemaV1 | undefined): StandardSchemaV1 | undefined {
@@ -134,5 +131,5 @@ function checkSchema(what: string, schema: StandardSchemaV1 | undefined): Standa
 function checkEncoding(what: string, encoding: Encoding | undefined): Encoding {
   if (encoding === undefined) return 'json';
   if (encoding === 'json' || encoding === 'bytes') return encoding;
-  throw new MillraceError('INVALID_ARGUMENT', `${what} is ${JSON.stringify(encoding)}; allowed are "json" and "bytes"`);
+  throw new MillraceError('INVALID_ARGUMENT', `${what} is ${shown(encoding)}; allowed are "json" and "bytes"`);
 }

@@ -71,7 +71,7 @@ export class SpecTable {
     if (options === undefined) return this.base;
     const { queue, priority, maxAttempts, timeoutMs, backoff } = options;
     if ((queue ?? priority ?? maxAttempts ?? timeoutMs ?? backoff) === undefined) return this.base;
-    const key = JSON.stringify([queue, priority, maxAttempts, timeoutMs, backoff]);
+    const key = keyOf([queue, priority, maxAttempts, timeoutMs, backoff]);
     let spec = this.#variants.get(key);
     if (spec === undefined) {
       spec = resolveSpec(this.base, options);
@@ -79,6 +79,15 @@ export class SpecTable {
       this.#variants.set(key, spec);
     }
     return spec;
+  }
+}
+
+/** What cannot be written as JSON has no key; it is refused by its own check. */
+function keyOf(options: readonly unknown[]): string {
+  try {
+    return JSON.stringify(options);
+  } catch {
+    return '';
   }
 }
 
@@ -100,10 +109,10 @@ function resolveSpec(base: TaskSpec, options: TaskOptions): TaskSpec {
 
 function resolveBackoff(base: Readonly<Backoff>, options: BackoffOptions | undefined): Readonly<Backoff> {
   if (options === undefined) return base;
-  if (typeof options !== 'object' || options === null) {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
     throw new MillraceError(
       'INVALID_ARGUMENT',
-      `backoff must be an object such as { delayMs: 1000 }, not ${String(options)}`,
+      `backoff must be an object such as { delayMs: 1000 }, not ${shown(options)}`,
     );
   }
   checkKeys('backoff', options, BACKOFF_KEYS);
@@ -111,22 +120,20 @@ function resolveBackoff(base: Readonly<Backoff>, options: BackoffOptions | undef
     type: options.type ?? base.type,
     delayMs: options.delayMs ?? base.delayMs,
     // Asking for a first pause beyond the inherited longest one raises that.
-    maxDelayMs: options.maxDelayMs ?? Math.max(base.maxDelayMs, options.delayMs ?? 0),
+    maxDelayMs:
+      options.maxDelayMs ?? Math.max(base.maxDelayMs, typeof options.delayMs === 'number' ? options.delayMs : 0),
     jitter: options.jitter ?? base.jitter,
   };
   if (backoff.type !== 'fixed' && backoff.type !== 'exponential') {
     throw new MillraceError(
       'INVALID_ARGUMENT',
-      `backoff.type is ${JSON.stringify(backoff.type)}; allowed are "fixed" and "exponential"`,
+      `backoff.type is ${shown(backoff.type)}; allowed are "fixed" and "exponential"`,
     );
   }
   checkInteger('backoff.delayMs', backoff.delayMs, 0, LIMITS.backoffMsMax);
   checkInteger('backoff.maxDelayMs', backoff.maxDelayMs, 0, LIMITS.backoffMsMax);
   if (typeof backoff.jitter !== 'boolean') {
-    throw new MillraceError(
-      'INVALID_ARGUMENT',
-      `backoff.jitter must be true or false, not ${JSON.stringify(backoff.jitter)}`,
-    );
+    throw new MillraceError('INVALID_ARGUMENT', `backoff.jitter must be true or false, not ${shown(backoff.jitter)}`);
   }
   return backoff;
 }
@@ -143,17 +150,16 @@ export function resolveWhen(options: EnqueueOptions | undefined): When {
   if (delayMs !== undefined) {
     if (typeof delayMs === 'number' && delayMs >= 0 && delayMs <= LIMITS.delayMsMax)
       return { kind: 'delay', ms: delayMs };
-    const message = `delayMs is ${String(delayMs)}; allowed are 0 to ${LIMITS.delayMsMax} (366 days): use runAt for a later start`;
-    throw new MillraceError('INVALID_ARGUMENT', message, { details: { value: delayMs, bound: LIMITS.delayMsMax } });
+    const message = `delayMs is ${shown(delayMs)}; allowed are 0 to ${LIMITS.delayMsMax} (366 days): use runAt for a later start`;
+    throw new MillraceError('INVALID_ARGUMENT', message, {
+      details: { value: shownValue(delayMs), bound: LIMITS.delayMsMax },
+    });
   }
   const atMs = runAt instanceof Date ? runAt.getTime() : runAt;
   if (typeof atMs === 'number' && atMs >= 0 && atMs <= WALL_MS_MAX) return { kind: 'at', ms: atMs };
   throw new MillraceError(
     'INVALID_ARGUMENT',
-    `runAt is ${String(runAt)}; it must be a Date or milliseconds since 1970`,
-    {
-      details: { value: String(runAt) },
-    },
+    `runAt is ${runAt instanceof Date ? String(runAt) : shown(runAt)}; it must be a Date or milliseconds since 1970`,
   );
 }
 

@@ -60,7 +60,7 @@ describe('options', () => {
     [{ delayMs: LIMITS.delayMsMax + 1 }, /use runAt for a later start/],
     [{ delayMs: Number.NaN }, /delayMs is NaN/],
     [{ runAt: new Date('nonsense') }, /runAt is Invalid Date/],
-    [{ runAt: '2026-01-01' }, /runAt is 2026-01-01; it must be a Date/],
+    [{ runAt: '2026-01-01' }, /runAt is "2026-01-01"; it must be a Date/],
     [{ delayMs: 1, runAt: 1 }, /both given/],
     [{ dealyMs: 1 }, /enqueue has no option "dealyMs" \(did you mean "delayMs"\?\)/],
   ])('the time %j is refused', (options, message) => {

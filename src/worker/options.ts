@@ -1,5 +1,5 @@
 import type { ConsumeOptions } from '../broker/contract.ts';
-import { MillraceError } from '../errors.ts';
+import { MillraceError, shown } from '../errors.ts';
 import { checkInteger, checkName, DEFAULTS, LIMITS } from '../limits.ts';
 import type { TaskHandler } from '../task/handler.ts';
 import { checkKeys } from '../task/options.ts';
@@ -47,6 +47,10 @@ export function resolveWorkerOptions(
   checkInteger('prefetch', prefetch, concurrency, LIMITS.prefetchMax);
   const workerName = options.name ?? defaultName;
   checkName('worker name', workerName, NAME_BYTES_MAX);
+  if (options.queues !== undefined && !Array.isArray(options.queues)) {
+    throw new MillraceError('INVALID_ARGUMENT', `queues must be an array of names, not ${shown(options.queues)}`);
+  }
+  checkLogger(options.logger);
   const queues = [...new Set(options.queues ?? handlers.map((handler) => handler.queue))];
   if (queues.length === 0 || queues.length > LIMITS.queuesPerWorkerMax) {
     const message = `a worker takes from 1 to ${LIMITS.queuesPerWorkerMax} queues, not ${queues.length}`;
@@ -54,6 +58,13 @@ export function resolveWorkerOptions(
   }
   for (const queue of queues) checkName('queue', queue, LIMITS.queueNameBytesMax);
   return { workerName, queues, concurrency, prefetch };
+}
+
+function checkLogger(logger: Partial<Logger> | null | undefined): void {
+  if (logger === undefined) return;
+  if ([logger?.info, logger?.warn, logger?.error].every((say) => typeof say === 'function')) return;
+  const message = `logger must have the functions info, warn and error, as a pino logger has; it is ${shown(logger)}`;
+  throw new MillraceError('INVALID_ARGUMENT', message);
 }
 
 /** Throws INVALID_ARGUMENT for none, or for two with one name. */

@@ -23,6 +23,12 @@ export interface WorkerWorld {
 /** Answers to settlements are awaited at least so long when a worker stops. */
 const SETTLE_MS_MIN = 1000;
 
+/** How long a stop waits: the default for what is no time, because whoever stops must not be kept from it. */
+export function stopTimeoutMs(options: { timeoutMs?: number | undefined } | null): number {
+  const timeoutMs: unknown = options?.timeoutMs;
+  return typeof timeoutMs === 'number' && !Number.isNaN(timeoutMs) ? timeoutMs : DEFAULTS.stopTimeoutMs;
+}
+
 /** Runs handlers for the tasks of some queues. Made by `client.work`. */
 export class Worker {
   readonly name: string;
@@ -100,7 +106,7 @@ export class Worker {
    * run; then aborts and hands back what is left. Always resolves.
    */
   stop(options: { timeoutMs?: number | undefined } = {}): Promise<StopReport> {
-    this.#stopping ??= this.#stop(options);
+    this.#stopping ??= this.#stop(stopTimeoutMs(options));
     return this.#stopping;
   }
 
@@ -108,8 +114,7 @@ export class Worker {
     await this.stop();
   }
 
-  async #stop(options: { timeoutMs?: number | undefined }): Promise<StopReport> {
-    const timeoutMs = options.timeoutMs ?? DEFAULTS.stopTimeoutMs;
+  async #stop(timeoutMs: number): Promise<StopReport> {
     const runner = this.#runner;
     if (this.#over) return { finished: 0, abandoned: 0 };
     const before = runner.completed + runner.failed;

@@ -114,6 +114,72 @@ export const bounds: Behaviours = {
     }
   },
 
+  'what is of the wrong kind altogether is refused with INVALID_ARGUMENT, and does nothing': async (place) => {
+    const client = await place.connect();
+    const plain = { a: () => 1 };
+    const defined = defineTask('a');
+    await client.work({ b: () => 1 }, { queues: ['other'] });
+    const symbol = Symbol('s');
+    const circle: Record<string, unknown> = {};
+    circle.self = circle;
+    const whole: readonly ((value: never) => unknown)[] = [
+      (value) => client.enqueue('any', 1, value),
+      (value) => client.enqueueMany('any', [1], value),
+      (value) => client.work(value),
+      (value) => client.work([value]),
+      (value) => client.work(plain, value),
+      (value) => client.tasks.list(value),
+      (value) => client.tasks.get(value),
+      (value) => client.tasks.cancel(value),
+      (value) => client.tasks.retry(value),
+      (value) => client.task(value).result(),
+      (value) => client.task('1-0').result(value),
+      (value) => client.queue(value),
+      (value) => client.queue('any').retention(value),
+      (value) => defineTask('a', value),
+      (value) => defined.handle(value),
+      (value) => defined.handleBatch(() => {}, value),
+    ];
+    const fields: typeof whole = [
+      (value) => client.enqueue('any', 1, { priority: value }),
+      (value) => client.enqueue('any', 1, { backoff: value }),
+      (value) => client.enqueue('any', 1, { backoff: { delayMs: value } }),
+      (value) => client.enqueue('any', 1, { backoff: { type: value } }),
+      (value) => client.enqueue('any', 1, { delayMs: value }),
+      (value) => client.enqueue('any', 1, { runAt: value }),
+      (value) => client.work({ a: value }),
+      (value) => client.work(plain, { queues: value }),
+      (value) => client.work(plain, { queues: [value] }),
+      (value) => client.work(plain, { logger: value }),
+      (value) => client.tasks.list({ limit: value }),
+      (value) => client.tasks.list({ after: value }),
+      (value) => client.task('1-0').result({ signal: value }),
+      (value) => client.queue('any').retention({ deadAgeMs: value }),
+    ];
+    for (const call of [...whole, ...fields]) {
+      for (const value of [
+        symbol,
+        1n,
+        -1,
+        'x'.repeat(300),
+        circle,
+        [[]],
+        Object.create(null, { a: { enumerable: true } }),
+      ]) {
+        const error = await failure(async () => call(value as never));
+        expect(error.code, `${call} with ${typeof value}`).toBe('INVALID_ARGUMENT');
+        expect(error.message.length).toBeLessThan(600);
+      }
+    }
+    for (const call of whole) {
+      expect((await failure(async () => call(null as never))).code, `${call} with null`).toBe('INVALID_ARGUMENT');
+    }
+    const misspelt = await failure(client.tasks.list({ sate: 'dead' } as never));
+    expect(misspelt.message).toContain('(did you mean "state"?)');
+    expect((await client.tasks.list()).tasks).toEqual([]);
+    expect((await client.status()).workers).toHaveLength(1);
+  },
+
   'a wait for a result has bounds too': async (place) => {
     const client = await place.connect();
     const task = await client.enqueue('any', null);

@@ -38,7 +38,7 @@ export class Calls {
   call(method: string, params: object): Promise<Record<string, unknown>> {
     return new Promise((resolve, reject) => {
       if (this.#closed !== undefined) throw this.#closed;
-      const body = JSON.stringify({ method, params });
+      const body = encode(method, params);
       checkRoom(method, body, this.#calls.size);
       const deadlineMs = this.#clock.steadyMs() + this.#timeoutMs;
       const requestId = this.#connection.nextRequestId();
@@ -96,6 +96,14 @@ export class Calls {
       );
     }
     return Number.POSITIVE_INFINITY;
+  }
+}
+
+function encode(method: string, params: object): string {
+  try {
+    return JSON.stringify({ method, params });
+  } catch (cause) {
+    throw new MillraceError('INVALID_ARGUMENT', `the arguments of ${method} cannot be written as JSON`, { cause });
   }
 }
 
