@@ -43,7 +43,11 @@ class RecordingConsumer implements Consumer {
 function deliver(connection: ScriptedConnection, firstId: number, firstToken: number, count: number): void {
   connection.frame(FRAME.DELIVER, 0, (writer) => {
     const ids = { firstId: EPOCH + firstId, firstToken: EPOCH + firstToken };
-    writeRunHeader(writer, { ...ids, count, attempt: 1, suspect: false, enqueuedAtMs: 5, byteLength: count * 5 }, encodeSpec(spec));
+    writeRunHeader(
+      writer,
+      { ...ids, count, attempt: 1, suspect: false, enqueuedAtMs: 5, byteLength: count * 5 },
+      encodeSpec(spec),
+    );
     for (let index = 0; index < count; index++) {
       writer.u32(1);
       writer.u8(0x30 + index);

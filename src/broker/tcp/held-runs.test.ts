@@ -12,7 +12,11 @@ const SPEC = encodeSpec({ queue: 'q', name: 'n', priority, maxAttempts: 3, timeo
 
 function delivered(firstId: number, firstToken: number, count: number, attempt: number): HeldRun {
   const bytes = body(FRAME.DELIVER, (writer) => {
-    writeRunHeader(writer, { firstId, firstToken, count, attempt, suspect: false, enqueuedAtMs: 0, byteLength: count * 4 }, SPEC);
+    writeRunHeader(
+      writer,
+      { firstId, firstToken, count, attempt, suspect: false, enqueuedAtMs: 0, byteLength: count * 4 },
+      SPEC,
+    );
     for (let i = 0; i < count; i++) writer.u32(0);
   });
   return new DeliveryReader(HeldRun).read(bytes, 0, bytes.length)[0] as HeldRun;
