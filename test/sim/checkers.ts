@@ -33,6 +33,8 @@ export class Checkers {
   readonly forgets: boolean;
   readonly #scheduler: Scheduler;
   readonly #order = new Map<string, QueueOrder>();
+  /** Taken from one session and given to another: both hear of it in the same event, in any order. */
+  #overlaps: { task: TaskFacts; from: SessionFacts; to: SessionFacts }[] = [];
   #deliveries: { task: TaskFacts; delivery: Delivery; isFirst: boolean }[] = [];
   #waits: { session: SessionFacts; id: number; engine: Engine }[] = [];
   readonly counts = {
@@ -111,17 +113,13 @@ export class Checkers {
       'attempt-miscounted',
       `${what}; it has failed ${task.attemptsMin} to ${task.attemptsMax} times`,
     );
-    check(
-      task.holder === undefined,
-      'leased-twice',
-      `${what} is held by ${task.holder?.name}, given to ${session.name}`,
-    );
     check(token > task.token, 'token-repeats', `${what}: token ${token} after ${task.token}`);
     const { clock } = engine;
     const early = task.notBeforeMs - Math.max(this.steadyMaxMs, clock.steadyMs());
     check(early <= CLOCK_SLACK_MS, 'delay-early', `${what} is delivered ${early} ms early: ${describe(task)}`);
     const earlyWall = task.notBeforeWallMs - Math.max(this.wallMaxMs, clock.wallMs());
     check(earlyWall <= CLOCK_SLACK_MS, 'run-at-early', `${what} is delivered ${earlyWall} ms before its runAt`);
+    if (task.holder !== undefined) this.#overlaps.push({ task, from: task.holder, to: session });
     this.#deliveries.push({ task, delivery, isFirst: task.deliveries === 0 && attempt === 1 && !task.revived });
     this.model.delivered(task, session, token, attempt);
     this.counts.delivered++;
@@ -133,6 +131,9 @@ export class Checkers {
 
   /** Call after each event: only then is it certain what was decided before what. */
   afterEvent(): void {
+    for (const { task, from, to } of this.#overlaps) {
+      check(false, 'leased-twice', `${nameOf(task)} is held by ${from.name}, and given to ${to.name}`);
+    }
     if (this.#deliveries.length > 0) {
       const deliveries = this.#deliveries.sort((a, b) => a.delivery.token - b.delivery.token);
       this.#deliveries = [];
@@ -220,6 +221,7 @@ export class Checkers {
 
   expired(session: SessionFacts, id: number, token: number): void {
     const task = this.model.task(id);
+    this.#overlaps = this.#overlaps.filter((overlap) => overlap.task !== task || overlap.from !== session);
     if (task?.token !== token) return;
     this.counts.expired++;
     this.model.expired(task, session);
@@ -237,16 +239,19 @@ export class Checkers {
   sessionClosed(session: SessionFacts): void {
     if (!session.closed) this.#scheduler.note(`${session.name} is gone, with ${session.held.size} tasks`);
     this.counts.lost += session.held.size;
+    this.#overlaps = this.#overlaps.filter(({ from }) => from !== session);
     this.model.closeSession(session);
   }
 
   // ── Waits and calls ───────────────────────────────────────────────────────────────────────────────────────────────
 
   waitReceived(session: SessionFacts, id: number, engine: Engine): void {
+    this.#scheduler.note(`${session.name} waits for ${formatTaskId(id)}`);
     this.#waits.push({ session, id, engine });
   }
 
   waitEnded(session: SessionFacts, id: number): void {
+    this.#scheduler.note(`${session.name} waits no more for ${formatTaskId(id)}`);
     session.watched.delete(id);
     this.#waits = this.#waits.filter((wait) => wait.session !== session || wait.id !== id);
   }
@@ -263,17 +268,18 @@ export class Checkers {
         }
         const sinceMs = busy ? nowMs : (session.watched.get(id) ?? nowMs);
         session.watched.set(id, sinceMs);
-        check(
-          nowMs - sinceMs < WAITER_MS_MAX,
-          'waiter-forgotten',
-          `${session.name} was not told of ${formatTaskId(id)}`,
-        );
+        const state = slot === NONE ? 'gone' : STATE_NAMES[engine.core.table.state(slot)];
+        const task = this.model.task(id);
+        const what = `${formatTaskId(id)}, ${state} since ${sinceMs}: ${task === undefined ? 'unknown' : describe(task)}`;
+        check(nowMs - sinceMs < WAITER_MS_MAX, 'waiter-forgotten', `${session.name} was not told of ${what}`);
       }
     }
   }
 
   resultSent(session: SessionFacts, id: number, notFound: boolean): void {
     const watched = session.watched.delete(id);
+    this.#scheduler.note(`${session.name} is told of ${formatTaskId(id)}${notFound ? ': not found' : ''}`);
+    this.#waits = this.#waits.filter((wait) => wait.session !== session || wait.id !== id);
     if (!notFound) return;
     const task = this.model.task(id);
     const what = task === undefined ? formatTaskId(id) : describe(task);

@@ -38,6 +38,8 @@ export interface TaskFacts {
   revived: boolean;
   /** It must not be delivered before, by the server's steady clock … */
   notBeforeMs: number;
+  /** The same after a crash, which takes what was not on disk. */
+  notBeforeDurableMs: number;
   /** … and by its wall clock. */
   notBeforeWallMs: number;
 }
@@ -162,6 +164,7 @@ export class Model {
       cancelAsked: false,
       revived: false,
       notBeforeMs: when.kind === 'delay' ? firstReceivedMs + when.ms : 0,
+      notBeforeDurableMs: when.kind === 'delay' ? firstReceivedMs + when.ms : 0,
       notBeforeWallMs: when.kind === 'at' ? when.ms : 0,
     };
     this.tasks.set(id, task);
@@ -173,6 +176,7 @@ export class Model {
     task.deliveries++;
     // It was due once; a clock that is set back, and a server that begins anew with it, do not take that back.
     task.notBeforeMs = 0;
+    task.notBeforeDurableMs = 0;
     task.notBeforeWallMs = 0;
     task.attemptsMin = attempt - 1;
     task.attemptsMax = attempt - 1;
@@ -209,6 +213,7 @@ export class Model {
     if (kind === 'complete') task.end = 'completed';
     if (kind !== 'fail' || task.revived) return;
     task.attemptsDurable = Math.max(task.attemptsDurable, attempt);
+    task.notBeforeDurableMs = task.notBeforeMs;
     if (final || attempt >= task.spec.maxAttempts) task.end = task.cancelAsked ? undefined : 'dead';
   }
 
@@ -226,6 +231,7 @@ export class Model {
     task.attemptsMin = 0;
     task.attemptsDurable = 0;
     task.notBeforeMs = 0;
+    task.notBeforeDurableMs = 0;
     task.notBeforeWallMs = 0;
     if (task.end === 'dead') task.end = undefined;
   }
@@ -239,7 +245,7 @@ export class Model {
   recovered(task: TaskFacts, attempts: number): void {
     task.confirmed = true;
     // A failure that went with the crash delays nothing.
-    if (attempts < task.attemptsMin) task.notBeforeMs = 0;
+    task.notBeforeMs = task.notBeforeDurableMs;
     task.attemptsMin = attempts;
     task.attemptsMax = attempts;
     task.attemptsDurable = attempts;

@@ -63,8 +63,8 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'lost-worker-not-counted',
     bug: 'a worker that is lost costs its tasks no attempt',
     file: 'src/engine/settlements.ts',
-    find: '(lost && leases.running(lease) ? running : waiting).push(leases.slot(lease));',
-    replace: 'waiting.push(leases.slot(lease));',
+    find: '(lost && hasBegun ? running : waiting).push(leases.slot(lease));',
+    replace: '(lost && !lost && hasBegun ? running : waiting).push(leases.slot(lease));',
   },
   {
     name: 'priority-reversed',
@@ -100,8 +100,8 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'epoch-not-synced',
     bug: 'ids are given out before their epoch is on disk',
     file: 'src/journal/journal.ts',
-    find: '    this.#tail.append(EPOCH, NO_PARTS);\n    await this.#writer.flush();',
-    replace: '    this.#tail.append(EPOCH, NO_PARTS);',
+    find: 'await Promise.all([this.#writer.flush(), checkLock(this.#lock, this.#options.directory)]);',
+    replace: 'await checkLock(this.#lock, this.#options.directory);',
   },
   {
     name: 'last-in-first-out',
@@ -119,9 +119,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'segment-given-up-early',
-    bug: 'a segment is used again while one task in it is live',
+    bug: 'a segment is used again while a few tasks in it are live',
     file: 'src/journal/journal.ts',
     find: 'if (oldest === this.#tail.active || oldest.liveCount > 0 || oldest.readers > 0) return;',
-    replace: 'if (oldest === this.#tail.active || oldest.liveCount > 1 || oldest.readers > 0) return;',
+    replace: 'if (oldest === this.#tail.active || oldest.liveCount > 3 || oldest.readers > 0) return;',
   },
 ];
