@@ -25,12 +25,16 @@ export class SimDisk {
   #process: SimProcess | undefined;
   readonly #faults: DiskFault[] = [];
   operations = 0;
+  /** Writes and syncs among them. */
+  writes = 0;
+  #chosen: { numbers: ReadonlySet<number>; phase: number; callback: () => void } | undefined;
   #duringWrite: (() => void) | undefined;
 
-  constructor(scheduler: Scheduler, random: SimRandom) {
+  /** What happens when the power goes depends on `draw`, and nothing else does. */
+  constructor(scheduler: Scheduler, random: SimRandom, draw = 0) {
     this.#scheduler = scheduler;
     this.#random = random;
-    const crashes = random.fork('crashes');
+    const crashes = random.fork(`crashes ${draw}`);
     this.memory = new MemoryDisk({
       random: () => crashes.float(),
       leavesParts: true,
@@ -63,6 +67,11 @@ export class SimDisk {
     this.#duringWrite = callback;
   }
 
+  /** Counts writes and syncs from the first on, and calls back before, during or after (0 to 1) those of these numbers. */
+  duringWrites(numbers: readonly number[], phase: number, callback: () => void): void {
+    this.#chosen = { numbers: new Set(numbers), phase, callback };
+  }
+
   heal(): void {
     this.#faults.length = 0;
     this.memory.capacityBytes = Number.POSITIVE_INFINITY;
@@ -75,7 +84,14 @@ export class SimDisk {
     this.#scheduler.note(`disk ${operation} ${path}`);
     const slow = this.#random.chance(this.slowShare);
     const delayMs = this.#random.exponential(slow ? this.slowMeanMs : this.latencyMeanMs);
-    const during = operation === 'write' || operation === 'sync' ? this.#duringWrite : undefined;
+    const isWrite = operation === 'write' || operation === 'sync';
+    if (isWrite) this.writes++;
+    if (isWrite && this.#chosen?.numbers.has(this.writes) === true) {
+      const { phase, callback } = this.#chosen;
+      // Behind its end, but before anything that this leads to.
+      this.#scheduler.schedule(delayMs * phase + (phase === 1 ? 1e-6 : 0), undefined, 'at a write', callback);
+    }
+    const during = isWrite ? this.#duringWrite : undefined;
     if (during !== undefined) {
       this.#duringWrite = undefined;
       this.#scheduler.schedule(delayMs * this.#random.float(), undefined, 'during a write', during);

@@ -1,4 +1,5 @@
 import { parseArgs } from 'node:util';
+import { crashAtEveryWrite, parseCrash } from './every-write.ts';
 import { report } from './report.ts';
 import { shrink } from './shrink.ts';
 import { simulate } from './simulation.ts';
@@ -14,6 +15,9 @@ const { values } = parseArgs({
     without: { type: 'string', default: '' },
     shrink: { type: 'boolean', default: true },
     quiet: { type: 'boolean', default: false },
+    crash: { type: 'string' },
+    'every-write': { type: 'boolean', default: false },
+    draws: { type: 'string', default: '2' },
     'keep-going': { type: 'boolean', default: false },
   },
   allowNegative: true,
@@ -30,8 +34,18 @@ let simulatedMs = 0;
 const counts: Record<string, number> = {};
 const startMs = performance.now();
 
+while (values['every-write'] && steps < stepsWanted) {
+  const { failure, ...done } = await crashAtEveryWrite(seed, { draws: Number(values.draws), every: 1 });
+  steps += done.steps;
+  worlds += done.worlds;
+  if (failure !== undefined) failures++;
+  console.log(`seed ${seed}: ${done.worlds} worlds with a crash at each write: ${failure ?? 'every promise held'}`);
+  seed++;
+}
+
 while (steps < stepsWanted) {
-  const options = { seed, steps: worldSteps, without };
+  const crash = values.crash === undefined ? {} : { crash: parseCrash(values.crash) };
+  const options = { seed, steps: worldSteps, without, ...crash };
   const result = await simulate(options);
   steps += result.steps;
   simulatedMs += result.simulatedMs;

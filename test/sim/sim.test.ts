@@ -1,4 +1,5 @@
 import { expect, test } from 'vitest';
+import { crashAtEveryWrite } from './every-write.ts';
 import { report } from './report.ts';
 import { type SimulationOptions, simulate } from './simulation.ts';
 
@@ -41,3 +42,9 @@ test('a world where nothing goes wrong confirms, delivers and completes', async 
   expect(counts.serverLives).toBe(2);
   expect(counts.completed).toBeGreaterThan(20);
 });
+
+test('every promise holds after a crash at any write, and another one soon after', async () => {
+  const { failure, worlds } = await crashAtEveryWrite(FIRST_FRESH, { draws: 1, every: 8 });
+  expect(failure).toBeUndefined();
+  expect(worlds).toBeGreaterThan(10);
+}, 120_000);

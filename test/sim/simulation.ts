@@ -16,6 +16,16 @@ export interface SimulationOptions {
   readonly steps: number;
   /** Faults, actions and behaviours that are left out, and `clients=1`, `workers=1`. */
   readonly without?: readonly string[];
+  /** The power goes at these writes of the disk, by their number; needs `fsync` always. */
+  readonly crash?: CrashPoint;
+}
+
+export interface CrashPoint {
+  readonly writes: readonly number[];
+  /** 0 before, 1 after, between them during the write. */
+  readonly phase: number;
+  /** Which of the outcomes that a crash may have. */
+  readonly draw: number;
 }
 
 export interface SimulationResult {
@@ -66,7 +76,10 @@ class Simulation {
     const drawn = drawWorld(random.fork('world'));
     const clients = without.has('clients=1') ? 1 : drawn.clients;
     const workers = without.has('workers=1') ? 1 : drawn.workers;
-    const world = new World(random, { ...drawn, clients, workers });
+    const { crash } = options;
+    const fsync = crash === undefined ? drawn.fsync : 'always';
+    const world = new World(random, { ...drawn, fsync, clients, workers }, crash?.draw);
+    if (crash !== undefined) world.disk.duringWrites(crash.writes, crash.phase, () => world.endServer(true));
     this.#world = world;
     this.#promises = new Promises(world);
     this.#clients = Array.from(
@@ -109,6 +122,7 @@ class Simulation {
       tasks: model.tasks.size,
       serverLives,
       diskOperations: disk.operations,
+      diskWrites: disk.writes,
       promises: this.#promises.settled,
       ...faults,
     };

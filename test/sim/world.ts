@@ -62,13 +62,13 @@ export class World {
   #starting = false;
   #stopping = false;
 
-  constructor(random: SimRandom, options: WorldOptions) {
+  constructor(random: SimRandom, options: WorldOptions, draw = 0) {
     this.random = random;
     this.options = options;
     this.net = new SimNet(this.scheduler, random.fork('net'));
     this.net.latencyMeanMs = options.latencyMeanMs;
     this.net.serverMachine = this.serverMachine;
-    this.disk = new SimDisk(this.scheduler, random.fork('disk'));
+    this.disk = new SimDisk(this.scheduler, random.fork('disk'), draw);
     this.checkers = new Checkers(this.model, this.scheduler, { forgets: options.forgets });
     this.checkers.steadyMs = () => this.server?.host.engine.clock.steadyMs() ?? 0;
     this.scheduler.afterEvent = () => {
