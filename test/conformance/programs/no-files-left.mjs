@@ -6,7 +6,7 @@ import { millrace } from './product.mjs';
 // status; then closes these files. Says how many tasks gave the right result.
 const [directory] = process.argv.slice(2);
 const MIB = 1024 * 1024;
-const client = await millrace.connect(`file:${directory}`, { embedded: { segmentBytes: MIB, cacheBytes: 256 * 1024 } });
+const client = await millrace.connect(`file:${directory}`, { embedded: { segmentBytes: MIB, cacheBytes: MIB } });
 
 const payloads = (count, letter) => Array.from({ length: count }, (_, i) => `${i} `.padEnd(100_000, letter));
 const early = await client.enqueueMany('length', payloads(60, 'e'));
