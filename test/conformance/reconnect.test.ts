@@ -513,6 +513,17 @@ test('a refused batch whose refusal is lost with the connection goes again, and 
   await scene.close();
   scene = await TcpScene.open({ disk, segmentBytes: LIMITS.segmentBytesMin });
   const [client, other] = [await scene.behind({ enqueueTimeoutMs: 60_000 }), await scene.direct()];
+  const { engine } = scene.server.host;
+  const enqueue = engine.enqueue.bind(engine);
+  let refusals = 0;
+  engine.enqueue = (...batch) => {
+    try {
+      return enqueue(...batch);
+    } catch (error) {
+      refusals++;
+      throw error;
+    }
+  };
   disk.isFull = true;
   const large = 'x'.repeat(900_000);
   const filled = async (): Promise<never> => {
@@ -521,12 +532,9 @@ test('a refused batch whose refusal is lost with the connection goes again, and 
   expect(await failure(filled())).toMatchObject({ code: 'DISK_FULL' });
   scene.proxy.hold('down');
   const refused = client.enqueue('echo', large);
-  // Another turn, so that it is another batch.
-  await new Promise((resolve) => setImmediate(resolve));
-  const taken = client.enqueue('echo', 'small');
   await until(
-    () => other.status(),
-    ({ queues }) => queues.some(({ name, ready }) => name === 'default' && ready === 1),
+    async () => refusals,
+    (count) => count === 2,
   );
   disk.isFull = false;
   await until(
@@ -536,6 +544,11 @@ test('a refused batch whose refusal is lost with the connection goes again, and 
         () => false,
       ),
     (hasRoom) => hasRoom,
+  );
+  const taken = client.enqueue('echo', 'small');
+  await until(
+    () => other.status(),
+    ({ queues }) => queues.some(({ name, ready }) => name === 'default' && ready === 1),
   );
   scene.proxy.cut();
   scene.proxy.pass();

@@ -2,8 +2,8 @@ import { closeSync, openSync } from 'node:fs';
 import { devNull } from 'node:os';
 import { millrace } from './product.mjs';
 
-// Opens a directory, then every file that the process may have open, and goes on enqueueing, working and asking for the
-// status; then closes these files. Says how many tasks gave the right result.
+// Opens a directory, then every file that the process may have open, and goes on asking for the status, enqueueing and
+// working; then closes these files. Says how many tasks gave the right result.
 const [directory] = process.argv.slice(2);
 const MIB = 1024 * 1024;
 const client = await millrace.connect(`file:${directory}`, { embedded: { segmentBytes: MIB, cacheBytes: MIB } });
@@ -17,10 +17,12 @@ try {
 } catch (error) {
   process.stdout.write(`${error.code}\n`);
 }
-await client.work({ length: (input) => input.length }, { concurrency: 5 });
-const late = client.enqueueMany('length', payloads(60, 'l'));
 for (let i = 0; i < 20; i++) await client.status();
 process.stdout.write('status\n');
+await client.work({ length: (input) => input.length }, { concurrency: 5 });
+const late = client.enqueueMany('length', payloads(60, 'l'));
+// Work begins, and comes to where the journal needs files that it cannot have.
+await new Promise((resolve) => setTimeout(resolve, 500));
 for (const file of files) closeSync(file);
 
 const results = [...(await early.results()), ...(await (await late).results())];
