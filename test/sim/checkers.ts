@@ -109,7 +109,7 @@ export class Checkers {
     check(task.end === undefined, 'ended-runs-again', `${what} is delivered though it was confirmed as ${task.end}`);
     check(attempt <= maxAttempts, 'too-many-attempts', `${what} of ${maxAttempts}`);
     check(
-      attempt > task.attemptsMin && attempt <= task.attemptsMax + 1,
+      (attempt > task.attemptsMin || task.revived) && attempt <= task.attemptsMax + 1,
       'attempt-miscounted',
       `${what}; it has failed ${task.attemptsMin} to ${task.attemptsMax} times`,
     );

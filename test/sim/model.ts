@@ -34,7 +34,7 @@ export interface TaskFacts {
   mayHaveEnded: boolean;
   mayBePurged: boolean;
   cancelAsked: boolean;
-  /** Retried or redriven: it may run again, without delay, and out of order. */
+  /** Somebody has asked for it to be retried: from then on it may run again, without delay, and out of order. */
   revived: boolean;
   /** It must not be delivered before, by the server's steady clock … */
   notBeforeMs: number;
@@ -204,7 +204,8 @@ export class Model {
     if (kind !== 'fail') return;
     task.attemptsMax++;
     task.attemptsMin++;
-    task.notBeforeMs = notBeforeMs;
+    // A retry that was asked for may come now, or have come before.
+    if (!task.revived) task.notBeforeMs = notBeforeMs;
     task.mayHaveEnded ||= final || task.attemptsMax >= task.spec.maxAttempts || task.cancelAsked;
   }
 

@@ -170,12 +170,14 @@ export class Nemesis {
   #dieYoung(random: SimRandom): void {
     const world = this.#world;
     const { disk, scheduler } = world;
-    world.endServer(false);
+    // Soon back, so that its clients are, too.
+    world.endServer(false, 50);
     disk.slowShare = 1;
-    disk.slowMeanMs = random.magnitude(50, 1000);
+    disk.slowMeanMs = random.magnitude(50, 2000);
+    const livesMs = random.exponential(disk.slowMeanMs);
     world.opened = () => {
       world.opened = () => {};
-      scheduler.schedule(random.magnitude(5, 5000), undefined, 'young death', () => {
+      scheduler.schedule(livesMs, undefined, 'young death', () => {
         disk.heal();
         if (!world.calm) world.endServer(world.options.fsync === 'always');
       });

@@ -204,7 +204,7 @@ export class World {
   }
 
   /** The process is gone at once, and is started again after a while. */
-  endServer(powerLost: boolean): void {
+  endServer(powerLost: boolean, returnsAfterMs?: number): void {
     const process = this.serverProcess;
     if (process === undefined) return;
     this.scheduler.note(`${process.name} ends${powerLost ? ' with the power' : ''}`);
@@ -218,7 +218,8 @@ export class World {
     this.model.serverEnded();
     // Only what is synced is promised to survive the power.
     this.disk.lose(powerLost);
-    const downMs = this.calm ? 100 : this.random.fork(`down.${process.name}`).magnitude(10, 20_000);
+    const drawnMs = this.random.fork(`down.${process.name}`).magnitude(10, 20_000);
+    const downMs = this.calm ? 100 : (returnsAfterMs ?? drawnMs);
     this.scheduler.schedule(downMs, undefined, 'server returns', () => this.startServer());
   }
 
