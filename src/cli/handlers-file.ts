@@ -25,8 +25,10 @@ export async function loadHandlers(file: string): Promise<Handlers> {
 }
 
 async function importModule(path: string, file: string): Promise<Record<string, unknown>> {
-  const stats = await stat(path).catch(() => undefined);
-  if (stats === undefined) throw new CommandFailed('HANDLERS', `there is no file ${path}`);
+  const stats = await stat(path).catch((error: NodeJS.ErrnoException) => {
+    const reason = error.code === 'ENOENT' ? `there is no file ${path}` : `${path} cannot be read: ${error.message}`;
+    throw new CommandFailed('HANDLERS', reason);
+  });
   if (stats.isDirectory()) throw new CommandFailed('HANDLERS', `${file} is a directory: name a file in it`);
   try {
     return (await import(pathToFileURL(path).href)) as Record<string, unknown>;

@@ -78,6 +78,7 @@ async function serveAndLog(values: ServerValues, log: Log): Promise<void> {
   const failure = new Promise<never>((_, reject) => {
     failed = reject;
   });
+  // Whoever races against it is told; before that nobody listens.
   failure.catch(() => {});
   const stopSignal = catchStopSignals((signal) => log.all.warn(`${signal} again: ending at once`));
   const server = await Promise.race([start(values, log, failed), stopSignal.received]);

@@ -177,18 +177,15 @@ export class Assignments {
     return { worker: this.#holder(lease), token: this.leases.token(lease) };
   }
 
-  *#classes(): Iterable<TimeoutClass> {
-    yield* this.#kinds.timeoutClasses.values();
-    yield this.#probes;
-    yield this.#asides;
+  /** The earliest deadline of a class; infinite when it has none. */
+  #firstDeadlineMs({ head }: TimeoutClass): number {
+    return head === NONE ? Number.POSITIVE_INFINITY : this.leases.deadlineMs(head);
   }
 
   /** Infinity when nothing runs. */
   nextDeadlineMs(): number {
-    let next = Number.POSITIVE_INFINITY;
-    for (const { head } of this.#classes()) {
-      if (head !== NONE) next = Math.min(next, this.leases.deadlineMs(head));
-    }
+    let next = Math.min(this.#firstDeadlineMs(this.#probes), this.#firstDeadlineMs(this.#asides));
+    for (const each of this.#kinds.timeoutClasses.values()) next = Math.min(next, this.#firstDeadlineMs(each));
     return next;
   }
 
@@ -197,10 +194,8 @@ export class Assignments {
    * `probe`. Some are only presumed to run, or set aside.
    */
   overdue(steadyMs: number): number[] {
-    const slots: number[] = [];
-    for (const { head } of this.#classes()) {
-      if (head !== NONE && this.leases.deadlineMs(head) <= steadyMs) slots.push(this.leases.slot(head));
-    }
-    return slots;
+    return [...this.#kinds.timeoutClasses.values(), this.#probes, this.#asides]
+      .filter((each) => this.#firstDeadlineMs(each) <= steadyMs)
+      .map(({ head }) => this.leases.slot(head));
   }
 }

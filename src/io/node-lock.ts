@@ -199,6 +199,7 @@ async function removeStale(path: string): Promise<void> {
       (stats) => Date.now() - stats.mtimeMs,
       () => 0,
     );
+    // Somebody else may have removed it meanwhile.
     if (age > GUARD_STALE_MS) await rmdir(guard).catch(() => undefined);
     else await sleep(GUARD_PAUSE_MS);
     return;

@@ -77,6 +77,7 @@ export class ReadFiles {
 
   async #closeIfUnwanted(file: ReadFile): Promise<void> {
     if (!file.isForgotten || file.users > 0) return;
+    // What could not be opened need not be closed; who wanted to read was told.
     const opened = await file.file.catch(() => undefined);
     await opened?.close();
   }

@@ -201,6 +201,7 @@ export class SegmentFiles implements Storage {
     this.#wake();
     // What is under way would go on in files that are somebody else's by then.
     await this.#waitUntil(() => !this.#isPreparing && !this.#isWriting);
+    // Whoever asked for these has met their errors.
     await this.#recycling.catch(() => undefined);
     await this.#syncing.catch(() => undefined);
     await this.#reads.close();

@@ -410,9 +410,9 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     this.#engine.workerReady(worker);
     this.#answer(() => {
       this.#unconfirmedBytes -= bytes;
+      const wasHeldUp = worker.unanswered > LIMITS.unansweredTasksMax;
       worker.unanswered -= count;
-      if (worker.unanswered <= LIMITS.unansweredTasksMax && worker.unanswered + count > LIMITS.unansweredTasksMax)
-        this.#engine.workerReady(worker);
+      if (wasHeldUp) this.#engine.workerReady(worker);
       const { writer } = this;
       writer.begin(FRAME.SETTLED, requestId);
       for (const id of refused) writer.u64(id);

@@ -167,6 +167,7 @@ export class RemoteConsumption implements Consumption {
     for (const run of this.#runs) {
       for (let index = 0; index < run.length; index++) this.release(run, index);
     }
+    // Without an answer in time the server takes back what is left when the connection ends.
     if (this.#state === 'consuming') await this.settled(CLOSE_TIMEOUT_MS).catch(() => {});
     this.#finish();
     this.#connection.close();
