@@ -1,0 +1,172 @@
+import type {
+  Outcome,
+  Payload,
+  Percentiles,
+  QueueStatus,
+  Retention,
+  TaskError,
+  TaskFilter,
+  TaskInfo,
+  TaskPage,
+  TaskSpec,
+  WorkerStatus,
+} from './contract.ts';
+
+/**
+ * What a message broker cannot remember: tasks and their attempts, results, cancels, pauses, who works. The broker moves
+ * messages, the store decides what they still mean: a message whose task has ended, or has gone on to a later attempt, is
+ * dropped when it arrives, so that copies and late messages do no harm.
+ *
+ * Every call takes many tasks; a caller gathers those of one turn. A promise resolves when the change is durable, unless it
+ * says otherwise. All reject with STORAGE_FAILED (the database refused), DISCONNECTED (it cannot be reached within the
+ * connect timeout) and CLOSED.
+ *
+ *   insert ─▶ ready | scheduled ─begin─▶ active ─end─▶ completed | dead | cancelled
+ *                     ▲                    │
+ *                     └──── failed, released
+ */
+export interface Store {
+  /** New tasks, all or none of one call. They stay in the outbox until `published`. An id that is known already is left alone. */
+  insert(batches: readonly NewTasks[]): Promise<Unpublished>;
+  /** Their messages are confirmed. Gathered and lazy: until it is written, a sweep may publish them once more. */
+  published(what: Unpublished): void;
+  /**
+   * The messages came to this worker: what it is to do with each, in the same order. Those to `run` are active now. Need
+   * not be durable: after a crash their messages come again.
+   */
+  begin(worker: string, arrivals: readonly Arrival[]): Promise<Verdict[]>;
+  /** Attempts that ended; durable before their messages are acknowledged. */
+  end(worker: string, ends: readonly End[]): Promise<EndReport>;
+  /** Lazy, may be lost. `value` is JSON. */
+  progress(id: string, value: string): void;
+
+  /** How each task ended; undefined while it has not, `unknown` for an id that the store has not (any more). */
+  outcomes(ids: readonly string[]): Promise<(Outcome | undefined | 'unknown')[]>;
+  getTask(id: string): Promise<TaskInfo>;
+  listTasks(filter: TaskFilter): Promise<TaskPage>;
+  cancelTask(id: string): Promise<'cancelled' | 'requested'>;
+  /** Resolves with what is to be published, which is in the outbox. Rejects NOT_FOUND, CONFLICT. */
+  retryTask(id: string): Promise<Republish>;
+  /** As the contract's; counts ready and scheduled tasks. */
+  purgeQueue(queue: string): Promise<number>;
+  /** One portion of the queue's dead tasks, made ready again with fresh attempts and in the outbox; empty when there is none left. */
+  redrive(queue: string): Promise<Republish>;
+  pauseQueue(queue: string): Promise<void>;
+  resumeQueue(queue: string): Promise<void>;
+  pausedQueues(): Promise<string[]>;
+  setRetention(queue: string, retention: Partial<Retention>): Promise<Retention>;
+  status(): Promise<StoreStatus>;
+
+  /** Written every few seconds while the worker lives; `left` when it ends in order. Lazy. */
+  heartbeat(worker: WorkerBeat): void;
+  left(worker: string): void;
+  /** What other processes did: until `close`, also over reconnects (after which everything paused or cancelled is told anew). */
+  watch(watcher: StoreWatcher): Promise<void>;
+  /**
+   * Outbox entries that have been waiting for longer than `olderThanMs`, at most one portion, claimed so that no other
+   * process publishes them at the same time; empty when there is none.
+   */
+  sweep(olderThanMs: number): Promise<Republish>;
+  /** Writes what is gathered (bounded by timeoutMs), then closes. Always resolves. */
+  close(timeoutMs: number): Promise<void>;
+}
+
+export interface NewTasks {
+  readonly spec: TaskSpec;
+  readonly ids: readonly string[];
+  readonly payloads: readonly Payload[];
+  readonly enqueuedAtMs: number;
+  /** Wall-clock time; undefined: at once. */
+  readonly runAtMs: number | undefined;
+}
+
+/** Names entries of the outbox. */
+export interface Unpublished {
+  readonly entries: readonly string[];
+}
+
+export interface Republish extends Unpublished {
+  readonly tasks: readonly {
+    readonly id: string;
+    readonly spec: TaskSpec;
+    readonly payload: Uint8Array;
+    readonly attempt: number;
+    readonly enqueuedAtMs: number;
+    /** Undefined: at once. */
+    readonly runAtMs: number | undefined;
+  }[];
+}
+
+export interface Arrival {
+  readonly id: string;
+  /** The attempt that the message stands for, losses included. */
+  readonly attempt: number;
+  /** The broker gave this very message to somebody before. */
+  readonly redelivered: boolean;
+  /** For a task of another language's producer, which has no row until it arrives. */
+  readonly spec: TaskSpec;
+  readonly payload: Uint8Array;
+  readonly enqueuedAtMs: number;
+}
+
+/**
+ * `drop`: acknowledge it and do nothing: its task has ended, is at a later attempt, or this is a copy (not redelivered) of
+ * a message whose attempt runs already.
+ */
+export type Verdict = 'run' | 'drop';
+
+export type End = {
+  readonly id: string;
+  readonly attempt: number;
+} & (
+  | { readonly kind: 'completed'; readonly result: Payload | undefined }
+  /** Becomes `attempt + 1` at `retryAtMs` (wall clock; 0: at once). In the outbox until published. */
+  | { readonly kind: 'failed'; readonly error: TaskError; readonly retryAtMs: number }
+  | { readonly kind: 'dead'; readonly error: TaskError }
+  /** Handed back uncharged; its message goes back to the broker. */
+  | { readonly kind: 'released' }
+);
+
+export interface EndReport {
+  /**
+   * In the order of the ends. `lease-lost`: the attempt is not this worker's any more. `cancelled`: a cancel was requested
+   * and the attempt did not complete, so the task is cancelled: publish nothing.
+   */
+  readonly verdicts: readonly ('taken' | 'lease-lost' | 'cancelled')[];
+  /** The failed ones that were taken. */
+  readonly unpublished: Unpublished;
+}
+
+export interface WorkerBeat {
+  readonly id: string;
+  readonly name: string;
+  readonly host: string;
+  readonly pid: number;
+  readonly queues: readonly string[];
+  readonly concurrency: number;
+  readonly prefetch: number;
+  readonly held: number;
+  readonly running: number;
+  /** 0–1, since the last beat. */
+  readonly utilisation: number;
+  /** Since the worker connected. */
+  readonly completed: number;
+  readonly failed: number;
+  readonly connectedAtMs: number;
+  /** Of the tasks that it ended in the last minute, milliseconds. */
+  readonly latencyMs: { readonly start: Percentiles; readonly total: Percentiles };
+}
+
+export interface StoreStatus {
+  readonly queues: QueueStatus[];
+  readonly workers: WorkerStatus[];
+  readonly throughput: { enqueued: number; completed: number; failed: number };
+  readonly latencyMs: { start: Percentiles; total: Percentiles };
+}
+
+export interface StoreWatcher {
+  /** A cancel was requested for tasks that are active on some worker of this process, perhaps. */
+  cancelRequested(ids: readonly string[]): void;
+  /** All queues that are paused now. */
+  paused(queues: readonly string[]): void;
+}
