@@ -59,7 +59,9 @@ export interface SegmentHead {
 
 /** What a record takes, with its header and alignment. */
 export function recordBytes(bodyBytes: number): number {
-  return (HEADER_BYTES + bodyBytes + ALIGNMENT - 1) & -ALIGNMENT;
+  // Not with bits: a broken length may be 2 ** 31 and more.
+  const bytes = HEADER_BYTES + bodyBytes + ALIGNMENT - 1;
+  return bytes - (bytes % ALIGNMENT);
 }
 
 /** The body must be in place already. Fills the alignment gap with zeros. */

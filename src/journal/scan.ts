@@ -124,6 +124,7 @@ export interface Remains {
 export async function findRemains(window: Window, range: ScanRange, cursor: Readonly<Cursor>): Promise<Remains> {
   const broken = newHeader();
   const remains: Remains = { next: undefined, syncedSequence: 0, epoch: cursor.epoch, end: cursor.offset };
+  if (await wasNext(window, cursor)) remains.end = cursor.offset + HEADER_BYTES;
   if ((await window.cover(cursor.offset, HEADER_BYTES)) && looksLikeHeader(window.bytes, cursor.offset - window.base)) {
     readHeader(window.bytes, cursor.offset - window.base, broken);
     const end = cursor.offset + recordBytes(broken.length);
@@ -138,6 +139,22 @@ export async function findRemains(window: Window, range: ScanRange, cursor: Read
   }
   await collect(window, range, cursor, remains, cursor.offset + 8);
   return remains;
+}
+
+/**
+ * Whether a record that is broken in its very header lies at the cursor: most of the header is what would have come next.
+ * What an earlier use of the file left there is intact, or looks like nothing.
+ */
+async function wasNext(window: Window, { offset, sequence, epoch }: Readonly<Cursor>): Promise<boolean> {
+  if (!(await window.cover(offset, HEADER_BYTES))) return false;
+  const header = newHeader();
+  readHeader(window.bytes, offset - window.base, header);
+  const isNext = header.sequence === sequence + 1;
+  const signs =
+    Number(looksLikeHeader(window.bytes, offset - window.base)) + Number(header.epoch === epoch) + Number(isNext);
+  if (signs < 2) return false;
+  const bytes = HEADER_BYTES + (header.type === PAD ? 0 : header.length);
+  return !(await window.cover(offset, bytes)) || !isIntact(window.bytes, offset - window.base, header);
 }
 
 /** Whether an intact record at `offset` comes right after the one numbered `sequence`. */

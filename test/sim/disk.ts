@@ -10,6 +10,13 @@ interface DiskFault {
   readonly code: string;
 }
 
+/** What the disk has after a power failure. */
+export interface CrashDraw {
+  readonly draw: number;
+  /** The first failure's, by its number; drawn unless given. */
+  readonly outcome?: number | undefined;
+}
+
 /**
  * The server's disk. The memory disk knows what a power failure leaves; this one gives each operation its time, and makes
  * some of them fail.
@@ -30,10 +37,15 @@ export class SimDisk {
   #chosen: { numbers: ReadonlySet<number>; phase: number; callback: () => void } | undefined;
   #duringWrite: (() => void) | undefined;
 
-  /** What happens when the power goes depends on `draw`, and nothing else does. */
-  constructor(scheduler: Scheduler, random: SimRandom, draw = 0) {
+  /** In how many ways the first power failure could have ended. */
+  firstCrashOutcomes: number | undefined;
+  #firstOutcome: number | undefined;
+
+  /** What happens when the power goes depends on `draw`, and nothing else does; the first time it is that `outcome`, if given. */
+  constructor(scheduler: Scheduler, random: SimRandom, { draw, outcome }: CrashDraw) {
     this.#scheduler = scheduler;
     this.#random = random;
+    this.#firstOutcome = outcome;
     const crashes = random.fork(`crashes ${draw}`);
     this.memory = new MemoryDisk({
       random: () => crashes.float(),
@@ -53,8 +65,13 @@ export class SimDisk {
   lose(powerLost: boolean): void {
     this.#scheduler.note(powerLost ? 'disk loses power' : 'disk loses its process');
     this.#faults.length = 0;
-    if (powerLost) this.memory.crash();
-    else this.memory.kill();
+    if (!powerLost) {
+      this.memory.kill();
+      return;
+    }
+    this.firstCrashOutcomes ??= this.memory.crashOutcomes;
+    this.memory.crash(this.#firstOutcome);
+    this.#firstOutcome = undefined;
   }
 
   /** The next operation of the kind fails with the code. */

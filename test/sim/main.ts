@@ -18,6 +18,7 @@ const { values } = parseArgs({
     crash: { type: 'string' },
     'every-write': { type: 'boolean', default: false },
     draws: { type: 'string', default: '2' },
+    outcomes: { type: 'string', default: '64' },
     'keep-going': { type: 'boolean', default: false },
   },
   allowNegative: true,
@@ -35,11 +36,16 @@ const counts: Record<string, number> = {};
 const startMs = performance.now();
 
 while (values['every-write'] && steps < stepsWanted) {
-  const { failure, ...done } = await crashAtEveryWrite(seed, { draws: Number(values.draws), every: 1 });
-  steps += done.steps;
-  worlds += done.worlds;
-  if (failure !== undefined) failures++;
-  console.log(`seed ${seed}: ${done.worlds} worlds with a crash at each write: ${failure ?? 'every promise held'}`);
+  const found = await crashAtEveryWrite(seed, {
+    draws: Number(values.draws),
+    outcomesMax: Number(values.outcomes),
+    every: 1,
+  });
+  steps += found.steps;
+  worlds += found.worlds;
+  if (found.failure !== undefined) failures++;
+  const how = `${found.exhausted} crashes in all ways, ${found.drawn} in ${values.draws} of many`;
+  console.log(`seed ${seed}: ${found.worlds} worlds, ${how}: ${found.failure ?? 'every promise held'}`);
   seed++;
 }
 

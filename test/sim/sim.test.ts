@@ -44,7 +44,7 @@ test('a world where nothing goes wrong confirms, delivers and completes', async 
 });
 
 test('every promise holds after a crash at any write, and another one soon after', async () => {
-  const { failure, worlds } = await crashAtEveryWrite(FIRST_FRESH, { draws: 1, every: 8 });
+  const { failure, worlds } = await crashAtEveryWrite(FIRST_FRESH, { draws: 2, outcomesMax: 16, every: 20 });
   expect(failure).toBeUndefined();
   expect(worlds).toBeGreaterThan(10);
 }, 120_000);

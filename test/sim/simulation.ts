@@ -3,6 +3,7 @@ import type { Engine } from '../../src/engine/engine.ts';
 import { formatTaskId } from '../../src/ids.ts';
 import { LIMITS } from '../../src/limits.ts';
 import { check, nameOf } from './checkers.ts';
+import type { CrashDraw } from './disk.ts';
 import { Nemesis } from './nemesis.ts';
 import { Promises, type SimProgram } from './program.ts';
 import { SimRandom } from './random.ts';
@@ -20,12 +21,10 @@ export interface SimulationOptions {
   readonly crash?: CrashPoint;
 }
 
-export interface CrashPoint {
+export interface CrashPoint extends CrashDraw {
   readonly writes: readonly number[];
   /** 0 before, 1 after, between them during the write. */
   readonly phase: number;
-  /** Which of the outcomes that a crash may have. */
-  readonly draw: number;
 }
 
 export interface SimulationResult {
@@ -78,7 +77,7 @@ class Simulation {
     const workers = without.has('workers=1') ? 1 : drawn.workers;
     const { crash } = options;
     const fsync = crash === undefined ? drawn.fsync : 'always';
-    const world = new World(random, { ...drawn, fsync, clients, workers }, crash?.draw);
+    const world = new World(random, { ...drawn, fsync, clients, workers }, crash);
     if (crash !== undefined) world.disk.duringWrites(crash.writes, crash.phase, () => world.endServer(true));
     this.#world = world;
     this.#promises = new Promises(world);
@@ -123,6 +122,7 @@ class Simulation {
       serverLives,
       diskOperations: disk.operations,
       diskWrites: disk.writes,
+      ...(disk.firstCrashOutcomes === undefined ? {} : { firstCrashOutcomes: disk.firstCrashOutcomes }),
       promises: this.#promises.settled,
       ...faults,
     };

@@ -3,7 +3,7 @@ import type { FsyncPolicy } from '../../src/journal/journal.ts';
 import { DEFAULTS, LIMITS } from '../../src/limits.ts';
 import { Server } from '../../src/server/server.ts';
 import { Checkers } from './checkers.ts';
-import { SimDisk } from './disk.ts';
+import { type CrashDraw, SimDisk } from './disk.ts';
 import { Model } from './model.ts';
 import { SimNet } from './net.ts';
 import { Machine, SimProcess } from './process.ts';
@@ -62,13 +62,13 @@ export class World {
   #starting = false;
   #stopping = false;
 
-  constructor(random: SimRandom, options: WorldOptions, draw = 0) {
+  constructor(random: SimRandom, options: WorldOptions, crash: CrashDraw = { draw: 0 }) {
     this.random = random;
     this.options = options;
     this.net = new SimNet(this.scheduler, random.fork('net'));
     this.net.latencyMeanMs = options.latencyMeanMs;
     this.net.serverMachine = this.serverMachine;
-    this.disk = new SimDisk(this.scheduler, random.fork('disk'), draw);
+    this.disk = new SimDisk(this.scheduler, random.fork('disk'), crash);
     this.checkers = new Checkers(this.model, this.scheduler, { forgets: options.forgets });
     this.checkers.steadyMs = () => this.server?.host.engine.clock.steadyMs() ?? 0;
     this.scheduler.afterEvent = () => {

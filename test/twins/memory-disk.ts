@@ -82,12 +82,22 @@ class Inode {
     for (const part of parts(change, random)) this.apply(part);
   }
 
-  crash(random: () => number, inFlight: readonly Change[]): void {
-    const changes = [...this.#changes, ...inFlight];
+  /** `partsOf` says what the disk has of each change that was not synced. */
+  crash(partsOf: (change: Change) => Change[], inFlight: readonly Change[]): void {
+    const changes = this.#unsynced(inFlight);
     this.content = this.#durable;
     this.size = this.#durableSize;
-    for (const change of changes) for (const part of parts(change, random)) this.#show(part);
+    for (const change of changes) for (const part of partsOf(change)) this.#show(part);
     this.sync();
+  }
+
+  /** In how many ways `crash` may end. */
+  crashOutcomes(inFlight: readonly Change[]): number {
+    return this.#unsynced(inFlight).reduce((count, change) => count * outcomesOf(change), 1);
+  }
+
+  #unsynced(inFlight: readonly Change[]): Change[] {
+    return [...this.#changes, ...inFlight];
   }
 
   #show(change: Change): void {
@@ -128,17 +138,29 @@ function parts(change: Change, random: () => number): Change[] {
   const luck = random();
   if (luck < 0.3) return [];
   if (luck < 0.6 || change.kind === 'truncate') return [change];
-  const end = change.position + change.bytes.length;
-  const kept: Change[] = [];
-  for (let from = change.position; from < end; ) {
+  return sectorsOf(change).filter(() => random() < 0.5);
+}
+
+/** Each of a write's sectors is there or not; a truncation is or is not. */
+function outcomesOf(change: Change): number {
+  return 2 ** (change.kind === 'truncate' ? 1 : sectorsOf(change).length);
+}
+
+/** The outcome of that number, of `outcomesOf`: a bit for each sector. */
+function partsInOutcome(change: Change, outcome: number): Change[] {
+  const sectors = change.kind === 'truncate' ? [change] : sectorsOf(change);
+  return sectors.filter((_, i) => Math.floor(outcome / 2 ** i) % 2 === 1);
+}
+
+function sectorsOf({ position, bytes }: { position: number; bytes: Buffer }): Change[] {
+  const end = position + bytes.length;
+  const sectors: Change[] = [];
+  for (let from = position; from < end; ) {
     const to = Math.min(from - (from % SECTOR_BYTES) + SECTOR_BYTES, end);
-    if (random() < 0.5) {
-      const bytes = change.bytes.subarray(from - change.position, to - change.position);
-      kept.push({ kind: 'write', position: from, bytes });
-    }
+    sectors.push({ kind: 'write', position: from, bytes: bytes.subarray(from - position, to - position) });
     from = to;
   }
-  return kept;
+  return sectors;
 }
 
 export class MemoryDisk implements Disk {
@@ -210,26 +232,47 @@ export class MemoryDisk implements Disk {
     };
   }
 
-  /** Power goes off and comes back. */
-  crash(): void {
+  /**
+   * Power goes off and comes back. What is left of what was not synced is drawn, or is the outcome of that number, of
+   * `crashOutcomes`.
+   */
+  crash(outcome?: number): void {
     const random = this.#options.random ?? Math.random;
+    let left = outcome ?? 0;
+    const digit = (base: number): number => {
+      const value = left % base;
+      left = Math.floor(left / base);
+      return value;
+    };
+    const entryOutcomes = this.#entryChanges.length + 1;
+    const surviving = outcome === undefined ? Math.floor(random() * entryOutcomes) : digit(entryOutcomes);
+    for (const change of this.#entryChanges.slice(0, surviving)) applyEntry(this.#durableEntries, change);
+    this.#entryChanges = [];
+    this.#entries = new Map(this.#durableEntries);
+    const partsOf = (change: Change): Change[] =>
+      outcome === undefined ? parts(change, random) : partsInOutcome(change, digit(outcomesOf(change)));
+    for (const inode of new Set(this.#entries.values())) inode.crash(partsOf, this.#inFlightOf(inode));
+    this.#inFlight.clear();
     this.#life++;
     this.#held = [];
     this.#holding.clear();
     this.#faults = [];
     this.#locked = new Set();
-    const survivingCount = Math.floor(random() * (this.#entryChanges.length + 1));
-    for (const change of this.#entryChanges.slice(0, survivingCount)) applyEntry(this.#durableEntries, change);
-    this.#entryChanges = [];
-    this.#entries = new Map(this.#durableEntries);
-    const inFlight = [...this.#inFlight];
-    this.#inFlight.clear();
-    for (const inode of new Set(this.#entries.values())) {
-      inode.crash(
-        random,
-        inFlight.filter(([, of]) => of === inode).map(([change]) => change),
-      );
-    }
+  }
+
+  /**
+   * In how many ways a crash may end now: each prefix of what was created, renamed and removed, each set of sectors. Beyond
+   * 2 ** 53 not exact.
+   */
+  get crashOutcomes(): number {
+    const inodes = new Set([...this.#durableEntries.values(), ...this.#entries.values()]);
+    let count = this.#entryChanges.length + 1;
+    for (const inode of inodes) count *= inode.crashOutcomes(this.#inFlightOf(inode));
+    return count;
+  }
+
+  #inFlightOf(inode: Inode): Change[] {
+    return [...this.#inFlight].filter(([, of]) => of === inode).map(([change]) => change);
   }
 
   /** The process dies, the machine does not: nothing is lost but what had not reached the kernel. */
