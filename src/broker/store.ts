@@ -120,9 +120,12 @@ export type End = {
   readonly attempt: number;
 } & (
   | { readonly kind: 'completed'; readonly result: Payload | undefined }
-  /** Becomes `attempt + 1` at `retryAtMs` (wall clock; 0: at once). In the outbox until published. */
-  | { readonly kind: 'failed'; readonly error: TaskError; readonly retryAtMs: number }
-  | { readonly kind: 'dead'; readonly error: TaskError }
+  /**
+   * Becomes `attempt + 1` at `retryAtMs` (wall clock; 0: at once). In the outbox until published. `atMs`: when it failed,
+   * by the same clock, so that `retryAtMs - atMs` is the pause to the millisecond.
+   */
+  | { readonly kind: 'failed'; readonly error: TaskError; readonly atMs: number; readonly retryAtMs: number }
+  | { readonly kind: 'dead'; readonly error: TaskError; readonly atMs: number }
   /** Handed back uncharged; its message goes back to the broker. */
   | { readonly kind: 'released' }
 );
