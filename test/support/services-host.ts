@@ -1,0 +1,69 @@
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { TestProject } from 'vitest/node';
+import { findPostgres, findRabbit, providePostgres, provideRabbit } from '../../scripts/services/services.mjs';
+
+declare module 'vitest' {
+  export interface ProvidedContext {
+    /** Where test files ask for services; see services.ts. */
+    servicesUrl: string;
+  }
+}
+
+/**
+ * One RabbitMQ and one PostgreSQL for the whole run, each started when the first test file asks for it: a run that
+ * needs neither waits for neither.
+ */
+export default async function setup(project: TestProject): Promise<() => Promise<void>> {
+  const tell = (line: string): void => void process.stderr.write(`\nservices: ${line}\n`);
+  const rabbit = once(() => findRabbit({ tell, management: true }), tell);
+  const postgres = once(() => findPostgres({ tell }), tell);
+  const answers: Record<string, () => Promise<object>> = {
+    '/rabbit': async () => {
+      const { url, managementUrl } = await rabbit.get();
+      return { url, managementUrl };
+    },
+    '/postgres': async () => ({ url: (await postgres.get()).url }),
+    '/rabbit-programs': once(async () => refusal(await provideRabbit(tell), 'rabbitmq-server'), tell).get,
+    '/postgres-programs': once(async () => refusal(await providePostgres(tell), 'postgresql'), tell).get,
+  };
+  const server = createServer((request, response) => {
+    const answer = answers[request.url ?? ''];
+    const body = answer === undefined ? Promise.reject(new Error(`nothing at ${request.url}`)) : answer();
+    void body
+      .catch((error: unknown) => ({ missing: error instanceof Error ? error.message : String(error) }))
+      .then((value) => response.end(JSON.stringify(value)));
+  });
+  await new Promise<void>((resolve) => {
+    server.listen(0, '127.0.0.1', resolve);
+  });
+  project.provide('servicesUrl', `http://127.0.0.1:${(server.address() as AddressInfo).port}`);
+  return async () => {
+    server.closeAllConnections();
+    server.close();
+    await Promise.all([rabbit.stop(), postgres.stop()]);
+  };
+}
+
+function refusal(reason: string | undefined, packages: string): object {
+  if (reason === undefined) return {};
+  throw new Error(`tests that start their own need the programs of ${packages} on this machine: ${reason}`);
+}
+
+/** Runs at the first call; what goes wrong is told once, loudly, and again to each caller. */
+function once<T extends object>(start: () => Promise<T>, tell: (line: string) => void) {
+  let started: Promise<T> | undefined;
+  return {
+    get: (): Promise<T> => {
+      if (started === undefined) {
+        started = start();
+        started.catch((error: unknown) => tell(`TESTS ARE SKIPPED: ${error instanceof Error ? error.message : error}`));
+      }
+      return started;
+    },
+    stop: async (): Promise<void> => {
+      const service = await started?.catch(() => undefined);
+      if (service !== undefined && 'stop' in service) await (service.stop as () => Promise<void>)();
+    },
+  };
+}
