@@ -48,6 +48,7 @@ export const ERROR_CODES = {
   JOURNAL_DAMAGED: { retryable: false, meaning: 'a record in the middle of the journal is damaged: repair it' },
   JOURNAL_VERSION: { retryable: false, meaning: 'the journal was written by a newer version' },
   JOURNAL_UNUSABLE: { retryable: false, meaning: 'the data directory cannot be read or written' },
+  STORE_VERSION: { retryable: false, meaning: 'the tables of the store were made by a newer version' },
   ADDRESS_IN_USE: { retryable: true, meaning: 'the port is taken' },
 } as const satisfies Record<string, { retryable: boolean; meaning: string }>;
 

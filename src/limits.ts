@@ -106,6 +106,40 @@ export const LIMITS = {
 
   // History kept per task
   attemptsKeptMax: 10,
+
+  // The PostgreSQL store
+  /** Connections of one process that commit durably, that need not, and for reading and upkeep. Opened when needed. */
+  storeDurableLanes: 3,
+  storeLazyLanes: 2,
+  storeCalmLanes: 1,
+  /** How long one statement may take before its connection is given up; the server ends it by itself a little later. */
+  storeStatementTimeoutMs: 30 * SECOND,
+  /** Tasks, and bytes of payload, in one statement. */
+  storeStatementTasksMax: 10_000,
+  storeStatementBytesMax: 16 * MiB,
+  /** Tasks, and bytes of payload, that are given back for publishing at once (one task may be larger). */
+  storePortionTasks: 500,
+  storePortionBytes: 8 * MiB,
+  /** How long an outbox entry that somebody publishes is his. */
+  storeClaimMs: 60 * SECOND,
+  /** What waits for a lazy write when the database is away; beyond it the oldest is forgotten. */
+  storeLazyEntriesMax: 100_000,
+  /** How long lazy writes are gathered. */
+  storeGatherMs: 20,
+  /** Pauses between two rounds of upkeep, and what one round deletes of a queue's ended tasks in one statement. */
+  storeUpkeepMs: 1 * SECOND,
+  storeTrimTasks: 2_000,
+  storeTrimStatementsMax: 100,
+  /** A worker whose last beat is older is not shown. */
+  storeWorkerStaleMs: 15 * SECOND,
+  /** After this long without a beat the tasks that a worker holds, whose messages did not come back, go to others. */
+  storeWorkerLostMs: 10 * MINUTE,
+  /** How long it is remembered that a task was cancelled before its message came, beyond its time and its retention. */
+  storeTombstoneMs: 30 * DAY,
+  /** Throughput is counted over this long. */
+  storeThroughputMs: 5 * SECOND,
+  /** Definitions (queue, name, options) whose numbers a process remembers. */
+  storeKindsCached: 10_000,
 } as const;
 
 export const DEFAULTS = {
@@ -221,4 +255,6 @@ relation(
 );
 relation(LIMITS.sendBufferBytesEvict <= LIMITS.unsentBytesMax, 'one connection ≤ all connections');
 relation(LIMITS.frameBytesMax <= LIMITS.unfinishedFrameBytesMax, 'one frame ≤ all frames');
+relation(LIMITS.payloadBytesMax <= LIMITS.storePortionBytes, 'a payload fits into a portion of the store');
+relation(LIMITS.storeWorkerStaleMs < LIMITS.storeWorkerLostMs, 'a worker is stale before it is lost');
 relation(LIMITS.helloBytesMax <= LIMITS.frameBytesMax, 'helloBytesMax ≤ frameBytesMax');

@@ -1,0 +1,136 @@
+import { connect as dial, type Socket } from 'node:net';
+import type { Options, Sql } from 'postgres';
+import type { Clock } from '../../io/clock.ts';
+import { statementTimeout, troubleOf } from './failures.ts';
+import type { Settings } from './settings.ts';
+
+export type Driver = typeof import('postgres');
+export type Row = Record<string, unknown>;
+export type Parameter = string | number | boolean | Buffer | null;
+
+/** Where statements are sent: a connection, or a transaction on it. */
+export interface Session {
+  query(text: string, parameters: readonly Parameter[]): Promise<Row[]>;
+}
+
+export interface LaneOptions {
+  readonly driver: Driver;
+  readonly settings: Settings;
+  readonly clock: Clock;
+  /** Parameters of the session, sent when it begins. */
+  readonly session: Readonly<Record<string, string>>;
+  readonly onNotify?: ((payload: string) => void) | undefined;
+  readonly onClose?: (() => void) | undefined;
+}
+
+/** One connection, opened when it is needed. After trouble it is given up whole, and the next call opens another. */
+export class Lane {
+  readonly #options: LaneOptions;
+  readonly #sockets = new Set<Socket>();
+  #sql: Sql | undefined;
+  #running = 0;
+  #hostIndex = 0;
+
+  constructor(options: LaneOptions) {
+    this.#options = options;
+  }
+
+  /** Calls that have not returned yet. */
+  get running(): number {
+    return this.#running;
+  }
+
+  get open(): boolean {
+    return this.#sql !== undefined;
+  }
+
+  async run<T>(work: (session: Session) => Promise<T>, timeoutMs: number): Promise<T> {
+    return this.#guarded((sql) => work(sessionOf(sql)), timeoutMs);
+  }
+
+  async transaction<T>(work: (session: Session) => Promise<T>, timeoutMs: number): Promise<T> {
+    return this.#guarded((sql) => sql.begin((within) => work(sessionOf(within))) as Promise<T>, timeoutMs);
+  }
+
+  /** Waits for what runs, at most so long. Never rejects. */
+  async close(timeoutMs: number): Promise<void> {
+    const sql = this.#sql;
+    this.#sql = undefined;
+    if (sql !== undefined) await sql.end({ timeout: timeoutMs / 1000 }).catch(() => {});
+    // What does not end in order (the server hangs) must not keep the process alive.
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  async #guarded<T>(work: (sql: Sql) => Promise<T>, timeoutMs: number): Promise<T> {
+    this.#sql ??= this.#start();
+    const sql = this.#sql;
+    this.#running++;
+    try {
+      return await this.#inTime(work(sql), timeoutMs);
+    } catch (error) {
+      if (troubleOf(error) === 'away') this.#giveUp(sql);
+      throw error;
+    } finally {
+      this.#running--;
+    }
+  }
+
+  #inTime<T>(promise: Promise<T>, timeoutMs: number): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const timer = this.#options.clock.setTimer(timeoutMs, () => reject(statementTimeout(timeoutMs)));
+      promise.then(resolve, reject).finally(() => timer.cancel());
+    });
+  }
+
+  /** Everything else that waits on this connection fails too, and is tried again by whoever made the call. */
+  #giveUp(sql: Sql): void {
+    if (this.#sql === sql) this.#sql = undefined;
+    for (const socket of this.#sockets) socket.destroy();
+    // It has no connection any more: nothing can be told.
+    sql.end({ timeout: 0 }).catch(() => {});
+  }
+
+  #start(): Sql {
+    const { driver, settings, session, onNotify, onClose } = this.#options;
+    const options = {
+      max: 1,
+      idle_timeout: undefined,
+      max_lifetime: null,
+      connect_timeout: settings.connectTimeoutMs / 1000,
+      backoff: () => 0,
+      // Arrays travel as texts that we write ourselves.
+      fetch_types: false,
+      keep_alive: 10,
+      onnotice: () => {},
+      onnotify: (_channel: string, payload: string) => onNotify?.(payload),
+      onclose: () => onClose?.(),
+      connection: session,
+      // Our own, so that one to a server that hangs can be cut off.
+      socket: (target: { host: string[]; port: number[]; path?: string | false }) => this.#dial(target),
+    };
+    return driver(settings.url, options as unknown as Options<Record<string, never>>) as unknown as Sql;
+  }
+
+  #dial({ host, port, path }: { host: string[]; port: number[]; path?: string | false }): Socket {
+    const index = this.#hostIndex++ % host.length;
+    const socket =
+      typeof path === 'string' ? dial({ path }) : dial({ host: host[index] as string, port: port[index] as number });
+    // The driver takes the server's name for TLS, and the address in its messages, from here.
+    Object.assign(socket, { host: host[index], port: port[index] });
+    socket.setNoDelay(true);
+    this.#sockets.add(socket);
+    socket.once('close', () => this.#sockets.delete(socket));
+    // After the driver has let go of it, an error is nobody's.
+    socket.on('error', () => {});
+    return socket;
+  }
+}
+
+/** Prepared once per connection. */
+const PREPARED = { prepare: true } as const;
+
+function sessionOf(sql: Pick<Sql, 'unsafe'>): Session {
+  return {
+    query: (text, parameters) => sql.unsafe(text, parameters as Parameter[], PREPARED) as unknown as Promise<Row[]>,
+  };
+}

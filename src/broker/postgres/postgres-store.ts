@@ -1,0 +1,217 @@
+import { MillraceError } from '../../errors.ts';
+import { settlesWithin } from '../../io/clock.ts';
+import type { Outcome, Retention, TaskFilter, TaskInfo, TaskPage } from '../contract.ts';
+import type {
+  Arrival,
+  End,
+  EndReport,
+  NewTasks,
+  Republish,
+  Store,
+  StoreStatus,
+  StoreWatcher,
+  Unpublished,
+  Verdict,
+  WorkerBeat,
+} from '../store.ts';
+import { Attempts } from './attempts.ts';
+import { Database } from './database.ts';
+import { textArray } from './encode.ts';
+import { Insertion } from './insertion.ts';
+import { Kinds } from './kinds.ts';
+import type { Driver } from './lane.ts';
+import { LazyWrites } from './lazy-writes.ts';
+import { migrate } from './migrate.ts';
+import { Outbox } from './outbox.ts';
+import { Queues } from './queues.ts';
+import { type PostgresStoreOptions, resolveSettings } from './settings.ts';
+import { readStatus } from './status.ts';
+import { Tasks } from './tasks.ts';
+import { Upkeep } from './upkeep.ts';
+import { Watching } from './watching.ts';
+import { Workers } from './workers.ts';
+
+/**
+ * What is remembered, in PostgreSQL (12 or newer).
+ *
+ * Every call may be made again by itself when the connection breaks in the middle of it; each says what makes that safe.
+ * Times that processes compare are the database's (`now()`); those that a task carries (when it was enqueued, is due, has
+ * failed) are the clocks of whoever made them.
+ */
+export class PostgresStore implements Store {
+  readonly #database: Database;
+  readonly #insertion: Insertion;
+  readonly #attempts: Attempts;
+  readonly #outbox: Outbox;
+  readonly #tasks: Tasks;
+  readonly #queues: Queues;
+  readonly #workers: Workers;
+  readonly #upkeep: Upkeep;
+  readonly #watching: Watching;
+  readonly #progress: LazyWrites<string>;
+  #closing: Promise<void> | undefined;
+
+  /**
+   * Makes or updates the tables. Rejects INVALID_ARGUMENT, UNSUPPORTED (the package `postgres` is not installed),
+   * DISCONNECTED (not reached within `connectTimeoutMs`; a wrong password or database at once), STORAGE_FAILED (no right
+   * to make the tables) and STORE_VERSION.
+   */
+  static async connect(options: PostgresStoreOptions): Promise<PostgresStore> {
+    const settings = resolveSettings(options);
+    const driver = await loadDriver();
+    const database = new Database({ driver, settings, clock: options.clock, random: options.random });
+    try {
+      await migrate(database);
+    } catch (error) {
+      await database.close(0);
+      throw error;
+    }
+    const store = new PostgresStore(database);
+    if (settings.upkeep) store.#upkeep.start();
+    return store;
+  }
+
+  private constructor(database: Database) {
+    const prefix = database.random.hex(8);
+    let entries = 0;
+    const newEntry = (): string => `${prefix}-${(entries++).toString(36)}`;
+    const kinds = new Kinds(database);
+    this.#database = database;
+    this.#upkeep = new Upkeep(database);
+    const ended = (queueNos: readonly number[]): void => this.#upkeep.ended(queueNos);
+    this.#workers = new Workers(database, newEntry);
+    this.#outbox = new Outbox(database);
+    this.#insertion = new Insertion(database, kinds, newEntry);
+    const workerNo = (worker: string): Promise<number> => this.#workers.number(worker);
+    this.#attempts = new Attempts({ database, kinds, newEntry, workerNo, ended });
+    this.#tasks = new Tasks(database, this.#outbox, newEntry, ended);
+    this.#queues = new Queues(database, this.#outbox, this.#upkeep, newEntry);
+    this.#watching = new Watching(database);
+    this.#progress = new LazyWrites(database, async (values) => {
+      await database.query('lazy', PROGRESS, [textArray([...values.keys()]), textArray([...values.values()])]);
+    });
+  }
+
+  insert(batches: readonly NewTasks[]): Promise<Unpublished> {
+    return this.#insertion.insert(batches);
+  }
+
+  published(what: Unpublished): void {
+    this.#outbox.published(what);
+  }
+
+  begin(worker: string, arrivals: readonly Arrival[]): Promise<Verdict[]> {
+    return this.#attempts.begin(worker, arrivals);
+  }
+
+  end(worker: string, ends: readonly End[]): Promise<EndReport> {
+    return this.#attempts.end(worker, ends);
+  }
+
+  progress(id: string, value: string): void {
+    this.#progress.add(id, value);
+  }
+
+  async outcomes(ids: readonly string[]): Promise<(Outcome | undefined | 'unknown')[]> {
+    await this.#upkeep.settled();
+    return this.#tasks.outcomes(ids);
+  }
+
+  async getTask(id: string): Promise<TaskInfo> {
+    await this.#upkeep.settled();
+    return this.#tasks.get(id);
+  }
+
+  async listTasks(filter: TaskFilter): Promise<TaskPage> {
+    await this.#upkeep.settled();
+    return this.#tasks.list(filter);
+  }
+
+  cancelTask(id: string): Promise<'cancelled' | 'requested'> {
+    return this.#tasks.cancel(id);
+  }
+
+  retryTask(id: string): Promise<Republish> {
+    return this.#tasks.retry(id);
+  }
+
+  purgeQueue(queue: string): Promise<number> {
+    return this.#queues.purge(queue);
+  }
+
+  redrive(queue: string): Promise<Republish> {
+    return this.#queues.redrive(queue);
+  }
+
+  pauseQueue(queue: string): Promise<void> {
+    return this.#queues.pause(queue);
+  }
+
+  resumeQueue(queue: string): Promise<void> {
+    return this.#queues.resume(queue);
+  }
+
+  pausedQueues(): Promise<string[]> {
+    return this.#queues.paused();
+  }
+
+  setRetention(queue: string, retention: Partial<Retention>): Promise<Retention> {
+    return this.#queues.setRetention(queue, retention);
+  }
+
+  async status(): Promise<StoreStatus> {
+    await this.#upkeep.settled();
+    return readStatus(this.#database);
+  }
+
+  heartbeat(worker: WorkerBeat): void {
+    this.#workers.heartbeat(worker);
+  }
+
+  left(worker: string): void {
+    this.#workers.left(worker).catch((error: unknown) => {
+      // Then it is shown until its last beat is stale.
+      if (!(error instanceof MillraceError)) throw error;
+    });
+  }
+
+  watch(watcher: StoreWatcher): Promise<void> {
+    return this.#watching.add(watcher);
+  }
+
+  async sweep(olderThanMs: number): Promise<Republish> {
+    await this.#workers.sweepLost();
+    return this.#outbox.sweep(olderThanMs);
+  }
+
+  close(timeoutMs: number): Promise<void> {
+    this.#closing ??= this.#close(timeoutMs);
+    return this.#closing;
+  }
+
+  async #close(timeoutMs: number): Promise<void> {
+    const { clock } = this.#database;
+    const startMs = clock.steadyMs();
+    const written = Promise.all([this.#outbox.flushed(), this.#progress.flushed(), this.#workers.flushed()]);
+    await settlesWithin(clock, timeoutMs, written);
+    const stopped = this.#upkeep.stop();
+    const leftMs = Math.max(0, timeoutMs - (clock.steadyMs() - startMs));
+    await Promise.all([this.#watching.close(), this.#database.close(leftMs)]);
+    await stopped;
+  }
+}
+
+async function loadDriver(): Promise<Driver> {
+  try {
+    return (await import('postgres')).default;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error;
+    throw new MillraceError('UNSUPPORTED', 'a store in PostgreSQL needs the package postgres: npm install postgres', {
+      cause: error,
+    });
+  }
+}
+
+const PROGRESS = `
+UPDATE tasks t SET progress = a.value FROM unnest($1::text[], $2::text[]) AS a(id, value)
+WHERE t.id = a.id AND t.state = 1`;

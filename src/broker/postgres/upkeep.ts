@@ -1,0 +1,234 @@
+import { MillraceError } from '../../errors.ts';
+import { LIMITS } from '../../limits.ts';
+import type { Retention } from '../contract.ts';
+import type { Database } from './database.ts';
+import type { Row } from './lane.ts';
+import { retentionOf } from './queues.ts';
+
+/** Of the advisory lock of upkeep; the second number is the schema's. */
+const LOCK = 0x6d_69_6c_6d;
+/** A queue that keeps no more than this is trimmed by whoever ends its tasks, at once: then the count is exact. */
+const TIGHT_COUNT = 1000;
+/** Counts are added up when they are older: what is younger tells the throughput. */
+const ROLL_UP_AFTER_MS = 3 * LIMITS.storeThroughputMs;
+
+/**
+ * Forgets what retention does not keep, adds up counts, and clears what nobody needs. One process does so at a time,
+ * whoever gets the lock first, a bounded portion each second; where it cannot keep pace it begins again at once.
+ */
+export class Upkeep {
+  readonly #database: Database;
+  readonly #stopped = new AbortController();
+  readonly #policies = new Map<number, Retention>();
+  /** Queues that are trimmed by this process just now. */
+  readonly #trims = new Map<number, Promise<void>>();
+  readonly #trimAgain = new Set<number>();
+  #running: Promise<void> | undefined;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  start(): void {
+    this.#running ??= this.#run();
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped.abort();
+    await this.#running;
+  }
+
+  /** Tasks of these queues have ended here. */
+  ended(queueNos: readonly number[]): void {
+    for (const queueNo of queueNos) {
+      const policy = this.#policies.get(queueNo);
+      if (policy !== undefined && isTight(policy)) this.#trimSoon(queueNo);
+    }
+  }
+
+  async retentionChanged(queueNo: number): Promise<void> {
+    await this.#learn();
+    this.#trimSoon(queueNo);
+    await this.settled();
+  }
+
+  /** When what this process has ended is trimmed: call before reading, so that nobody sees what should be gone. */
+  async settled(): Promise<void> {
+    while (this.#trims.size > 0) await Promise.all(this.#trims.values());
+  }
+
+  #trimSoon(queueNo: number): void {
+    if (this.#trims.has(queueNo)) {
+      this.#trimAgain.add(queueNo);
+      return;
+    }
+    const trim = this.#trimTight(queueNo).finally(() => {
+      this.#trims.delete(queueNo);
+      if (this.#trimAgain.delete(queueNo)) this.#trimSoon(queueNo);
+    });
+    this.#trims.set(queueNo, trim);
+  }
+
+  async #trimTight(queueNo: number): Promise<void> {
+    try {
+      await this.#trim(queueNo, LIMITS.storeTrimStatementsMax);
+    } catch (error) {
+      // The next round comes to the same queue.
+      if (!(error instanceof MillraceError)) throw error;
+    }
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#stopped.signal.aborted) {
+      let behind = false;
+      try {
+        behind = await this.#round();
+      } catch (error) {
+        // The database is away, or refuses: calls say so to those who can do something about it. The next round tries again.
+        if (!(error instanceof MillraceError)) throw error;
+      }
+      await this.#pause(behind ? 0 : LIMITS.storeUpkeepMs);
+    }
+  }
+
+  async #pause(ms: number): Promise<void> {
+    const { signal } = this.#stopped;
+    if (signal.aborted) return;
+    await new Promise<void>((resolve) => {
+      const timer = this.#database.clock.setTimer(ms * (0.75 + this.#database.random.float() / 2), end);
+      timer.unref();
+      function end(): void {
+        timer.cancel();
+        signal.removeEventListener('abort', end);
+        resolve();
+      }
+      signal.addEventListener('abort', end);
+    });
+  }
+
+  /** Whether there is more to do. */
+  async #round(): Promise<boolean> {
+    await this.#learn();
+    // Whoever holds it does it for all; the parts themselves are safe without it.
+    const due = await this.#database.transaction('calm', async (session) => {
+      const [{ mine }] = (await session.query('SELECT pg_try_advisory_xact_lock($1, hashtext($2)) AS mine', [
+        LOCK,
+        this.#database.settings.schema,
+      ])) as [{ mine: boolean }];
+      if (!mine) return undefined;
+      await session.query(ROLL_UP, [ROLL_UP_AFTER_MS]);
+      await session.query(FORGET_TOMBSTONES, []);
+      await session.query(FORGET_CANCELS, []);
+      await session.query(RAISE_LOW, []);
+      return session.query(DUE, []);
+    });
+    let behind = false;
+    for (const { queue_no: queueNo } of due ?? []) {
+      if (this.#stopped.signal.aborted) return false;
+      if (!(await this.#trim(queueNo as number, LIMITS.storeTrimStatementsMax))) behind = true;
+    }
+    return behind;
+  }
+
+  async #learn(): Promise<void> {
+    const rows = await this.#database.query('calm', POLICIES);
+    for (const row of rows) this.#policies.set(row.no as number, retentionOf(row));
+  }
+
+  /** True when it came to the end of what is to be forgotten. May be repeated. */
+  async #trim(queueNo: number, statementsMax: number): Promise<boolean> {
+    const policy = this.#policies.get(queueNo);
+    if (policy === undefined) return true;
+    let statements = 0;
+    for (const dead of [false, true]) {
+      const ageMs = dead ? policy.deadAgeMs : policy.completedAgeMs;
+      const countMax = dead ? policy.deadCountMax : policy.completedCountMax;
+      for (let more = true; more; ) {
+        if (++statements > statementsMax) return false;
+        const [row] = await this.#database.query('calm', TRIM, [queueNo, dead, ageMs, countMax]);
+        more = ((row as Row).looked as number) > 0;
+      }
+    }
+    return true;
+  }
+}
+
+function isTight({ completedCountMax, deadCountMax }: Retention): boolean {
+  return completedCountMax < TIGHT_COUNT || deadCountMax < TIGHT_COUNT;
+}
+
+const POLICIES = 'SELECT no, completed_count_max, completed_age_ms, dead_count_max, dead_age_ms FROM queues';
+
+const COUNTS = [
+  ...['waiting', 'active', 'completed', 'dead', 'cancelled'],
+  ...['enqueued_total', 'completed_total', 'failed_total', 'dead_total', 'cancelled_total'],
+];
+
+const ROLL_UP = `
+WITH old AS (
+  DELETE FROM deltas WHERE at < now() - $1::float8 * interval '1 millisecond' RETURNING *
+), sums AS (
+  SELECT queue_no, ${COUNTS.map((name) => `sum(${name}) AS ${name}`).join(', ')} FROM old GROUP BY queue_no
+)
+INSERT INTO totals AS t (queue_no, ${COUNTS.join(', ')}) SELECT queue_no, ${COUNTS.join(', ')} FROM sums
+ON CONFLICT (queue_no) DO UPDATE SET ${COUNTS.map((name) => `${name} = t.${name} + excluded.${name}`).join(', ')}`;
+
+/** Of each queue, as `c`: what is rolled up and what is not. */
+export const COUNTED = `(
+  SELECT queue_no, ${COUNTS.map((name) => `sum(${name})::float8 AS ${name}`).join(', ')} FROM (
+    SELECT queue_no, ${COUNTS.join(', ')} FROM totals UNION ALL SELECT queue_no, ${COUNTS.join(', ')} FROM deltas
+  ) parts GROUP BY queue_no) AS c`;
+
+const DUE = `SELECT DISTINCT queue_no FROM ended ORDER BY queue_no`;
+
+const FORGET_TOMBSTONES = `
+DELETE FROM tombstones WHERE id IN (SELECT id FROM tombstones WHERE until < now() ORDER BY until LIMIT ${LIMITS.storeTrimTasks})`;
+
+const FORGET_CANCELS = `
+DELETE FROM cancels c WHERE NOT EXISTS (SELECT FROM tasks t WHERE t.id = c.id AND t.state = 1)`;
+
+// Only from the value that was read: one that was lowered meanwhile stays.
+const RAISE_LOW = `
+UPDATE queues q SET low_seq = f.seq FROM (
+  SELECT p.no, p.low_seq, t.seq FROM queues p CROSS JOIN LATERAL (
+    SELECT seq FROM tasks WHERE queue_no = p.no AND seq >= p.low_seq AND state < 2 ORDER BY seq LIMIT 1
+  ) t WHERE t.seq > p.low_seq
+) f WHERE q.no = f.no AND q.low_seq = f.low_seq`;
+
+// Oldest first: what is too old, else as many as there are too many. A task that was retried since is not meant any more.
+const TRIM = `
+WITH kept AS (
+  SELECT coalesce(sum(CASE WHEN $2::boolean THEN c.dead ELSE c.completed + c.cancelled END), 0) - $4::integer AS excess
+  FROM ${COUNTED} WHERE c.queue_no = $1
+), oldest AS (
+  SELECT no, at, seqs FROM ended WHERE queue_no = $1 AND dead = $2::boolean ORDER BY no LIMIT 200 FOR UPDATE SKIP LOCKED
+), summed AS (
+  SELECT *, sum(cardinality(seqs)) OVER (ORDER BY no) - cardinality(seqs) AS before,
+         at < now() - $3::float8 * interval '1 millisecond' AS old
+  FROM oldest
+), chosen AS (
+  SELECT no, at, seqs, CASE WHEN old THEN cardinality(seqs)
+    ELSE least(cardinality(seqs), greatest(0, (SELECT excess FROM kept) - before)) END::integer AS take
+  FROM summed WHERE before < ${LIMITS.storeTrimTasks}
+), portion AS (
+  SELECT no, at, seqs[1:take] AS seqs, seqs[take + 1:] AS rest FROM chosen WHERE take > 0
+), gone AS (
+  DELETE FROM tasks t USING portion p, unnest(p.seqs) AS s(seq)
+  WHERE t.queue_no = $1 AND t.seq = s.seq AND t.finished_at = p.at AND t.state > 1 AND (t.state = 3) = $2::boolean
+  RETURNING t.id, t.state, t.prior, t.run_at
+), buried AS (
+  INSERT INTO tombstones (id, until)
+  SELECT id, greatest(now(), run_at) + ${LIMITS.storeTombstoneMs} * interval '1 millisecond' FROM gone
+  WHERE state = 4 AND prior = 0 ON CONFLICT (id) DO NOTHING
+), counted AS (
+  INSERT INTO deltas (queue_no, completed, dead, cancelled)
+  SELECT $1, -count(*) FILTER (WHERE state = 2), -count(*) FILTER (WHERE state = 3), -count(*) FILTER (WHERE state = 4)
+  FROM gone HAVING count(*) > 0
+), done AS (
+  DELETE FROM ended e USING portion p
+  WHERE e.queue_no = $1 AND e.dead = $2::boolean AND e.no = p.no AND cardinality(p.rest) = 0
+), cut AS (
+  UPDATE ended e SET seqs = p.rest FROM portion p
+  WHERE e.queue_no = $1 AND e.dead = $2::boolean AND e.no = p.no AND cardinality(p.rest) > 0
+)
+SELECT coalesce(sum(cardinality(seqs)), 0)::integer AS looked FROM portion`;
