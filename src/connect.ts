@@ -22,11 +22,13 @@ export interface ClientOptions {
   callTimeoutMs?: number | undefined;
   /** Pauses between attempts when the connection was lost. Default: 100 ms doubling to 5 s, a third of it drawn, for ever. */
   reconnect?: Partial<ReconnectOptions> | undefined;
+  /** `amqp:` only: `postgres://HOST/DATABASE`, which remembers what a message broker cannot. */
+  store?: string | undefined;
   /** `memory:` and `file:` only: what a server of one's own would be told on its command line. */
   embedded?: EmbeddedOptions | undefined;
 }
 
-const KEYS = ['name', 'connectTimeoutMs', 'enqueueTimeoutMs', 'callTimeoutMs', 'reconnect', 'embedded'];
+const KEYS = ['name', 'connectTimeoutMs', 'enqueueTimeoutMs', 'callTimeoutMs', 'reconnect', 'store', 'embedded'];
 const EMBEDDED_KEYS = ['fsync', 'fsyncIntervalMs', 'retention', 'cacheBytes', 'segmentBytes'];
 const RECONNECT_KEYS = ['initialDelayMs', 'factor', 'maxDelayMs', 'jitter', 'giveUpAfterMs'];
 const SCHEMES = 'memory: (this process only), file:DIRECTORY (this process, on disk), tcp://HOST:PORT (a server)';
@@ -56,6 +58,10 @@ type Remote = Omit<RemoteOptions, 'dial' | 'lifelines' | 'closed'>;
 
 function openBackend(url: string, options: ClientOptions, remote: Remote): Promise<Broker> {
   const scheme = /^[a-z][a-z0-9+.-]*:/i.exec(url)?.[0].toLowerCase();
+  if (options.store !== undefined && scheme !== 'amqp:' && scheme !== 'amqps:') {
+    const message = 'the option `store` is for amqp: URLs: other backends remember their tasks themselves';
+    throw new MillraceError('INVALID_ARGUMENT', message);
+  }
   switch (scheme) {
     case 'memory:':
       return connectEmbedded({ memory: url.slice(scheme.length) }, remote, resolveEmbedded(options));

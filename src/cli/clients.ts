@@ -15,7 +15,6 @@ import { FAIL_ONCE } from './simulated-work.ts';
 import { formatCount, plural } from './units.ts';
 
 const PAYLOAD_BYTES_MIN = 64;
-const PROGRESS_MS = 5000;
 const CLOSE_TIMEOUT_MS = 2000;
 
 const FLAGS = {
@@ -30,6 +29,7 @@ const FLAGS = {
   failShare: flag(SHARE, 'share of the tasks that ask the built-in handler to fail their first attempt', 0),
   logFile: logFile('multi_client.log'),
   logLevel,
+  statsIntervalMs: flag(integer(100, 3_600_000, 'ms'), 'how often the progress is logged', 5000),
   json: toggle('print the report as JSON'),
 };
 
@@ -68,8 +68,9 @@ async function produce(values: ClientsValues): Promise<void> {
     tally.stopped = true;
   });
   const progress = setInterval(() => {
-    log.all.info(`${formatCount(tally.acknowledged)} of ${plural(total, 'task')} acknowledged`);
-  }, PROGRESS_MS);
+    const { acknowledged } = tally;
+    log.all.info({ acknowledged }, `${formatCount(acknowledged)} of ${plural(total, 'task')} acknowledged`);
+  }, values.statsIntervalMs);
   let clients: Client[] = [];
   try {
     clients = await connectAll(values, log);
@@ -90,9 +91,9 @@ async function produce(values: ClientsValues): Promise<void> {
   }
 }
 
-async function connectAll({ url, connectTimeoutMs, clients }: ClientsValues, log: Log): Promise<Client[]> {
+async function connectAll({ url, store, connectTimeoutMs, clients }: ClientsValues, log: Log): Promise<Client[]> {
   const connecting = Array.from({ length: clients }, (_, index) =>
-    connect(url, { name: `producer ${index + 1}`, connectTimeoutMs }),
+    connect(url, { store, name: `producer ${index + 1}`, connectTimeoutMs }),
   );
   const outcomes = await Promise.allSettled(connecting);
   const connected = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));

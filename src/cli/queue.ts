@@ -4,7 +4,7 @@ import type { QueueStatus, Retention } from '../broker/contract.ts';
 import type { Client } from '../index.ts';
 import { LIMITS } from '../limits.ts';
 import { addCommand, addGroup } from './command.ts';
-import { CONNECTION_FLAGS, withClient } from './connection.ts';
+import { CONNECTION_FLAGS, type ConnectionValues, withClient } from './connection.ts';
 import { UsageError } from './failure.ts';
 import { flag, integer, toggle } from './flags.ts';
 import { print, printJson, printNote, screenColumns } from './output.ts';
@@ -128,7 +128,7 @@ function describeRetention({ completedCountMax, completedAgeMs, deadCountMax, de
 }
 
 async function forEachQueue(
-  values: { url: string; connectTimeoutMs: number; json: boolean },
+  values: ConnectionValues & { json: boolean },
   names: readonly string[],
   act: (client: Client, queue: string) => Promise<{ said: string; result: object }>,
 ): Promise<void> {

@@ -4,7 +4,7 @@ import { MillraceError } from '../errors.ts';
 import type { Client } from '../index.ts';
 import { LIMITS } from '../limits.ts';
 import { addCommand, addGroup } from './command.ts';
-import { CONNECTION_FLAGS, withClient } from './connection.ts';
+import { CONNECTION_FLAGS, type ConnectionValues, withClient } from './connection.ts';
 import { CommandFailed, describeFailure } from './failure.ts';
 import { choice, flag, integer, text, toggle } from './flags.ts';
 import { print, printJson, printNote, screenColumns } from './output.ts';
@@ -83,7 +83,7 @@ function registerList(group: Command): void {
 
 /** All are tried; the command fails when one could not be done. */
 async function forEachTask(
-  values: { url: string; connectTimeoutMs: number; json: boolean },
+  values: ConnectionValues & { json: boolean },
   ids: readonly string[],
   act: (client: Client, id: string) => Promise<TaskInfo['state'] | 'requested'>,
 ): Promise<void> {
