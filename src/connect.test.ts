@@ -29,7 +29,7 @@ describe('connect', () => {
   });
 
   test('says what there is instead of a backend that is not there', async () => {
-    await expect(connect('amqp://localhost')).rejects.toMatchObject({
+    await expect(connect('tls://localhost')).rejects.toMatchObject({
       code: 'UNSUPPORTED',
       message: expect.stringContaining('tcp://HOST:PORT'),
     });

@@ -1,6 +1,8 @@
 import { hostname } from 'node:os';
 import type { Broker } from './broker/contract.ts';
 import { checkEmbeddedOptions, connectEmbedded, type EmbeddedOptions } from './broker/embedded/embedded.ts';
+import { parseAddress } from './broker/rabbitmq/address.ts';
+import { RabbitBroker } from './broker/rabbitmq/rabbit-broker.ts';
 import type { ReconnectOptions } from './broker/tcp/connection.ts';
 import { RemoteBroker, type RemoteOptions } from './broker/tcp/remote-broker.ts';
 import { Client } from './client/client.ts';
@@ -26,16 +28,40 @@ export interface ClientOptions {
   store?: string | undefined;
   /** `memory:` and `file:` only: what a server of one's own would be told on its command line. */
   embedded?: EmbeddedOptions | undefined;
+  /** `amqp:` and `amqps:` only. */
+  amqp?: AmqpOptions | undefined;
 }
 
-const KEYS = ['name', 'connectTimeoutMs', 'enqueueTimeoutMs', 'callTimeoutMs', 'reconnect', 'store', 'embedded'];
+/** How RabbitMQ is used. All programs that share queues must say the same. */
+export interface AmqpOptions {
+  /** `quorum` (default): replicated, survives the loss of a node. `classic`: on one node. */
+  queueType?: 'quorum' | 'classic' | undefined;
+  /** Whether workers send this client the ends of its tasks. `none`: for producers that never ask for results. Default `all`. */
+  replies?: 'all' | 'none' | undefined;
+  /** What the names of all queues and exchanges begin with: 1 to 32 letters, digits and `_`. Default `millrace`. */
+  prefix?: string | undefined;
+}
+
+const KEYS = [
+  'name',
+  'connectTimeoutMs',
+  'enqueueTimeoutMs',
+  'callTimeoutMs',
+  'reconnect',
+  'store',
+  'embedded',
+  'amqp',
+];
+const AMQP_KEYS = ['queueType', 'replies', 'prefix'];
 const EMBEDDED_KEYS = ['fsync', 'fsyncIntervalMs', 'retention', 'cacheBytes', 'segmentBytes'];
 const RECONNECT_KEYS = ['initialDelayMs', 'factor', 'maxDelayMs', 'jitter', 'giveUpAfterMs'];
-const SCHEMES = 'memory: (this process only), file:DIRECTORY (this process, on disk), tcp://HOST:PORT (a server)';
+const SCHEMES =
+  'memory: (this process only), file:DIRECTORY (this process, on disk), tcp://HOST:PORT (a server), amqp://HOST (RabbitMQ)';
 
 /**
  * Connects to the backend that the URL names: `memory:` or `memory:NAME` (shared by all clients of this process that name
- * it), `file:DIRECTORY`, `tcp://HOST:PORT` (port 5555 unless given).
+ * it), `file:DIRECTORY`, `tcp://HOST:PORT` (port 5555 unless given), `amqp://USER:PASSWORD@HOST:PORT/VHOST` (`amqps:` over
+ * TLS; guest, port 5672 and / unless given).
  *
  * Rejects with INVALID_ARGUMENT, UNSUPPORTED, DISCONNECTED (no server within `connectTimeoutMs`), PROTOCOL,
  * PROTOCOL_VERSION; for `file:` with DIRECTORY_LOCKED, JOURNAL_DAMAGED, JOURNAL_VERSION or JOURNAL_UNUSABLE.
@@ -80,13 +106,43 @@ function openBackend(url: string, options: ClientOptions, remote: Remote): Promi
         dial: () => nodeNet.connect(address, remote.connectTimeoutMs),
       });
     }
-    case 'tls:':
     case 'amqp:':
     case 'amqps:':
+      return connectRabbit(url, options, remote);
+    case 'tls:':
       throw new MillraceError('UNSUPPORTED', `${scheme} is not supported by this release; there are ${SCHEMES}`);
     default:
       throw new MillraceError('INVALID_ARGUMENT', `${shown(url)} is no URL of a backend; there are ${SCHEMES}`);
   }
+}
+
+function connectRabbit(url: string, options: ClientOptions, remote: Remote): Promise<Broker> {
+  const { amqp = {} } = options;
+  if (options.store !== undefined) {
+    throw new MillraceError('UNSUPPORTED', 'the option store is not supported yet: leave it out');
+  }
+  checkKeys('amqp', amqp, AMQP_KEYS);
+  const { queueType = DEFAULTS.amqp.queueType, replies = DEFAULTS.amqp.replies, prefix = DEFAULTS.amqp.prefix } = amqp;
+  checkChoice('amqp.queueType', queueType, ['quorum', 'classic']);
+  checkChoice('amqp.replies', replies, ['all', 'none']);
+  if (typeof prefix !== 'string' || !/^\w{1,32}$/.test(prefix)) {
+    throw new MillraceError(
+      'INVALID_ARGUMENT',
+      `amqp.prefix is ${shown(prefix)}; allowed are 1 to 32 letters, digits and _`,
+    );
+  }
+  const { clock, random, reconnect, connectTimeoutMs, enqueueTimeoutMs, callTimeoutMs, identity } = remote;
+  return RabbitBroker.connect({
+    ...{ clock, random, reconnect, connectTimeoutMs, enqueueTimeoutMs, callTimeoutMs, queueType, replies, prefix },
+    address: parseAddress(url),
+    clientName: `${identity.client} (${identity.host}:${identity.pid})`,
+    pid: identity.pid,
+  });
+}
+
+function checkChoice(what: string, value: unknown, allowed: readonly string[]): void {
+  if (allowed.includes(value as string)) return;
+  throw new MillraceError('INVALID_ARGUMENT', `${what} is ${shown(value)}; allowed are ${allowed.join(' and ')}`);
 }
 
 function resolveRemote(url: string, options: ClientOptions): Remote {

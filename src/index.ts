@@ -17,7 +17,7 @@ export type { ReconnectOptions } from './broker/tcp/connection.ts';
 export { Client, type Handlers, type PlainHandler, type Tasks } from './client/client.ts';
 export type { Queue } from './client/queue.ts';
 export { type ResultOptions, Task, TaskBatch } from './client/task.ts';
-export { type ClientOptions, connect } from './connect.ts';
+export { type AmqpOptions, type ClientOptions, connect } from './connect.ts';
 export { ERROR_CODES, type ErrorCode, MillraceError } from './errors.ts';
 export { DEFAULTS, LIMITS } from './limits.ts';
 export { type DefinitionOptions, defineTask, TaskDefinition, type TaskKind } from './task/definition.ts';

@@ -104,6 +104,29 @@ export const LIMITS = {
   /** Ended tasks that a queue may keep of each kind. */
   retentionCountMax: 10_000_000,
 
+  // RabbitMQ
+  /** Ids that other programs give their messages; ours are shorter. */
+  taskIdBytesMax: 128,
+  /** Messages that were published and not confirmed; what comes after them waits in the client. */
+  amqpUnconfirmedMessagesMax: 16_384,
+  amqpUnconfirmedBytesMax: 16 * MiB,
+  /** Ends of a client's own tasks that nobody has asked for yet; beyond it the oldest are forgotten. */
+  amqpOutcomesKeptMax: 100_000,
+  amqpOutcomesKeptBytesMax: 64 * MiB,
+  /** Outcomes in one reply message. */
+  amqpReplyOutcomesMax: 1000,
+  amqpReplyBytesMax: 4 * MiB,
+  /** Times that a quorum queue may hand out one message: what ends a task is its attempts. */
+  amqpDeliveriesMax: 1_000_000,
+  /** How long the broker may take to answer a declaration, or to close. */
+  amqpCallTimeoutMs: 30 * SECOND,
+  amqpCloseTimeoutMs: 2 * SECOND,
+  /** The shortest step of the delay ladder; each of the next is twice the one before. */
+  amqpDelayStepMs: 16,
+  amqpDelayLevels: 31,
+  /** Dead letters that a redrive moves at a time. */
+  amqpRedrivePortion: 100,
+
   // History kept per task
   attemptsKeptMax: 10,
 
@@ -168,6 +191,19 @@ export const DEFAULTS = {
   resultTimeoutMs: 30 * SECOND,
   stopTimeoutMs: 10 * SECOND,
   fsyncIntervalMs: 100,
+  amqp: {
+    port: 5672,
+    portTls: 5671,
+    prefix: 'millrace',
+    queueType: 'quorum',
+    replies: 'all',
+    /** The broker's own default: a busy event loop is cut off after two of them. */
+    heartbeatSeconds: 60,
+    /** How long a reply queue outlives its client. */
+    replyExpiresMs: 30 * MINUTE,
+    /** How long a task that runs on after its connection was lost waits to be given to this worker again. */
+    adoptMs: 15 * SECOND,
+  },
   reconnect: {
     initialDelayMs: 100,
     factor: 2,
@@ -257,4 +293,9 @@ relation(LIMITS.sendBufferBytesEvict <= LIMITS.unsentBytesMax, 'one connection �
 relation(LIMITS.frameBytesMax <= LIMITS.unfinishedFrameBytesMax, 'one frame ≤ all frames');
 relation(LIMITS.payloadBytesMax <= LIMITS.storePortionBytes, 'a payload fits into a portion of the store');
 relation(LIMITS.storeWorkerStaleMs < LIMITS.storeWorkerLostMs, 'a worker is stale before it is lost');
+relation(LIMITS.payloadBytesMax * 2 <= LIMITS.amqpUnconfirmedBytesMax, 'the largest message fits into the window');
+relation(
+  LIMITS.amqpDelayStepMs * (2 ** LIMITS.amqpDelayLevels - LIMITS.amqpDelayLevels - 1) > LIMITS.delayMsMax,
+  'the delay ladder reaches the longest delay',
+);
 relation(LIMITS.helloBytesMax <= LIMITS.frameBytesMax, 'helloBytesMax ≤ frameBytesMax');

@@ -1,0 +1,155 @@
+import { LIMITS } from '../../limits.ts';
+import type { Payload, TaskError } from '../contract.ts';
+import type { HeldTask } from './held-task.ts';
+import { copyOf } from './message.ts';
+import { parcel } from './publisher.ts';
+import { REPLY_TYPE, writeOutcome, writeReply } from './replies.ts';
+import { deadLetterHeaders, sendTask } from './routes.ts';
+import type { Shared } from './shared.ts';
+
+/** How a worker is done with a task. */
+export type TaskEnd = { readonly task: HeldTask } & (
+  | { readonly kind: 'completed'; readonly result: Payload | undefined }
+  | { readonly kind: 'failed'; readonly error: TaskError; readonly atMs: number; readonly delayMs: number }
+  | { readonly kind: 'dead'; readonly error: TaskError; readonly atMs: number }
+  | { readonly kind: 'released' }
+);
+
+/** Outcomes for one reply queue. */
+interface Letter {
+  readonly texts: string[];
+  readonly ids: string[];
+  characters: number;
+}
+
+/**
+ * What comes before the acknowledgement of a task that has ended: who waits for it is told; a further attempt, or the dead
+ * letter, is confirmed by the broker. The ends of one turn for one client are one message.
+ */
+export class Ends {
+  readonly #shared: Shared;
+  readonly #done: (task: HeldTask) => void;
+  readonly #giveBack: (task: HeldTask) => void;
+  readonly #letters = new Map<string, Letter>();
+
+  constructor(shared: Shared, done: (task: HeldTask) => void, giveBack: (task: HeldTask) => void) {
+    this.#shared = shared;
+    this.#done = done;
+    this.#giveBack = giveBack;
+  }
+
+  record(ends: readonly TaskEnd[]): void {
+    for (const end of ends) this.#one(end);
+    this.#post();
+  }
+
+  #one(end: TaskEnd): void {
+    const { task } = end;
+    switch (end.kind) {
+      case 'completed':
+        if (task.message.replyTo !== undefined) this.#reply(task, completedText(task, end.result));
+        this.#done(task);
+        return;
+      case 'failed': {
+        const body = copyOf(task.message, task.attempt + 1);
+        sendTask(this.#shared, task.message, body, end.delayMs, (error) => {
+          if (error === undefined) this.#done(task);
+        });
+        return;
+      }
+      case 'dead':
+        this.#bury(task, end.error, end.atMs);
+        return;
+      case 'released':
+        if (task.suspect) this.#putBack(task);
+        else this.#giveBack(task);
+        return;
+      default:
+        end satisfies never;
+    }
+  }
+
+  #bury(task: HeldTask, error: TaskError, atMs: number): void {
+    const { outbound, names } = this.#shared;
+    const { message, spec } = task;
+    const name = names.dead(spec.queue);
+    outbound.send(
+      parcel(
+        {
+          routingKey: name,
+          care: 'insist',
+          replyTo: message.replyTo,
+          correlationId: message.correlationId,
+          headers: { ...message.headers, ...deadLetterHeaders(error.code, error, atMs) },
+          needs: [{ kind: 'queue', name }],
+        },
+        [copyOf(message, task.attempt)],
+        [message.id],
+        (failure) => {
+          if (failure !== undefined) return;
+          this.#reply(task, writeOutcome(message.id, task.attempt, { state: 'dead', error }, undefined));
+          this.#post();
+          this.#done(task);
+        },
+      ),
+    );
+  }
+
+  /** A suspect that is given back is a new message: the broker would count it as lost. */
+  #putBack(task: HeldTask): void {
+    const { outbound, names } = this.#shared;
+    const { message, spec } = task;
+    const name = names.suspect(spec.queue);
+    const { replyTo, correlationId, headers } = message;
+    outbound.send(
+      parcel(
+        { routingKey: name, care: 'insist', replyTo, correlationId, headers, needs: [{ kind: 'suspect', name }] },
+        [copyOf(message, task.attempt)],
+        [message.id],
+        (failure) => {
+          if (failure === undefined) this.#done(task);
+        },
+      ),
+    );
+  }
+
+  #reply({ message }: HeldTask, text: string): void {
+    const { replyTo, correlationId, id } = message;
+    if (replyTo === undefined) return;
+    if (correlationId !== undefined) {
+      this.#send(replyTo, correlationId, [text], id);
+      return;
+    }
+    let letter = this.#letters.get(replyTo);
+    if (letter === undefined) {
+      letter = { texts: [], ids: [], characters: 0 };
+      this.#letters.set(replyTo, letter);
+    }
+    letter.texts.push(text);
+    letter.ids.push(id);
+    letter.characters += text.length;
+    if (letter.texts.length < LIMITS.amqpReplyOutcomesMax && letter.characters < LIMITS.amqpReplyBytesMax) return;
+    this.#letters.delete(replyTo);
+    this.#send(replyTo, undefined, letter.texts, id);
+  }
+
+  #post(): void {
+    for (const [replyTo, { texts, ids }] of this.#letters) this.#send(replyTo, undefined, texts, ids[0] as string);
+    this.#letters.clear();
+  }
+
+  #send(replyTo: string, correlationId: string | undefined, texts: readonly string[], id: string): void {
+    this.#shared.outbound.send(
+      parcel({ routingKey: replyTo, type: REPLY_TYPE, correlationId, care: 'drop' }, [writeReply(texts)], [id], () => {
+        // A client that is gone needs no answer; the publisher counts it.
+      }),
+    );
+  }
+}
+
+function completedText({ message, attempt }: HeldTask, result: Payload | undefined): string {
+  if (typeof result === 'string') {
+    return writeOutcome(message.id, attempt, { state: 'completed', result: undefined }, result);
+  }
+  return writeOutcome(message.id, attempt, { state: 'completed', result }, undefined);
+}

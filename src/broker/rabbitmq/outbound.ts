@@ -1,0 +1,146 @@
+import { MillraceError } from '../../errors.ts';
+import type { Clock } from '../../io/clock.ts';
+import type { ChannelModel, ConfirmChannel } from './amqplib.ts';
+import type { Link } from './link.ts';
+import { type Parcel, Publisher } from './publisher.ts';
+import type { Need, Topology } from './topology.ts';
+
+/**
+ * The way of everything that a client publishes: what a parcel needs is declared first, then the publisher has it. Keeps
+ * the publisher's channel open for as long as there is a connection.
+ */
+interface Gate {
+  readonly needs: readonly Need[];
+  /** In the order in which they came. */
+  readonly parcels: Parcel[];
+  opening: boolean;
+}
+
+const RETRY_MS = 500;
+
+export class Outbound {
+  readonly publisher: Publisher;
+  readonly #clock: Clock;
+  readonly #link: Link;
+  readonly #topology: Topology;
+  /** Parcels whose needs are being declared, by what these are. */
+  readonly #gates = new Map<string, Gate>();
+  #closed: MillraceError | undefined;
+
+  constructor(clock: Clock, link: Link, topology: Topology) {
+    this.#clock = clock;
+    this.#link = link;
+    this.#topology = topology;
+    this.publisher = new Publisher(clock, {
+      restore: (parcel) => {
+        topology.forget(parcel.needs);
+        return topology.ensure(parcel.needs);
+      },
+    });
+  }
+
+  send(parcel: Parcel): void {
+    if (this.#closed !== undefined) {
+      parcel.settled(this.#closed);
+      return;
+    }
+    const { needs } = parcel;
+    let known = true;
+    for (const need of needs) known &&= this.#topology.has(need);
+    if (known && this.#gates.size === 0) this.publisher.send(parcel);
+    else this.#gate(parcel, known);
+  }
+
+  /** Resolves when the publisher has its channel; rejects when the broker refuses it. */
+  async open(model: ChannelModel): Promise<void> {
+    const channel = await model.createConfirmChannel();
+    if (this.#link.model !== model) return;
+    channel.on('error', () => {
+      // What it was follows with `close`: an exchange that is not there, for one.
+    });
+    channel.on('close', () => this.#channelClosed(model));
+    await this.#restoreRouted(channel);
+    for (const gate of this.#gates.values()) this.#open(gate);
+  }
+
+  lost(): void {
+    this.publisher.detach();
+  }
+
+  close(error: MillraceError): void {
+    this.#closed ??= error;
+    for (const gate of this.#gates.values()) for (const parcel of gate.parcels) parcel.settled(error);
+    this.#gates.clear();
+    this.publisher.close(error);
+  }
+
+  #gate(parcel: Parcel, known: boolean): void {
+    const key = keyOf(parcel.needs);
+    const gate = this.#gates.get(key);
+    if (gate !== undefined) {
+      gate.parcels.push(parcel);
+    } else if (known) {
+      this.publisher.send(parcel);
+    } else {
+      const opened: Gate = { needs: parcel.needs, parcels: [parcel], opening: false };
+      this.#gates.set(key, opened);
+      this.#open(opened);
+    }
+  }
+
+  #open(gate: Gate): void {
+    if (gate.opening || !this.#link.ready) return;
+    gate.opening = true;
+    this.#topology.ensure(gate.needs).then(
+      () => {
+        this.#gates.delete(keyOf(gate.needs));
+        for (const parcel of gate.parcels) this.publisher.send(parcel);
+      },
+      (error: unknown) => {
+        gate.opening = false;
+        if (error instanceof MillraceError && error.retryable) this.#openLater(gate);
+        else this.#refuse(gate, error);
+      },
+    );
+  }
+
+  /** The connection was lost, perhaps: then the next opens it sooner. */
+  #openLater(gate: Gate): void {
+    this.#clock.setTimer(RETRY_MS, () => this.#open(gate)).unref();
+  }
+
+  #refuse(gate: Gate, error: unknown): void {
+    this.#gates.delete(keyOf(gate.needs));
+    const refusal = error instanceof MillraceError ? error : new MillraceError('PROTOCOL', String(error));
+    for (const parcel of gate.parcels) parcel.settled(refusal);
+  }
+
+  /** A broker that lost its exchanges closes the channel that publishes to them, again and again: they come first. */
+  async #restoreRouted(channel: ConfirmChannel): Promise<void> {
+    const missed = this.publisher.routed();
+    if (missed.length > 0) {
+      const needs = missed.flatMap((parcel) => parcel.needs);
+      this.#topology.forget(needs);
+      await this.#topology.ensure(needs);
+    }
+    this.publisher.attach(channel);
+  }
+
+  #channelClosed(model: ChannelModel): void {
+    this.publisher.detach();
+    this.#clock
+      .setTimer(RETRY_MS, () => {
+        if (this.#link.model !== model) return;
+        this.open(model).catch((error: unknown) => {
+          if (this.#link.model === model) this.#link.reconnect(String((error as Error).message));
+        });
+      })
+      .unref();
+  }
+}
+
+function keyOf(needs: readonly Need[]): string {
+  let key = '';
+  for (const need of needs) key += need.kind === 'delay' ? `|${need.level}>${need.queue}` : `|${need.name}`;
+  return key;
+}

@@ -1,0 +1,398 @@
+import { MillraceError } from '../../errors.ts';
+import type { Clock } from '../../io/clock.ts';
+import { LIMITS } from '../../limits.ts';
+import type { ConfirmChannel, Options } from './amqplib.ts';
+import { CONTENT_TYPE, MESSAGE_TYPE } from './message.ts';
+import type { Need } from './topology.ts';
+
+/**
+ * Publishes with confirms, over one channel at a time. A message moves
+ *
+ *   waiting ──window has room──▶ sent ──ack──▶ confirmed
+ *      ▲                          │ │──nack──▶ refused (the queue is full), or again after a pause
+ *      ├──── channel lost ────────┘ └──returned, then ack──▶ its queue is declared anew and it is sent again, twice at most
+ *
+ * What is sent twice has the same id. Confirmed messages give their bytes up one by one; a parcel settles with its last.
+ */
+export interface Parcel {
+  readonly exchange: string;
+  readonly routingKey: string;
+  /** Undefined: confirmed. */
+  readonly bodies: (Buffer | undefined)[];
+  /** Of the messages, one for each body. */
+  readonly ids: readonly string[];
+  readonly type: string;
+  readonly replyTo: string | undefined;
+  readonly correlationId: string | undefined;
+  readonly headers: Record<string, unknown> | undefined;
+  /** What has to be there before it is sent. */
+  readonly needs: readonly Need[];
+  /**
+   * `refuse`: a nack is the caller's error. `insist`: what was taken from the broker must get back to it, so it is sent
+   * until it is confirmed. `drop`: nobody minds.
+   */
+  readonly care: 'refuse' | 'insist' | 'drop';
+  /** Called once, when all are confirmed, or with why not. */
+  readonly settled: (error: MillraceError | undefined) => void;
+}
+
+export interface ParcelOptions extends Partial<Omit<Parcel, 'bodies' | 'ids' | 'settled'>> {
+  readonly routingKey: string;
+}
+
+export function parcel(
+  options: ParcelOptions,
+  bodies: Buffer[],
+  ids: readonly string[],
+  settled: Parcel['settled'],
+): Parcel {
+  return {
+    exchange: options.exchange ?? '',
+    routingKey: options.routingKey,
+    bodies,
+    ids,
+    type: options.type ?? MESSAGE_TYPE,
+    replyTo: options.replyTo,
+    correlationId: options.correlationId,
+    headers: options.headers,
+    needs: options.needs ?? [],
+    care: options.care ?? 'refuse',
+    settled,
+  };
+}
+
+/** A parcel with how far it has come. */
+class Sending {
+  readonly parcel: Parcel;
+  /** The first body that this channel has not been given. */
+  next = 0;
+  unconfirmed: number;
+  error: MillraceError | undefined;
+  /** Indexes of messages that no queue took. */
+  returned: Set<number> | undefined;
+  returns = 0;
+
+  constructor(parcel: Parcel) {
+    this.parcel = parcel;
+    this.unconfirmed = parcel.bodies.length;
+  }
+}
+
+export interface PublisherHooks {
+  /** Declares anew what the parcel needs: a queue or an exchange is gone. Rejects when that cannot be done. */
+  restore(parcel: Parcel): Promise<void>;
+}
+
+/** amqplib takes undefined for what is absent. */
+type PublishOptions = { -readonly [Name in keyof Options.Publish]: Options.Publish[Name] | undefined };
+
+const RETURNS_MAX = 2;
+const RESEND_MS = 500;
+
+export class Publisher {
+  /** Parcels nobody waited for that came to nothing. */
+  dropped = 0;
+  readonly #clock: Clock;
+  readonly #hooks: PublisherHooks;
+  #channel: ConfirmChannel | undefined;
+  /** In the order in which they were given, until they are settled. */
+  readonly #sendings = new Set<Sending>();
+  /** Those with messages that this channel has not been given; settled ones among them are skipped. */
+  #waiting: Sending[] = [];
+  #waitingHead = 0;
+  /** What delivery tag `#firstTag + i` stands for; undefined: answered. */
+  #sent: (Sending | undefined)[] = [];
+  #sentIndex: number[] = [];
+  #firstTag = 1;
+  #sentHead = 0;
+  #inFlight = 0;
+  #inFlightBytes = 0;
+  #returnScan = 0;
+  /** False while the channel's buffer is full. */
+  #flowing = false;
+  #pumping = false;
+  #idle: (() => void)[] = [];
+  #closed: MillraceError | undefined;
+  /** Reused: amqplib copies what it needs. */
+  readonly #options: PublishOptions = { persistent: true, mandatory: true, contentType: CONTENT_TYPE };
+
+  constructor(clock: Clock, hooks: PublisherHooks) {
+    this.#clock = clock;
+    this.#hooks = hooks;
+  }
+
+  send(parcel: Parcel): void {
+    if (this.#closed !== undefined) {
+      parcel.settled(this.#closed);
+      return;
+    }
+    const sending = new Sending(parcel);
+    this.#sendings.add(sending);
+    this.#waiting.push(sending);
+    this.#pump();
+  }
+
+  /** A new channel in confirm mode: everything unconfirmed goes out again, in order. */
+  attach(channel: ConfirmChannel): void {
+    this.#reset();
+    this.#channel = channel;
+    this.#flowing = true;
+    channel.on('ack', ({ deliveryTag, multiple }) => this.#answered(channel, deliveryTag, multiple, true));
+    channel.on('nack', ({ deliveryTag, multiple }) => this.#answered(channel, deliveryTag, multiple, false));
+    channel.on('return', ({ properties }) => this.#returned(channel, properties.messageId));
+    channel.on('drain', () => {
+      if (this.#channel !== channel) return;
+      this.#flowing = true;
+      this.#pump();
+    });
+    this.#pump();
+  }
+
+  /** The channel is gone. */
+  detach(): void {
+    this.#channel = undefined;
+    this.#reset();
+  }
+
+  /** What is not confirmed and does not go straight to a queue. */
+  routed(): Parcel[] {
+    return [...this.#sendings].filter(({ parcel }) => parcel.exchange !== '').map(({ parcel }) => parcel);
+  }
+
+  /** Resolves when nothing is unconfirmed. */
+  drained(): Promise<void> {
+    if (this.#sendings.size === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#idle.push(resolve));
+  }
+
+  /** Settles everything that waits, and everything later, with `error`. */
+  close(error: MillraceError): void {
+    if (this.#closed !== undefined) return;
+    this.#closed = error;
+    this.detach();
+    for (const sending of this.#sendings) {
+      sending.error ??= error;
+      this.#settle(sending);
+    }
+  }
+
+  #reset(): void {
+    this.#sent = [];
+    this.#sentIndex = [];
+    this.#sentHead = 0;
+    this.#firstTag = 1;
+    this.#returnScan = 0;
+    this.#inFlight = 0;
+    this.#inFlightBytes = 0;
+    this.#flowing = false;
+    this.#waiting = [...this.#sendings];
+    this.#waitingHead = 0;
+    for (const sending of this.#waiting) {
+      sending.next = 0;
+      sending.returned = undefined;
+    }
+  }
+
+  #pump(): void {
+    if (this.#pumping) return;
+    this.#pumping = true;
+    while (this.#flowing && this.#waitingHead < this.#waiting.length) {
+      const sending = this.#waiting[this.#waitingHead] as Sending;
+      if (!this.#transmit(sending)) break;
+      this.#waitingHead++;
+      if (this.#waitingHead < 1024 && this.#waitingHead < this.#waiting.length) continue;
+      this.#waiting.splice(0, this.#waitingHead);
+      this.#waitingHead = 0;
+    }
+    this.#pumping = false;
+  }
+
+  /** False when the window, or the channel's buffer, is full before its end. */
+  #transmit(sending: Sending): boolean {
+    const { bodies, ids } = sending.parcel;
+    const options = this.#optionsFor(sending.parcel);
+    for (let index = sending.next; index < bodies.length; index++) {
+      const body = bodies[index];
+      if (body === undefined) continue;
+      if (!this.#flowing || !this.#hasRoom(body.length)) {
+        sending.next = index;
+        return false;
+      }
+      options.messageId = ids[index];
+      this.#publish(sending, index, body, options);
+      // The channel failed while it was written to.
+      if (this.#channel === undefined) return false;
+    }
+    sending.next = bodies.length;
+    return true;
+  }
+
+  #publish(sending: Sending, index: number, body: Buffer, options: PublishOptions): void {
+    const { exchange, routingKey } = sending.parcel;
+    this.#sent.push(sending);
+    this.#sentIndex.push(index);
+    this.#inFlight++;
+    this.#inFlightBytes += body.length;
+    try {
+      this.#flowing = (this.#channel as ConfirmChannel).publish(exchange, routingKey, body, options as Options.Publish);
+    } catch {
+      // The channel was closed in this turn: its owner attaches the next, and everything goes out again.
+      this.detach();
+    }
+  }
+
+  #hasRoom(bytes: number): boolean {
+    if (this.#inFlight >= LIMITS.amqpUnconfirmedMessagesMax) return false;
+    return this.#inFlight === 0 || this.#inFlightBytes + bytes <= LIMITS.amqpUnconfirmedBytesMax;
+  }
+
+  #optionsFor(parcel: Parcel): PublishOptions {
+    const options = this.#options;
+    options.type = parcel.type;
+    options.replyTo = parcel.replyTo;
+    options.correlationId = parcel.correlationId;
+    options.headers = parcel.headers;
+    return options;
+  }
+
+  #answered(channel: ConfirmChannel, tag: number, multiple: boolean, taken: boolean): void {
+    if (this.#channel !== channel) return;
+    const last = tag - this.#firstTag;
+    const first = multiple ? this.#sentHead : last;
+    for (let at = first; at <= last; at++) {
+      const sending = this.#sent[at];
+      if (sending === undefined) continue;
+      this.#sent[at] = undefined;
+      this.#answer(sending, this.#sentIndex[at] as number, taken);
+    }
+    while (this.#sentHead < this.#sent.length && this.#sent[this.#sentHead] === undefined) this.#sentHead++;
+    if (this.#sentHead >= LIMITS.amqpUnconfirmedMessagesMax || this.#sentHead === this.#sent.length) this.#compact();
+    this.#pump();
+  }
+
+  #compact(): void {
+    this.#sent.splice(0, this.#sentHead);
+    this.#sentIndex.splice(0, this.#sentHead);
+    this.#firstTag += this.#sentHead;
+    this.#returnScan = 0;
+    this.#sentHead = 0;
+  }
+
+  #answer(sending: Sending, index: number, taken: boolean): void {
+    const { bodies, care, routingKey } = sending.parcel;
+    const body = bodies[index] as Buffer;
+    this.#inFlight--;
+    this.#inFlightBytes -= body.length;
+    if (taken && sending.returned?.delete(index) === true) {
+      this.#unroutable(sending);
+      return;
+    }
+    if (!taken && care === 'insist') {
+      this.#again(sending, RESEND_MS);
+      return;
+    }
+    if (!taken) sending.error ??= refused(routingKey);
+    bodies[index] = undefined;
+    if (--sending.unconfirmed === 0) this.#settle(sending);
+  }
+
+  /** The broker says so before it confirms. */
+  #returned(channel: ConfirmChannel, messageId: unknown): void {
+    if (this.#channel !== channel) return;
+    // They come in the order in which they were sent: the next is right behind the last.
+    for (let step = 0; step < this.#sent.length; step++) {
+      const at = (this.#returnScan + step) % this.#sent.length;
+      const sending = this.#sent[at];
+      const index = this.#sentIndex[at] as number;
+      if (sending === undefined || sending.parcel.ids[index] !== messageId || sending.returned?.has(index)) continue;
+      sending.returned ??= new Set();
+      sending.returned.add(index);
+      this.#returnScan = at + 1;
+      return;
+    }
+  }
+
+  /** No queue took a message of the parcel: somebody deleted it. */
+  #unroutable(sending: Sending): void {
+    const { parcel } = sending;
+    if (parcel.care === 'drop') {
+      this.dropped++;
+      this.#fail(sending, unroutable(parcel.routingKey));
+      return;
+    }
+    // One declaration for all that came back at the same time.
+    if ((sending.returned?.size ?? 0) > 0) return;
+    if (parcel.care === 'refuse' && ++sending.returns > RETURNS_MAX) {
+      this.#fail(sending, unroutable(parcel.routingKey));
+      return;
+    }
+    this.#hooks.restore(parcel).then(
+      () => this.#again(sending, sending.returns === 1 ? 0 : RESEND_MS),
+      (error: unknown) => {
+        if (parcel.care === 'insist') this.#again(sending, RESEND_MS);
+        else this.#fail(sending, error instanceof MillraceError ? error : unroutable(parcel.routingKey));
+      },
+    );
+  }
+
+  #again(sending: Sending, delayMs: number): void {
+    if (delayMs > 0) {
+      this.#clock.setTimer(delayMs, () => this.#again(sending, 0)).unref();
+      return;
+    }
+    if (this.#sendings.has(sending)) this.#resend(sending);
+  }
+
+  /** Sends what was sent, and is neither confirmed nor on its way. The few that this happens to do not wait for the window. */
+  #resend(sending: Sending): void {
+    const underWay = new Set<number>();
+    for (let at = this.#sentHead; at < this.#sent.length; at++) {
+      if (this.#sent[at] === sending) underWay.add(this.#sentIndex[at] as number);
+    }
+    const { bodies } = sending.parcel;
+    if (this.#channel === undefined) return;
+    const options = this.#optionsFor(sending.parcel);
+    for (let index = 0; index < sending.next; index++) {
+      const body = bodies[index];
+      if (body === undefined || underWay.has(index) || sending.returned?.has(index)) continue;
+      options.messageId = sending.parcel.ids[index];
+      this.#publish(sending, index, body, options);
+      if (this.#channel === undefined) return;
+    }
+    this.#pump();
+  }
+
+  #fail(sending: Sending, error: MillraceError): void {
+    sending.error ??= error;
+    this.#settle(sending);
+  }
+
+  #settle(sending: Sending): void {
+    if (!this.#sendings.delete(sending)) return;
+    // A message of it may still be on its way: its answer finds no parcel.
+    if (sending.unconfirmed > 0) this.#forget(sending);
+    sending.parcel.settled(sending.error);
+    if (this.#sendings.size > 0) return;
+    for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  #forget(sending: Sending): void {
+    for (let at = this.#sentHead; at < this.#sent.length; at++) {
+      if (this.#sent[at] !== sending) continue;
+      this.#sent[at] = undefined;
+      this.#inFlight--;
+      this.#inFlightBytes -= sending.parcel.bodies[this.#sentIndex[at] as number]?.length ?? 0;
+    }
+    sending.next = sending.parcel.bodies.length;
+  }
+}
+
+function refused(queue: string): MillraceError {
+  const message = `the broker refused a message for ${queue} (basic.nack): the queue is at its length limit, or has no quorum; nothing of it was enqueued`;
+  return new MillraceError('QUEUE_FULL', message, { details: { queue } });
+}
+
+function unroutable(queue: string): MillraceError {
+  const message = `the broker returned a message for ${queue}: the queue was deleted and could not be declared again`;
+  return new MillraceError('NOT_FOUND', message, { details: { queue } });
+}

@@ -1,0 +1,217 @@
+import { MillraceError } from '../../errors.ts';
+import { settlesWithin } from '../../io/clock.ts';
+import { DEFAULTS, LIMITS } from '../../limits.ts';
+import { VERSION } from '../../version.ts';
+import type { QueueStatus, Status } from '../contract.ts';
+import type { Channel, ConsumeMessage } from './amqplib.ts';
+import { copyOf, MessageReader } from './message.ts';
+import { BANDS } from './names.ts';
+import { sendTask } from './routes.ts';
+import type { Shared } from './shared.ts';
+import type { QueueType, Topology } from './topology.ts';
+
+/**
+ * What can be asked of the broker's queues without a store. A broker tells a client how many messages are ready in a queue,
+ * and nothing of those that workers hold, that wait in the ladder, or that have ended.
+ */
+export class QueueOperations {
+  readonly #shared: Shared;
+  readonly #topology: Topology;
+  readonly #options: { readonly queueType: QueueType; readonly callTimeoutMs: number; readonly pid: number };
+  /** Queues that this client has used: a broker does not list its queues over AMQP. */
+  readonly #seen = new Set<string>();
+  readonly #startedAtMs: number;
+
+  constructor(
+    shared: Shared,
+    topology: Topology,
+    options: { readonly queueType: QueueType; readonly callTimeoutMs: number; readonly pid: number },
+  ) {
+    this.#shared = shared;
+    this.#topology = topology;
+    this.#options = options;
+    this.#startedAtMs = shared.clock.wallMs();
+  }
+
+  saw(queue: string): void {
+    if (this.#seen.size < LIMITS.queuesMax) this.#seen.add(queue);
+  }
+
+  /** Removes what is ready; what waits in the ladder comes later. Rejects with NOT_FOUND. */
+  async purge(queue: string): Promise<number> {
+    const { names } = this.#shared;
+    let count = 0;
+    let found = false;
+    for (const name of [...BANDS.map((band) => names.band(queue, band)), names.suspect(queue)]) {
+      const purged = await this.#ifThere((channel) => channel.purgeQueue(name));
+      if (purged === undefined) continue;
+      found = true;
+      count += purged.messageCount;
+    }
+    if (!found) throw noQueue(queue);
+    return count;
+  }
+
+  /** Makes dead tasks ready again, with fresh attempts. Messages that are no tasks stay. Rejects with NOT_FOUND. */
+  async redrive(queue: string, reopen: (ids: readonly string[]) => void): Promise<number> {
+    const { names } = this.#shared;
+    const name = names.dead(queue);
+    const there = await this.#ifThere((channel) => channel.checkQueue(name));
+    if (there === undefined) {
+      if ((await this.#ready(queue)) === undefined) throw noQueue(queue);
+      return 0;
+    }
+    // What is no task is held until the end, and goes back when the channel is closed.
+    return this.#topology.use(
+      (channel) => this.#moveAll(channel, name, queue, there.messageCount, reopen),
+      LIMITS.timeoutMsMax,
+    );
+  }
+
+  async status(stopping: boolean, _workers: number): Promise<Status> {
+    const queues: QueueStatus[] = [];
+    for (const name of this.#seen) {
+      const status = await this.#queueStatus(name);
+      if (status !== undefined) queues.push(status);
+    }
+    const nowMs = this.#shared.clock.wallMs();
+    const none = { p50: 0, p95: 0, p99: 0, count: 0 };
+    const { rss, heapUsed } = process.memoryUsage();
+    return {
+      server: {
+        version: VERSION,
+        pid: this.#options.pid,
+        startedAtMs: this.#startedAtMs,
+        uptimeMs: nowMs - this.#startedAtMs,
+        durability: `RabbitMQ, ${this.#options.queueType} queues, without a store: only ready and dead tasks are counted`,
+        connections: 1,
+        stopping,
+      },
+      queues,
+      workers: [],
+      throughput: { enqueued: 0, completed: 0, failed: 0 },
+      latencyMs: { start: none, total: none },
+      journal: null,
+      memory: { rssBytes: rss, heapBytes: heapUsed },
+    };
+  }
+
+  async #queueStatus(name: string): Promise<QueueStatus | undefined> {
+    const ready = await this.#ready(name);
+    if (ready === undefined) return undefined;
+    const { names } = this.#shared;
+    const dead = await this.#ifThere((channel) => channel.checkQueue(names.dead(name)));
+    return {
+      name,
+      paused: false,
+      ready,
+      active: 0,
+      scheduled: 0,
+      blocked: 0,
+      completed: 0,
+      dead: dead?.messageCount ?? 0,
+      cancelled: 0,
+      oldestReadyMs: 0,
+      totals: { enqueued: 0, completed: 0, failed: 0, dead: 0, cancelled: 0 },
+      retention: DEFAULTS.retention,
+    };
+  }
+
+  /** Undefined when the broker has no queue for it. */
+  async #ready(queue: string): Promise<number | undefined> {
+    const { names } = this.#shared;
+    let count: number | undefined;
+    for (const name of [...BANDS.map((band) => names.band(queue, band)), names.suspect(queue)]) {
+      const there = await this.#ifThere((channel) => channel.checkQueue(name));
+      if (there !== undefined) count = (count ?? 0) + there.messageCount;
+    }
+    return count;
+  }
+
+  async #ifThere<T>(call: (channel: Channel) => Promise<T>): Promise<T | undefined> {
+    try {
+      return await this.#topology.use(call);
+    } catch (error) {
+      if (error instanceof MillraceError && error.code === 'NOT_FOUND') return undefined;
+      throw error;
+    }
+  }
+
+  /** At most `count`, not for ever: tasks may die as fast as they are made ready. */
+  async #moveAll(
+    channel: Channel,
+    name: string,
+    queue: string,
+    count: number,
+    reopen: (ids: readonly string[]) => void,
+  ): Promise<number> {
+    let moved = 0;
+    for (let left = count; left > 0; left -= LIMITS.amqpRedrivePortion) {
+      const portion = await this.#move(channel, name, queue, Math.min(left, LIMITS.amqpRedrivePortion), reopen);
+      moved += portion.count;
+      if (portion.empty) break;
+    }
+    return moved;
+  }
+
+  async #move(
+    channel: Channel,
+    name: string,
+    queue: string,
+    portion: number,
+    reopen: (ids: readonly string[]) => void,
+  ): Promise<{ count: number; empty: boolean }> {
+    const { clock, newId } = this.#shared;
+    const reader = new MessageReader(queue, newId, () => clock.wallMs());
+    const sent: Promise<void>[] = [];
+    let empty = false;
+    for (let index = 0; index < portion; index++) {
+      const message = await channel.get(name);
+      if (message === false) {
+        empty = true;
+        break;
+      }
+      const moved = this.#send(channel, message as unknown as ConsumeMessage, reader, reopen);
+      if (moved !== undefined) sent.push(moved);
+    }
+    const confirmed = Promise.all(sent);
+    if (!(await settlesWithin(clock, this.#options.callTimeoutMs, confirmed))) {
+      const message = `the broker did not confirm within ${this.#options.callTimeoutMs} ms what was redriven from ${queue}: what it did not confirm is still dead`;
+      throw new MillraceError('TIMEOUT', message);
+    }
+    await confirmed;
+    return { count: sent.length, empty };
+  }
+
+  /** Undefined for what is no task: it stays, and goes back when the channel is closed. */
+  #send(
+    channel: Channel,
+    message: ConsumeMessage,
+    reader: MessageReader,
+    reopen: (ids: readonly string[]) => void,
+  ): Promise<void> | undefined {
+    let task: ReturnType<MessageReader['read']>;
+    try {
+      task = reader.read(message);
+    } catch {
+      // It went to the dead letters because of that.
+      return undefined;
+    }
+    reopen([task.id]);
+    return new Promise((resolve, reject) => {
+      sendTask(this.#shared, task, copyOf(task, 1), 0, (error) => {
+        if (error !== undefined) {
+          reject(error);
+          return;
+        }
+        channel.ack(message);
+        resolve();
+      });
+    });
+  }
+}
+
+function noQueue(queue: string): MillraceError {
+  const message = `there is no queue ${JSON.stringify(queue)}: it comes with its first task`;
+  return new MillraceError('NOT_FOUND', message, { details: { queue } });
+}

@@ -1,0 +1,90 @@
+import type { Clock } from '../../io/clock.ts';
+import type { ChannelModel, ConsumeMessage } from './amqplib.ts';
+import type { Link } from './link.ts';
+import type { Need, Topology } from './topology.ts';
+
+/** The queue to which workers send the ends of this client's tasks: made with its first enqueue, read while connected. */
+const PREFETCH = 200;
+const RETRY_MS = 1000;
+
+export class ReplyQueue {
+  readonly name: string;
+  readonly need: Need;
+  readonly #clock: Clock;
+  readonly #link: Link;
+  readonly #topology: Topology;
+  readonly #arrived: (message: ConsumeMessage) => void;
+  #wanted = false;
+  #closed = false;
+  #retrying = false;
+
+  constructor(
+    clock: Clock,
+    link: Link,
+    topology: Topology,
+    name: string,
+    expiresMs: number,
+    arrived: (message: ConsumeMessage) => void,
+  ) {
+    this.#clock = clock;
+    this.#link = link;
+    this.#topology = topology;
+    this.name = name;
+    this.need = { kind: 'reply', name, expiresMs };
+    this.#arrived = arrived;
+  }
+
+  /** Tasks are enqueued from now on. */
+  want(): void {
+    if (this.#wanted) return;
+    this.#wanted = true;
+    this.ready();
+  }
+
+  /** Connected, for the first time or again: the queue may have been deleted, or have expired. */
+  ready(): void {
+    const { model } = this.#link;
+    if (!this.#wanted || model === undefined || this.#closed) return;
+    this.#topology.forget([this.need]);
+    this.#consume(model).catch(() => this.#later(model));
+  }
+
+  /** Nobody is going to ask for what comes. Always resolves. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    if (!this.#wanted || !this.#link.ready) return;
+    await this.#topology
+      .use((channel) => channel.deleteQueue(this.name))
+      .catch(() => {
+        // It expires by itself.
+      });
+  }
+
+  async #consume(model: ChannelModel): Promise<void> {
+    await this.#topology.ensure([this.need]);
+    const channel = await model.createChannel();
+    channel.on('error', () => {});
+    channel.on('close', () => this.#later(model));
+    await channel.prefetch(PREFETCH);
+    await channel.consume(this.name, (message) => {
+      if (message === null) {
+        // Deleted, or its node went down: the channel's end makes it anew.
+        channel.close().catch(() => {});
+        return;
+      }
+      this.#arrived(message);
+      channel.ack(message);
+    });
+  }
+
+  #later(model: ChannelModel): void {
+    if (this.#retrying) return;
+    this.#retrying = true;
+    this.#clock
+      .setTimer(RETRY_MS, () => {
+        this.#retrying = false;
+        if (this.#link.model === model) this.ready();
+      })
+      .unref();
+  }
+}

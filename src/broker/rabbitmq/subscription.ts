@@ -1,0 +1,269 @@
+import type { Channel, ConsumeMessage, Message } from 'amqplib';
+import type { MillraceError } from '../../errors.ts';
+import { type Clock, settlesWithin } from '../../io/clock.ts';
+import { LIMITS } from '../../limits.ts';
+import type { ChannelModel } from './amqplib.ts';
+import type { Link } from './link.ts';
+import type { MessageReader } from './message.ts';
+import { BANDS, type Names } from './names.ts';
+import { type Need, refusalOf, type Topology } from './topology.ts';
+
+/**
+ * The channel over which one worker gets its messages and acknowledges them, with a consumer for each of its queues.
+ *
+ *   closed ──open()──▶ opening ──all consumers taken──▶ open ──channel or connection lost──▶ closed
+ *                         ▲                                            │
+ *                         └──────── the channel alone: after a pause ──┘
+ *
+ * A queue that is deleted is declared and consumed anew. Delivery tags hold for one channel only: `lost` says that all
+ * of them are void.
+ */
+export interface Source {
+  readonly queue: string;
+  /** The broker's name for it. */
+  readonly name: string;
+  /** Of the suspects, one at a time. */
+  readonly suspect: boolean;
+  readonly reader: MessageReader;
+}
+
+export interface SubscriptionOwner {
+  arrived(message: ConsumeMessage, source: Source): void;
+  /** Consumers are there, for the first time or again. */
+  opened(): void;
+  /** Everything that was delivered is the broker's again. */
+  lost(reason: string): void;
+  /** The broker refuses what is needed, for good. */
+  refused(error: MillraceError): void;
+}
+
+interface ConsumerState {
+  readonly source: Source;
+  readonly prefetch: number;
+  tag: string | undefined;
+}
+
+const REOPEN_MS_MIN = 50;
+const REOPEN_MS_MAX = 5000;
+
+export class Subscription {
+  readonly #clock: Clock;
+  readonly #link: Link;
+  readonly #topology: Topology;
+  readonly #owner: SubscriptionOwner;
+  readonly #consumers: ConsumerState[];
+  #channel: Channel | undefined;
+  #isOpen = false;
+  #stopped = false;
+  #failures = 0;
+  #paused: ReadonlySet<string> = new Set();
+  /** Changes of what is consumed, one after the other. */
+  #changing: Promise<void> = Promise.resolve();
+  /** amqplib acknowledges messages, of which it reads the tag. */
+  readonly #acked = { fields: { deliveryTag: 0 } } as unknown as Message;
+
+  constructor(
+    clock: Clock,
+    link: Link,
+    topology: Topology,
+    names: Names,
+    queues: readonly { readonly queue: string; readonly reader: MessageReader }[],
+    prefetch: number,
+    owner: SubscriptionOwner,
+  ) {
+    this.#clock = clock;
+    this.#link = link;
+    this.#topology = topology;
+    this.#owner = owner;
+    const consumers: ConsumerState[] = [];
+    for (const { queue, reader } of queues) {
+      for (const band of BANDS) {
+        const source = { queue, name: names.band(queue, band), suspect: false, reader };
+        consumers.push({ source, prefetch, tag: undefined });
+      }
+    }
+    for (const { queue, reader } of queues) {
+      const source = { queue, name: names.suspect(queue), suspect: true, reader };
+      consumers.push({ source, prefetch: 1, tag: undefined });
+    }
+    this.#consumers = consumers;
+  }
+
+  get isOpen(): boolean {
+    return this.#isOpen;
+  }
+
+  /** Connected. */
+  open(model: ChannelModel): void {
+    this.#open(model).catch((error: unknown) => this.#failed(model, error));
+  }
+
+  /** The connection is gone, and the channel with it. */
+  disconnected(reason: string): void {
+    this.#channel = undefined;
+    this.#lose(reason);
+  }
+
+  ack(tag: number, multiple: boolean): void {
+    this.#acked.fields.deliveryTag = tag;
+    this.#write((channel) => channel.ack(this.#acked, multiple));
+  }
+
+  /** Gives the message back; the broker puts it where it was. */
+  giveBack(tag: number): void {
+    this.#acked.fields.deliveryTag = tag;
+    this.#write((channel) => channel.nack(this.#acked, false, true));
+  }
+
+  /** Resolves when the broker has seen everything that was acknowledged; rejects when the channel is lost first. */
+  async seen(): Promise<void> {
+    await this.#channel?.prefetch(1);
+  }
+
+  /** Queues from which nothing is to be taken now. */
+  pause(queues: ReadonlySet<string>): void {
+    this.#paused = queues;
+    this.#change();
+  }
+
+  /** No more deliveries. Always resolves, when the broker has said so, or its time is over. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#change();
+    await settlesWithin(this.#clock, LIMITS.amqpCloseTimeoutMs, this.#changing);
+  }
+
+  async #open(model: ChannelModel): Promise<void> {
+    await this.#topology.ensure(this.#consumers.map(({ source }) => needOf(source)));
+    if (this.#link.model !== model) return;
+    const channel = await model.createChannel();
+    let reason = 'the broker closed the channel';
+    channel.on('error', (error) => {
+      reason = error.message;
+    });
+    channel.on('close', () => this.#channelClosed(model, channel, reason));
+    if (this.#link.model !== model) return;
+    this.#channel = channel;
+    for (const consumer of this.#consumers) consumer.tag = undefined;
+    await this.#consume(channel, this.#wanted());
+    if (this.#channel !== channel) return;
+    this.#isOpen = true;
+    this.#failures = 0;
+    this.#owner.opened();
+    // What changed meanwhile.
+    this.#change();
+  }
+
+  #wanted(): ConsumerState[] {
+    if (this.#stopped) return [];
+    return this.#consumers.filter(({ source }) => !this.#paused.has(source.queue));
+  }
+
+  async #consume(channel: Channel, consumers: readonly ConsumerState[]): Promise<void> {
+    let prefetch = 0;
+    for (const consumer of consumers) {
+      const { source } = consumer;
+      if (consumer.prefetch !== prefetch) {
+        prefetch = consumer.prefetch;
+        await channel.prefetch(prefetch);
+      }
+      const { consumerTag } = await channel.consume(
+        source.name,
+        (message) => {
+          if (message !== null) this.#owner.arrived(message, source);
+          else this.#cancelled(channel, consumer);
+        },
+        // Understood by RabbitMQ 4.3, ignored by those before.
+        { arguments: { 'x-consumer-timeout': CONSUMER_TIMEOUT_MS } },
+      );
+      consumer.tag = consumerTag;
+    }
+  }
+
+  /** Brings what is consumed to what is wanted. */
+  #change(): void {
+    this.#changing = this.#changing.then(async () => {
+      const channel = this.#channel;
+      if (channel === undefined || !this.#isOpen) return;
+      const wanted = new Set(this.#wanted());
+      try {
+        for (const consumer of this.#consumers) {
+          const { tag } = consumer;
+          if (tag === undefined || wanted.has(consumer)) continue;
+          consumer.tag = undefined;
+          await channel.cancel(tag);
+        }
+        const missing = [...wanted].filter(({ tag }) => tag === undefined);
+        if (missing.length > 0) await this.#consume(channel, missing);
+      } catch {
+        // The channel is lost: the next is opened with what is wanted then.
+      }
+    });
+  }
+
+  /** The broker ended a consumer: its queue was deleted, or moved to another node. */
+  #cancelled(channel: Channel, consumer: ConsumerState): void {
+    if (this.#channel !== channel) return;
+    consumer.tag = undefined;
+    const need = needOf(consumer.source);
+    this.#topology.forget([need]);
+    this.#topology.ensure([need]).then(
+      () => this.#change(),
+      () => this.#reopen(channel),
+    );
+  }
+
+  #reopen(channel: Channel): void {
+    channel.close().catch(() => {
+      // It is closed already.
+    });
+  }
+
+  #channelClosed(model: ChannelModel, channel: Channel, reason: string): void {
+    if (this.#channel !== channel || this.#link.model !== model) return;
+    this.#channel = undefined;
+    this.#lose(reason);
+    this.#openLater(model);
+  }
+
+  #lose(reason: string): void {
+    if (!this.#isOpen) return;
+    this.#isOpen = false;
+    this.#owner.lost(reason);
+  }
+
+  #failed(model: ChannelModel, error: unknown): void {
+    if (this.#link.model !== model) return;
+    const refusal = refusalOf(error);
+    this.#topology.forget(this.#consumers.map(({ source }) => needOf(source)));
+    if (refusal.code === 'CONFLICT' || refusal.code === 'UNSUPPORTED') this.#owner.refused(refusal);
+    else if (this.#channel === undefined) this.#openLater(model);
+    else this.#reopen(this.#channel);
+  }
+
+  #openLater(model: ChannelModel): void {
+    const delayMs = Math.min(REOPEN_MS_MIN * 2 ** this.#failures++, REOPEN_MS_MAX);
+    this.#clock
+      .setTimer(delayMs, () => {
+        if (this.#link.model === model && this.#channel === undefined) this.open(model);
+      })
+      .unref();
+  }
+
+  #write(call: (channel: Channel) => void): void {
+    const channel = this.#channel;
+    if (channel === undefined) return;
+    try {
+      call(channel);
+    } catch {
+      // The channel was closed in this turn: `lost` follows.
+    }
+  }
+}
+
+/** The longest that a task may run, and then some: it is the worker that ends what runs too long. */
+const CONSUMER_TIMEOUT_MS = LIMITS.timeoutMsMax * 2;
+
+function needOf({ name, suspect }: Source): Need {
+  return { kind: suspect ? 'suspect' : 'queue', name };
+}
