@@ -1,0 +1,172 @@
+import { describe, expect, test } from 'vitest';
+import { LIMITS } from '../../src/limits.ts';
+import { arrival, OOPS, type Scene, shared, spec, tasks, within } from './scene.ts';
+
+const NOTHING = { entries: [], tasks: [] };
+
+describe.skipIf(shared === undefined)('the outbox', () => {
+  test(
+    'what was published is swept by nobody',
+    within(async (scene) => {
+      const store = await scene.store();
+      const ids = scene.ids(3);
+      store.published(await store.insert([tasks(ids)]));
+      await expect.poll(async () => (await scene.sql`SELECT entry FROM outbox`).length).toBe(0);
+      expect(await store.sweep(0)).toEqual(NOTHING);
+    }),
+  );
+
+  test(
+    'a sweep gives what has waited for long enough, as it is to be published',
+    within(async (scene) => {
+      const store = await scene.store();
+      const [id] = scene.ids(1) as [string];
+      await store.insert([tasks([id], { enqueuedAtMs: 1_700_000_000_001, payloads: ['"payload"'] })]);
+      expect(await store.sweep(60_000)).toEqual(NOTHING);
+      const { entries, tasks: found } = await store.sweep(0);
+      expect(entries).toHaveLength(1);
+      expect(found).toEqual([
+        {
+          id,
+          spec: spec(),
+          payload: Buffer.from('"payload"'),
+          attempt: 1,
+          enqueuedAtMs: 1_700_000_000_001,
+          runAtMs: undefined,
+        },
+      ]);
+    }),
+  );
+
+  test(
+    'two processes never get the same portion',
+    within(async (scene) => {
+      const stores = await Promise.all([scene.store(), scene.store(), scene.store(), scene.store()]);
+      const ids = scene.ids(4000);
+      for (let from = 0; from < ids.length; from += 50) await stores[0]?.insert([tasks(ids.slice(from, from + 50))]);
+      const portions = await Promise.all(
+        stores.map(async (store) => {
+          const mine: string[] = [];
+          for (;;) {
+            const portion = await store.sweep(0);
+            if (portion.tasks.length === 0) return mine;
+            mine.push(...portion.tasks.map(({ id }) => id));
+          }
+        }),
+      );
+      expect(portions.flat().sort()).toEqual(ids);
+    }),
+  );
+
+  test(
+    'what somebody claimed and never published can be claimed again after a while',
+    within(async (scene) => {
+      const [one, other] = [await scene.store(), await scene.store()];
+      const ids = scene.ids(2);
+      await one.insert([tasks(ids)]);
+      const claimed = await one.sweep(0);
+      expect(claimed.tasks).toHaveLength(2);
+      expect(await other.sweep(0)).toEqual(NOTHING);
+      await passes(scene, LIMITS.storeClaimMs);
+      expect(await other.sweep(0)).toEqual(claimed);
+    }),
+  );
+
+  test(
+    'a task that runs or has ended meanwhile is not republished, and its entry is cleared',
+    within(async (scene) => {
+      const store = await scene.store();
+      const ids = scene.ids(4);
+      const [ended, running, cancelled, waiting] = ids as [string, string, string, string];
+      await store.insert([tasks([ended, running]), tasks([cancelled])]);
+      await store.insert([tasks([waiting])]);
+      await store.begin('w1', [arrival(ended), arrival(running)]);
+      await store.end('w1', [{ id: ended, attempt: 1, kind: 'completed', result: undefined }]);
+      await store.cancelTask(cancelled);
+      const swept = await store.sweep(0);
+      expect(swept.tasks.map(({ id }) => id)).toEqual([waiting]);
+      store.published(swept);
+      await store.begin('w1', [arrival(waiting)]);
+      expect(await store.sweep(0)).toEqual(NOTHING);
+      await expect.poll(async () => (await scene.sql`SELECT entry FROM outbox`).length).toBe(0);
+    }),
+  );
+
+  test(
+    'a retried task is the retrier’s to publish, and another’s when he does not',
+    within(async (scene) => {
+      const [one, other] = [await scene.store(), await scene.store()];
+      const [id] = scene.ids(1) as [string];
+      one.published(await one.insert([tasks([id])]));
+      await one.begin('w1', [arrival(id)]);
+      await one.end('w1', [{ id, attempt: 1, kind: 'dead', error: OOPS, atMs: 1 }]);
+      await expect.poll(async () => (await scene.sql`SELECT entry FROM outbox`).length).toBe(0);
+      const retried = await one.retryTask(id);
+      expect(retried.tasks).toMatchObject([{ id, attempt: 1 }]);
+      expect(await other.sweep(0)).toEqual(NOTHING);
+      await passes(scene, LIMITS.storeClaimMs);
+      expect(await other.sweep(0)).toEqual(retried);
+    }),
+  );
+});
+
+describe.skipIf(shared === undefined)('workers that are not heard of', () => {
+  test(
+    'their tasks go to others, charged, and what they send later is refused',
+    within(async (scene) => {
+      const [one, other] = [await scene.store(), await scene.store()];
+      const ids = scene.ids(4);
+      const [running, last, asked, done] = ids as [string, string, string, string];
+      await one.insert([tasks([running, asked, done]), tasks([last], { spec: spec({ maxAttempts: 1 }) })]);
+      await one.begin(
+        'lost',
+        ids.map((id) => arrival(id)),
+      );
+      await one.end('lost', [{ id: done, attempt: 1, kind: 'completed', result: undefined }]);
+      await one.cancelTask(asked);
+      await scene.sql`DELETE FROM outbox`;
+      expect(await other.sweep(0)).toEqual(NOTHING);
+      await scene.sql`UPDATE workers SET beat_at = beat_at - ${LIMITS.storeWorkerLostMs + 1000} * interval '1 ms'`;
+      // Each process looks now and then: this one has not yet.
+      const third = await scene.store();
+      const { tasks: swept } = await third.sweep(0);
+      expect(swept.map(({ id, attempt }) => [id, attempt]).sort()).toEqual([
+        [running, 2],
+        [last, 1],
+      ]);
+      expect(await third.getTask(running)).toMatchObject({
+        state: 'ready',
+        attempt: 1,
+        failures: [{ attempt: 1, error: { code: 'WORKER_LOST' } }],
+      });
+      expect(await third.getTask(asked)).toMatchObject({ state: 'cancelled' });
+      expect(await third.begin('w2', [arrival(running, { redelivered: true })])).toEqual(['drop']);
+      expect(await third.begin('w2', [arrival(running, { attempt: 2 })])).toEqual(['run']);
+      const late = await one.end('lost', [{ id: running, attempt: 1, kind: 'completed', result: undefined }]);
+      expect(late.verdicts).toEqual(['lease-lost']);
+      expect((await third.status()).queues[0]).toMatchObject({
+        ...{ ready: 1, active: 1, completed: 1, cancelled: 1 },
+        totals: { enqueued: 4, failed: 3, completed: 1, cancelled: 1 },
+      });
+    }),
+  );
+
+  test(
+    'a worker that beats keeps its tasks, however long they take',
+    within(async (scene) => {
+      const store = await scene.store();
+      const [id] = scene.ids(1) as [string];
+      store.published(await store.insert([tasks([id])]));
+      await store.begin('w1', [arrival(id)]);
+      await expect.poll(async () => (await scene.sql`SELECT entry FROM outbox`).length).toBe(0);
+      await scene.sql`UPDATE tasks SET enqueued_at = enqueued_at - interval '1 day'`;
+      expect(await store.sweep(0)).toEqual(NOTHING);
+      expect(await store.getTask(id)).toMatchObject({ state: 'active' });
+    }),
+  );
+});
+
+/** As if so much time had passed since the outbox was claimed. */
+async function passes(scene: Scene, ms: number): Promise<void> {
+  await scene.sql`UPDATE outbox SET claimed_until = claimed_until - ${ms + 1} * interval '1 millisecond'`;
+}
