@@ -15,6 +15,8 @@ type Other = Exclude<End, { kind: 'completed' }>;
 const ENTRY_TASKS = 100;
 /** Rounds in which arrivals may find that another process has just made their rows. */
 const ROUNDS_MAX = 5;
+/** Calls of `begin` that were given up with unknown outcome, and may be made again by whoever made them. */
+const DOUBTFUL_MAX = 1000;
 const WHAT = { failed: 0, dead: 1, released: 2 } as const;
 
 export interface AttemptParts {
@@ -35,6 +37,7 @@ export interface AttemptParts {
 export class Attempts {
   readonly #parts: AttemptParts;
   #calls = 0;
+  readonly #doubtful: string[] = [];
 
   constructor(parts: AttemptParts) {
     this.#parts = parts;
@@ -42,7 +45,8 @@ export class Attempts {
 
   /**
    * Not durable by itself: after a crash of the database the row may be back at waiting while its task runs here; `end`
-   * takes it from there too. May be repeated: a call knows its own rows by the lease.
+   * takes it from there too. May be repeated: a call knows its own rows by the lease, and those of a call that was given up
+   * are not taken for copies when their messages are brought again.
    */
   async begin(worker: string, arrivals: readonly Arrival[]): Promise<Verdict[]> {
     const verdicts = new Array<Verdict>(arrivals.length).fill('drop');
@@ -50,10 +54,16 @@ export class Attempts {
     this.#calls = (this.#calls + 1) % 2 ** 32;
     const lease = String((BigInt(workerNo) << 32n) + BigInt(this.#calls));
     let open = distinct(arrivals, inOrder(arrivals));
-    for (let round = 0; open.length > 0 && round < ROUNDS_MAX; round++) {
-      const left = await this.#beginKnown(lease, arrivals, open, verdicts);
-      const absent = await this.#absent(arrivals, left);
-      open = absent.length > 0 ? await this.#beginForeign(lease, arrivals, absent, verdicts) : [];
+    try {
+      for (let round = 0; open.length > 0 && round < ROUNDS_MAX; round++) {
+        const left = await this.#beginKnown(lease, arrivals, open, verdicts);
+        const absent = await this.#absent(arrivals, left);
+        open = absent.length > 0 ? await this.#beginForeign(lease, arrivals, absent, verdicts) : [];
+      }
+    } catch (error) {
+      this.#doubtful.push(lease);
+      if (this.#doubtful.length > DOUBTFUL_MAX) this.#doubtful.shift();
+      throw error;
     }
     return verdicts;
   }
@@ -104,7 +114,7 @@ export class Attempts {
         textArray(each.map((arrival) => arrival.id)),
         numberArray(each.map((arrival) => arrival.attempt)),
         flagArray(each.map((arrival) => arrival.redelivered)),
-        lease,
+        textArray([lease, ...this.#doubtful]),
       ]);
       left.push(...this.#spread(part, row as Row, (index) => (verdicts[index] = 'run')));
     }
@@ -321,11 +331,11 @@ const ANSWER = `count(*)::integer AS count,
 const BEGIN = `
 WITH changed AS (
   UPDATE tasks t SET prior = t.state, state = CASE WHEN t.cancel_requested THEN 4 ELSE 1 END, attempt = a.attempt,
-    lease = $4::bigint, run_at = NULL, progress = NULL, finished_at = CASE WHEN t.cancel_requested THEN now() END
+    lease = ($4::bigint[])[1], run_at = NULL, progress = NULL, finished_at = CASE WHEN t.cancel_requested THEN now() END
   FROM unnest($1::text[], $2::integer[], $3::boolean[]) WITH ORDINALITY AS a(id, attempt, redelivered, n)
   WHERE t.id = a.id AND t.state < 2 AND (
     a.attempt > t.attempt
-    OR (a.attempt = t.attempt AND (t.state = 0 OR a.redelivered OR t.lease = $4::bigint)))
+    OR (a.attempt = t.attempt AND (t.state = 0 OR a.redelivered OR t.lease = ANY ($4::bigint[]))))
   RETURNING a.n, t.queue_no, t.seq, t.prior, t.state
 ), counted AS (
   INSERT INTO deltas (queue_no, waiting, active, cancelled, cancelled_total)

@@ -91,10 +91,16 @@ export class Database {
     );
   }
 
-  transaction<T>(kind: LaneKind, work: (session: Session, again: boolean) => Promise<T>): Promise<T> {
-    return this.#persist((again) =>
-      this.#lane(kind).transaction((session) => work(session, again), LIMITS.storeStatementTimeoutMs),
-    );
+  /** Durable, over a connection of its own: for what is rare. */
+  transaction<T>(work: (session: Session) => Promise<T>): Promise<T> {
+    return this.#persist(async () => {
+      const lane = this.lane(LANES.durable.session);
+      try {
+        return await lane.transaction(work, LIMITS.storeStatementTimeoutMs);
+      } finally {
+        await lane.close(0);
+      }
+    });
   }
 
   /** Lets what runs end, at most so long; what is called later rejects with CLOSED. Never rejects. */

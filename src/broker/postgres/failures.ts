@@ -34,6 +34,11 @@ export function statementTimeout(timeoutMs: number): Error {
   return Object.assign(new Error(`no answer within ${timeoutMs} ms`), { code: 'STATEMENT_TIMEOUT' });
 }
 
+/** Between two statements of a transaction. */
+export function connectionLost(): Error {
+  return Object.assign(new Error('the connection was lost'), { code: 'CONNECTION_CLOSED' });
+}
+
 export function disconnected(settings: Settings, cause: unknown): MillraceError {
   return new MillraceError(
     'DISCONNECTED',

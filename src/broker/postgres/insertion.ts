@@ -36,7 +36,7 @@ export class Insertion {
     const chunks = collector.end();
     if (chunks.length === 1) await this.#database.query('durable', INSERT, (chunks[0] as Chunk).parameters);
     else if (chunks.length > 1) {
-      await this.#database.transaction('durable', async (session) => {
+      await this.#database.transaction(async (session) => {
         for (const { parameters } of chunks) await session.query(INSERT, parameters);
       });
     }

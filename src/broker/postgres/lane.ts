@@ -1,7 +1,7 @@
 import { connect as dial, type Socket } from 'node:net';
 import type { Options, Sql } from 'postgres';
 import type { Clock } from '../../io/clock.ts';
-import { statementTimeout, troubleOf } from './failures.ts';
+import { connectionLost, statementTimeout, troubleOf } from './failures.ts';
 import type { Settings } from './settings.ts';
 
 export type Driver = typeof import('postgres');
@@ -48,8 +48,24 @@ export class Lane {
     return this.#guarded((sql) => work(sessionOf(sql)), timeoutMs);
   }
 
+  /**
+   * Statements that take effect together. For a lane that nobody else uses: it is closed afterwards, which also takes back
+   * what was not committed. (The driver's own way writes a rollback to a connection that is gone, and ends the process.)
+   */
   async transaction<T>(work: (session: Session) => Promise<T>, timeoutMs: number): Promise<T> {
-    return this.#guarded((sql) => sql.begin((within) => work(sessionOf(within))) as Promise<T>, timeoutMs);
+    return this.#guarded(async (sql) => {
+      const session: Session = {
+        query: async (text, parameters) => {
+          // The driver would connect again, and run it outside the transaction.
+          if (this.#sql !== sql) throw connectionLost();
+          return sessionOf(sql).query(text, parameters);
+        },
+      };
+      await session.query('BEGIN', []);
+      const result = await work(session);
+      await session.query('COMMIT', []);
+      return result;
+    }, timeoutMs);
   }
 
   /** Waits for what runs, at most so long. Never rejects. */
@@ -84,7 +100,8 @@ export class Lane {
 
   /** Everything else that waits on this connection fails too, and is tried again by whoever made the call. */
   #giveUp(sql: Sql): void {
-    if (this.#sql === sql) this.#sql = undefined;
+    if (this.#sql !== sql) return;
+    this.#sql = undefined;
     for (const socket of this.#sockets) socket.destroy();
     // It has no connection any more: nothing can be told.
     sql.end({ timeout: 0 }).catch(() => {});
@@ -103,12 +120,16 @@ export class Lane {
       keep_alive: 10,
       onnotice: () => {},
       onnotify: (_channel: string, payload: string) => onNotify?.(payload),
-      onclose: () => onClose?.(),
+      onclose: () => {
+        this.#giveUp(sql);
+        onClose?.();
+      },
       connection: session,
       // Our own, so that one to a server that hangs can be cut off.
       socket: (target: { host: string[]; port: number[]; path?: string | false }) => this.#dial(target),
     };
-    return driver(settings.url, options as unknown as Options<Record<string, never>>) as unknown as Sql;
+    const sql = driver(settings.url, options as unknown as Options<Record<string, never>>) as unknown as Sql;
+    return sql;
   }
 
   #dial({ host, port, path }: { host: string[]; port: number[]; path?: string | false }): Socket {

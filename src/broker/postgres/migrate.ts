@@ -14,7 +14,7 @@ const LOCK = 0x6d_69_6c_6c;
 export async function migrate(database: Database): Promise<void> {
   const { schema } = database.settings;
   while ((await database.run('calm', (session) => versionOf(session, schema))) < MIGRATIONS.length) {
-    await database.transaction('calm', async (session) => {
+    await database.transaction(async (session) => {
       await session.query('SELECT pg_advisory_xact_lock($1, hashtext($2))', [LOCK, schema]);
       await session.query(`CREATE SCHEMA IF NOT EXISTS ${schema}`, []);
       await session.query(

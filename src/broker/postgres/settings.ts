@@ -29,10 +29,18 @@ export interface Settings {
 
 const FORM = 'postgres://USER:PASSWORD@HOST:PORT/DATABASE';
 
+/** Several hosts may stand in one URL, with a comma between them. */
+function isPostgresUrl(url: unknown): url is string {
+  if (typeof url !== 'string' || !/^postgres(ql)?:\/\//.test(url)) return false;
+  return URL.canParse(
+    url.replace(/^([a-z]+:\/\/(?:[^@/?]*@)?)([^/?]*)/, (_, head, hosts) => head + hosts.split(',')[0]),
+  );
+}
+
 /** Throws INVALID_ARGUMENT; never shows a password. */
 export function resolveSettings(options: PostgresStoreOptions): Settings {
   checkInteger('connectTimeoutMs', options.connectTimeoutMs, 1, LIMITS.timeoutMsMax);
-  if (typeof options.url !== 'string' || !/^postgres(ql)?:\/\//.test(options.url)) {
+  if (!isPostgresUrl(options.url)) {
     throw new MillraceError('INVALID_ARGUMENT', `the URL of the store is not of the form ${FORM}`);
   }
   const [address = '', ...rest] = options.url.split('?');

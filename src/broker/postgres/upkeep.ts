@@ -109,21 +109,24 @@ export class Upkeep {
   /** Whether there is more to do. */
   async #round(): Promise<boolean> {
     await this.#learn();
-    // Whoever holds it does it for all; the parts themselves are safe without it.
-    const due = await this.#database.transaction('calm', async (session) => {
-      const [{ mine }] = (await session.query('SELECT pg_try_advisory_xact_lock($1, hashtext($2)) AS mine', [
-        LOCK,
-        this.#database.settings.schema,
-      ])) as [{ mine: boolean }];
-      if (!mine) return undefined;
-      await session.query(ROLL_UP, [ROLL_UP_AFTER_MS]);
-      await session.query(FORGET_TOMBSTONES, []);
-      await session.query(FORGET_CANCELS, []);
-      await session.query(RAISE_LOW, []);
-      return session.query(DUE, []);
-    });
+    // Whoever holds it does it for all. The parts are safe without it: that it is gone with the connection does no harm.
+    const lock = [LOCK, this.#database.settings.schema];
+    const [row] = await this.#database.query('calm', 'SELECT pg_try_advisory_lock($1, hashtext($2)) AS mine', lock);
+    if ((row as Row).mine !== true) return false;
+    try {
+      return await this.#tidy();
+    } finally {
+      await this.#database.query('calm', 'SELECT pg_advisory_unlock_all()');
+    }
+  }
+
+  async #tidy(): Promise<boolean> {
+    await this.#database.query('calm', ROLL_UP, [ROLL_UP_AFTER_MS]);
+    await this.#database.query('calm', FORGET_TOMBSTONES);
+    await this.#database.query('calm', FORGET_CANCELS);
+    await this.#database.query('calm', RAISE_LOW);
     let behind = false;
-    for (const { queue_no: queueNo } of due ?? []) {
+    for (const { queue_no: queueNo } of await this.#database.query('calm', DUE)) {
       if (this.#stopped.signal.aborted) return false;
       if (!(await this.#trim(queueNo as number, LIMITS.storeTrimStatementsMax))) behind = true;
     }

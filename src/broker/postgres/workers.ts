@@ -58,15 +58,7 @@ export class Workers {
     const nowMs = this.#database.clock.steadyMs();
     if (nowMs - this.#lookedMs < LOOK_MS) return;
     this.#lookedMs = nowMs;
-    const lost = await this.#database.query('calm', LOST, []);
-    if (lost.length === 0) return;
-    const entry = this.#newEntry();
-    await this.#database.transaction('calm', async (session) => {
-      const workers = await session.query(`${LOST} FOR UPDATE SKIP LOCKED`, []);
-      const numbers = numberArray(workers.map((row) => row.no as number));
-      await session.query(GIVE_BACK, [numbers, entry]);
-      await session.query('DELETE FROM workers WHERE no = ANY ($1::integer[])', [numbers]);
-    });
+    await this.#database.query('calm', GIVE_BACK, [this.#newEntry()]);
   }
 
   async #register(id: string): Promise<number> {
@@ -101,22 +93,21 @@ const BEAT = `
 UPDATE workers w SET beat_at = now(), beat = a.beat FROM unnest($1::integer[], $2::text[]) AS a(no, beat)
 WHERE w.no = a.no RETURNING w.no`;
 
-const LOST = `
-SELECT no FROM workers WHERE beat_at < now() - ${LIMITS.storeWorkerLostMs} * interval '1 millisecond' ORDER BY no LIMIT 100`;
-
 const MESSAGE = 'the worker has not been heard of for long, and the message has not come back';
 
 const GIVE_BACK = `
-WITH changed AS (
+WITH lost AS (
+  SELECT no FROM workers WHERE beat_at < now() - ${LIMITS.storeWorkerLostMs} * interval '1 millisecond'
+  ORDER BY no LIMIT 100 FOR UPDATE SKIP LOCKED
+), changed AS (
   UPDATE tasks t SET prior = 1, state = CASE WHEN t.cancel_requested THEN 4 ELSE 0 END,
     attempt = least(t.attempt + 1, k.max_attempts), progress = NULL,
     finished_at = CASE WHEN t.cancel_requested THEN now() END,
     failures = t.failures[greatest(1, coalesce(cardinality(t.failures), 0) - ${LIMITS.attemptsKeptMax - 2}):]
       || json_build_object('attempt', t.attempt, 'atMs', round(extract(epoch FROM now()) * 1000),
            'error', json_build_object('name', 'MillraceError', 'message', '${MESSAGE}', 'code', 'WORKER_LOST'))::text
-  FROM queues q, kinds k
-  WHERE t.queue_no = q.no AND t.seq >= q.low_seq AND k.no = t.kind_no
-    AND t.state = 1 AND (t.lease >> 32) = ANY ($1::integer[])
+  FROM lost l, queues q, kinds k
+  WHERE t.queue_no = q.no AND t.seq >= q.low_seq AND k.no = t.kind_no AND t.state = 1 AND (t.lease >> 32) = l.no
   RETURNING t.id, t.queue_no, t.seq, t.state, octet_length(t.payload) AS bytes
 ), counted AS (
   INSERT INTO deltas (queue_no, waiting, active, cancelled, failed_total, cancelled_total)
@@ -125,8 +116,10 @@ WITH changed AS (
   FROM changed GROUP BY queue_no
 ), over AS (
   INSERT INTO ended (queue_no, dead, seqs) SELECT queue_no, false, array_agg(seq) FROM changed WHERE state = 4 GROUP BY queue_no
+), gone AS (
+  DELETE FROM workers w USING lost l WHERE w.no = l.no
 )
 INSERT INTO outbox (entry, ids, bytes, created_at)
-SELECT $2::text || '.' || part, array_agg(id), sum(bytes), now() - interval '1 day'
+SELECT $1::text || '.' || part, array_agg(id), sum(bytes), now() - interval '1 day'
 FROM (SELECT id, bytes, (row_number() OVER (ORDER BY seq) - 1) / ${ENTRY_TASKS} AS part FROM changed WHERE state = 0) p
 GROUP BY part ON CONFLICT (entry) DO NOTHING`;

@@ -1,0 +1,146 @@
+import { createServer } from 'node:net';
+import { describe, expect, test } from 'vitest';
+import { failure } from '../conformance/events.ts';
+import { openStore, shared, tasks, within } from './scene.ts';
+
+/** Refused, and never taken: what a port does that nobody listens at, and one that nobody answers at. */
+async function silentPort(): Promise<{ port: number; close(): void }> {
+  const server = createServer((socket) => socket.on('error', () => {}));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as { port: number };
+  return { port, close: () => server.close() };
+}
+
+describe.skipIf(shared === undefined)('connecting', () => {
+  test(
+    'many processes that come at once find the tables made once',
+    within(async (scene) => {
+      const stores = await Promise.all(Array.from({ length: 8 }, () => scene.store()));
+      await Promise.all(stores.map((store) => store.insert([tasks(scene.ids(1))])));
+      expect((await stores[0]?.status())?.queues[0]).toMatchObject({ ready: 8 });
+      expect((await scene.sql`SELECT version FROM migrations`).length).toBeGreaterThan(0);
+    }),
+  );
+
+  test(
+    'tables of a newer version are refused, and left as they are',
+    within(async (scene) => {
+      await scene.store();
+      await scene.sql`INSERT INTO migrations (version, name) VALUES (4711, 'from the future')`;
+      const error = await failure(scene.store());
+      expect(error.code).toBe('STORE_VERSION');
+      expect(error.message).toContain('4711');
+      expect(error.message).toContain('millrace');
+    }),
+  );
+
+  test(
+    'each schema is a store of its own, named in the URL or by the option',
+    within(async (scene) => {
+      const [one, other] = [
+        await scene.store({ url: `${scene.url}?schema=one` }),
+        await scene.store({ schema: 'other' }),
+      ];
+      const [id] = scene.ids(1) as [string];
+      await one.insert([tasks([id])]);
+      expect(await one.getTask(id)).toMatchObject({ state: 'ready' });
+      expect((await failure(other.getTask(id))).code).toBe('NOT_FOUND');
+      for (const schema of ['', 'Upper', '1x', 'a-b', 'pg_x', 'x'.repeat(49), 'a"; DROP']) {
+        expect((await failure(scene.store({ schema }))).code).toBe('INVALID_ARGUMENT');
+      }
+    }),
+  );
+
+  test(
+    'a database that is not there, and a password that is wrong, are told at once and without the password',
+    within(async (scene) => {
+      const url = new URL(scene.url);
+      url.password = 'hush-hush';
+      url.pathname = '/nowhere';
+      const missing = await failure(openStore({ url: url.href, connectTimeoutMs: 60_000 }));
+      expect(missing.code).toBe('DISCONNECTED');
+      expect(missing.message).toContain('"nowhere"');
+      url.pathname = new URL(scene.url).pathname;
+      url.username = 'nobody';
+      const unknown = await failure(openStore({ url: url.href, connectTimeoutMs: 60_000 }));
+      expect(unknown.code).toBe('DISCONNECTED');
+      expect(unknown.message).toContain('"nobody"');
+      expect(unknown.message).toContain('pg_hba.conf');
+      for (const error of [missing, unknown]) {
+        expect(JSON.stringify([error, error.message, error.stack, String(error.cause)])).not.toContain('hush-hush');
+      }
+    }),
+  );
+
+  test(
+    'who may not make tables is told what he needs, and needs nothing where they are made',
+    within(async (scene) => {
+      await scene.sql`DO $$ BEGIN CREATE ROLE modest LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$`;
+      const url = new URL(scene.url);
+      url.username = 'modest';
+      url.password = '';
+      const error = await failure(openStore({ url: url.href }));
+      expect(error.code).toBe('STORAGE_FAILED');
+      expect(error.message).toContain('CREATE');
+      await scene.store();
+      await scene.sql`GRANT USAGE ON SCHEMA millrace TO modest`;
+      await scene.sql`GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA millrace TO modest`;
+      const modest = await scene.store({ url: url.href });
+      const [id] = scene.ids(1) as [string];
+      await modest.insert([tasks([id])]);
+      expect(await modest.cancelTask(id)).toBe('cancelled');
+      await scene.sql`REVOKE ALL ON ALL TABLES IN SCHEMA millrace FROM modest`;
+      await scene.sql`REVOKE ALL ON SCHEMA millrace FROM modest`;
+    }),
+  );
+
+  test('nobody who listens, and nobody who answers, is DISCONNECTED after the connect timeout', async () => {
+    const silent = await silentPort();
+    const deaf = await silentPort();
+    deaf.close();
+    for (const [port, reason] of [
+      [silent.port, 'CONNECT_TIMEOUT'],
+      [deaf.port, 'ECONNREFUSED'],
+    ] as const) {
+      const startMs = performance.now();
+      const error = await failure(openStore({ url: `postgres://u:hush@127.0.0.1:${port}/d`, connectTimeoutMs: 300 }));
+      expect(error.code).toBe('DISCONNECTED');
+      expect(error.message).toContain(`127.0.0.1:${port}/d`);
+      expect(error.message).toContain(reason);
+      expect(error.message).not.toContain('hush');
+      expect(performance.now() - startMs).toBeLessThan(3000);
+    }
+    silent.close();
+  });
+
+  test('what is no URL of PostgreSQL is refused', async () => {
+    for (const url of ['', 'mysql://u:hush@h/d', 'postgres', 'postgres://u:hush@h:99999/d', 5 as never]) {
+      const error = await failure(openStore({ url }));
+      expect(error.code).toBe('INVALID_ARGUMENT');
+      expect(error.message).not.toContain('hush');
+    }
+  });
+
+  test(
+    'after close every call rejects with CLOSED, and close resolves again',
+    within(async (scene) => {
+      const store = await scene.store({ upkeep: true });
+      await store.watch({ cancelRequested: () => {}, paused: () => {} });
+      await store.close(1000);
+      await store.close(1000);
+      for (const call of [store.status(), store.insert([tasks(scene.ids(1))]), store.getTask('t'), store.sweep(0)]) {
+        expect((await failure(call)).code).toBe('CLOSED');
+      }
+    }),
+  );
+
+  test(
+    'close writes what was gathered',
+    within(async (scene) => {
+      const store = await scene.store();
+      store.published(await store.insert([tasks(scene.ids(3))]));
+      await store.close(5000);
+      expect(await scene.sql`SELECT entry FROM outbox`).toEqual([]);
+    }),
+  );
+});
