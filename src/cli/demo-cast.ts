@@ -6,14 +6,28 @@ import { fileURLToPath } from 'node:url';
 import { DemoChild } from './demo-child.ts';
 import { DEMO_SETTINGS, DEMO_TASK, type DemoSettings } from './demo-ledger.ts';
 import { CommandFailed } from './failure.ts';
+import { environmentName } from './flags.ts';
 
 const HANDLERS = fileURLToPath(new URL('./demo-handlers.js', import.meta.url));
 const HOST = '127.0.0.1';
+/** How often the clients log how far they are. */
+const PROGRESS_MS = 250;
+
+export interface DemoBackend {
+  url: string;
+  store: string | undefined;
+}
+
+/** Not on a command line, which others on the machine can read: there may be passwords in it. */
+function environmentOf({ url, store }: DemoBackend): Record<string, string> {
+  return { [environmentName('url')]: url, [environmentName('store')]: store ?? '' };
+}
 
 /** The processes of a demo, and the directory with their data and logs. */
 export class DemoCast {
   readonly directory = mkdtempSync(join(tmpdir(), 'millrace-demo-'));
-  readonly ledgers: string[] = [];
+  /** Each worker's name and the file of its ledger. */
+  readonly workers: { name: string; ledger: string }[] = [];
   readonly #children: DemoChild[] = [];
   #isOver = false;
 
@@ -25,29 +39,37 @@ export class DemoCast {
     return await server.awaitOutput((stdout) => /"url":"(tcp:[^"]+)"/.exec(stdout)?.[1]);
   }
 
-  startWorker(url: string, queue: string, concurrency: number, settings: Omit<DemoSettings, 'ledger'>): void {
-    const name = `worker-${this.ledgers.length + 1}`;
+  startWorker(backend: DemoBackend, queue: string, concurrency: number, settings: Omit<DemoSettings, 'ledger'>): void {
+    const name = `worker-${this.workers.length + 1}`;
     const ledger = join(this.directory, `${name}.ledger`);
-    this.ledgers.push(ledger);
-    const flags = ['--url', url, '--queues', queue, '--name', name, '--concurrency', String(concurrency)];
+    this.workers.push({ name, ledger });
+    const flags = ['--queues', queue, '--name', name, '--concurrency', String(concurrency)];
     this.#start(name, ['worker', ...flags, '--handlers', HANDLERS, '--log-file', this.#log(name)], {
       staysUp: true,
-      environment: { [DEMO_SETTINGS]: JSON.stringify({ ...settings, ledger } satisfies DemoSettings) },
+      environment: {
+        ...environmentOf(backend),
+        [DEMO_SETTINGS]: JSON.stringify({ ...settings, ledger } satisfies DemoSettings),
+      },
     });
   }
 
   /** The producers, all in one process: it ends when everything is acknowledged. */
   startClients(
-    url: string,
+    backend: DemoBackend,
     queue: string,
     counts: { clients: number; tasks: number; payloadBytes: number },
   ): DemoChild {
-    const flags = ['--url', url, '--queue', queue, '--name', DEMO_TASK, '--json'];
+    const flags = ['--queue', queue, '--name', DEMO_TASK, '--json', '--stats-interval-ms', String(PROGRESS_MS)];
     const { clients, tasks, payloadBytes } = counts;
     flags.push('--clients', String(clients), '--tasks', String(tasks), '--payload-bytes', String(payloadBytes));
-    return this.#start('multi_client', ['clients', ...flags, '--log-file', this.#log('multi_client')], {
+    return this.#start('multi_client', ['clients', ...flags, '--log-file', this.clientsLog], {
       staysUp: false,
+      environment: environmentOf(backend),
     });
+  }
+
+  get clientsLog(): string {
+    return this.#log('multi_client');
   }
 
   /** Rejects when one ends that should not, or ended badly. */

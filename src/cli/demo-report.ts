@@ -2,6 +2,7 @@ import type { Percentiles } from '../broker/contract.ts';
 import { formatChart } from './demo-chart.ts';
 import type { DemoReport } from './demo-run.ts';
 import type { WorkerLoad } from './demo-watch.ts';
+import { redact } from './failure.ts';
 import { type Column, formatTable } from './table.ts';
 import { formatBar, formatCount, formatDuration, formatRate, formatShare, plural } from './units.ts';
 
@@ -12,12 +13,11 @@ export function formatDemo(report: DemoReport): string {
   return [
     '',
     `${plural(clients, 'client')} with ${plural(tasksPerClient, 'task')} each, ${plural(workers.length, 'worker')} with ` +
-      `${workers[0]?.concurrency ?? 0} at a time, fsync ${durability}, ${url}`,
+      `${workers[0]?.concurrency ?? 0} at a time, ${describeDurability(durability)}${redact(url)}`,
     '',
     ...sideBySide(tasksBlock(report), throughputBlock(report)),
     '',
     ...latencyBlock(report),
-    '',
     ...workersBlock(workers),
     '',
     'QUEUE SIZE',
@@ -31,6 +31,12 @@ export function formatDemo(report: DemoReport): string {
       ? `Every one of ${plural(report.enqueued, 'acknowledged task')} ended exactly once, in ${seconds.toFixed(1)} s.`
       : `NOT every acknowledged task ended exactly once: ${report.lost} lost, ${report.duplicated} duplicated.`,
   ].join('\n');
+}
+
+/** Of our own server it is the fsync policy. */
+function describeDurability(durability: string | undefined): string {
+  if (durability === undefined) return '';
+  return ['always', 'interval', 'never'].includes(durability) ? `fsync ${durability}, ` : `${durability}, `;
 }
 
 function tasksBlock({ enqueued, completed, retried, failedAttempts, dead, lost, duplicated }: DemoReport): string[] {
@@ -71,18 +77,20 @@ const LATENCY_COLUMNS: Column<{ name: string; latency: Percentiles }>[] = [
 ];
 
 function latencyBlock({ latencyMs }: DemoReport): string[] {
+  if (latencyMs === undefined) return [];
   const rows = [
     { name: 'to first start', latency: latencyMs.start },
     { name: 'to completion, at the first attempt', latency: latencyMs.total },
   ];
-  return formatTable(LATENCY_COLUMNS, rows, undefined);
+  return [...formatTable(LATENCY_COLUMNS, rows, undefined), ''];
 }
 
 const WORKER_COLUMNS: Column<WorkerLoad>[] = [
   { title: 'WORKERS', text: ({ name }) => name },
   {
     title: 'busy while tasks waited',
-    text: ({ utilisation }) => `${formatBar(utilisation, 24)} ${formatShare(utilisation)}`,
+    text: ({ utilisation }) =>
+      utilisation === undefined ? 'not told' : `${formatBar(utilisation, 24)} ${formatShare(utilisation)}`,
   },
   { title: 'completed', align: 'right', text: ({ completed }) => formatCount(completed) },
   { title: 'failed', align: 'right', text: ({ failed }) => formatCount(failed) },

@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from '../connect.ts';
-import type { Client, Status } from '../index.ts';
+import type { Status } from '../index.ts';
 import type { ClientsReport } from './clients-report.ts';
 import type { DemoValues } from './demo.ts';
-import { type DemoCast, isPortFree } from './demo-cast.ts';
-import { countLedger, type LedgerCount } from './demo-ledger.ts';
+import { type DemoBackend, type DemoCast, isPortFree } from './demo-cast.ts';
+import { type LedgerCount, LedgerReader } from './demo-ledger.ts';
 import type { DemoScreen } from './demo-screen.ts';
+import { type DemoEyes, ledgerEyes, statusEyes } from './demo-view.ts';
 import { type DemoSample, DemoWatch, type WorkerLoad } from './demo-watch.ts';
 import { CommandFailed } from './failure.ts';
 import { plural } from './units.ts';
@@ -26,10 +27,11 @@ export interface DemoReport {
   /** From the workers' ledgers: tasks of the clients that did not end, and that ended more than once. */
   lost: number;
   duplicated: number;
-  durability: string;
+  /** Absent, as the latencies, where the backend does not tell: RabbitMQ without a store. */
+  durability?: string;
   seconds: number;
   throughput: { inPerSecond: number; inSeconds: number; outPerSecond: number; outSeconds: number };
-  latencyMs: Status['latencyMs'];
+  latencyMs?: Status['latencyMs'];
   confirmMs: ClientsReport['confirmMs'];
   workers: WorkerLoad[];
   queueSizes: { atMs: number; queued: number }[];
@@ -42,16 +44,20 @@ const LEDGER_WAIT_MS = 2000;
 
 export async function runDemo(values: DemoValues, cast: DemoCast, screen: DemoScreen): Promise<DemoReport> {
   const url = values.url ?? (await cast.startServer(await choosePort(values.port, screen)));
+  const backend = { url, store: values.store };
   // A queue of its own on a server that others use.
   const queue = values.url === undefined ? 'demo' : `demo-${Date.now().toString(36)}`;
   const { taskTimeMs, failShare, deadShare, concurrency } = values;
-  const client = await connect(url, { name: 'millrace demo' });
+  const client = await connect(url, { name: 'millrace demo', store: values.store });
   try {
     for (let count = 0; count < values.workers; count++) {
-      cast.startWorker(url, queue, concurrency, { taskTimeMs, failRate: failShare, deadRate: deadShare });
+      cast.startWorker(backend, queue, concurrency, { taskTimeMs, failRate: failShare, deadRate: deadShare });
     }
-    await Promise.race([allWorkersThere(client, queue, values.workers), cast.failed()]);
-    return await play(values, cast, screen, { url, queue, client });
+    const ledger = new LedgerReader(cast.workers.map((worker) => worker.ledger));
+    const processes = { workers: cast.workers, concurrency, clientsLog: cast.clientsLog };
+    const eyes = await statusEyes(client, queue);
+    if (eyes !== undefined) await Promise.race([allWorkersThere(eyes, values.workers), cast.failed()]);
+    return await play(values, cast, screen, { backend, queue, ledger, eyes: eyes ?? ledgerEyes(ledger, processes) });
   } finally {
     await client.close({ timeoutMs: 0 });
   }
@@ -65,30 +71,27 @@ async function choosePort(port: number, screen: DemoScreen): Promise<number> {
   return 0;
 }
 
-async function allWorkersThere(client: Client, queue: string, count: number): Promise<void> {
-  for (;;) {
-    const { workers } = await client.status();
-    if (workers.filter(({ queues }) => queues.includes(queue)).length >= count) return;
-    await sleep(LOOK_MS);
-  }
+async function allWorkersThere(eyes: DemoEyes, count: number): Promise<void> {
+  while ((await eyes()).workers.length < count) await sleep(LOOK_MS);
 }
 
 interface Scene {
-  url: string;
+  backend: DemoBackend;
   queue: string;
-  client: Client;
+  ledger: LedgerReader;
+  eyes: DemoEyes;
 }
 
 async function play(values: DemoValues, cast: DemoCast, screen: DemoScreen, scene: Scene): Promise<DemoReport> {
   const { clients, tasks } = values;
-  const watch = new DemoWatch(scene.queue);
-  watch.add(await scene.client.status());
-  const producers = cast.startClients(scene.url, scene.queue, values);
+  const watch = new DemoWatch();
+  watch.add(await scene.eyes());
+  const producers = cast.startClients(scene.backend, scene.queue, values);
   await watchUntilDone(watch, screen, scene, clients * tasks, cast);
   const produced = await producers.ended;
   if (produced !== 0) await producers.failed();
   const { acknowledged, confirmMs } = JSON.parse(producers.stdout.trim().split('\n').at(-1) ?? '') as ClientsReport;
-  const ledger = await settledLedger(cast.ledgers, clients, tasks);
+  const ledger = await settledLedger(scene.ledger, clients, tasks);
   return toReport(values, scene, watch, { acknowledged, confirmMs, ledger });
 }
 
@@ -96,7 +99,7 @@ async function play(values: DemoValues, cast: DemoCast, screen: DemoScreen, scen
 async function watchUntilDone(
   watch: DemoWatch,
   screen: DemoScreen,
-  { client }: Scene,
+  { eyes }: Scene,
   total: number,
   cast: DemoCast,
 ): Promise<void> {
@@ -104,7 +107,7 @@ async function watchUntilDone(
   let last: DemoSample | undefined;
   let movedAtMs = 0;
   for (;;) {
-    const sample = watch.add(await Promise.race([client.status(), failed]));
+    const sample = watch.add(await Promise.race([eyes(), failed]));
     screen.show(watch, total);
     const { completed, dead, failed: failures, enqueued, atMs, queued } = sample;
     if (completed + dead >= total && queued === 0) return;
@@ -119,10 +122,11 @@ async function watchUntilDone(
 }
 
 /** The workers write their ledgers a moment after the server knows. */
-async function settledLedger(files: readonly string[], clients: number, tasks: number): Promise<LedgerCount> {
+async function settledLedger(ledger: LedgerReader, clients: number, tasks: number): Promise<LedgerCount> {
   const deadlineMs = performance.now() + LEDGER_WAIT_MS;
   for (;;) {
-    const count = countLedger(files, clients, tasks);
+    ledger.read();
+    const count = ledger.count(clients, tasks);
     if (count.lost === 0 || performance.now() > deadlineMs) return count;
     await sleep(LOOK_MS);
   }
@@ -130,13 +134,13 @@ async function settledLedger(files: readonly string[], clients: number, tasks: n
 
 function toReport(
   values: DemoValues,
-  { url, queue }: Scene,
+  { backend: { url }, queue }: Scene,
   watch: DemoWatch,
   counted: { acknowledged: number; confirmMs: ClientsReport['confirmMs']; ledger: LedgerCount },
 ): DemoReport {
   const { done, dead, lost, duplicated, retried, failedAttempts } = counted.ledger;
   const [inRate, outRate] = [watch.rate('enqueued'), watch.rate('completed')];
-  const status = watch.status as Status;
+  const { status } = watch;
   return {
     url,
     queue,
@@ -149,7 +153,7 @@ function toReport(
     dead,
     lost,
     duplicated,
-    durability: status.server.durability,
+    ...(status === undefined ? {} : { durability: status.server.durability }),
     seconds: round((watch.samples.at(-1)?.atMs ?? 0) / 1000),
     throughput: {
       inPerSecond: round(inRate.perSecond),
@@ -157,7 +161,7 @@ function toReport(
       outPerSecond: round(outRate.perSecond),
       outSeconds: round(outRate.seconds),
     },
-    latencyMs: status.latencyMs,
+    ...(status === undefined ? {} : { latencyMs: status.latencyMs }),
     confirmMs: counted.confirmMs,
     workers: watch.loads,
     queueSizes: watch.samples.map(({ atMs, queued }) => ({ atMs: Math.round(atMs), queued })),

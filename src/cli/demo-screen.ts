@@ -1,4 +1,5 @@
 import type { DemoValues } from './demo.ts';
+import type { WorkerView } from './demo-view.ts';
 import type { DemoWatch } from './demo-watch.ts';
 import { printNote } from './output.ts';
 import { cut } from './table.ts';
@@ -86,9 +87,9 @@ class Picture implements DemoScreen {
 /** Over how long the rates are taken. */
 const RATE_MS = 1000;
 
-function picture({ samples, status }: DemoWatch, total: number): string[] {
+function picture({ samples, status, workers }: DemoWatch, total: number): string[] {
   const now = samples.at(-1);
-  if (now === undefined || status === undefined) return [];
+  if (now === undefined) return [];
   const before = samples.findLast(({ atMs }) => atMs <= now.atMs - RATE_MS) ?? samples[0] ?? now;
   const seconds = Math.max(0.001, (now.atMs - before.atMs) / 1000);
   const bar = (label: string, of: 'enqueued' | 'completed'): string => {
@@ -96,15 +97,26 @@ function picture({ samples, status }: DemoWatch, total: number): string[] {
     const rate = formatRate((now[of] - before[of]) / seconds);
     return `  ${label}  ${formatBar(now[of] / total, BAR_WIDTH)}  ${count.padStart(20)}  ${rate.padStart(10)}`;
   };
+  const head = [`  ${(now.atMs / 1000).toFixed(1)} s`, bar('in      ', 'enqueued'), bar('done    ', 'completed')];
+  if (status === undefined) {
+    return [
+      ...head,
+      `  queue     ${formatCount(now.queued)} not done, ${formatCount(now.failed)} failed attempts, ${formatCount(now.dead)} dead`,
+      `  workers   ${workers.map(({ name, completed }) => `${name} ${formatCount(completed)}`).join('   ')}`,
+    ];
+  }
   const { start, total: whole } = status.latencyMs;
   return [
-    `  ${(now.atMs / 1000).toFixed(1)} s`,
-    bar('in      ', 'enqueued'),
-    bar('done    ', 'completed'),
+    ...head,
     `  queue     ${formatCount(now.ready)} ready, ${formatCount(now.active)} with workers, ` +
       `${formatCount(now.scheduled)} waiting for another attempt, ${formatCount(now.dead)} dead`,
     `  latency   start p50 ${formatDuration(start.p50)}, p99 ${formatDuration(start.p99)}; ` +
       `done p50 ${formatDuration(whole.p50)}, p99 ${formatDuration(whole.p99)}`,
-    `  workers   ${status.workers.map(({ name, running, concurrency }) => `${name} ${formatBar(running / concurrency, 10)} ${formatShare(running / concurrency).padStart(5)}`).join('   ')}`,
+    `  workers   ${workers.map(describeWorker).join('   ')}`,
   ];
+}
+
+function describeWorker({ name, running = 0, concurrency }: WorkerView): string {
+  const share = running / concurrency;
+  return `${name} ${formatBar(share, 10)} ${formatShare(share).padStart(5)}`;
 }

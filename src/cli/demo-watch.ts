@@ -1,4 +1,5 @@
-import type { Status, WorkerStatus } from '../broker/contract.ts';
+import type { Status } from '../broker/contract.ts';
+import type { DemoView, WorkerView } from './demo-view.ts';
 
 /** What was seen of the queue at one moment. */
 export interface DemoSample {
@@ -20,51 +21,40 @@ export interface WorkerLoad {
   concurrency: number;
   completed: number;
   failed: number;
-  /** Share of its handlers that ran, over the samples in which tasks were ready; of all when there was none. */
-  utilisation: number;
+  /**
+   * Share of its handlers that ran, over the samples in which tasks were ready; of all when there was none. Absent where
+   * the backend does not tell.
+   */
+  utilisation?: number;
 }
 
-/** Collects what the server says of one queue, and of its workers, while the demo runs. */
+/** Collects what is seen of the demo's queue, and of its workers, while it runs. */
 export class DemoWatch {
   readonly samples: DemoSample[] = [];
-  /** The newest. */
+  /** The newest; undefined where the backend does not tell. */
   status: Status | undefined;
-  readonly #queue: string;
+  workers: readonly WorkerView[] = [];
   readonly #startMs = performance.now();
-  readonly #loads = new Map<string, { worker: WorkerStatus; busy: Mean; busyUnderLoad: Mean }>();
+  readonly #loads = new Map<string, { worker: WorkerView; busy: Mean; busyUnderLoad: Mean }>();
 
-  constructor(queue: string) {
-    this.#queue = queue;
-  }
-
-  add(status: Status): DemoSample {
+  add({ status, workers, ...counts }: DemoView): DemoSample {
     this.status = status;
-    const queue = status.queues.find(({ name }) => name === this.#queue);
-    const { ready = 0, active = 0, scheduled = 0, totals } = queue ?? {};
-    const sample = {
-      atMs: performance.now() - this.#startMs,
-      enqueued: totals?.enqueued ?? 0,
-      completed: totals?.completed ?? 0,
-      failed: totals?.failed ?? 0,
-      dead: totals?.dead ?? 0,
-      queued: ready + active + scheduled,
-      ready,
-      active,
-      scheduled,
-    };
+    this.workers = workers;
+    const { ready, active, scheduled } = counts;
+    const sample = { atMs: performance.now() - this.#startMs, queued: ready + active + scheduled, ...counts };
     this.samples.push(sample);
-    for (const worker of status.workers) this.#addLoad(worker, ready > 0);
+    for (const worker of workers) this.#addLoad(worker, ready > 0);
     return sample;
   }
 
   get loads(): WorkerLoad[] {
     return [...this.#loads.values()]
-      .map(({ worker: { name, concurrency, completed, failed }, busy, busyUnderLoad }) => ({
+      .map(({ worker: { name, concurrency, completed, failed, running }, busy, busyUnderLoad }) => ({
         name,
         concurrency,
         completed,
         failed,
-        utilisation: busyUnderLoad.value ?? busy.value ?? 0,
+        ...(running === undefined ? {} : { utilisation: busyUnderLoad.value ?? busy.value ?? 0 }),
       }))
       .sort((a, b) => a.name.localeCompare(b.name));
   }
@@ -78,14 +68,14 @@ export class DemoWatch {
     return { perSecond: seconds === 0 ? 0 : last / seconds, seconds };
   }
 
-  #addLoad(worker: WorkerStatus, underLoad: boolean): void {
-    if (!worker.queues.includes(this.#queue)) return;
-    const load = this.#loads.get(worker.id) ?? { worker, busy: new Mean(), busyUnderLoad: new Mean() };
+  #addLoad(worker: WorkerView, underLoad: boolean): void {
+    const load = this.#loads.get(worker.name) ?? { worker, busy: new Mean(), busyUnderLoad: new Mean() };
     load.worker = worker;
+    this.#loads.set(worker.name, load);
+    if (worker.running === undefined) return;
     const share = worker.running / worker.concurrency;
-    if (worker.held > 0) load.busy.add(share);
+    if (worker.running > 0) load.busy.add(share);
     if (underLoad) load.busyUnderLoad.add(share);
-    this.#loads.set(worker.id, load);
   }
 }
 

@@ -6,7 +6,7 @@ import { DEMO_TASK } from './demo-ledger.ts';
 import { formatDemo } from './demo-report.ts';
 import { type DemoReport, runDemo } from './demo-run.ts';
 import { openDemoScreen } from './demo-screen.ts';
-import { CommandFailed, UsageError } from './failure.ts';
+import { CommandFailed, redact, UsageError } from './failure.ts';
 import { flag, integer, SHARE, text, toggle, type Values } from './flags.ts';
 import { print, printJson } from './output.ts';
 import { catchStopSignals } from './signals.ts';
@@ -22,7 +22,8 @@ const FLAGS = {
   failShare: flag(SHARE, 'share of the tasks that fail at first', 0.05),
   deadShare: flag(SHARE, 'share of the tasks that fail at every attempt', 0.001),
   port: flag(integer(0, 65_535), 'of the server that is started; a free one when it is taken', DEFAULTS.port as number),
-  url: flag(text('url'), 'use this running server instead of starting one'),
+  url: flag(text('url'), 'use this running server, or RabbitMQ (amqp://HOST), instead of starting one'),
+  store: flag(text('url'), 'with amqp://: the PostgreSQL that remembers its tasks, postgres://HOST/DATABASE'),
   keep: toggle('leave everything running afterwards, until Ctrl-C'),
   json: toggle('print the report as JSON'),
 };
@@ -46,6 +47,11 @@ async function demo(values: DemoValues): Promise<void> {
   if (values.failShare + values.deadShare > 1) {
     throw new UsageError('--fail-share and --dead-share together are more than 1, all tasks');
   }
+  if (values.store !== undefined && values.url === undefined) {
+    throw new UsageError(
+      '--store goes with --url amqp://HOST: a server that is started here remembers its tasks itself',
+    );
+  }
   const screen = openDemoScreen(values);
   const cast = new DemoCast();
   const stop = catchStopSignals(() => {
@@ -59,7 +65,7 @@ async function demo(values: DemoValues): Promise<void> {
     screen.close();
     show(values, report);
     if (!values.keep) return;
-    if (!values.json) print(describeKept(report, cast.directory));
+    if (!values.json) print(describeKept(report, values, cast.directory));
     await Promise.race([stop.received, cast.failed()]);
   } finally {
     screen.close();
@@ -80,13 +86,14 @@ function interrupted(signal: NodeJS.Signals): never {
   throw new CommandFailed('INTERRUPTED', `${signal}: the demo was ended`);
 }
 
-function describeKept({ url, queue }: DemoReport, directory: string): string {
+function describeKept({ url, queue }: DemoReport, { store }: DemoValues, directory: string): string {
+  const where = `--url ${redact(url)}${store === undefined ? '' : ` --store ${redact(store)}`}`;
   return [
     '',
     'Everything is still running. Look around:',
-    `  millrace status --url ${url} --watch`,
-    `  millrace task list --url ${url} --state dead`,
-    `  millrace clients --url ${url} --queue ${queue} --name ${DEMO_TASK} --clients 4 --tasks 1000`,
+    `  millrace status ${where} --watch`,
+    `  millrace task list ${where} --state dead`,
+    `  millrace clients ${where} --queue ${queue} --name ${DEMO_TASK} --clients 4 --tasks 1000`,
     `  logs in ${directory}`,
     'Ctrl-C ends it and removes its data.',
   ].join('\n');
