@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { MillraceError } from '../errors.ts';
 import type { Answer, MethodName, Methods, Params, Request, Result } from './methods.ts';
 
-export type Role = 'server' | 'producer' | 'worker';
+export type Role = 'server' | 'producer' | 'worker' | 'bare';
 
 export interface Profile {
   directory: string;

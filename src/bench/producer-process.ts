@@ -1,5 +1,5 @@
 import { invariant } from '../errors.ts';
-import type { Client } from '../index.ts';
+import type { Client, EnqueueOptions } from '../index.ts';
 import { connect } from '../index.ts';
 import { answerParent } from './methods.ts';
 import { nowNs, percentile, sharedNs } from './numbers.ts';
@@ -10,6 +10,7 @@ import { TASK_NAME } from './workload.ts';
 const BATCHES_IN_FLIGHT = 16;
 
 let client: Client | undefined;
+let options: EnqueueOptions = {};
 
 function connected(): Client {
   invariant(client !== undefined, 'the producer was connected');
@@ -29,8 +30,9 @@ export interface Span {
 }
 
 const methods = {
-  async connect({ url }: { url: string }): Promise<void> {
-    client = await connect(url);
+  async connect({ url, store, queue }: { url: string; store?: string | undefined; queue?: string }): Promise<void> {
+    options = queue === undefined ? {} : { queue };
+    client = await connect(url, { store });
   },
 
   async enqueueBatches({ first, tasks, batchTasks }: Numbers & { batchTasks: number }): Promise<Span> {
@@ -42,7 +44,7 @@ const methods = {
       const count = Math.min(batchTasks, end - from);
       const payloads = new Array(count);
       for (let index = 0; index < count; index++) payloads[index] = buildPayload(from + index);
-      inFlight.push(connected().enqueueMany(TASK_NAME, payloads));
+      inFlight.push(connected().enqueueMany(TASK_NAME, payloads, options));
     }
     await Promise.all(inFlight);
     return { startNs, endNs: sharedNs() };

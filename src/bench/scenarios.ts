@@ -1,3 +1,4 @@
+import { consumeAgainstBare, consumeWithStore, publishAgainstBare, publishWithStore } from './rabbit-scenes.ts';
 import { awaitedByMany, awaitedByOne, backlog, endToEnd, startLatency } from './scenes.ts';
 import type { RunResult, Settings } from './workload.ts';
 
@@ -21,6 +22,10 @@ export interface Scenario {
   run: (settings: Settings) => Promise<RunResult>;
 }
 
+/** Rows that need `--url amqp://…`, and those of them that need `--store` as well. */
+export const RABBIT_ROWS = [8, 9];
+export const RABBIT_STORE_ROWS = [10, 11];
+
 const RATES_PER_SECOND = [500, 1000];
 const BACKLOGS = [1_000_000, 10_000_000];
 const BACKLOGS_QUICK = [20_000];
@@ -35,6 +40,7 @@ export function scenarios(settings: Settings): Scenario[] {
     AWAITED_BY_ONE,
     ...RATES_PER_SECOND.map(paced),
     ...backlogs.map(queuedUp),
+    ...OVER_RABBITMQ,
   ];
   return all.filter(({ figures }) => figures.some(({ row }) => settings.rows.includes(row)));
 }
@@ -121,6 +127,39 @@ function queuedUp(tasks: number): Scenario {
       { row: 7, name: `restart-${tasks}`, title: `restart to first delivery, ${queued}`, unit: 'ms' },
     ],
     run: (settings) => backlog(settings, tasks),
+  };
+}
+
+const OVER_RABBITMQ: Scenario[] = [
+  comparison(8, 'amqp-publish', 'publish, all confirmed', 'the amqplib loop alone', 1.3, publishAgainstBare),
+  comparison(9, 'amqp-consume', 'consume, all acknowledged', 'the amqplib consumer alone', 1.3, consumeAgainstBare),
+  comparison(10, 'amqp-store-publish', 'publish with a store', 'without a store', 3, publishWithStore),
+  comparison(11, 'amqp-store-consume', 'consume with a store', 'without a store', 3, consumeWithStore),
+];
+
+/** Two rates, and how many times as long the first takes as the second. */
+function comparison(
+  row: number,
+  name: string,
+  title: string,
+  other: string,
+  timesMax: number,
+  run: Scenario['run'],
+): Scenario {
+  return {
+    title: `${title}, and ${other}`,
+    figures: [
+      { row, name, title, unit: 'tasks/s' },
+      { row, name: `${name}-other`, title: `  ${other}`, unit: 'tasks/s' },
+      {
+        row,
+        name: `${name}-times`,
+        title: '  times as long',
+        unit: '×',
+        goal: { value: timesMax, better: 'lower' },
+      },
+    ],
+    run,
   };
 }
 

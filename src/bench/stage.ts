@@ -10,7 +10,7 @@ import type { Settings } from './workload.ts';
 /** Longer than any part of any row takes on a slow machine. */
 export const PART_TIMEOUT_MS = 30 * 60_000;
 /** A worker that gets nothing for so long reports what is missing as lost. */
-const QUIET_MS = 20_000;
+export const QUIET_MS = 20_000;
 /** The disk gets this long to forget what was removed: on a `discard` mount that slows the syncs after it. */
 const SETTLE_MS = 1000;
 

@@ -28,8 +28,8 @@ export interface BenchRow {
   min: number;
   max: number;
   runs: number;
-  /** Syncs of the server's journal in the measured part of a run; median. */
-  fsyncs: number;
+  /** Syncs of the server's journal in the measured part of a run; median. Null over RabbitMQ, which does not tell. */
+  fsyncs: number | null;
   /** In all runs together. */
   lost: number;
   duplicated: number;
@@ -56,7 +56,10 @@ export async function runSuite(settings: Settings): Promise<BenchReport> {
   return {
     machine,
     versions: describeVersions(),
-    durability: `fsync ${settings.fsync}`,
+    durability:
+      settings.rabbit === undefined
+        ? `fsync ${settings.fsync}`
+        : 'RabbitMQ, quorum queues, persistent messages, confirms',
     payloadBytes: PAYLOAD_BYTES,
     clockIsShared: CLOCK_IS_SHARED,
     disk,
@@ -82,7 +85,7 @@ function toRows({ figures }: Scenario, runs: readonly RunResult[]): BenchRow[] {
       min,
       max,
       runs: runs.length,
-      fsyncs: spread(runs.map(({ fsyncs }) => fsyncs)).median,
+      fsyncs: medianSyncs(runs),
       lost: sum(({ lost }) => lost),
       duplicated: sum(({ duplicated }) => duplicated),
       ...(goal === undefined
@@ -90,6 +93,12 @@ function toRows({ figures }: Scenario, runs: readonly RunResult[]): BenchRow[] {
         : { goal, reached: goal.better === 'higher' ? median >= goal.value : median <= goal.value }),
     };
   });
+}
+
+/** Null where nobody counted. */
+function medianSyncs(runs: readonly RunResult[]): number | null {
+  const counts = runs.flatMap(({ fsyncs }) => (fsyncs === null ? [] : [fsyncs]));
+  return counts.length === 0 ? null : spread(counts).median;
 }
 
 function probeIn(directory: string, writes: number): DiskProbe {

@@ -4,11 +4,10 @@ import { Ledger } from './ledger.ts';
 import { answerParent } from './methods.ts';
 import { percentile, sharedNs } from './numbers.ts';
 import { type BenchPayload, indexIn, indexOf, type TimedPayload } from './payload.ts';
-import { type Handling, TASK_NAME } from './workload.ts';
+import { CONCURRENCY, type Handling, TASK_NAME } from './workload.ts';
 
 /** How often the worker looks whether anything still comes. */
 const LOOK_MS = 100;
-const CONCURRENCY: Record<Handling, number> = { batch: 4000, each: 1000, timed: 100 };
 
 export interface WorkerReport {
   lost: number;
@@ -19,6 +18,14 @@ export interface WorkerReport {
   confirmedNs: number;
   /** Enqueue call to handler start; only when `timed`. */
   startLatencyMs: { p50: number; p99: number } | null;
+}
+
+interface WorkOptions {
+  url: string;
+  store?: string | undefined;
+  queue?: string;
+  tasks: number;
+  handling: Handling;
 }
 
 let client: Client | undefined;
@@ -44,6 +51,7 @@ const handlers = {
     mark(indexOf(input));
     return { sent: input.number };
   }),
+  plain: defineTask<BenchPayload>(TASK_NAME).handle(async (input) => mark(indexOf(input))),
   timed: defineTask<TimedPayload>(TASK_NAME).handle(async (input) => {
     latenciesNs[ledger.marks] = sharedNs() - input.calledAtNs;
     mark(indexOf(input));
@@ -51,11 +59,12 @@ const handlers = {
 };
 
 const methods = {
-  async work({ url, tasks, handling }: { url: string; tasks: number; handling: Handling }): Promise<void> {
+  async work({ url, store, queue, tasks, handling }: WorkOptions): Promise<void> {
     ledger = new Ledger(tasks);
     if (handling === 'timed') latenciesNs = new Float64Array(tasks);
-    client = await connect(url);
-    worker = await client.work([handlers[handling]], { concurrency: CONCURRENCY[handling] });
+    client = await connect(url, { store });
+    const options = { concurrency: CONCURRENCY[handling], ...(queue === undefined ? {} : { queues: [queue] }) };
+    worker = await client.work([handlers[handling]], options);
   },
 
   /** Resolves when so many tasks were processed, or when none has come for `quietMs`. */

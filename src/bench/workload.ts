@@ -5,19 +5,24 @@ export type FsyncPolicy = NonNullable<ServerOptions['fsync']>;
 export const TASK_NAME = 'bench.send';
 
 /** How the worker of a row handles tasks. */
-export type Handling = 'batch' | 'each' | 'timed';
+export type Handling = 'batch' | 'each' | 'plain' | 'timed';
+
+/** Handlers that run at the same time. */
+export const CONCURRENCY: Record<Handling, number> = { batch: 4000, each: 1000, plain: 1000, timed: 100 };
 
 export interface Settings {
   /** Where the throwaway data directories are made: the disk that is measured. */
   directory: string;
   fsync: FsyncPolicy;
-  /** Row numbers, 1 to 7. */
+  /** Row numbers; 8 and more are those over RabbitMQ. */
   rows: readonly number[];
   runs: number;
   /** Instead of each row's own number. */
   tasks: number | undefined;
   /** Small enough for a test; its figures mean nothing. */
   quick: boolean;
+  /** The broker that rows 8 to 11 measure, and the store of rows 10 and 11. */
+  rabbit: { url: string; store: string | undefined } | undefined;
   profileDirectory: string | undefined;
   signal: AbortSignal;
   onProgress: (line: string) => void;
@@ -27,8 +32,8 @@ export interface Settings {
 export interface RunResult {
   /** In the order of the scenario's figures; null for one that this machine cannot give. */
   values: (number | null)[];
-  /** Syncs of the server's journal in the measured span. */
-  fsyncs: number;
+  /** Syncs of the server's journal in the measured span; null where nobody counts them. */
+  fsyncs: number | null;
   lost: number;
   duplicated: number;
 }
