@@ -29,7 +29,12 @@ export class DemoCast {
   /** Each worker's name and the file of its ledger. */
   readonly workers: { name: string; ledger: string }[] = [];
   readonly #children: DemoChild[] = [];
+  readonly queue: string;
   #isOver = false;
+
+  constructor(queue: string) {
+    this.queue = queue;
+  }
 
   /** Resolves with its URL when it listens. */
   async startServer(port: number): Promise<string> {
@@ -39,11 +44,11 @@ export class DemoCast {
     return await server.awaitOutput((stdout) => /"url":"(tcp:[^"]+)"/.exec(stdout)?.[1]);
   }
 
-  startWorker(backend: DemoBackend, queue: string, concurrency: number, settings: Omit<DemoSettings, 'ledger'>): void {
+  startWorker(backend: DemoBackend, concurrency: number, settings: Omit<DemoSettings, 'ledger'>): void {
     const name = `worker-${this.workers.length + 1}`;
     const ledger = join(this.directory, `${name}.ledger`);
     this.workers.push({ name, ledger });
-    const flags = ['--queues', queue, '--name', name, '--concurrency', String(concurrency)];
+    const flags = ['--queues', this.queue, '--name', name, '--concurrency', String(concurrency)];
     this.#start(name, ['worker', ...flags, '--handlers', HANDLERS, '--log-file', this.#log(name)], {
       staysUp: true,
       environment: {
@@ -54,12 +59,8 @@ export class DemoCast {
   }
 
   /** The producers, all in one process: it ends when everything is acknowledged. */
-  startClients(
-    backend: DemoBackend,
-    queue: string,
-    counts: { clients: number; tasks: number; payloadBytes: number },
-  ): DemoChild {
-    const flags = ['--queue', queue, '--name', DEMO_TASK, '--json', '--stats-interval-ms', String(PROGRESS_MS)];
+  startClients(backend: DemoBackend, counts: { clients: number; tasks: number; payloadBytes: number }): DemoChild {
+    const flags = ['--queue', this.queue, '--name', DEMO_TASK, '--json', '--stats-interval-ms', String(PROGRESS_MS)];
     const { clients, tasks, payloadBytes } = counts;
     flags.push('--clients', String(clients), '--tasks', String(tasks), '--payload-bytes', String(payloadBytes));
     return this.#start('multi_client', ['clients', ...flags, '--log-file', this.clientsLog], {

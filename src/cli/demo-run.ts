@@ -6,7 +6,7 @@ import type { DemoValues } from './demo.ts';
 import { type DemoBackend, type DemoCast, isPortFree } from './demo-cast.ts';
 import { type LedgerCount, LedgerReader } from './demo-ledger.ts';
 import type { DemoScreen } from './demo-screen.ts';
-import { type DemoEyes, ledgerEyes, statusEyes } from './demo-view.ts';
+import { type DemoEyes, ledgerEyes, statusEyes, tellsCounts } from './demo-view.ts';
 import { type DemoSample, DemoWatch, type WorkerLoad } from './demo-watch.ts';
 import { CommandFailed } from './failure.ts';
 import { plural } from './units.ts';
@@ -45,19 +45,19 @@ const LEDGER_WAIT_MS = 2000;
 export async function runDemo(values: DemoValues, cast: DemoCast, screen: DemoScreen): Promise<DemoReport> {
   const url = values.url ?? (await cast.startServer(await choosePort(values.port, screen)));
   const backend = { url, store: values.store };
-  // A queue of its own on a server that others use.
-  const queue = values.url === undefined ? 'demo' : `demo-${Date.now().toString(36)}`;
+  const { queue } = cast;
   const { taskTimeMs, failShare, deadShare, concurrency } = values;
   const client = await connect(url, { name: 'millrace demo', store: values.store });
   try {
     for (let count = 0; count < values.workers; count++) {
-      cast.startWorker(backend, queue, concurrency, { taskTimeMs, failRate: failShare, deadRate: deadShare });
+      cast.startWorker(backend, concurrency, { taskTimeMs, failRate: failShare, deadRate: deadShare });
     }
     const ledger = new LedgerReader(cast.workers.map((worker) => worker.ledger));
     const processes = { workers: cast.workers, concurrency, clientsLog: cast.clientsLog };
-    const eyes = await statusEyes(client, queue);
-    if (eyes !== undefined) await Promise.race([allWorkersThere(eyes, values.workers), cast.failed()]);
-    return await play(values, cast, screen, { backend, queue, ledger, eyes: eyes ?? ledgerEyes(ledger, processes) });
+    const told = tellsCounts(backend);
+    const eyes = told ? statusEyes(client, queue) : ledgerEyes(ledger, processes);
+    if (told) await Promise.race([allWorkersThere(eyes, values.workers), cast.failed()]);
+    return await play(values, cast, screen, { backend, queue, ledger, eyes });
   } finally {
     await client.close({ timeoutMs: 0 });
   }
@@ -86,7 +86,7 @@ async function play(values: DemoValues, cast: DemoCast, screen: DemoScreen, scen
   const { clients, tasks } = values;
   const watch = new DemoWatch();
   watch.add(await scene.eyes());
-  const producers = cast.startClients(scene.backend, scene.queue, values);
+  const producers = cast.startClients(scene.backend, values);
   await watchUntilDone(watch, screen, scene, clients * tasks, cast);
   const produced = await producers.ended;
   if (produced !== 0) await producers.failed();

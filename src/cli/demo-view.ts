@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { MillraceError } from '../errors.ts';
 import type { Client, Status } from '../index.ts';
+import type { DemoBackend } from './demo-cast.ts';
 import type { LedgerReader } from './demo-ledger.ts';
 
 /** What is seen of the demo's queue and of its workers at one moment. */
@@ -29,15 +29,14 @@ export interface WorkerView {
 /** Where the demo looks. */
 export type DemoEyes = () => Promise<DemoView>;
 
-/** Asks the backend; undefined when it cannot tell, as RabbitMQ without a store. */
-export async function statusEyes(client: Client, queue: string): Promise<DemoEyes | undefined> {
-  try {
-    await client.status();
-  } catch (error) {
-    if (error instanceof MillraceError && error.code === 'UNSUPPORTED') return undefined;
-    throw error;
-  }
+/** Asks the backend. */
+export function statusEyes(client: Client, queue: string): DemoEyes {
   return async () => viewOf(await client.status(), queue);
+}
+
+/** A message broker without a store counts only what waits in its queues. */
+export function tellsCounts({ url, store }: DemoBackend): boolean {
+  return store !== undefined || !/^amqps?:/i.test(url);
 }
 
 function viewOf(status: Status, name: string): DemoView {

@@ -2,13 +2,14 @@ import type { Command } from 'commander';
 import { DEFAULTS } from '../limits.ts';
 import { addCommand } from './command.ts';
 import { DemoCast } from './demo-cast.ts';
+import { deleteDemoQueue } from './demo-cleaning.ts';
 import { DEMO_TASK } from './demo-ledger.ts';
 import { formatDemo } from './demo-report.ts';
 import { type DemoReport, runDemo } from './demo-run.ts';
 import { openDemoScreen } from './demo-screen.ts';
-import { CommandFailed, redact, UsageError } from './failure.ts';
+import { CommandFailed, describeFailure, redact, UsageError } from './failure.ts';
 import { flag, integer, SHARE, text, toggle, type Values } from './flags.ts';
-import { print, printJson } from './output.ts';
+import { print, printJson, printNote } from './output.ts';
 import { catchStopSignals } from './signals.ts';
 import { plural } from './units.ts';
 
@@ -53,7 +54,8 @@ async function demo(values: DemoValues): Promise<void> {
     );
   }
   const screen = openDemoScreen(values);
-  const cast = new DemoCast();
+  // A queue of its own on a server that others use.
+  const cast = new DemoCast(values.url === undefined ? 'demo' : `demo-${Date.now().toString(36)}`);
   const stop = catchStopSignals(() => {
     cast.kill();
     screen.close();
@@ -70,6 +72,7 @@ async function demo(values: DemoValues): Promise<void> {
   } finally {
     screen.close();
     await cast.end();
+    if (values.url !== undefined) await clean(values.url, cast);
     stop.release();
   }
 }
@@ -80,6 +83,13 @@ function show({ json }: DemoValues, report: DemoReport): void {
   const { lost, duplicated } = report;
   if (lost === 0 && duplicated === 0) return;
   throw new CommandFailed('LEDGER', `${plural(lost, 'task')} lost, ${duplicated} processed twice`);
+}
+
+/** What cannot be cleaned does not make a demo fail that did not. */
+async function clean(url: string, { queue }: DemoCast): Promise<void> {
+  await deleteDemoQueue(url, queue).catch((error: unknown) => {
+    printNote(`millrace: the queue ${queue} stays on the broker: ${describeFailure(error).line}`);
+  });
 }
 
 function interrupted(signal: NodeJS.Signals): never {
