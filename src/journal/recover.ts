@@ -74,7 +74,12 @@ export async function recover(options: JournalOptions, into: RecoverInto): Promi
       onFailure: into.onFailure,
     });
     await files.open({
-      active: active && { number: active.number, end: active.end, bytes: active.segmentBytes },
+      active: active && {
+        number: active.number,
+        syncedEnd: found.syncedEnd,
+        end: active.end,
+        bytes: active.segmentBytes,
+      },
       unused: found.unused,
       spares: found.spares,
     });

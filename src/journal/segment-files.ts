@@ -76,9 +76,12 @@ export class SegmentFiles implements Storage {
     );
   }
 
-  /** `active`: where the log goes on, unless it is new. `unused`: segment files that were made and never begun. */
+  /**
+   * `active`: where the log goes on, unless it is new; from `syncedEnd` to `end` it was read, and is perhaps on no disk.
+   * `unused`: segment files that were made and never begun.
+   */
   async open(found: {
-    active: { number: number; end: number; bytes: number } | undefined;
+    active: { number: number; syncedEnd: number; end: number; bytes: number } | undefined;
     unused: number[];
     spares: number[];
   }): Promise<void> {
@@ -94,8 +97,7 @@ export class SegmentFiles implements Storage {
     }
     if (found.active !== undefined) {
       this.#active = { ...(await this.#openFile(found.active.number)), bytes: found.active.bytes };
-      // What was read may have been in the kernel's memory only; what is appended will say that it is synced.
-      await this.#active.file.sync();
+      await rewrite(this.#active.file, found.active.syncedEnd, found.active.end);
       this.#writtenEnd = found.active.end;
     }
     this.#recycling = this.#removeExcess();
@@ -369,6 +371,22 @@ export class SegmentFiles implements Storage {
   #endPauses(): void {
     for (const end of [...this.#pauses]) end();
   }
+}
+
+/**
+ * What was read may have been in the kernel's memory only, and what is appended will say that it is synced. A sync alone
+ * would not do: after one that failed, Linux takes what it could not write for written (the PostgreSQL developers'
+ * "fsyncgate" of 2018), and shows it until it needs the memory.
+ */
+async function rewrite(file: DiskFile, from: number, to: number): Promise<void> {
+  const piece = Buffer.allocUnsafeSlow(Math.min(PIECE_BYTES, to - from));
+  for (let at = from; at < to; ) {
+    const length = await file.read(piece.subarray(0, Math.min(piece.length, to - at)), at);
+    if (length === 0) break;
+    await file.write([piece.subarray(0, length)], at);
+    at += length;
+  }
+  await file.sync();
 }
 
 /** No room, or no room for this user. */

@@ -69,6 +69,8 @@ export interface Walk {
   /** The highest epoch met, also in what was torn. */
   epoch: number;
   cleanlyClosed: boolean;
+  /** In the last segment: all before this offset is known to be synced. The rest, at most a page more than it, may not be. */
+  syncedEnd: number;
 }
 
 export interface WalkVisitor {
@@ -140,7 +142,13 @@ class Walker {
     sequence: 0,
     epoch: 0,
     cleanlyClosed: false,
+    syncedEnd: 0,
   };
+  /** The highest sequence that any record knew to be synced. */
+  #syncedSequence = 0;
+  /** The first record of each page of the segment that is being read. */
+  #pageStarts: { offset: number; sequence: number }[] = [];
+  #pageEnd = 0;
   readonly #disk: Disk;
   readonly #directory: string;
   readonly #entries: Entry[];
@@ -171,6 +179,8 @@ class Walker {
     this.result.sequence = this.#cursor.sequence;
     this.result.epoch = Math.max(this.result.epoch, this.#cursor.epoch);
     this.result.cleanlyClosed = this.#last.type === CLOSE && this.result.torn === undefined;
+    const synced = this.#pageStarts.findLast(({ sequence }) => sequence <= this.#syncedSequence + 1);
+    this.result.syncedEnd = synced?.offset ?? 0;
   }
 
   #checkGap(previous: number, entry: Entry): void {
@@ -270,6 +280,8 @@ class Walker {
   }
 
   #begin(segment: WalkedSegment): void {
+    this.#pageStarts = [];
+    this.#pageEnd = 0;
     this.result.segments.push(segment);
     this.#visitor.segment(segment);
   }
@@ -280,6 +292,13 @@ class Walker {
       last.segment = record.segment;
       last.offset = record.offset;
       last.type = record.type;
+    }
+    this.#syncedSequence = Math.max(this.#syncedSequence, record.syncedSequence);
+    const begin = record.offset - HEADER_BYTES;
+    if (begin >= this.#pageEnd && record.type !== PAD) {
+      const { pageBytes } = this.result.segments.at(-1) as WalkedSegment;
+      this.#pageEnd = begin - (begin % pageBytes) + pageBytes;
+      this.#pageStarts.push({ offset: begin, sequence: record.sequence });
     }
     this.#visitor.record(record);
   }

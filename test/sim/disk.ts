@@ -27,6 +27,8 @@ export class SimDisk {
   latencyMeanMs = 0.15;
   slowShare = 0.01;
   slowMeanMs = 20;
+  /** Writes and syncs before it is slow. */
+  quickWrites = 0;
   readonly #scheduler: Scheduler;
   readonly #random: SimRandom;
   #process: SimProcess | undefined;
@@ -94,14 +96,16 @@ export class SimDisk {
     this.memory.capacityBytes = Number.POSITIVE_INFINITY;
     this.slowShare = 0.01;
     this.slowMeanMs = 20;
+    this.quickWrites = 0;
   }
 
   #before(operation: DiskOperation, path: string): Promise<void> {
     this.operations++;
     this.#scheduler.note(`disk ${operation} ${path}`);
-    const slow = this.#random.chance(this.slowShare);
-    const delayMs = this.#random.exponential(slow ? this.slowMeanMs : this.latencyMeanMs);
     const isWrite = operation === 'write' || operation === 'sync';
+    const slow = this.#random.chance(this.slowShare) && this.quickWrites === 0;
+    if (isWrite && this.quickWrites > 0) this.quickWrites--;
+    const delayMs = this.#random.exponential(slow ? this.slowMeanMs : this.latencyMeanMs);
     if (isWrite) this.writes++;
     if (isWrite && this.#chosen?.numbers.has(this.writes) === true) {
       const { phase, callback } = this.#chosen;

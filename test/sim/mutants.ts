@@ -77,9 +77,9 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'completion-confirmed-early',
     bug: 'SETTLED goes out before the completion is durable',
     file: 'src/server/session.ts',
-    find: '    this.#answer(() => {\n      this.#unconfirmedBytes -= bytes;\n      worker.unanswered -= count;',
+    find: '    this.#answer(() => {\n      this.#unconfirmedBytes -= bytes;\n      const wasHeldUp',
     replace:
-      '    ((send: () => void) => send())(() => {\n      this.#unconfirmedBytes -= bytes;\n      worker.unanswered -= count;',
+      '    ((send: () => void) => send())(() => {\n      this.#unconfirmedBytes -= bytes;\n      const wasHeldUp',
   },
   {
     name: 'waited-result-dropped',
@@ -123,5 +123,12 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'src/journal/journal.ts',
     find: 'if (oldest === this.#tail.active || oldest.liveCount > 0 || oldest.readers > 0) return;',
     replace: 'if (oldest === this.#tail.active || oldest.liveCount > 3 || oldest.readers > 0) return;',
+  },
+  {
+    name: 'failed-sync-believed',
+    bug: 'a start takes for durable what the kernel only shows after a sync that failed',
+    file: 'src/journal/segment-files.ts',
+    find: 'await rewrite(this.#active.file, found.active.syncedEnd, found.active.end);',
+    replace: 'await this.#active.file.sync();',
   },
 ];

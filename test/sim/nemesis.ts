@@ -174,6 +174,8 @@ export class Nemesis {
     world.endServer(false, 50);
     disk.slowShare = 1;
     disk.slowMeanMs = random.magnitude(50, 2000);
+    // Those of its start, so that it does begin.
+    disk.quickWrites = random.int(0, 3);
     const livesMs = random.exponential(disk.slowMeanMs);
     world.opened = () => {
       world.opened = () => {};

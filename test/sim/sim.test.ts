@@ -1,5 +1,7 @@
+import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { crashAtEveryWrite } from './every-write.ts';
+import { MUTANTS } from './mutants.ts';
 import { report } from './report.ts';
 import { type SimulationOptions, simulate } from './simulation.ts';
 
@@ -48,3 +50,12 @@ test('every promise holds after a crash at any write, and another one soon after
   expect(failure).toBeUndefined();
   expect(worlds).toBeGreaterThan(10);
 }, 120_000);
+
+test.each(MUTANTS.map((mutant) => [mutant.name, mutant] as const))(
+  'the bug %s can still be planted',
+  (_name, { file, find, replace }) => {
+    const parts = readFileSync(file, 'utf8').split(find);
+    expect(parts).toHaveLength(2);
+    expect(parts.join(replace)).not.toBe(parts.join(find));
+  },
+);

@@ -122,7 +122,7 @@ class Simulation {
       serverLives,
       diskOperations: disk.operations,
       diskWrites: disk.writes,
-      ...(disk.firstCrashOutcomes === undefined ? {} : { firstCrashOutcomes: disk.firstCrashOutcomes }),
+      ...(this.#options.crash === undefined ? {} : { firstCrashOutcomes: disk.firstCrashOutcomes ?? 0 }),
       promises: this.#promises.settled,
       ...faults,
     };

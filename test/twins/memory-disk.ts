@@ -31,7 +31,10 @@ export interface MemoryDiskOptions {
   before?: (operation: DiskOperation, path: string) => void | Promise<void>;
   /** Called with the bytes of each write, when it begins. */
   writing?: (path: string, position: number, bytes: Uint8Array) => void;
-  /** A write that fails, or is under way when its process is killed, may have reached the kernel in parts. */
+  /**
+   * A write that fails, or is under way when its process is killed, may have reached the kernel in parts. The kernel may
+   * take what it could not write or sync for written from then on, as Linux does.
+   */
   leavesParts?: boolean;
 }
 
@@ -51,6 +54,8 @@ class Inode {
   #durable = Buffer.alloc(0);
   #durableSize = 0;
   #changes: Change[] = [];
+  /** The kernel shows what it could not write and will not write again. */
+  showsDropped = false;
 
   apply(change: Change): void {
     this.#changes.push(change);
@@ -58,28 +63,57 @@ class Inode {
   }
 
   sync(): void {
+    if (this.showsDropped) {
+      this.#onDurable(this.#changes);
+    } else {
+      this.#durable = Buffer.from(this.content.subarray(0, this.size));
+      this.#durableSize = this.size;
+    }
     this.#changes = [];
-    this.#durable = Buffer.from(this.content.subarray(0, this.size));
-    this.#durableSize = this.size;
+  }
+
+  /** A sync has failed: what it was for is shown as if it were on disk, and never gets there. */
+  drop(): void {
+    this.showsDropped = this.showsDropped || this.#changes.length > 0;
+    this.#changes = [];
+  }
+
+  /** The kernel forgets what it showed, and reads the disk again. */
+  evict(): void {
+    this.content = Buffer.from(this.#durable);
+    this.size = this.#durableSize;
+    for (const change of this.#changes) this.#show(change);
+    this.showsDropped = false;
   }
 
   /** A write that came back synced, while others may wait for a sync. Older ones cannot come back over it. */
   applySynced(change: Change): void {
     if (change.kind === 'write') this.#changes = this.#changes.flatMap((older) => besides(older, change));
     this.#show(change);
+    this.#onDurable([change]);
+  }
+
+  #onDurable(changes: readonly Change[]): void {
     const { content, size } = this;
     this.content = this.#durable;
     this.size = this.#durableSize;
-    this.#show(change);
+    for (const change of changes) this.#show(change);
     this.#durable = this.content;
     this.#durableSize = this.size;
     this.content = content;
     this.size = size;
   }
 
-  /** All of a change, nothing, or some of its sectors, as far as the kernel shows them; none of it is on disk. */
-  applyPart(change: Change, random: () => number): void {
-    for (const part of parts(change, random)) this.apply(part);
+  /**
+   * All of a change, nothing, or some of its sectors, as far as the kernel shows them; none of it is on disk, nor will be if
+   * the kernel dropped it.
+   */
+  applyPart(change: Change, random: () => number, isDropped = false): void {
+    for (const part of parts(change, random)) {
+      if (isDropped) this.#show(part);
+      else this.apply(part);
+      this.showsDropped ||= isDropped;
+    }
   }
 
   /** `partsOf` says what the disk has of each change that was not synced. */
@@ -87,6 +121,7 @@ class Inode {
     const changes = this.#unsynced(inFlight);
     this.content = this.#durable;
     this.size = this.#durableSize;
+    this.showsDropped = false;
     for (const change of changes) for (const part of partsOf(change)) this.#show(part);
     this.sync();
   }
@@ -285,6 +320,7 @@ export class MemoryDisk implements Disk {
     if (this.#options.leavesParts === true) {
       const random = this.#options.random ?? Math.random;
       for (const [change, inode] of this.#inFlight) inode.applyPart(change, random);
+      for (const inode of this.#entries.values()) if (inode.showsDropped && random() < 0.5) inode.evict();
     }
     this.#inFlight.clear();
   }
@@ -398,7 +434,10 @@ export class MemoryDisk implements Disk {
           if (!unchanged) throw new Error(`bytes changed while they were being written to ${path}`);
           this.#checkRoom(inode, position + change.bytes.length);
         } catch (error) {
-          if (this.#options.leavesParts === true) inode.applyPart(change, this.#options.random ?? Math.random);
+          if (this.#options.leavesParts === true) {
+            const random = this.#options.random ?? Math.random;
+            inode.applyPart(change, random, (error as { code?: unknown }).code === 'EIO' && random() < 0.5);
+          }
           throw error;
         } finally {
           this.#inFlight.delete(change);
@@ -407,7 +446,12 @@ export class MemoryDisk implements Disk {
         else inode.apply(change);
       },
       sync: async () => {
-        await this.#enter('sync', path, life);
+        try {
+          await this.#enter('sync', path, life);
+        } catch (error) {
+          if (this.#options.leavesParts === true && (this.#options.random ?? Math.random)() < 0.5) inode.drop();
+          throw error;
+        }
         inode.sync();
       },
       size: async () => inode.size,
