@@ -2,7 +2,7 @@ import postgres, { type Sql } from 'postgres';
 import type { TaskSpec } from '../../src/broker/contract.ts';
 import { PostgresStore } from '../../src/broker/postgres/postgres-store.ts';
 import type { Arrival, NewTasks, WorkerBeat } from '../../src/broker/store.ts';
-import { SystemClock } from '../../src/io/clock.ts';
+import { type Clock, SystemClock } from '../../src/io/clock.ts';
 import { SystemRandom } from '../../src/io/random.ts';
 import { type Portion, sharedPostgres } from '../support/services.ts';
 
@@ -15,6 +15,7 @@ export interface StoreSettings {
   readonly connectTimeoutMs?: number;
   /** Off unless asked for: a test says itself when something is tidied. */
   readonly upkeep?: boolean;
+  readonly clock?: Clock;
 }
 
 /** A database of its own, stores on it as several processes would have them, and a look at the tables. */
@@ -57,7 +58,7 @@ export class Scene {
 export function openStore({ url, ...settings }: StoreSettings & { url: string }): Promise<PostgresStore> {
   return PostgresStore.connect({
     url,
-    clock: new SystemClock(),
+    clock: settings.clock ?? new SystemClock(),
     random: new SystemRandom(),
     connectTimeoutMs: settings.connectTimeoutMs ?? 10_000,
     schema: settings.schema,

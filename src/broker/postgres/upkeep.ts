@@ -1,7 +1,8 @@
 import { MillraceError } from '../../errors.ts';
-import { LIMITS } from '../../limits.ts';
+import { DEFAULTS, LIMITS } from '../../limits.ts';
 import type { Retention } from '../contract.ts';
 import type { Database } from './database.ts';
+import { numberArray, textArray } from './encode.ts';
 import type { Row } from './lane.ts';
 import { retentionOf } from './queues.ts';
 
@@ -9,6 +10,8 @@ import { retentionOf } from './queues.ts';
 const LOCK = 0x6d_69_6c_6d;
 /** A queue that keeps no more than this is trimmed by whoever ends its tasks, at once: then the count is exact. */
 const TIGHT_COUNT = 1000;
+/** Between two rounds of what has time. Longer than any statement runs: see `#raiseLow`. */
+const SLOW_MS = 60_000;
 /** Counts are added up when they are older: what is younger tells the throughput. */
 const ROLL_UP_AFTER_MS = 3 * LIMITS.storeThroughputMs;
 
@@ -23,10 +26,14 @@ export class Upkeep {
   /** Queues that are trimmed by this process just now. */
   readonly #trims = new Map<number, Promise<void>>();
   readonly #trimAgain = new Set<number>();
+  /** Where each queue's first task that is not over stood a slow round ago. */
+  #marks: Row[] = [];
+  #slowMs: number;
   #running: Promise<void> | undefined;
 
   constructor(database: Database) {
     this.#database = database;
+    this.#slowMs = database.clock.steadyMs();
   }
 
   start(): void {
@@ -122,15 +129,37 @@ export class Upkeep {
 
   async #tidy(): Promise<boolean> {
     await this.#database.query('calm', ROLL_UP, [ROLL_UP_AFTER_MS]);
-    await this.#database.query('calm', FORGET_TOMBSTONES);
-    await this.#database.query('calm', FORGET_CANCELS);
-    await this.#database.query('calm', RAISE_LOW);
+    const nowMs = this.#database.clock.steadyMs();
+    if (nowMs - this.#slowMs >= SLOW_MS) {
+      this.#slowMs = nowMs;
+      await this.#database.query('calm', FORGET_TOMBSTONES);
+      await this.#database.query('calm', FORGET_CANCELS);
+      await this.#raiseLow();
+    }
     let behind = false;
-    for (const { queue_no: queueNo } of await this.#database.query('calm', DUE)) {
+    const { completedCountMax, completedAgeMs, deadCountMax, deadAgeMs } = DEFAULTS.retention;
+    const defaults = [completedCountMax, completedAgeMs, deadCountMax, deadAgeMs];
+    for (const { queue_no: queueNo } of await this.#database.query('calm', DUE, defaults)) {
       if (this.#stopped.signal.aborted) return false;
       if (!(await this.#trim(queueNo as number, LIMITS.storeTrimStatementsMax))) behind = true;
     }
     return behind;
+  }
+
+  /**
+   * Below its mark a queue has no task that is not over, so that nobody looks there. A transaction that is under way may
+   * still bring one with a smaller `seq` than those that are seen: so a mark holds from the next slow round on, when all
+   * that were under way are over, and only if nothing below it has come to light.
+   */
+  async #raiseLow(): Promise<void> {
+    if (this.#marks.length > 0) {
+      await this.#database.query('calm', RAISE_LOW, [
+        numberArray(this.#marks.map((mark) => mark.no as number)),
+        textArray(this.#marks.map((mark) => mark.low_seq as string)),
+        textArray(this.#marks.map((mark) => mark.seq as string)),
+      ]);
+    }
+    this.#marks = await this.#database.query('calm', MARKS);
   }
 
   async #learn(): Promise<void> {
@@ -182,7 +211,16 @@ export const COUNTED = `(
     SELECT queue_no, ${COUNTS.join(', ')} FROM totals UNION ALL SELECT queue_no, ${COUNTS.join(', ')} FROM deltas
   ) parts GROUP BY queue_no) AS c`;
 
-const DUE = `SELECT DISTINCT queue_no FROM ended ORDER BY queue_no`;
+/** Queues whose oldest ended task is too old, or one too many. */
+const DUE = `
+SELECT q.no AS queue_no FROM queues q JOIN ${COUNTED} ON c.queue_no = q.no
+LEFT JOIN LATERAL (SELECT at FROM ended WHERE queue_no = q.no AND NOT dead ORDER BY no LIMIT 1) completed ON true
+LEFT JOIN LATERAL (SELECT at FROM ended WHERE queue_no = q.no AND dead ORDER BY no LIMIT 1) dead ON true
+WHERE (completed.at IS NOT NULL AND c.completed + c.cancelled > coalesce(q.completed_count_max, $1::integer))
+   OR completed.at < now() - coalesce(q.completed_age_ms, $2::bigint) * interval '1 millisecond'
+   OR (dead.at IS NOT NULL AND c.dead > coalesce(q.dead_count_max, $3::integer))
+   OR dead.at < now() - coalesce(q.dead_age_ms, $4::bigint) * interval '1 millisecond'
+ORDER BY q.no`;
 
 const FORGET_TOMBSTONES = `
 DELETE FROM tombstones WHERE id IN (SELECT id FROM tombstones WHERE until < now() ORDER BY until LIMIT ${LIMITS.storeTrimTasks})`;
@@ -190,13 +228,18 @@ DELETE FROM tombstones WHERE id IN (SELECT id FROM tombstones WHERE until < now(
 const FORGET_CANCELS = `
 DELETE FROM cancels c WHERE NOT EXISTS (SELECT FROM tasks t WHERE t.id = c.id AND t.state = 1)`;
 
-// Only from the value that was read: one that was lowered meanwhile stays.
+const MARKS = `
+SELECT q.no, q.low_seq::text AS low_seq, coalesce(
+  (SELECT seq FROM tasks WHERE queue_no = q.no AND seq >= q.low_seq AND state < 2 ORDER BY seq LIMIT 1),
+  (SELECT seq FROM tasks WHERE queue_no = q.no ORDER BY seq DESC LIMIT 1), 0)::text AS seq
+FROM queues q`;
+
+// One that was lowered meanwhile stays.
 const RAISE_LOW = `
-UPDATE queues q SET low_seq = f.seq FROM (
-  SELECT p.no, p.low_seq, t.seq FROM queues p CROSS JOIN LATERAL (
-    SELECT seq FROM tasks WHERE queue_no = p.no AND seq >= p.low_seq AND state < 2 ORDER BY seq LIMIT 1
-  ) t WHERE t.seq > p.low_seq
-) f WHERE q.no = f.no AND q.low_seq = f.low_seq`;
+UPDATE queues q SET low_seq = m.seq
+FROM unnest($1::integer[], $2::bigint[], $3::bigint[]) AS m(no, low_seq, seq)
+WHERE q.no = m.no AND q.low_seq = m.low_seq AND m.seq > m.low_seq AND NOT EXISTS (
+  SELECT FROM tasks t WHERE t.queue_no = m.no AND t.seq >= m.low_seq AND t.seq < m.seq AND t.state < 2)`;
 
 // Oldest first: what is too old, else as many as there are too many. A task that was retried since is not meant any more.
 const TRIM = `

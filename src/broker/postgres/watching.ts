@@ -1,4 +1,5 @@
 import { MillraceError } from '../../errors.ts';
+import type { Timer } from '../../io/clock.ts';
 import type { StoreWatcher } from '../store.ts';
 import type { Database } from './database.ts';
 import type { Lane } from './lane.ts';
@@ -8,6 +9,8 @@ import { PAUSED } from './queues.ts';
 const PAUSE_MS = 100;
 const PAUSE_MS_MAX = 5000;
 const LISTEN_TIMEOUT_MS = 10_000;
+/** A connection that nobody uses may be gone unnoticed: so often it is used. */
+const PING_MS = 15_000;
 /** Ids that are told at once after a reconnect. */
 const CANCELS_MAX = 10_000;
 
@@ -24,6 +27,7 @@ export class Watching {
   readonly #watchers: StoreWatcher[] = [];
   #lane: Lane | undefined;
   #lost: (() => void) | undefined;
+  #ping: Timer | undefined;
   #cancelled: string[] = [];
   #reading: Promise<void> | undefined;
   #readAgain = false;
@@ -44,6 +48,8 @@ export class Watching {
     try {
       await this.#database.run('calm', () => this.#listen());
     } catch (error) {
+      this.#lost = undefined;
+      await this.#lane.close(0);
       this.#lane = undefined;
       this.#watchers.length = 0;
       throw error;
@@ -53,7 +59,7 @@ export class Watching {
 
   async close(): Promise<void> {
     this.#closed = true;
-    this.#lost?.();
+    this.#ping?.cancel();
     await this.#lane?.close(0);
   }
 
@@ -63,6 +69,22 @@ export class Watching {
       (session) => session.query(`LISTEN ${this.#database.settings.schema}`, []),
       LISTEN_TIMEOUT_MS,
     );
+    this.#pingLater();
+  }
+
+  #pingLater(): void {
+    this.#ping?.cancel();
+    if (this.#closed) return;
+    this.#ping = this.#database.clock.setTimer(PING_MS, () => {
+      this.#lane
+        ?.run((session) => session.query('SELECT 1', []), LISTEN_TIMEOUT_MS)
+        .then(
+          () => this.#pingLater(),
+          // The connection was given up, which starts the next one.
+          () => {},
+        );
+    });
+    this.#ping.unref();
   }
 
   #again(): void {

@@ -58,6 +58,8 @@ export class Workers {
     const nowMs = this.#database.clock.steadyMs();
     if (nowMs - this.#lookedMs < LOOK_MS) return;
     this.#lookedMs = nowMs;
+    // The statement below looks at every task that is not over: not for nothing.
+    if ((await this.#database.query('calm', `${LOST} LIMIT 1`)).length === 0) return;
     await this.#database.query('calm', GIVE_BACK, [this.#newEntry()]);
   }
 
@@ -93,12 +95,14 @@ const BEAT = `
 UPDATE workers w SET beat_at = now(), beat = a.beat FROM unnest($1::integer[], $2::text[]) AS a(no, beat)
 WHERE w.no = a.no RETURNING w.no`;
 
+const LOST = `
+SELECT no FROM workers WHERE beat_at < now() - ${LIMITS.storeWorkerLostMs} * interval '1 millisecond'`;
+
 const MESSAGE = 'the worker has not been heard of for long, and the message has not come back';
 
 const GIVE_BACK = `
 WITH lost AS (
-  SELECT no FROM workers WHERE beat_at < now() - ${LIMITS.storeWorkerLostMs} * interval '1 millisecond'
-  ORDER BY no LIMIT 100 FOR UPDATE SKIP LOCKED
+  ${LOST} ORDER BY no LIMIT 100 FOR UPDATE SKIP LOCKED
 ), changed AS (
   UPDATE tasks t SET prior = 1, state = CASE WHEN t.cancel_requested THEN 4 ELSE 0 END,
     attempt = least(t.attempt + 1, k.max_attempts), progress = NULL,
