@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import type { Broker } from './broker/contract.ts';
 import { checkEmbeddedOptions, connectEmbedded, type EmbeddedOptions } from './broker/embedded/embedded.ts';
+import { PostgresStore } from './broker/postgres/postgres-store.ts';
 import { parseAddress } from './broker/rabbitmq/address.ts';
 import { RabbitBroker } from './broker/rabbitmq/rabbit-broker.ts';
 import type { ReconnectOptions } from './broker/tcp/connection.ts';
@@ -116,11 +117,8 @@ function openBackend(url: string, options: ClientOptions, remote: Remote): Promi
   }
 }
 
-function connectRabbit(url: string, options: ClientOptions, remote: Remote): Promise<Broker> {
+async function connectRabbit(url: string, options: ClientOptions, remote: Remote): Promise<Broker> {
   const { amqp = {} } = options;
-  if (options.store !== undefined) {
-    throw new MillraceError('UNSUPPORTED', 'the option store is not supported yet: leave it out');
-  }
   checkKeys('amqp', amqp, AMQP_KEYS);
   const { queueType = DEFAULTS.amqp.queueType, replies = DEFAULTS.amqp.replies, prefix = DEFAULTS.amqp.prefix } = amqp;
   checkChoice('amqp.queueType', queueType, ['quorum', 'classic']);
@@ -132,11 +130,17 @@ function connectRabbit(url: string, options: ClientOptions, remote: Remote): Pro
     );
   }
   const { clock, random, reconnect, connectTimeoutMs, enqueueTimeoutMs, callTimeoutMs, identity } = remote;
+  const address = parseAddress(url);
+  const store =
+    options.store === undefined
+      ? undefined
+      : await PostgresStore.connect({ url: options.store, clock, random, connectTimeoutMs });
   return RabbitBroker.connect({
     ...{ clock, random, reconnect, connectTimeoutMs, enqueueTimeoutMs, callTimeoutMs, queueType, replies, prefix },
-    address: parseAddress(url),
+    address,
     clientName: `${identity.client} (${identity.host}:${identity.pid})`,
-    pid: identity.pid,
+    process: { host: identity.host, pid: identity.pid },
+    store,
   });
 }
 

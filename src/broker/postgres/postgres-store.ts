@@ -160,7 +160,8 @@ export class PostgresStore implements Store {
   }
 
   async status(): Promise<StoreStatus> {
-    await this.#upkeep.settled();
+    const beats = this.#workers.flushed();
+    await Promise.all([this.#upkeep.settled(), settlesWithin(this.#database.clock, BEATS_MS, beats)]);
     return readStatus(this.#database);
   }
 
@@ -211,6 +212,9 @@ async function loadDriver(): Promise<Driver> {
     });
   }
 }
+
+/** How long a status waits for what this process has said of its workers. */
+const BEATS_MS = 1000;
 
 const PROGRESS = `
 UPDATE tasks t SET progress = a.value FROM unnest($1::text[], $2::text[]) AS a(id, value)

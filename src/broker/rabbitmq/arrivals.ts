@@ -24,8 +24,6 @@ export interface ArrivalsOwner {
   adopt(task: HeldTask, tag: number): void;
   /** Nothing is left to do with the delivery. */
   acknowledge(tag: number, generation: number): void;
-  /** The task ends without running. */
-  kill(task: HeldTask, error: TaskError): void;
 }
 
 interface Arrived {
@@ -95,7 +93,9 @@ export class Arrivals {
     const losses = lossesOf(message);
     if (source.suspect) return this.#suspect(read, tag, losses);
     if (losses <= LOSSES_MAX && !(redelivered && this.#shared.queueType === 'classic')) {
-      return new HeldTask(read, read.attempt, false, tag);
+      if (this.#shared.store === undefined || read.hasId) return new HeldTask(read, read.attempt, tag, { redelivered });
+      this.#name(read, tag);
+      return undefined;
     }
     this.#setAside(message, read, source.queue);
     return undefined;
@@ -111,13 +111,20 @@ export class Arrivals {
     return true;
   }
 
-  #suspect(read: TaskMessage, tag: number, losses: number): HeldTask | undefined {
+  #suspect(read: TaskMessage, tag: number, losses: number): HeldTask {
     const attempt = read.attempt + losses;
     const { maxAttempts } = read.spec;
-    if (attempt <= maxAttempts) return new HeldTask(read, attempt, true, tag);
-    const task = new HeldTask(read, maxAttempts, true, tag);
-    this.#owner.kill(task, lostError(losses, maxAttempts));
-    return undefined;
+    const common = { suspect: true, redelivered: true };
+    if (attempt <= maxAttempts) return new HeldTask(read, attempt, tag, common);
+    return new HeldTask(read, maxAttempts, tag, { ...common, fatal: lostError(losses, maxAttempts) });
+  }
+
+  /** A foreign message without an id: what is remembered of it must find it again, so it gets one before it runs. */
+  #name(read: TaskMessage, tag: number): void {
+    const generation = this.generation;
+    sendTask(this.#shared, read, copyOf(read, read.attempt), 0, (error) => {
+      if (error === undefined) this.#owner.acknowledge(tag, generation);
+    });
   }
 
   /** To those of which each worker has one at a time. */

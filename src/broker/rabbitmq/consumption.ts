@@ -2,6 +2,7 @@ import { MillraceError } from '../../errors.ts';
 import type { Clock } from '../../io/clock.ts';
 import { DEFAULTS } from '../../limits.ts';
 import type { ConsumeOptions, Consumer, Consumption, FailOptions, Payload, TaskError } from '../contract.ts';
+import type { EndReport, Verdict } from '../store.ts';
 import { DeadlineTimer } from '../tcp/deadlines.ts';
 import { Acknowledgements } from './acknowledgements.ts';
 import { Arrivals } from './arrivals.ts';
@@ -13,6 +14,7 @@ import type { Shared } from './shared.ts';
 import { Subscription } from './subscription.ts';
 import { Topology } from './topology.ts';
 import { WaitingTasks } from './waiting-tasks.ts';
+import { type WorkerFigures, WorkerMemory } from './worker-memory.ts';
 
 /**
  * One worker's deliveries, over a connection of its own: when it is lost, exactly this worker's messages go back.
@@ -40,6 +42,8 @@ export class RabbitConsumption implements Consumption {
   readonly #subscription: Subscription;
   readonly #arrivals: Arrivals;
   readonly #ends: Ends;
+  /** Undefined without a store. */
+  readonly #memory: WorkerMemory | undefined;
   #acks = new Acknowledgements();
   readonly #waiting = new WaitingTasks();
   /** Everything that is not gone, by id. */
@@ -52,11 +56,16 @@ export class RabbitConsumption implements Consumption {
   #outstanding = 0;
   /** Settled and not acknowledged. */
   #unanswered = 0;
+  #completed = 0;
+  #failed = 0;
+  #paused: ReadonlySet<string> = new Set();
   /** The caller of `consume` has no answer yet. */
   #early = true;
   #handingOut = false;
   #flushing = false;
   #stopping = false;
+  /** What is given back while the broker still delivers. */
+  #postponed: TaskEnd[] | undefined;
   /** Counts what was handed out; handlers have begun up to `#begun`. */
   #handedOut = 0;
   #begun = 0;
@@ -83,13 +92,14 @@ export class RabbitConsumption implements Consumption {
       take: (tasks) => this.#take(tasks),
       adopt: (task, tag) => this.#adopt(task, tag),
       acknowledge: (tag, generation) => this.#acknowledge(tag, generation),
-      kill: (task, error) => this.#settle({ kind: 'dead', task, error, atMs: this.#clock.wallMs() }),
     });
     this.#ends = new Ends(
       shared,
       (task) => this.#done(task),
       (task) => this.#giveBack(task),
     );
+    this.#memory =
+      shared.store === undefined ? undefined : new WorkerMemory(shared.store, shared, options, () => this.#figures());
     const newId = shared.newId;
     const nowMs = (): number => this.#clock.wallMs();
     this.#subscription = new Subscription(
@@ -147,15 +157,43 @@ export class RabbitConsumption implements Consumption {
     this.#begun = Math.max(this.#begun, task.order);
   }
 
-  progress(): void {
-    // Without a store there is nobody to tell.
+  /** Without a store there is nobody to tell. */
+  progress(run: HeldRun, index: number, value: string): void {
+    if ((run.tasks[index] as HeldTask).state === 'held') this.#memory?.progress(run.id(index), value);
+  }
+
+  /** Tells the store how the worker does. */
+  beat(): void {
+    this.#memory?.beat();
+  }
+
+  /** Nothing of these queues is started until they are no longer among those paused. */
+  paused(queues: ReadonlySet<string>): void {
+    this.#paused = queues;
+    void this.#subscription.pause(queues).then(() => this.#returnPaused());
+  }
+
+  /** Of the tasks with these ids, those that are here. */
+  cancelRequested(ids: readonly string[]): void {
+    for (const id of ids) {
+      const task = this.#tasks.get(id);
+      if (task?.state === 'held') this.#consumer.revoke(task.run as HeldRun, task.index, 'cancelled');
+      // Its end says that it is cancelled.
+      else if (task?.state === 'waiting' && this.#waiting.remove((each) => each === task).length > 0) {
+        this.#settle({ kind: 'released', task });
+      }
+    }
   }
 
   async stop(): Promise<void> {
     this.#stopping = true;
-    const stopped = this.#subscription.stop();
-    this.#returnWaiting();
-    await stopped;
+    // Given back sooner, a task would come again at once.
+    this.#postponed ??= [];
+    await this.#subscription.stop();
+    const postponed = this.#postponed ?? [];
+    this.#postponed = undefined;
+    if (this.#state === 'closed') return;
+    if (postponed.length > 0) this.#record(postponed);
     this.#returnWaiting();
   }
 
@@ -189,23 +227,49 @@ export class RabbitConsumption implements Consumption {
       const older = this.#tasks.get(task.message.id);
       if (older !== undefined) this.#supersede(older);
       this.#tasks.set(task.message.id, task);
-      this.#waiting.push(task);
     }
-    if (this.#stopping) this.#returnWaiting();
-    else this.#handOut();
+    if (this.#memory === undefined) this.#enter(tasks);
+    else this.#memory.begin(tasks, (begun, verdicts) => this.#begunInStore(begun, verdicts));
+  }
+
+  #begunInStore(tasks: readonly HeldTask[], verdicts: readonly Verdict[]): void {
+    const entering: HeldTask[] = [];
+    tasks.forEach((task, index) => {
+      // Lost with its channel meanwhile: it comes again.
+      if (task.state === 'gone') return;
+      if (verdicts[index] === 'run') {
+        entering.push(task);
+        return;
+      }
+      this.#acks.finished(task.tag);
+      this.#forget(task);
+      this.#schedule();
+    });
+    this.#enter(entering);
+  }
+
+  #enter(tasks: readonly HeldTask[]): void {
+    for (const task of tasks) {
+      if (task.fatal === undefined) this.#waiting.push(task);
+      else this.#settle({ kind: 'dead', task, error: task.fatal, atMs: Math.floor(this.#clock.wallMs()) });
+    }
+    if (this.#stopping && this.#postponed === undefined) this.#returnWaiting();
+    if (this.#paused.size > 0) this.#returnPaused();
+    this.#handOut();
   }
 
   #handOut(): void {
     if (this.#handingOut || this.#early || this.#state !== 'consuming') return;
     this.#handingOut = true;
     while (!this.#stopping && this.#outstanding < this.#options.concurrency) {
-      const tasks = this.#waiting.take(this.#options.concurrency - this.#outstanding);
+      const tasks = this.#waiting.take(this.#options.concurrency - this.#outstanding, this.#paused);
       if (tasks === undefined) break;
       for (const task of tasks) {
         task.state = 'held';
         task.order = ++this.#handedOut;
       }
       this.#outstanding += tasks.length;
+      this.#memory?.changed(this.#outstanding, tasks);
       this.#consumer.deliver(new HeldRun(tasks));
     }
     this.#handingOut = false;
@@ -214,6 +278,11 @@ export class RabbitConsumption implements Consumption {
   /** What was not handed out goes back. */
   #returnWaiting(): void {
     for (const task of this.#waiting.takeAll()) this.#settle({ kind: 'released', task });
+  }
+
+  #returnPaused(): void {
+    const paused = this.#waiting.remove((task) => this.#paused.has(task.spec.queue));
+    for (const task of paused) this.#settle({ kind: 'released', task });
   }
 
   /** A later attempt is here: an earlier one that was lost with its channel does not come again. */
@@ -232,13 +301,17 @@ export class RabbitConsumption implements Consumption {
   #lost(_reason: string): void {
     this.#acks = new Acknowledgements();
     this.#arrivals.forget();
-    for (const task of this.#waiting.takeAll()) this.#forget(task);
+    this.#waiting.takeAll();
     if (this.#state === 'consuming') {
       this.#state = 'lost';
       this.#consumer.connection('lost');
     }
     for (const task of [...this.#tasks.values()]) {
       task.tag = 0;
+      if (task.state === 'waiting') {
+        this.#forget(task);
+        continue;
+      }
       task.adoptUntilMs = Number.POSITIVE_INFINITY;
       // Nobody has begun with it: whoever gets it may.
       if (task.state === 'held' && task.order > this.#begun) this.#revoke(task);
@@ -248,6 +321,7 @@ export class RabbitConsumption implements Consumption {
   #subscribed(): void {
     const wasLost = this.#state === 'lost';
     this.#state = 'consuming';
+    this.#memory?.open();
     if (!wasLost) {
       this.#opened?.resolve();
       this.#opened = undefined;
@@ -311,10 +385,43 @@ export class RabbitConsumption implements Consumption {
       this.#flushing = false;
       const ended = this.#ended;
       this.#ended = [];
-      if (ended.length > 0) this.#ends.record(ended);
+      if (ended.length > 0) this.#record(ended);
       this.#flushAcks();
       this.#handOut();
     });
+  }
+
+  #record(settled: readonly TaskEnd[]): void {
+    let ended = settled;
+    if (this.#postponed !== undefined) {
+      for (const end of settled) if (end.kind === 'released') this.#postponed.push(end);
+      ended = settled.filter(({ kind }) => kind !== 'released');
+    }
+    if (ended.length === 0) return;
+    for (const { kind } of ended) {
+      if (kind === 'completed') this.#completed++;
+      else if (kind !== 'released') this.#failed++;
+    }
+    this.#memory?.changed(this.#outstanding, []);
+    if (this.#memory === undefined) this.#ends.record(ended);
+    else this.#memory.end(ended, (ends, report) => this.#recordedInStore(ends, report));
+  }
+
+  #recordedInStore(ends: readonly TaskEnd[], { verdicts, unpublished }: EndReport): void {
+    const taken: TaskEnd[] = [];
+    const cancelled: TaskEnd[] = [];
+    const refused: TaskEnd[] = [];
+    ends.forEach((end, index) => {
+      const verdict = verdicts[index];
+      (verdict === 'taken' ? taken : verdict === 'cancelled' ? cancelled : refused).push(end);
+    });
+    this.#ends.record(taken, unpublished);
+    this.#ends.cancelled(cancelled);
+    for (const { task, kind } of refused) {
+      // Whoever has the task now has another message of it.
+      this.#done(task);
+      if (kind !== 'released' && task.run !== undefined) this.#consumer.revoke(task.run, task.index, 'lease-lost');
+    }
   }
 
   #flushAcks(): void {
@@ -349,6 +456,15 @@ export class RabbitConsumption implements Consumption {
     if (generation !== this.#arrivals.generation) return;
     this.#acks.finished(tag);
     this.#schedule();
+  }
+
+  #figures(): WorkerFigures {
+    return {
+      held: this.#tasks.size,
+      running: this.#outstanding,
+      completed: this.#completed,
+      failed: this.#failed,
+    };
   }
 
   #answer(task: HeldTask): void {
@@ -386,6 +502,7 @@ export class RabbitConsumption implements Consumption {
     this.#state = 'closed';
     this.#opened = undefined;
     this.#adoption.cancel();
+    this.#memory?.close();
     this.#arrivals.forget();
     this.#waiting.takeAll();
     this.#tasks.clear();

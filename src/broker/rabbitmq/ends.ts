@@ -1,5 +1,6 @@
 import { LIMITS } from '../../limits.ts';
 import type { Payload, TaskError } from '../contract.ts';
+import type { Unpublished } from '../store.ts';
 import type { HeldTask } from './held-task.ts';
 import { copyOf } from './message.ts';
 import { parcel } from './publisher.ts';
@@ -38,12 +39,28 @@ export class Ends {
     this.#giveBack = giveBack;
   }
 
-  record(ends: readonly TaskEnd[]): void {
-    for (const end of ends) this.#one(end);
+  /** `unpublished`: where a store keeps the further attempts until they are published. */
+  record(ends: readonly TaskEnd[], unpublished?: Unpublished): void {
+    const { store } = this.#shared;
+    let left = 0;
+    const published = (): void => {
+      if (--left === 0 && unpublished !== undefined) store?.published(unpublished);
+    };
+    for (const end of ends) if (end.kind === 'failed') left++;
+    for (const end of ends) this.#one(end, published);
     this.#post();
   }
 
-  #one(end: TaskEnd): void {
+  /** A cancel was asked for while they ran, and they did not complete. */
+  cancelled(ends: readonly TaskEnd[]): void {
+    for (const { task } of ends) {
+      this.#reply(task, writeOutcome(task.message.id, task.attempt, { state: 'cancelled' }, undefined));
+      this.#done(task);
+    }
+    this.#post();
+  }
+
+  #one(end: TaskEnd, published: () => void): void {
     const { task } = end;
     switch (end.kind) {
       case 'completed':
@@ -53,12 +70,16 @@ export class Ends {
       case 'failed': {
         const body = copyOf(task.message, task.attempt + 1);
         sendTask(this.#shared, task.message, body, end.delayMs, (error) => {
-          if (error === undefined) this.#done(task);
+          if (error !== undefined) return;
+          published();
+          this.#done(task);
         });
         return;
       }
       case 'dead':
-        this.#bury(task, end.error, end.atMs);
+        // A store remembers it, and makes it ready again from there.
+        if (this.#shared.store !== undefined) this.#told(task, end.error);
+        else this.#bury(task, end.error, end.atMs);
         return;
       case 'released':
         if (task.suspect) this.#putBack(task);
@@ -87,12 +108,16 @@ export class Ends {
         [message.id],
         (failure) => {
           if (failure !== undefined) return;
-          this.#reply(task, writeOutcome(message.id, task.attempt, { state: 'dead', error }, undefined));
+          this.#told(task, error);
           this.#post();
-          this.#done(task);
         },
       ),
     );
+  }
+
+  #told(task: HeldTask, error: TaskError): void {
+    this.#reply(task, writeOutcome(task.message.id, task.attempt, { state: 'dead', error }, undefined));
+    this.#done(task);
   }
 
   /** A suspect that is given back is a new message: the broker would count it as lost. */

@@ -1,4 +1,4 @@
-import type { DeliveryRun, TaskSpec } from '../contract.ts';
+import type { DeliveryRun, TaskError, TaskSpec } from '../contract.ts';
 import type { TaskMessage } from './message.ts';
 
 /**
@@ -18,6 +18,10 @@ export class HeldTask {
   /** Losses included. */
   readonly attempt: number;
   readonly suspect: boolean;
+  /** The broker gave its message to somebody before. */
+  readonly redelivered: boolean;
+  /** Why it may not run any more. */
+  readonly fatal: TaskError | undefined;
   tag: number;
   state: HeldState = 'waiting';
   /** What is left to do before it is acknowledged is done. */
@@ -29,11 +33,22 @@ export class HeldTask {
   run: HeldRun | undefined;
   index = 0;
 
-  constructor(message: TaskMessage, attempt: number, suspect: boolean, tag: number) {
+  constructor(
+    message: TaskMessage,
+    attempt: number,
+    tag: number,
+    {
+      suspect = false,
+      redelivered = false,
+      fatal,
+    }: { suspect?: boolean; redelivered?: boolean; fatal?: TaskError } = {},
+  ) {
     this.message = message;
     this.spec = message.spec;
     this.attempt = attempt;
     this.suspect = suspect;
+    this.redelivered = redelivered;
+    this.fatal = fatal;
     this.tag = tag;
   }
 

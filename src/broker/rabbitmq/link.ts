@@ -223,7 +223,8 @@ function reasonOf(error: unknown): string {
 }
 
 const WRONG_USER = /ACCESS[-_]REFUSED/;
-const WRONG_VHOST = /NOT[-_]ALLOWED/;
+/** amqplib does not say why the broker closes a connection that asks for a virtual host. */
+const WRONG_VHOST = /NOT[-_]ALLOWED|ConnectionOpenOk; got <ConnectionClose/;
 
 /** What stays the same however often one tries. */
 function isRefusal(reason: string): boolean {

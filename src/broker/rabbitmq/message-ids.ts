@@ -10,6 +10,7 @@ import type { Random } from '../../io/random.ts';
 const TIME_CHARACTERS = 9;
 const CLIENT_CHARACTERS = 10;
 const COUNT_CHARACTERS = 7;
+const CHARACTERS = TIME_CHARACTERS + CLIENT_CHARACTERS + COUNT_CHARACTERS;
 const COUNT_MAX = 36 ** COUNT_CHARACTERS;
 
 export class MessageIds {
@@ -42,10 +43,13 @@ export class MessageIds {
 
   /** Whether this client made the id. */
   isOwn(id: string): boolean {
-    return (
-      id.length === TIME_CHARACTERS + CLIENT_CHARACTERS + COUNT_CHARACTERS &&
-      id.startsWith(this.#client, TIME_CHARACTERS)
-    );
+    return this.clientOf(id) === this.#client;
+  }
+
+  /** The client that made the id; undefined when it is another program's. */
+  clientOf(id: string): string | undefined {
+    if (id.length !== CHARACTERS || !/^[0-9a-z]*$/.test(id)) return undefined;
+    return id.slice(TIME_CHARACTERS, TIME_CHARACTERS + CLIENT_CHARACTERS);
   }
 }
 

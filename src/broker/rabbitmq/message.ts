@@ -22,6 +22,8 @@ export const CONTENT_TYPE = 'application/json';
 /** What a task is on its way, whoever published it. */
 export interface TaskMessage {
   readonly id: string;
+  /** The message says it; otherwise it was given here, and another delivery gives another. */
+  readonly hasId: boolean;
   readonly spec: TaskSpec;
   /** That the message stands for, without the losses that the broker has counted. */
   readonly attempt: number;
@@ -62,6 +64,19 @@ export function headOf(spec: TaskSpec, attempt: number, extra = ''): string {
 export function bodyOf(head: string, id: string, tail: string, payload: Payload): Buffer {
   if (typeof payload === 'string') return Buffer.from(`${head}${id}${tail}${PAYLOAD_MARK}${payload}}`);
   return Buffer.from(`${head}${id}${tail}${bytesMember(payload)}}`);
+}
+
+/** A payload as a store keeps it: text when it is JSON, else bytes. */
+export function payloadFrom(bytes: Uint8Array): Payload {
+  const text = decodeUtf8(bytes);
+  if (text === undefined) return bytes;
+  try {
+    JSON.parse(text);
+    return text;
+  } catch {
+    // Not JSON: bytes, then.
+    return bytes;
+  }
 }
 
 /** What stands between the id and the payload. */
@@ -150,6 +165,7 @@ export class MessageReader {
     const { replyTo, correlationId, headers } = properties;
     return {
       id,
+      hasId: true,
       spec: head.spec,
       attempt: head.attempt,
       enqueuedAtMs,
@@ -204,8 +220,10 @@ export class MessageReader {
     const spec = specOf(fields, this.#queue, properties.priority);
     const { bytes, isBytes } = payloadOf(text, fields);
     const { replyTo, correlationId, headers } = properties;
+    const id = idOf(fields, properties.messageId);
     return {
-      id: idOf(fields, properties.messageId) ?? this.#newId(),
+      id: id ?? this.#newId(),
+      hasId: id !== undefined,
       spec,
       attempt: attemptOf(fields),
       enqueuedAtMs: timeOf(fields, 'enqueuedAtMs') ?? sentAtMs(properties.timestamp) ?? Math.floor(this.#nowMs()),

@@ -17,6 +17,7 @@ interface Gate {
 }
 
 const RETRY_MS = 500;
+const RESTORE_MS = 250;
 
 export class Outbound {
   readonly publisher: Publisher;
@@ -32,9 +33,11 @@ export class Outbound {
     this.#link = link;
     this.#topology = topology;
     this.publisher = new Publisher(clock, {
-      restore: (parcel) => {
+      restore: async (parcel) => {
+        // A queue that is deleted and is there again at once keeps the broker from telling consumers that theirs is gone.
+        await new Promise<void>((resolve) => clock.setTimer(RESTORE_MS, resolve));
         topology.forget(parcel.needs);
-        return topology.ensure(parcel.needs);
+        await topology.ensure(parcel.needs);
       },
     });
   }
@@ -94,7 +97,10 @@ export class Outbound {
     this.#topology.ensure(gate.needs).then(
       () => {
         this.#gates.delete(keyOf(gate.needs));
-        for (const parcel of gate.parcels) this.publisher.send(parcel);
+        for (const parcel of gate.parcels.sort((a, b) => a.dueMs - b.dueMs)) {
+          if (parcel.reroute !== undefined) Object.assign(parcel, parcel.reroute());
+          this.publisher.send(parcel);
+        }
       },
       (error: unknown) => {
         gate.opening = false;

@@ -3,6 +3,7 @@ import type { Clock } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import { manyBytesBound } from '../../protocol/batch-writer.ts';
 import type { Payload, TaskIds, TaskSpec, When } from '../contract.ts';
+import type { NewTasks, Store } from '../store.ts';
 import { DeadlineTimer } from '../tcp/deadlines.ts';
 import type { Link } from './link.ts';
 import { bodyOf, headOf, tailOf } from './message.ts';
@@ -20,6 +21,19 @@ interface Waiter {
   done: boolean;
 }
 
+/** What one call enqueues. */
+interface Entry {
+  readonly spec: TaskSpec;
+  readonly ids: readonly string[];
+  readonly payloads: readonly Payload[];
+  readonly enqueuedAtMs: number;
+  /** 0: at once. */
+  readonly delayMs: number;
+  /** The wall-clock time that was asked for; 0: none. */
+  readonly atMs: number;
+  readonly settled: (error: MillraceError | undefined) => void;
+}
+
 export interface ProducerOptions {
   readonly clock: Clock;
   readonly link: Link;
@@ -29,6 +43,7 @@ export interface ProducerOptions {
   /** Undefined: nobody waits for results. */
   readonly replyQueue: ReplyQueue | undefined;
   readonly enqueueTimeoutMs: number;
+  readonly store: Store | undefined;
 }
 
 export class Producer {
@@ -41,6 +56,8 @@ export class Producer {
   #taskCount = 0;
   #byteCount = 0;
   #idle: (() => void)[] = [];
+  /** Of this turn, for the store. */
+  #gathered: Entry[] = [];
   #closed: MillraceError | undefined;
 
   constructor(options: ProducerOptions) {
@@ -99,38 +116,78 @@ export class Producer {
     resolve: () => void,
     reject: (error: MillraceError) => void,
   ): void {
-    const { names, outbound, replyQueue } = this.#options;
     const nowMs = this.#clock.wallMs();
+    const delayMs = when.kind === 'delay' ? when.ms : when.kind === 'at' ? when.ms - nowMs : 0;
+    const deadlineMs = this.#clock.steadyMs() + this.#options.enqueueTimeoutMs;
+    const waiter: Waiter = { deadlineMs, expire: reject, done: false };
+    this.#waiters.push(waiter);
+    this.#deadlines.need(deadlineMs);
+    this.#taskCount += ids.length;
+    this.#byteCount += bytes;
+    this.#options.replyQueue?.want();
+    const settled = (error: MillraceError | undefined): void => {
+      waiter.done = true;
+      this.#taskCount -= ids.length;
+      this.#byteCount -= bytes;
+      if (error === undefined) resolve();
+      else reject(error);
+      if (this.#taskCount > 0) return;
+      this.#waiters = [];
+      for (const idle of this.#idle.splice(0)) idle();
+    };
+    const atMs = when.kind === 'at' ? when.ms : 0;
+    const entry: Entry = { spec, ids, payloads, enqueuedAtMs: Math.floor(nowMs), delayMs, atMs, settled };
+    if (this.#options.store === undefined) this.#publish(entry, settled);
+    else this.#gather(entry);
+  }
+
+  #publish(entry: Entry, settled: Entry['settled']): void {
+    const { names, outbound, replyQueue } = this.#options;
+    const { spec, ids, payloads, enqueuedAtMs, delayMs, atMs } = entry;
     const head = this.#headOf(spec);
-    const tail = tailOf(Math.floor(nowMs), when.kind === 'at' ? when.ms : 0);
+    const tail = tailOf(enqueuedAtMs, atMs);
     const bodies: Buffer[] = [];
     for (let index = 0; index < ids.length; index++) {
       bodies.push(bodyOf(head, ids[index] as string, tail, payloads[index] as Payload));
     }
-    replyQueue?.want();
-    const delayMs = when.kind === 'delay' ? when.ms : when.kind === 'at' ? when.ms - nowMs : 0;
     const { exchange, routingKey, needs } = routeTask(names, spec, delayMs);
-    const waiter: Waiter = {
-      deadlineMs: this.#clock.steadyMs() + this.#options.enqueueTimeoutMs,
-      expire: reject,
-      done: false,
-    };
-    this.#waiters.push(waiter);
-    this.#deadlines.need(waiter.deadlineMs);
-    this.#taskCount += ids.length;
-    this.#byteCount += bytes;
     const allNeeds = replyQueue === undefined ? needs : [...needs, replyQueue.need];
-    outbound.send(
-      parcel({ exchange, routingKey, needs: allNeeds, replyTo: replyQueue?.name }, bodies, ids, (error) => {
-        waiter.done = true;
-        this.#taskCount -= ids.length;
-        this.#byteCount -= bytes;
-        if (error === undefined) resolve();
-        else reject(error);
-        if (this.#taskCount > 0) return;
-        this.#waiters = [];
-        for (const idle of this.#idle.splice(0)) idle();
-      }),
+    const replyTo = replyQueue?.name;
+    const dueMs = delayMs > 0 ? this.#clock.steadyMs() + delayMs : 0;
+    const reroute = delayMs > 0 ? () => routeTask(names, spec, dueMs - this.#clock.steadyMs()) : undefined;
+    outbound.send(parcel({ exchange, routingKey, dueMs, reroute, needs: allNeeds, replyTo }, bodies, ids, settled));
+  }
+
+  // ── With a store ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #gather(entry: Entry): void {
+    this.#gathered.push(entry);
+    if (this.#gathered.length > 1) return;
+    this.#clock.defer(() => {
+      const gathered = this.#gathered;
+      this.#gathered = [];
+      this.#remember(this.#options.store as Store, gathered);
+    });
+  }
+
+  /** Remembered first, then published: what is lost in between is in the store's outbox. */
+  #remember(store: Store, entries: readonly Entry[]): void {
+    store.insert(together(entries)).then(
+      (unpublished) => {
+        let left = entries.length;
+        let complete = true;
+        for (const entry of entries) {
+          this.#publish(entry, (error) => {
+            complete &&= error === undefined;
+            if (--left === 0 && complete) store.published(unpublished);
+            entry.settled(error);
+          });
+        }
+      },
+      (error: unknown) => {
+        const refused = error instanceof MillraceError ? error : new MillraceError('STORAGE_FAILED', String(error));
+        for (const entry of entries) entry.settled(refused);
+      },
     );
   }
 
@@ -169,6 +226,20 @@ export class Producer {
     if (link.blockedReason !== undefined) return `the broker takes no messages now: ${link.blockedReason}`;
     return 'the broker does not confirm as fast';
   }
+}
+
+/** Calls one after the other that enqueue the same kind of task at the same time, as one. */
+function together(entries: readonly Entry[]): NewTasks[] {
+  const batches: (NewTasks & { ids: string[]; payloads: Payload[] })[] = [];
+  for (const { spec, ids, payloads, enqueuedAtMs, delayMs, atMs } of entries) {
+    const runAtMs = atMs > 0 ? (delayMs > 0 ? atMs : undefined) : delayMs > 0 ? enqueuedAtMs + delayMs : undefined;
+    const last = batches.at(-1);
+    if (last !== undefined && last.spec === spec && last.enqueuedAtMs === enqueuedAtMs && last.runAtMs === runAtMs) {
+      for (const id of ids) last.ids.push(id);
+      for (const payload of payloads) last.payloads.push(payload);
+    } else batches.push({ spec, ids: [...ids], payloads: [...payloads], enqueuedAtMs, runAtMs });
+  }
+  return batches;
 }
 
 class IdList implements TaskIds {

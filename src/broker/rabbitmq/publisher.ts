@@ -15,8 +15,12 @@ import type { Need } from './topology.ts';
  * What is sent twice has the same id. Confirmed messages give their bytes up one by one; a parcel settles with its last.
  */
 export interface Parcel {
-  readonly exchange: string;
-  readonly routingKey: string;
+  exchange: string;
+  routingKey: string;
+  /** When it is due, steady time; 0: at once. */
+  readonly dueMs: number;
+  /** The way from now on, for what had to wait before it could be sent: its delay counts already. */
+  readonly reroute: (() => { readonly exchange: string; readonly routingKey: string }) | undefined;
   /** Undefined: confirmed. */
   readonly bodies: (Buffer | undefined)[];
   /** Of the messages, one for each body. */
@@ -36,9 +40,9 @@ export interface Parcel {
   readonly settled: (error: MillraceError | undefined) => void;
 }
 
-export interface ParcelOptions extends Partial<Omit<Parcel, 'bodies' | 'ids' | 'settled'>> {
-  readonly routingKey: string;
-}
+type Optional = { readonly [Name in keyof Omit<Parcel, 'bodies' | 'ids' | 'settled'>]?: Parcel[Name] | undefined };
+
+export type ParcelOptions = Optional & { readonly routingKey: string };
 
 export function parcel(
   options: ParcelOptions,
@@ -49,6 +53,8 @@ export function parcel(
   return {
     exchange: options.exchange ?? '',
     routingKey: options.routingKey,
+    dueMs: options.dueMs ?? 0,
+    reroute: options.reroute,
     bodies,
     ids,
     type: options.type ?? MESSAGE_TYPE,

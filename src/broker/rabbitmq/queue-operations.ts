@@ -17,7 +17,7 @@ import type { QueueType, Topology } from './topology.ts';
 export class QueueOperations {
   readonly #shared: Shared;
   readonly #topology: Topology;
-  readonly #options: { readonly queueType: QueueType; readonly callTimeoutMs: number; readonly pid: number };
+  readonly #options: { readonly queueType: QueueType; readonly callTimeoutMs: number };
   /** Queues that this client has used: a broker does not list its queues over AMQP. */
   readonly #seen = new Set<string>();
   readonly #startedAtMs: number;
@@ -25,7 +25,7 @@ export class QueueOperations {
   constructor(
     shared: Shared,
     topology: Topology,
-    options: { readonly queueType: QueueType; readonly callTimeoutMs: number; readonly pid: number },
+    options: { readonly queueType: QueueType; readonly callTimeoutMs: number },
   ) {
     this.#shared = shared;
     this.#topology = topology;
@@ -68,29 +68,39 @@ export class QueueOperations {
     );
   }
 
-  async status(stopping: boolean, _workers: number): Promise<Status> {
+  async status(stopping: boolean): Promise<Status> {
     const queues: QueueStatus[] = [];
     for (const name of this.#seen) {
       const status = await this.#queueStatus(name);
       if (status !== undefined) queues.push(status);
     }
-    const nowMs = this.#shared.clock.wallMs();
     const none = { p50: 0, p95: 0, p99: 0, count: 0 };
-    const { rss, heapUsed } = process.memoryUsage();
     return {
-      server: {
-        version: VERSION,
-        pid: this.#options.pid,
-        startedAtMs: this.#startedAtMs,
-        uptimeMs: nowMs - this.#startedAtMs,
-        durability: `RabbitMQ, ${this.#options.queueType} queues, without a store: only ready and dead tasks are counted`,
-        connections: 1,
-        stopping,
-      },
+      ...this.server(stopping),
       queues,
       workers: [],
       throughput: { enqueued: 0, completed: 0, failed: 0 },
       latencyMs: { start: none, total: none },
+    };
+  }
+
+  /** The part of a status that is about this process. */
+  server(stopping: boolean): Pick<Status, 'server' | 'journal' | 'memory'> {
+    const nowMs = this.#shared.clock.wallMs();
+    const { queueType } = this.#options;
+    const known =
+      this.#shared.store === undefined ? 'without a store: only ready and dead tasks are counted' : 'PostgreSQL';
+    const { rss, heapUsed } = process.memoryUsage();
+    return {
+      server: {
+        version: VERSION,
+        pid: this.#shared.process.pid,
+        startedAtMs: this.#startedAtMs,
+        uptimeMs: nowMs - this.#startedAtMs,
+        durability: `RabbitMQ (${queueType} queues), ${known}`,
+        connections: 1,
+        stopping,
+      },
       journal: null,
       memory: { rssBytes: rss, heapBytes: heapUsed },
     };

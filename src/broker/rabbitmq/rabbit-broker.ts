@@ -18,6 +18,7 @@ import type {
   TaskSpec,
   When,
 } from '../contract.ts';
+import type { Store } from '../store.ts';
 import type { ChannelModel } from './amqplib.ts';
 import { RabbitConsumption } from './consumption.ts';
 import { type Dialing, Link } from './link.ts';
@@ -26,6 +27,7 @@ import { Names } from './names.ts';
 import { Outbound } from './outbound.ts';
 import { Producer } from './producer.ts';
 import { QueueOperations } from './queue-operations.ts';
+import { Remembered } from './remembered.ts';
 import { Replies } from './replies.ts';
 import { ReplyQueue } from './reply-queue.ts';
 import type { Shared } from './shared.ts';
@@ -39,8 +41,10 @@ export interface RabbitOptions extends Dialing {
   readonly prefix: string;
   readonly enqueueTimeoutMs: number;
   readonly callTimeoutMs: number;
-  /** Of this process, for status. */
-  readonly pid: number;
+  /** This process, for status. */
+  readonly process: { readonly host: string; readonly pid: number };
+  /** What remembers tasks; closed with the broker. */
+  readonly store: Store | undefined;
 }
 
 /** Tasks as messages of a RabbitMQ broker. What is published and asked shares one connection; each consumer has its own. */
@@ -56,13 +60,15 @@ export class RabbitBroker implements Broker {
   readonly #producer: Producer;
   readonly #operations: QueueOperations;
   readonly #shared: Shared;
+  readonly #remembered: Remembered | undefined;
+  #paused: ReadonlySet<string> = new Set();
   readonly #consumptions = new Set<RabbitConsumption>();
-  #opened: { resolve: (broker: RabbitBroker) => void; reject: (error: MillraceError) => void } | undefined;
+  #opened: { resolve: () => void; reject: (error: MillraceError) => void } | undefined;
   #closing: Promise<void> | undefined;
   #failure: MillraceError | undefined;
 
   private constructor(options: RabbitOptions) {
-    const { clock, random, queueType } = options;
+    const { clock, random, queueType, store } = options;
     this.url = options.address.shown;
     this.#clock = clock;
     this.#link = new Link(options, {
@@ -77,7 +83,7 @@ export class RabbitBroker implements Broker {
     this.#topology = new Topology(clock, names, queueType, () => this.#link.model);
     this.#ids = new MessageIds(clock, random);
     this.#outbound = new Outbound(clock, this.#link, this.#topology);
-    this.#replies = new Replies(clock);
+    this.#replies = new Replies(clock, store !== undefined);
     this.#replyQueue =
       options.replies === 'none'
         ? undefined
@@ -97,6 +103,7 @@ export class RabbitBroker implements Broker {
       outbound: this.#outbound,
       replyQueue: this.#replyQueue,
       enqueueTimeoutMs: options.enqueueTimeoutMs,
+      store,
     });
     this.#shared = {
       dialing: options,
@@ -106,20 +113,35 @@ export class RabbitBroker implements Broker {
       queueType,
       outbound: this.#outbound,
       newId: () => this.#ids.next(),
+      store,
+      process: options.process,
     };
     this.#operations = new QueueOperations(this.#shared, this.#topology, options);
+    if (store === undefined) return;
+    const { outbound, ids, replies } = { outbound: this.#outbound, ids: this.#ids, replies: this.#replies };
+    this.#remembered = new Remembered({ clock, random, store, ids, names, outbound, replies });
   }
 
   /**
    * Resolves once connected. Rejects with DISCONNECTED: at once when the broker refuses the user or the virtual host, else
    * after `connectTimeoutMs`; with UNSUPPORTED when amqplib is not installed.
    */
-  static connect(options: RabbitOptions): Promise<RabbitBroker> {
-    return new Promise((resolve, reject) => {
-      const broker = new RabbitBroker(options);
-      broker.#opened = { resolve, reject };
-      broker.#link.start();
-    });
+  static async connect(options: RabbitOptions): Promise<RabbitBroker> {
+    const broker = new RabbitBroker(options);
+    try {
+      await new Promise<void>((resolve, reject) => {
+        broker.#opened = { resolve, reject };
+        broker.#link.start();
+      });
+      await broker.#remembered?.start({
+        cancelRequested: (ids) => broker.#cancelRequested(ids),
+        paused: (queues) => broker.#pausedNow(queues),
+      });
+    } catch (error) {
+      await broker.close({ timeoutMs: 0 });
+      throw error;
+    }
+    return broker;
   }
 
   enqueue(spec: TaskSpec, payload: Payload, when: When): Promise<string> {
@@ -134,6 +156,11 @@ export class RabbitBroker implements Broker {
 
   async outcome(id: string, options: { timeoutMs: number; signal?: AbortSignal | undefined }): Promise<Outcome> {
     checkName('task id', id, LIMITS.taskIdBytesMax);
+    if (this.#remembered !== undefined) {
+      const ended = this.#replies.outcome(id, options);
+      this.#remembered.poll(id);
+      return ended;
+    }
     if (!this.#ids.isOwn(id)) {
       throw unsupported(`the result of task ${id}, which this client did not enqueue,`);
     }
@@ -151,54 +178,76 @@ export class RabbitBroker implements Broker {
     });
     this.#consumptions.add(consumption);
     for (const queue of options.queues) this.#operations.saw(queue);
+    if (this.#paused.size > 0) consumption.paused(this.#paused);
     await consumption.start();
     return consumption;
   }
 
   async getTask(id: string): Promise<TaskInfo> {
-    checkName('task id', id, LIMITS.taskIdBytesMax);
-    throw unsupported('looking at a task');
+    return this.#store('looking at a task', id).getTask(id);
   }
 
-  async listTasks(_filter: TaskFilter): Promise<TaskPage> {
-    throw unsupported('listing tasks');
+  async listTasks(filter: TaskFilter): Promise<TaskPage> {
+    if (filter.after !== undefined) checkName('after', filter.after, LIMITS.taskIdBytesMax);
+    return this.#store('listing tasks').listTasks(filter);
   }
 
   async cancelTask(id: string): Promise<'cancelled' | 'requested'> {
-    checkName('task id', id, LIMITS.taskIdBytesMax);
-    throw unsupported('cancelling a task');
+    const done = await this.#store('cancelling a task', id).cancelTask(id);
+    if (done === 'cancelled') this.#replies.ended(id, { state: 'cancelled' });
+    else this.#cancelRequested([id]);
+    return done;
   }
 
   async retryTask(id: string): Promise<void> {
-    checkName('task id', id, LIMITS.taskIdBytesMax);
-    throw unsupported('retrying one task (redrive its queue instead)');
+    const due = await this.#store('retrying one task (redrive its queue instead)', id).retryTask(id);
+    this.#replies.reopen([id]);
+    await this.#remembered?.publish(due);
   }
 
-  async pauseQueue(_queue: string): Promise<void> {
-    throw unsupported('pausing a queue');
+  async pauseQueue(queue: string): Promise<void> {
+    await this.#store('pausing a queue').pauseQueue(queue);
+    await this.#readPaused();
   }
 
-  async resumeQueue(_queue: string): Promise<void> {
-    throw unsupported('resuming a queue');
+  async resumeQueue(queue: string): Promise<void> {
+    await this.#store('resuming a queue').resumeQueue(queue);
+    await this.#readPaused();
   }
 
   async purgeQueue(queue: string): Promise<number> {
     this.#check();
-    return this.#operations.purge(queue);
+    if (this.#remembered === undefined) return this.#operations.purge(queue);
+    // Their messages are dropped when they arrive.
+    const count = await this.#remembered.store.purgeQueue(queue);
+    this.#remembered.pollAll();
+    return count;
   }
 
   async redriveQueue(queue: string): Promise<number> {
     this.#check();
-    return this.#operations.redrive(queue, (ids) => this.#replies.reopen(ids));
+    const remembered = this.#remembered;
+    if (remembered === undefined) return this.#operations.redrive(queue, (ids) => this.#replies.reopen(ids));
+    let count = 0;
+    for (;;) {
+      const portion = await remembered.store.redrive(queue);
+      if (portion.tasks.length === 0) return count;
+      count += portion.tasks.length;
+      this.#replies.reopen(portion.tasks.map(({ id }) => id));
+      await remembered.publish(portion);
+    }
   }
 
-  async setRetention(_queue: string, _retention: Partial<Retention>): Promise<Retention> {
-    throw unsupported('retention');
+  async setRetention(queue: string, retention: Partial<Retention>): Promise<Retention> {
+    return this.#store('retention').setRetention(queue, retention);
   }
 
   async status(): Promise<Status> {
     this.#check();
-    return this.#operations.status(this.#closing !== undefined, this.#consumptions.size);
+    const stopping = this.#closing !== undefined;
+    if (this.#remembered === undefined) return this.#operations.status(stopping);
+    for (const consumption of this.#consumptions) consumption.beat();
+    return { ...this.#operations.server(stopping), ...(await this.#remembered.store.status()) };
   }
 
   close(options: { timeoutMs: number } = { timeoutMs: DEFAULTS.stopTimeoutMs }): Promise<void> {
@@ -216,16 +265,17 @@ export class RabbitBroker implements Broker {
         this.#outbound.publisher.drained(),
       );
     }
+    this.#remembered?.stop();
     this.#refuse(closedError());
     const gone = this.#replyQueue?.close() ?? Promise.resolve();
     await settlesWithin(this.#clock, LIMITS.amqpCloseTimeoutMs, gone);
-    await this.#link.close();
+    await Promise.all([this.#link.close(), this.#remembered?.store.close(Math.min(timeoutMs, DEFAULTS.stopTimeoutMs))]);
   }
 
   #ready(model: ChannelModel): void {
     this.#outbound.open(model).then(
       () => {
-        this.#opened?.resolve(this);
+        this.#opened?.resolve();
         this.#opened = undefined;
         this.#replyQueue?.ready();
       },
@@ -246,6 +296,28 @@ export class RabbitBroker implements Broker {
     this.#producer.close(error);
     this.#outbound.close(error);
     this.#replies.close(error);
+  }
+
+  #cancelRequested(ids: readonly string[]): void {
+    for (const consumption of this.#consumptions) consumption.cancelRequested(ids);
+  }
+
+  /** The process that pauses a queue takes nothing from it any more when the call is over. */
+  async #readPaused(): Promise<void> {
+    this.#pausedNow((await this.#remembered?.store.pausedQueues()) ?? []);
+  }
+
+  #pausedNow(queues: readonly string[]): void {
+    this.#paused = new Set(queues);
+    for (const consumption of this.#consumptions) consumption.paused(this.#paused);
+  }
+
+  /** Throws UNSUPPORTED without a store, and INVALID_ARGUMENT for what is no id. */
+  #store(what: string, id?: string): Store {
+    if (id !== undefined) checkName('task id', id, LIMITS.taskIdBytesMax);
+    this.#check();
+    if (this.#remembered === undefined) throw unsupported(what);
+    return this.#remembered.store;
   }
 
   #check(): void {

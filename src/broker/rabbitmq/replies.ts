@@ -20,6 +20,9 @@ interface Wait {
   readonly reject: (error: unknown) => void;
 }
 
+/** Stands for any, where only that there is one matters. */
+const CANCELLED: Outcome = { state: 'cancelled' };
+
 interface Kept {
   readonly outcome: Outcome;
   readonly bytes: number;
@@ -37,14 +40,18 @@ export class Replies {
   #count = 0;
   #closed: MillraceError | undefined;
 
-  constructor(clock: Clock) {
+  /** A store is asked instead: it knows what was made ready again, and what is retained. */
+  readonly #hasStore: boolean;
+
+  constructor(clock: Clock, hasStore: boolean) {
     this.#clock = clock;
+    this.#hasStore = hasStore;
     this.#deadlines = new DeadlineTimer(clock, (nowMs) => this.#due(nowMs));
   }
 
-  /** Ids that somebody waits for. */
-  waiting(): string[] {
-    return [...this.#waits.keys()];
+  /** Whether a reply told of an end before anybody asked. */
+  hasEnded(id: string): boolean {
+    return this.#kept.has(id);
   }
 
   isWaiting(id: string): boolean {
@@ -59,7 +66,7 @@ export class Replies {
       if (this.#closed !== undefined) throw this.#closed;
       signal?.throwIfAborted();
       const kept = this.#kept.get(id);
-      if (kept !== undefined) {
+      if (kept !== undefined && !this.#hasStore) {
         resolve(kept.outcome);
         return;
       }
@@ -122,8 +129,8 @@ export class Replies {
   }
 
   #keep(id: string, outcome: Outcome): void {
-    const bytes = sizeOf(outcome);
-    this.#kept.set(id, { outcome, bytes });
+    const bytes = this.#hasStore ? 0 : sizeOf(outcome);
+    this.#kept.set(id, { outcome: this.#hasStore ? CANCELLED : outcome, bytes });
     this.#keptBytes += bytes;
     for (const oldest of this.#kept.keys()) {
       if (this.#kept.size <= LIMITS.amqpOutcomesKeptMax && this.#keptBytes <= LIMITS.amqpOutcomesKeptBytesMax) return;

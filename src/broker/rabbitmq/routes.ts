@@ -1,4 +1,5 @@
 import type { MillraceError } from '../../errors.ts';
+import { LIMITS } from '../../limits.ts';
 import type { TaskError, TaskSpec } from '../contract.ts';
 import { routeOf } from './delay.ts';
 import type { TaskMessage } from './message.ts';
@@ -18,8 +19,19 @@ export function routeTask(
   const route = routeOf(delayMs, name);
   if (route === undefined) return { exchange: '', routingKey: name, needs: [queue] };
   const { level, routingKey } = route;
-  return { exchange: names.delay(level), routingKey, needs: [queue, { kind: 'delay', level, queue: name }] };
+  return {
+    exchange: names.delay(level),
+    routingKey,
+    needs: [queue, { kind: 'delay', level: declaredLevel(level), queue: name }],
+  };
 }
+
+/** The ladder is made in few parts: to 16 seconds, to 4.6 hours, and all of it. */
+function declaredLevel(level: number): number {
+  return PARTS.find((top) => level <= top) ?? level;
+}
+
+const PARTS = [9, 19, LIMITS.amqpDelayLevels - 1];
 
 /** A copy of a task that came from the broker, back to it. */
 export function sendTask(

@@ -1,5 +1,6 @@
 import type { Clock } from '../../io/clock.ts';
 import type { Random } from '../../io/random.ts';
+import type { Store } from '../store.ts';
 import type { Dialing } from './link.ts';
 import type { Names } from './names.ts';
 import type { Outbound } from './outbound.ts';
@@ -15,4 +16,7 @@ export interface Shared {
   /** All that workers publish goes over the client's connection: the broker may stop reading that one. */
   readonly outbound: Outbound;
   readonly newId: () => string;
+  /** What remembers tasks, if anything does. */
+  readonly store: Store | undefined;
+  readonly process: { readonly host: string; readonly pid: number };
 }

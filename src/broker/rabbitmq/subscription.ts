@@ -43,6 +43,7 @@ interface ConsumerState {
   tag: string | undefined;
 }
 
+const LOOK_MS = 15_000;
 const REOPEN_MS_MIN = 50;
 const REOPEN_MS_MAX = 5000;
 
@@ -120,10 +121,11 @@ export class Subscription {
     await this.#channel?.prefetch(1);
   }
 
-  /** Queues from which nothing is to be taken now. */
-  pause(queues: ReadonlySet<string>): void {
+  /** Queues from which nothing is to be taken now. Resolves as `stop` does. */
+  async pause(queues: ReadonlySet<string>): Promise<void> {
     this.#paused = queues;
     this.#change();
+    await settlesWithin(this.#clock, LIMITS.amqpCloseTimeoutMs, this.#changing);
   }
 
   /** No more deliveries. Always resolves, when the broker has said so, or its time is over. */
@@ -152,6 +154,7 @@ export class Subscription {
     this.#owner.opened();
     // What changed meanwhile.
     this.#change();
+    this.#lookLater(channel);
   }
 
   #wanted(): ConsumerState[] {
@@ -199,6 +202,28 @@ export class Subscription {
         // The channel is lost: the next is opened with what is wanted then.
       }
     });
+  }
+
+  /** RabbitMQ 3.10 does not tell consumers of a quorum queue that is deleted and declared again in the same moment. */
+  #lookLater(channel: Channel): void {
+    this.#clock
+      .setTimer(LOOK_MS, () => {
+        if (this.#channel !== channel) return;
+        this.#look(channel).then(
+          () => this.#lookLater(channel),
+          // The connection is lost, or slow: then there is nothing to learn.
+          () => this.#lookLater(channel),
+        );
+      })
+      .unref();
+  }
+
+  async #look(channel: Channel): Promise<void> {
+    for (const consumer of this.#consumers) {
+      if (consumer.tag === undefined) continue;
+      const { consumerCount } = await this.#topology.use((each) => each.checkQueue(consumer.source.name));
+      if (consumerCount === 0) this.#cancelled(channel, consumer);
+    }
   }
 
   /** The broker ended a consumer: its queue was deleted, or moved to another node. */

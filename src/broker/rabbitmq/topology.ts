@@ -28,7 +28,7 @@ export class Topology {
   readonly #declared = new Set<string>();
   /** Levels of the ladder that were declared, counted from below. */
   #levels = 0;
-  #last: Promise<unknown> = Promise.resolve();
+  #last = { queues: Promise.resolve(), ladder: Promise.resolve() };
 
   constructor(clock: Clock, names: Names, type: QueueType, model: () => ChannelModel | undefined) {
     this.#clock = clock;
@@ -46,9 +46,20 @@ export class Topology {
   ensure(needs: readonly Need[]): Promise<void> {
     const missing = needs.filter((need) => !this.has(need));
     if (missing.length === 0) return Promise.resolve();
-    // One after the other: what the first declares the next need not.
-    const done = this.#last.then(() => this.#declare(missing.filter((need) => !this.has(need))));
-    this.#last = done.catch(() => {});
+    const ladder = missing.filter(({ kind }) => kind === 'delay');
+    const queues = this.#inTurn(
+      'queues',
+      missing.filter(({ kind }) => kind !== 'delay'),
+    );
+    // The ladder leads to a queue, and takes longer: who does not need it does not wait for it.
+    return ladder.length === 0 ? queues : queues.then(() => this.#inTurn('ladder', ladder));
+  }
+
+  /** One after the other: what the first declares the next need not. */
+  #inTurn(turns: 'queues' | 'ladder', needs: readonly Need[]): Promise<void> {
+    if (needs.length === 0) return Promise.resolve();
+    const done = this.#last[turns].then(() => this.#declare(needs.filter((need) => !this.has(need))));
+    this.#last[turns] = done.catch(() => {});
     return done;
   }
 

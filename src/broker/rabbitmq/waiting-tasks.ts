@@ -1,6 +1,8 @@
 import { LIMITS } from '../../limits.ts';
 import type { HeldTask } from './held-task.ts';
 
+const NONE: ReadonlySet<string> = new Set();
+
 /** Tasks that were delivered and not handed out: by priority, and in the order of their arrival within one. */
 export class WaitingTasks {
   readonly #lists: HeldTask[][] = Array.from({ length: LIMITS.priorityMax + 1 }, () => []);
@@ -12,8 +14,9 @@ export class WaitingTasks {
     this.size++;
   }
 
-  /** The next tasks of one kind, at most `max`; undefined when there are none. */
-  take(max: number): HeldTask[] | undefined {
+  /** The next tasks of one kind, at most `max`, of no queue that is paused; undefined when there are none. */
+  take(max: number, paused: ReadonlySet<string> = NONE): HeldTask[] | undefined {
+    if (paused.size > 0) return this.#takeUnpaused(max, paused);
     for (let priority = LIMITS.priorityMax; priority >= 0; priority--) {
       const list = this.#lists[priority] as HeldTask[];
       const head = this.#heads[priority] as number;
@@ -30,6 +33,14 @@ export class WaitingTasks {
       return taken;
     }
     return undefined;
+  }
+
+  /** For the moment until those of the paused queues have gone back. */
+  #takeUnpaused(max: number, paused: ReadonlySet<string>): HeldTask[] | undefined {
+    const aside = this.remove((task) => paused.has(task.spec.queue));
+    const taken = this.take(max);
+    for (const task of aside) this.push(task);
+    return taken;
   }
 
   /** Everything, in the order of the priorities. */

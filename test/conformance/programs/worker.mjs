@@ -1,8 +1,9 @@
 import { millrace } from './product.mjs';
 
 // A worker whose tasks say what it is to do to itself. Says `ready`, and each task that it starts.
-const [url, concurrency = '2'] = process.argv.slice(2);
-const client = await millrace.connect(url, { reconnect: { initialDelayMs: 10, maxDelayMs: 50 } });
+const [url, concurrency = '2', prefix] = process.argv.slice(2);
+const amqp = prefix === undefined ? {} : { amqp: { prefix } };
+const client = await millrace.connect(url, { reconnect: { initialDelayMs: 10, maxDelayMs: 50 }, ...amqp });
 
 await client.work(
   {

@@ -1,0 +1,193 @@
+import { MillraceError } from '../../errors.ts';
+import type { Clock, Timer } from '../../io/clock.ts';
+import type { Random } from '../../io/random.ts';
+import type { Republish, Store, StoreWatcher, Unpublished } from '../store.ts';
+import { DeadlineTimer } from '../tcp/deadlines.ts';
+import { bodyOf, headOf, payloadFrom, tailOf } from './message.ts';
+import type { MessageIds } from './message-ids.ts';
+import type { Names } from './names.ts';
+import type { Outbound } from './outbound.ts';
+import { parcel } from './publisher.ts';
+import type { Replies } from './replies.ts';
+import { routeTask } from './routes.ts';
+
+/**
+ * What a client does with its store besides enqueueing: asks it how tasks ended that no reply tells of, and publishes what
+ * a process that ended in between has left in the outbox.
+ */
+const SWEEP_MS = 3000;
+/** Whoever inserted it is publishing it, unless it has had so long. */
+const SWEEP_OLDER_MS = 5000;
+/** A task of our own comes with a reply, as a rule. */
+const OWN_POLL_MS = 50;
+const POLL_MS_MIN = 20;
+const POLL_MS_MAX = 5000;
+
+interface Poll {
+  nextMs: number;
+  pauseMs: number;
+}
+
+export interface RememberedOptions {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly store: Store;
+  readonly ids: MessageIds;
+  readonly names: Names;
+  readonly outbound: Outbound;
+  readonly replies: Replies;
+}
+
+export class Remembered {
+  readonly store: Store;
+  readonly #options: RememberedOptions;
+  readonly #clock: Clock;
+  readonly #polls = new Map<string, Poll>();
+  readonly #polling: DeadlineTimer;
+  #asking = false;
+  #sweeper: Timer | undefined;
+  #closed = false;
+
+  constructor(options: RememberedOptions) {
+    this.#options = options;
+    this.#clock = options.clock;
+    this.store = options.store;
+    this.#polling = new DeadlineTimer(options.clock, (nowMs) => this.#due(nowMs));
+  }
+
+  /** Rejects like the store. */
+  async start(watcher: StoreWatcher): Promise<void> {
+    await this.store.watch(watcher);
+    this.#sweepLater();
+  }
+
+  /** Somebody waits for the end of the task, from now on. */
+  poll(id: string): void {
+    const { ids, replies } = this.#options;
+    if (this.#polls.has(id) || !replies.isWaiting(id)) return;
+    const pauseMs = ids.isOwn(id) && !replies.hasEnded(id) ? OWN_POLL_MS : 0;
+    const nextMs = this.#clock.steadyMs() + pauseMs;
+    this.#polls.set(id, { nextMs, pauseMs: POLL_MS_MIN });
+    this.#polling.need(nextMs);
+  }
+
+  /** Something may have ended very many of them. */
+  pollAll(): void {
+    const nowMs = this.#clock.steadyMs();
+    for (const poll of this.#polls.values()) poll.nextMs = nowMs;
+    this.#polling.need(nowMs);
+  }
+
+  /** Resolves when the tasks are published, and the store knows it. Rejects when they cannot be. */
+  async publish({ tasks, entries }: Republish): Promise<void> {
+    const { names, outbound } = this.#options;
+    const nowMs = this.#clock.wallMs();
+    await Promise.all(
+      tasks.map(
+        ({ id, spec, payload, attempt, enqueuedAtMs, runAtMs }) =>
+          new Promise<void>((resolve, reject) => {
+            const head = headOf(spec, attempt);
+            const tail = tailOf(Math.floor(enqueuedAtMs), runAtMs ?? 0);
+            const idText = JSON.stringify(id).slice(1, -1);
+            const body = bodyOf(head, idText, tail, payloadFrom(payload));
+            const route = routeTask(names, spec, runAtMs === undefined ? 0 : runAtMs - nowMs);
+            // Whoever enqueued it, if it was one of ours: the queue is gone if he is.
+            const replyTo = this.#replyTo(id);
+            outbound.send(
+              parcel({ ...route, replyTo }, [body], [id], (error) => (error === undefined ? resolve() : reject(error))),
+            );
+          }),
+      ),
+    );
+    this.store.published({ entries } satisfies Unpublished);
+  }
+
+  stop(): void {
+    this.#closed = true;
+    this.#sweeper?.cancel();
+    this.#polling.cancel();
+  }
+
+  #replyTo(id: string): string | undefined {
+    const client = this.#options.ids.clientOf(id);
+    return client === undefined ? undefined : this.#options.names.reply(client);
+  }
+
+  #sweepLater(): void {
+    if (this.#closed) return;
+    const pauseMs = SWEEP_MS * (0.5 + this.#options.random.float());
+    this.#sweeper = this.#clock.setTimer(pauseMs, () => {
+      this.#sweep().then(
+        () => this.#sweepLater(),
+        (error: unknown) => {
+          // The store or the broker is away: what was claimed is free again after a while.
+          if (!(error instanceof MillraceError)) throw error;
+          this.#sweepLater();
+        },
+      );
+    });
+    this.#sweeper.unref();
+  }
+
+  async #sweep(): Promise<void> {
+    while (!this.#closed) {
+      const portion = await this.store.sweep(SWEEP_OLDER_MS);
+      if (portion.tasks.length === 0) {
+        if (portion.entries.length > 0) this.store.published(portion);
+        return;
+      }
+      await this.publish(portion);
+    }
+  }
+
+  #due(nowMs: number): number {
+    // One question at a time; what is due meanwhile goes into the next.
+    if (this.#asking) return Number.POSITIVE_INFINITY;
+    const due: string[] = [];
+    let nextMs = Number.POSITIVE_INFINITY;
+    for (const [id, poll] of this.#polls) {
+      if (!this.#options.replies.isWaiting(id)) this.#polls.delete(id);
+      else if (poll.nextMs <= nowMs) due.push(id);
+      else nextMs = Math.min(nextMs, poll.nextMs);
+    }
+    if (due.length === 0) return nextMs;
+    this.#ask(due).then(
+      () => this.#asked(due),
+      (error: unknown) => {
+        // The store is away: those who wait ask again, until their time is over.
+        if (!(error instanceof MillraceError)) throw error;
+        this.#asked(due);
+      },
+    );
+    return Number.POSITIVE_INFINITY;
+  }
+
+  async #ask(due: readonly string[]): Promise<void> {
+    this.#asking = true;
+    const outcomes = await this.store.outcomes(due);
+    const { replies } = this.#options;
+    due.forEach((id, index) => {
+      const outcome = outcomes[index];
+      if (outcome === undefined) return;
+      if (outcome === 'unknown') replies.failed(id, notFound(id));
+      else replies.ended(id, outcome);
+    });
+  }
+
+  #asked(due: readonly string[]): void {
+    this.#asking = false;
+    const nowMs = this.#clock.steadyMs();
+    for (const id of due) {
+      const poll = this.#polls.get(id);
+      if (poll === undefined) continue;
+      poll.nextMs = nowMs + poll.pauseMs;
+      poll.pauseMs = Math.min(poll.pauseMs * 2, POLL_MS_MAX);
+    }
+    if (!this.#closed) this.#polling.need(nowMs);
+  }
+}
+
+function notFound(id: string): MillraceError {
+  const message = `task ${id} is not known: it never existed, or it ended and is no longer retained (raise the queue's retention)`;
+  return new MillraceError('NOT_FOUND', message, { details: { id } });
+}

@@ -1,0 +1,230 @@
+import { MillraceError } from '../../errors.ts';
+import type { Clock, Timer } from '../../io/clock.ts';
+import { LatencyWindow } from '../../io/histogram.ts';
+import type { ConsumeOptions } from '../contract.ts';
+import type { Arrival, End, EndReport, Store, Verdict, WorkerBeat } from '../store.ts';
+import type { TaskEnd } from './ends.ts';
+import type { HeldTask } from './held-task.ts';
+import type { Shared } from './shared.ts';
+
+/**
+ * What a store remembers of one worker and its tasks: which have begun, how they ended, and that it lives. A store that
+ * cannot be reached is asked again, with growing pauses, until the worker ends: nothing is begun and nothing acknowledged
+ * meanwhile, so the broker gives it no more than its prefetch.
+ */
+const RETRY_MS_MIN = 100;
+const RETRY_MS_MAX = 5000;
+const BEAT_MS = 2000;
+/** A latency window has slices of ten seconds. */
+const BEATS_PER_SLICE = 5;
+/** Calls under way at the same time; what comes meanwhile goes into the next together. */
+const CALLS_MAX = 2;
+
+export interface WorkerFigures {
+  readonly held: number;
+  readonly running: number;
+  readonly completed: number;
+  readonly failed: number;
+}
+
+export class WorkerMemory {
+  readonly #store: Store;
+  readonly #clock: Clock;
+  readonly #id: string;
+  readonly #shared: Shared;
+  readonly #options: ConsumeOptions;
+  readonly #figures: () => WorkerFigures;
+  readonly #beginning: Gathered<HeldTask, Verdict[]>;
+  readonly #ending: Gathered<TaskEnd, EndReport>;
+  readonly #connectedAtMs: number;
+  readonly #start = new LatencyWindow();
+  readonly #total = new LatencyWindow();
+  #busyMs = 0;
+  #busySinceMs: number;
+  #running = 0;
+  #beatMs: number;
+  #beats = 0;
+  #timer: Timer | undefined;
+  #closed = false;
+  #wakers: (() => void)[] = [];
+
+  constructor(store: Store, shared: Shared, options: ConsumeOptions, figures: () => WorkerFigures) {
+    this.#store = store;
+    this.#clock = shared.clock;
+    this.#id = shared.newId();
+    this.#shared = shared;
+    this.#options = options;
+    this.#figures = figures;
+    this.#connectedAtMs = Math.floor(shared.clock.wallMs());
+    this.#beatMs = shared.clock.steadyMs();
+    this.#busySinceMs = this.#beatMs;
+    this.#beginning = new Gathered((tasks) => this.#insist(() => store.begin(this.#id, tasks.map(arrivalOf))));
+    this.#ending = new Gathered((ends) => this.#insist(() => store.end(this.#id, ends.map(endOf))));
+  }
+
+  /** Connected: shown from now on. */
+  open(): void {
+    if (this.#timer !== undefined || this.#closed) return;
+    this.#beat();
+  }
+
+  /** Calls back in the order of the calls. Not at all when the worker has ended. */
+  begin(tasks: readonly HeldTask[], known: (tasks: readonly HeldTask[], verdicts: readonly Verdict[]) => void): void {
+    this.#beginning.add(tasks, known);
+  }
+
+  /** As `begin`. Resolved before the messages are acknowledged. */
+  end(ends: readonly TaskEnd[], known: (ends: readonly TaskEnd[], report: EndReport) => void): void {
+    const nowMs = this.#clock.wallMs();
+    for (const { kind, task } of ends) {
+      if (kind === 'completed') this.#total.record(Math.max(nowMs - task.message.enqueuedAtMs, 0));
+    }
+    this.#ending.add(ends, known);
+  }
+
+  progress(id: string, value: string): void {
+    this.#store.progress(id, value);
+  }
+
+  /** `running` tasks are handed out from now on; `started` of them are new. */
+  changed(running: number, started: readonly HeldTask[]): void {
+    const nowMs = this.#clock.steadyMs();
+    this.#busyMs += (nowMs - this.#busySinceMs) * this.#running;
+    this.#busySinceMs = nowMs;
+    this.#running = running;
+    const wallMs = this.#clock.wallMs();
+    for (const { message } of started) this.#start.record(Math.max(wallMs - message.enqueuedAtMs, 0));
+  }
+
+  /** Says now what it would say a little later. */
+  beat(): void {
+    if (this.#timer === undefined || this.#closed) return;
+    this.#timer.cancel();
+    this.#beat();
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#timer?.cancel();
+    for (const wake of this.#wakers.splice(0)) wake();
+    this.#store.left(this.#id);
+  }
+
+  #beat(): void {
+    this.changed(this.#running, []);
+    const nowMs = this.#clock.steadyMs();
+    const { workerName, queues, concurrency, prefetch } = this.#options;
+    const spanMs = Math.max(nowMs - this.#beatMs, 1);
+    const beat: WorkerBeat = {
+      id: this.#id,
+      name: workerName,
+      ...this.#shared.process,
+      ...this.#figures(),
+      queues,
+      concurrency,
+      prefetch,
+      utilisation: Math.min(this.#busyMs / (spanMs * concurrency), 1),
+      connectedAtMs: this.#connectedAtMs,
+      latencyMs: { start: this.#start.percentiles(), total: this.#total.percentiles() },
+    };
+    this.#busyMs = 0;
+    this.#beatMs = nowMs;
+    this.#store.heartbeat(beat);
+    if (++this.#beats % BEATS_PER_SLICE === 0) {
+      this.#start.rotate();
+      this.#total.rotate();
+    }
+    this.#timer = this.#clock.setTimer(BEAT_MS, () => this.#beat());
+    this.#timer.unref();
+  }
+
+  /** Undefined when the worker ended first. */
+  async #insist<T>(call: () => Promise<T>): Promise<T | undefined> {
+    for (let pauseMs = RETRY_MS_MIN; !this.#closed; pauseMs = Math.min(pauseMs * 2, RETRY_MS_MAX)) {
+      try {
+        return await call();
+      } catch (error) {
+        if (!(error instanceof MillraceError)) throw error;
+        // Whatever it is, the messages stay with the broker until it is over.
+        if (error.code === 'CLOSED') return undefined;
+      }
+      await this.#pause(pauseMs);
+    }
+    return undefined;
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = this.#clock.setTimer(ms, resolve);
+      this.#wakers.push(() => {
+        timer.cancel();
+        resolve();
+      });
+    });
+  }
+}
+
+interface Portion<Item, Answer> {
+  readonly items: readonly Item[];
+  readonly known: (items: readonly Item[], answer: Answer) => void;
+}
+
+/** Few calls under way at a time, answered in their order. */
+class Gathered<Item, Answer> {
+  readonly #call: (items: readonly Item[]) => Promise<Answer | undefined>;
+  #waiting: Portion<Item, Answer>[] = [];
+  #underWay = 0;
+  #last: Promise<void> = Promise.resolve();
+
+  constructor(call: (items: readonly Item[]) => Promise<Answer | undefined>) {
+    this.#call = call;
+  }
+
+  add(items: readonly Item[], known: Portion<Item, Answer>['known']): void {
+    this.#waiting.push({ items, known });
+    this.#next();
+  }
+
+  #next(): void {
+    if (this.#underWay >= CALLS_MAX || this.#waiting.length === 0) return;
+    const { known } = this.#waiting[0] as Portion<Item, Answer>;
+    const items = this.#waiting.flatMap((portion) => portion.items);
+    this.#waiting = [];
+    this.#underWay++;
+    const answered = this.#call(items);
+    const before = this.#last;
+    this.#last = (async () => {
+      const answer = await answered;
+      await before;
+      this.#underWay--;
+      if (answer !== undefined) known(items, answer);
+      this.#next();
+    })();
+  }
+}
+
+function arrivalOf({ message, attempt, redelivered }: HeldTask): Arrival {
+  const { id, spec, payload, enqueuedAtMs } = message;
+  return { id, attempt, redelivered, spec, payload, enqueuedAtMs };
+}
+
+function endOf(end: TaskEnd): End {
+  const { task } = end;
+  const { attempt } = task;
+  const { id } = task.message;
+  switch (end.kind) {
+    case 'completed':
+      return { id, attempt, kind: 'completed', result: end.result };
+    case 'failed': {
+      const { error, atMs, delayMs } = end;
+      return { id, attempt, kind: 'failed', error, atMs, retryAtMs: delayMs > 0 ? Math.ceil(atMs + delayMs) : 0 };
+    }
+    case 'dead':
+      return { id, attempt, kind: 'dead', error: end.error, atMs: end.atMs };
+    case 'released':
+      return { id, attempt, kind: 'released' };
+    default:
+      return end satisfies never;
+  }
+}

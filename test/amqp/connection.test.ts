@@ -1,0 +1,183 @@
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { Client } from '../../src/index.ts';
+import { Arrivals, Deferred, failure } from '../conformance/events.ts';
+import { sharedRabbit } from '../support/services.ts';
+import { AmqpScene } from './scene.ts';
+
+const rabbit = await sharedRabbit();
+
+/** Handlers that say that they started, and wait. */
+class Held {
+  readonly started = new Arrivals<{ input: unknown; attempt: number; signal: AbortSignal }>();
+  readonly go = new Deferred();
+  /** What the worker says of its connection. */
+  readonly said = new Arrivals<string>();
+
+  async work(
+    client: Client,
+    options: Parameters<Client['work']>[1] = {},
+  ): Promise<Awaited<ReturnType<Client['work']>>> {
+    const say = (_: object, message: string): void => this.said.add(message);
+    return client.work(
+      {
+        task: async (input, { attempt, signal }) => {
+          this.started.add({ input, attempt, signal });
+          await this.go.promise;
+          return attempt;
+        },
+      },
+      { ...options, logger: { info: say, warn: say, error: say } },
+    );
+  }
+}
+
+describe.skipIf(rabbit === undefined)('a connection', () => {
+  let scene: AmqpScene;
+
+  beforeEach(async () => {
+    if (rabbit !== undefined) scene = await AmqpScene.open(rabbit);
+  });
+
+  afterEach(() => scene.close());
+
+  test('that is cut in the middle of enqueues loses none of them, and doubles none of the ids', async () => {
+    const { proxy, url } = await scene.proxy();
+    const client = await scene.connect({}, url);
+    await client.enqueue('number', -1);
+    const ids: string[] = [];
+    let next = 0;
+    let more = new Deferred();
+    const producer = async (): Promise<void> => {
+      while (next < 1500) {
+        ids.push((await client.enqueue('number', next++)).id);
+        if (ids.length % 300 === 0) more.resolve();
+      }
+    };
+    const producers = Promise.all(Array.from({ length: 20 }, producer));
+    for (let cuts = 0; cuts < 4; cuts++) {
+      await more.promise;
+      more = new Deferred();
+      proxy.cut();
+    }
+    await producers;
+    expect(new Set(ids).size).toBe(1500);
+    const ran = new Set<number>();
+    const all = new Deferred();
+    const worker = await scene.connect();
+    await worker.work({
+      number: (input) => {
+        ran.add(Number(input));
+        if (ran.size === 1501) all.resolve();
+      },
+    });
+    await all.promise;
+  });
+
+  test('that is cut keeps what runs: the handler is not started again, and its end counts', async () => {
+    const { proxy, url } = await scene.proxy();
+    const producer = await scene.connect();
+    const held = new Held();
+    await held.work(await scene.connect({}, url), { concurrency: 3, prefetch: 3 });
+    const tasks = await producer.enqueueMany('task', [1, 2, 3]);
+    await held.started.count(3);
+    proxy.cut();
+    await held.said.count(2);
+    expect(held.said.all).toEqual(['the connection was lost; running tasks go on', 'the connection is back']);
+    held.go.resolve();
+    expect(await tasks.results()).toEqual([1, 1, 1]);
+    expect(held.started.all.map(({ input }) => input)).toEqual([1, 2, 3]);
+  });
+
+  test('that is cut while tasks flow loses none of them', async () => {
+    const { proxy, url } = await scene.proxy();
+    const producer = await scene.connect();
+    const worker = await scene.connect({}, url);
+    const ran = new Arrivals<number>();
+    await worker.work({
+      number: async (input) => {
+        await new Promise((resolve) => setImmediate(resolve));
+        ran.add(Number(input));
+        return input;
+      },
+    });
+    const numbers = Array.from({ length: 3000 }, (_, i) => i);
+    const tasks = await producer.enqueueMany('number', numbers);
+    const results = tasks.results();
+    for (const count of [300, 900, 1500]) {
+      await ran.count(count);
+      proxy.cut();
+    }
+    expect(await results).toEqual(numbers);
+  });
+
+  test('of a worker that does not come back gives its tasks to another, uncharged the first time', async () => {
+    const { proxy, url } = await scene.proxy();
+    const producer = await scene.connect();
+    const lost = new Held();
+    const stuckClient = await scene.connect({ reconnect: { initialDelayMs: 60_000, maxDelayMs: 60_000 } }, url);
+    await lost.work(stuckClient, { concurrency: 2, prefetch: 2 });
+    const tasks = await producer.enqueueMany('task', [1, 2]);
+    await lost.started.count(2);
+    proxy.cut();
+    const other = new Held();
+    other.go.resolve();
+    await other.work(await scene.connect());
+    expect(await tasks.results()).toEqual([1, 1]);
+  });
+
+  test('whose channel the broker closes gets a new one', async () => {
+    const client = await scene.connect();
+    const held = new Held();
+    held.go.resolve();
+    await held.work(client);
+    await (await client.enqueue('task', 1)).result();
+    // A delay whose exchange is not there ends the channel that publishes it.
+    await client.enqueue('task', 2, { delayMs: 1 });
+    await scene.channel.deleteExchange('millrace-delay.00');
+    await scene.channel.deleteExchange('millrace-delay.01').catch(() => {});
+    expect(await (await client.enqueue('task', 3, { delayMs: 1 })).result()).toBe(1);
+    expect(await (await client.enqueue('task', 4)).result()).toBe(1);
+  });
+
+  test('that is refused again and again ends nothing: stop and close resolve, and what waits is told', async () => {
+    const { proxy, url } = await scene.proxy();
+    const client = await scene.connect({ enqueueTimeoutMs: 300 }, url);
+    const held = new Held();
+    const worker = await held.work(client);
+    const task = await client.enqueue('task', 1);
+    await held.started.count(1);
+    proxy.refuse();
+    proxy.cut();
+    const waiting = failure(task.result());
+    const unconfirmed = await failure(client.enqueue('task', 2));
+    expect(unconfirmed.code).toBe('TIMEOUT');
+    expect(unconfirmed.message).toContain('there is no connection');
+    expect(await worker.stop({ timeoutMs: 50 })).toEqual({ finished: 0, abandoned: 1 });
+    await client.close({ timeoutMs: 100 });
+    expect((await waiting).code).toBe('CLOSED');
+    expect((await failure(client.enqueue('task', 3))).code).toBe('CLOSED');
+  });
+
+  test('on which nothing comes any more does not hold stop and close', async () => {
+    const { proxy, url } = await scene.proxy();
+    const client = await scene.connect({}, url);
+    const held = new Held();
+    const worker = await held.work(client);
+    await client.enqueue('task', 1);
+    await held.started.count(1);
+    proxy.hold();
+    await worker.stop({ timeoutMs: 50 });
+    await client.close({ timeoutMs: 50 });
+    proxy.pass();
+  });
+
+  test('given up after giveUpAfterMs ends its workers with DISCONNECTED', async () => {
+    const { proxy, url } = await scene.proxy();
+    const client = await scene.connect({ reconnect: { giveUpAfterMs: 200, initialDelayMs: 20, maxDelayMs: 50 } }, url);
+    const worker = await new Held().work(client);
+    proxy.refuse();
+    proxy.cut();
+    expect((await worker.ended)?.code).toBe('DISCONNECTED');
+    expect((await failure(client.enqueue('task', 1))).code).toBe('DISCONNECTED');
+  });
+});

@@ -1,0 +1,64 @@
+import amqplib, { type Channel, type ChannelModel, type GetMessage, type Options } from 'amqplib';
+import { type Client, type ClientOptions, connect } from '../../src/index.ts';
+import { TcpProxy } from '../conformance/tcp-proxy.ts';
+import type { Portion, SharedRabbit } from '../support/services.ts';
+
+/** A virtual host of its own, clients of it, and what another program sees there. */
+export class AmqpScene {
+  readonly url: string;
+  readonly channel: Channel;
+  readonly #vhost: Portion;
+  readonly #model: ChannelModel;
+  readonly #clients: Client[] = [];
+  readonly #proxies: TcpProxy[] = [];
+
+  static async open(rabbit: SharedRabbit): Promise<AmqpScene> {
+    const vhost = await rabbit.vhost();
+    const model = await amqplib.connect(vhost.url);
+    return new AmqpScene(vhost, model, await model.createConfirmChannel());
+  }
+
+  private constructor(vhost: Portion, model: ChannelModel, channel: Channel) {
+    this.url = vhost.url;
+    this.channel = channel;
+    this.#vhost = vhost;
+    this.#model = model;
+    model.on('error', () => {});
+    channel.on('error', () => {});
+  }
+
+  async connect(options: ClientOptions = {}, url = this.url): Promise<Client> {
+    const client = await connect(url, options);
+    this.#clients.push(client);
+    return client;
+  }
+
+  /** A way to the broker that can be cut, and the URL of it. */
+  async proxy(): Promise<{ proxy: TcpProxy; url: string }> {
+    const direct = new URL(this.url);
+    const proxy = await TcpProxy.start(Number(direct.port === '' ? 5672 : direct.port));
+    this.#proxies.push(proxy);
+    direct.port = String(proxy.port);
+    return { proxy, url: direct.href };
+  }
+
+  /** As another program would. */
+  publish(queue: string, body: string | Buffer, options: Options.Publish = {}): void {
+    this.channel.sendToQueue(queue, Buffer.from(body), options);
+  }
+
+  /** The next message of a queue that has one, or will. */
+  async get(queue: string): Promise<GetMessage> {
+    for (;;) {
+      const message = await this.channel.get(queue, { noAck: true });
+      if (message !== false) return message;
+    }
+  }
+
+  async close(): Promise<void> {
+    await Promise.all(this.#clients.map((client) => client.close({ timeoutMs: 0 })));
+    await this.#model.close().catch(() => {});
+    for (const proxy of this.#proxies) await proxy.stop();
+    await this.#vhost.drop();
+  }
+}
