@@ -24,5 +24,6 @@ export { type DefinitionOptions, defineTask, TaskDefinition, type TaskKind } fro
 export type { Batch, TaskContext, TaskHandler } from './task/handler.ts';
 export type { BackoffOptions, EnqueueOptions, TaskOptions } from './task/options.ts';
 export { FatalTaskError, RetryLater } from './worker/failures.ts';
+export type { AttemptInfo, WorkerHooks } from './worker/hooks.ts';
 export type { Logger, WorkerOptions } from './worker/options.ts';
 export { type StopReport, Worker } from './worker/worker.ts';

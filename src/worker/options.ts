@@ -3,6 +3,7 @@ import { MillraceError, shown } from '../errors.ts';
 import { checkInteger, checkName, DEFAULTS, LIMITS } from '../limits.ts';
 import type { TaskHandler } from '../task/handler.ts';
 import { checkKeys } from '../task/options.ts';
+import { checkHooks, type WorkerHooks } from './hooks.ts';
 
 /** The name of a handler that takes the tasks for which there is no other. */
 export const ANY_NAME = '*';
@@ -27,9 +28,10 @@ export interface WorkerOptions {
   /** Shown in status. Default: host and process id. */
   name?: string | undefined;
   logger?: Logger | undefined;
+  hooks?: WorkerHooks | undefined;
 }
 
-const KEYS = ['queues', 'concurrency', 'prefetch', 'name', 'logger'];
+const KEYS = ['queues', 'concurrency', 'prefetch', 'name', 'logger', 'hooks'];
 const NAME_BYTES_MAX = 128;
 
 /** Throws INVALID_ARGUMENT. */
@@ -51,6 +53,7 @@ export function resolveWorkerOptions(
     throw new MillraceError('INVALID_ARGUMENT', `queues must be an array of names, not ${shown(options.queues)}`);
   }
   checkLogger(options.logger);
+  checkHooks(options.hooks);
   const queues = [...new Set(options.queues ?? handlers.map((handler) => handler.queue))];
   if (queues.length === 0 || queues.length > LIMITS.queuesPerWorkerMax) {
     const message = `a worker takes from 1 to ${LIMITS.queuesPerWorkerMax} queues, not ${queues.length}`;

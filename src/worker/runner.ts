@@ -10,6 +10,7 @@ import { Attempt } from './attempt.ts';
 import { Backlog } from './backlog.ts';
 import { BatchAttempt } from './batch-attempt.ts';
 import { describeThrown, endingOf, PayloadRefused } from './failures.ts';
+import type { Hooks } from './hooks.ts';
 import { ANY_NAME, type Logger } from './options.ts';
 
 /**
@@ -35,6 +36,7 @@ export interface RunnerOptions {
   readonly handlers: ReadonlyMap<string, TaskHandler>;
   readonly concurrency: number;
   readonly logger: Logger | undefined;
+  readonly hooks: Hooks | undefined;
 }
 
 export class Runner {
@@ -48,6 +50,7 @@ export class Runner {
   readonly #handlers: ReadonlyMap<string, TaskHandler>;
   readonly #concurrency: number;
   readonly #logger: Logger | undefined;
+  readonly #hooks: Hooks | undefined;
   readonly #backlog = new Backlog();
   readonly #unknownNames = new Set<string>();
   /** When the task that is being started began: the clock is read once a task. */
@@ -64,6 +67,7 @@ export class Runner {
     this.#handlers = options.handlers;
     this.#concurrency = options.concurrency;
     this.#logger = options.logger;
+    this.#hooks = options.hooks;
     this.active = new ActiveTasks(options.clock, (task) => this.#expire(task));
   }
 
@@ -178,6 +182,7 @@ export class Runner {
       this.#fail(run, index, error, 'INVALID_PAYLOAD', FINAL);
       return;
     }
+    this.#hooks?.started(run, index, 1);
     let returned: unknown;
     let pending: Promise<unknown> | undefined;
     try {
@@ -219,12 +224,14 @@ export class Runner {
     }
     this.completed++;
     this.#consumption.complete(run, index, result);
+    this.#hooks?.completed(run, index, value);
   }
 
   // ── Batches ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #startBatch(run: DeliveryRun, from: number, length: number, handler: BatchHandler): void {
     const batch = new BatchAttempt(run, from, length, handler);
+    this.#hooks?.started(run, from, length);
     let returned: unknown;
     let pending: Promise<unknown> | undefined;
     try {
@@ -264,6 +271,9 @@ export class Runner {
     if (results === undefined && failures.size === 0) {
       this.completed += length;
       this.#consumption.completeMany(run, from, from + length);
+      if (this.#hooks !== undefined) {
+        for (let index = from; index < from + length; index++) this.#hooks.completed(run, index, undefined);
+      }
       return;
     }
     for (let index = 0; index < length; index++) {
@@ -312,6 +322,7 @@ export class Runner {
   #fail(run: DeliveryRun, index: number, thrown: unknown, code: ErrorCode, options: FailOptions): void {
     this.failed++;
     this.#consumption.fail(run, index, describeThrown(thrown, code), options);
+    this.#hooks?.failed(run, index, thrown, options.final || run.attempt >= run.spec.maxAttempts);
   }
 
   #expire(task: Attempt | BatchAttempt): void {

@@ -3,6 +3,7 @@ import { MillraceError } from '../errors.ts';
 import type { Clock } from '../io/clock.ts';
 import { DEFAULTS } from '../limits.ts';
 import type { TaskHandler } from '../task/handler.ts';
+import { Hooks } from './hooks.ts';
 import { indexHandlers, type Logger, resolveWorkerOptions, type WorkerOptions } from './options.ts';
 import { Runner } from './runner.ts';
 
@@ -64,6 +65,7 @@ export class Worker {
       handlers: byName,
       concurrency: consumeOptions.concurrency,
       logger: options.logger,
+      hooks: options.hooks === undefined ? undefined : new Hooks(options.hooks, options.logger),
     });
     return worker;
   }

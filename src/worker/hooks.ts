@@ -1,0 +1,106 @@
+import { types } from 'node:util';
+import type { DeliveryRun } from '../broker/contract.ts';
+import { MillraceError, shown } from '../errors.ts';
+import { checkKeys } from '../task/options.ts';
+import type { Logger } from './options.ts';
+
+/** One attempt, as a hook sees it. */
+export interface AttemptInfo {
+  readonly id: string;
+  readonly name: string;
+  readonly queue: string;
+  /** 1 for the first. */
+  readonly attempt: number;
+  readonly maxAttempts: number;
+  readonly enqueuedAt: Date;
+}
+
+/**
+ * Called as a worker goes on, for metrics, traces and alerts; for batch handlers once for each task. A hook is not waited
+ * for, and changes nothing: what it throws, or rejects with, is logged, without a logger as a process warning.
+ *
+ * They tell what this worker saw. An attempt whose lease was lost ends with no hook, and a task whose worker was lost for
+ * good dies on the server.
+ */
+export interface WorkerHooks {
+  /** The handler is about to be called. Its payload may still turn out not to match its schema. */
+  onStart?: ((task: AttemptInfo) => unknown) | undefined;
+  /** `result` is what the handler returned. */
+  onComplete?: ((task: AttemptInfo, result: unknown) => unknown) | undefined;
+  /** An attempt failed, the last one too; `error` is what the handler threw, or a MillraceError (a timeout, a payload refused). */
+  onFail?: ((task: AttemptInfo, error: unknown) => unknown) | undefined;
+  /** After `onFail` when no attempt follows. */
+  onDead?: ((task: AttemptInfo, error: unknown) => unknown) | undefined;
+}
+
+const KEYS = ['onStart', 'onComplete', 'onFail', 'onDead'] as const;
+
+/** Throws INVALID_ARGUMENT. */
+export function checkHooks(hooks: WorkerHooks | undefined): void {
+  if (hooks === undefined) return;
+  checkKeys('hooks', hooks, KEYS);
+  for (const key of KEYS) {
+    const hook: unknown = hooks[key];
+    if (hook === undefined || typeof hook === 'function') continue;
+    throw new MillraceError('INVALID_ARGUMENT', `the hook ${key} must be a function, not ${shown(hook)}`);
+  }
+}
+
+/** Calls a worker's hooks. */
+export class Hooks {
+  readonly #hooks: WorkerHooks;
+  readonly #logger: Logger | undefined;
+
+  constructor(hooks: WorkerHooks, logger: Logger | undefined) {
+    this.#hooks = hooks;
+    this.#logger = logger;
+  }
+
+  started(run: DeliveryRun, from: number, length: number): void {
+    const { onStart } = this.#hooks;
+    if (onStart === undefined) return;
+    for (let index = from; index < from + length; index++) this.#call('onStart', () => onStart(infoOf(run, index)));
+  }
+
+  completed(run: DeliveryRun, index: number, result: unknown): void {
+    const { onComplete } = this.#hooks;
+    if (onComplete !== undefined) this.#call('onComplete', () => onComplete(infoOf(run, index), result));
+  }
+
+  failed(run: DeliveryRun, index: number, error: unknown, isLast: boolean): void {
+    const { onFail, onDead } = this.#hooks;
+    if (onFail !== undefined) this.#call('onFail', () => onFail(infoOf(run, index), error));
+    if (isLast && onDead !== undefined) this.#call('onDead', () => onDead(infoOf(run, index), error));
+  }
+
+  #call(name: string, hook: () => unknown): void {
+    try {
+      const returned = hook();
+      if (types.isPromise(returned)) returned.catch((error: unknown) => this.#threw(name, error));
+    } catch (error) {
+      this.#threw(name, error);
+    }
+  }
+
+  #threw(name: string, error: unknown): void {
+    const message = `the hook ${name} threw; its task goes on as if it had not`;
+    if (this.#logger !== undefined) this.#logger.error({ err: error }, message);
+    else process.emitWarning(`${message}: ${shown(messageOf(error))}`, 'MillraceWarning');
+  }
+}
+
+function infoOf(run: DeliveryRun, index: number): AttemptInfo {
+  const { name, queue, maxAttempts } = run.spec;
+  return {
+    id: run.id(index),
+    name,
+    queue,
+    attempt: run.attempt,
+    maxAttempts,
+    enqueuedAt: new Date(run.enqueuedAtMs),
+  };
+}
+
+function messageOf(error: unknown): unknown {
+  return error instanceof Error ? error.message : error;
+}
