@@ -389,8 +389,9 @@ WITH changed AS (
   FROM changed GROUP BY queue_no
 ), over AS (
   INSERT INTO ended (queue_no, dead, seqs) SELECT queue_no, false, array_agg(seq) FROM changed GROUP BY queue_no
+  RETURNING queue_no
 )
-SELECT ${ANSWER}, array_to_json(array_agg(DISTINCT queue_no)) AS queues FROM changed`;
+SELECT ${ANSWER}, (SELECT array_to_json(array_agg(queue_no)) FROM over) AS queues FROM changed`;
 
 const COMPLETE = completion('', 'unnest($1::text[], $2::integer[]) WITH ORDINALITY AS a(id, attempt, n)');
 
@@ -428,13 +429,14 @@ WITH changed AS (
 ), over AS (
   INSERT INTO ended (queue_no, dead, seqs)
   SELECT queue_no, state = 3, array_agg(seq) FROM changed WHERE state > 1 GROUP BY 1, 2
+  RETURNING queue_no
 ), unpublished AS (
   INSERT INTO outbox (entry, ids, bytes)
   SELECT entry, array_agg(id), sum(bytes) FROM changed WHERE what = 0 AND state = 0 GROUP BY entry
   ON CONFLICT (entry) DO NOTHING
 )
 SELECT ${ANSWER}, array_to_json(array_agg(n) FILTER (WHERE state = 4)) AS cancelled,
-  array_to_json(array_agg(DISTINCT queue_no) FILTER (WHERE state > 1)) AS queues FROM changed`;
+  (SELECT array_to_json(array_agg(queue_no)) FROM over) AS queues FROM changed`;
 
 const LOOK = `
 SELECT a.n, t.state, t.attempt, (t.lease >> 32)::integer AS worker_no

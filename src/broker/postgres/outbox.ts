@@ -42,7 +42,7 @@ export class Outbox {
   /** After an unknown outcome what was claimed waits until the claim is over. */
   async sweep(olderThanMs: number): Promise<Republish> {
     for (;;) {
-      const rows = await this.#database.query('calm', CLAIM, [olderThanMs]);
+      const rows = await this.#database.query('lazy', CLAIM, [olderThanMs]);
       if (rows.length === 0) return { entries: [], tasks: [] };
       const entries = rows.map((row) => row.entry as string);
       const tasks = await this.read(rows.flatMap((row) => row.ids as string[]));
@@ -53,7 +53,7 @@ export class Outbox {
 
   /** Those of the tasks that wait to be begun: what has ended, or runs, needs no message. */
   async read(ids: readonly string[]): Promise<Republish['tasks']> {
-    const rows = await this.#database.query('calm', READ, [textArray(ids)]);
+    const rows = await this.#database.query('durable', READ, [textArray(ids)]);
     return rows.map(republished);
   }
 }

@@ -50,7 +50,7 @@ export class Queues {
     const [{ last }] = (await this.#database.query('durable', LAST, [queueNo])) as [{ last: string | null }];
     let count = 0;
     for (let after = '0'; last !== null; ) {
-      const [row] = (await this.#database.query('calm', PURGE, [queueNo, after, last])) as [
+      const [row] = (await this.#database.query('durable', PURGE, [queueNo, after, last])) as [
         { count: number; to: string | null },
       ];
       if (row.to === null) break;
@@ -66,7 +66,7 @@ export class Queues {
     const queueNo = await this.#known(queue);
     for (;;) {
       const entry = this.#newEntry();
-      const [row] = await this.#database.query('calm', REDRIVE, [queueNo, entry]);
+      const [row] = await this.#database.query('durable', REDRIVE, [queueNo, entry]);
       invariant(row !== undefined, 'a count always has a row');
       if (row.looked === 0) return { entries: [], tasks: [] };
       // All of this portion were retried, or forgotten, one by one.

@@ -128,18 +128,18 @@ export class Upkeep {
   }
 
   async #tidy(): Promise<boolean> {
-    await this.#database.query('calm', ROLL_UP, [ROLL_UP_AFTER_MS]);
+    await this.#database.query('lazy', ROLL_UP, [ROLL_UP_AFTER_MS]);
     const nowMs = this.#database.clock.steadyMs();
     if (nowMs - this.#slowMs >= SLOW_MS) {
       this.#slowMs = nowMs;
-      await this.#database.query('calm', FORGET_TOMBSTONES);
-      await this.#database.query('calm', FORGET_CANCELS);
+      await this.#database.query('lazy', FORGET_TOMBSTONES);
+      await this.#database.query('lazy', FORGET_CANCELS);
       await this.#raiseLow();
     }
     let behind = false;
     const { completedCountMax, completedAgeMs, deadCountMax, deadAgeMs } = DEFAULTS.retention;
     const defaults = [completedCountMax, completedAgeMs, deadCountMax, deadAgeMs];
-    for (const { queue_no: queueNo } of await this.#database.query('calm', DUE, defaults)) {
+    for (const { queue_no: queueNo } of await this.#database.query('lazy', DUE, defaults)) {
       if (this.#stopped.signal.aborted) return false;
       if (!(await this.#trim(queueNo as number, LIMITS.storeTrimStatementsMax))) behind = true;
     }
@@ -153,17 +153,17 @@ export class Upkeep {
    */
   async #raiseLow(): Promise<void> {
     if (this.#marks.length > 0) {
-      await this.#database.query('calm', RAISE_LOW, [
+      await this.#database.query('lazy', RAISE_LOW, [
         numberArray(this.#marks.map((mark) => mark.no as number)),
         textArray(this.#marks.map((mark) => mark.low_seq as string)),
         textArray(this.#marks.map((mark) => mark.seq as string)),
       ]);
     }
-    this.#marks = await this.#database.query('calm', MARKS);
+    this.#marks = await this.#database.query('lazy', MARKS);
   }
 
   async #learn(): Promise<void> {
-    const rows = await this.#database.query('calm', POLICIES);
+    const rows = await this.#database.query('lazy', POLICIES);
     for (const row of rows) this.#policies.set(row.no as number, retentionOf(row));
   }
 
@@ -177,7 +177,7 @@ export class Upkeep {
       const countMax = dead ? policy.deadCountMax : policy.completedCountMax;
       for (let more = true; more; ) {
         if (++statements > statementsMax) return false;
-        const [row] = await this.#database.query('calm', TRIM, [queueNo, dead, ageMs, countMax]);
+        const [row] = await this.#database.query('lazy', TRIM, [queueNo, dead, ageMs, countMax]);
         more = ((row as Row).looked as number) > 0;
       }
     }

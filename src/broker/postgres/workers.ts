@@ -60,7 +60,7 @@ export class Workers {
     this.#lookedMs = nowMs;
     // The statement below looks at every task that is not over: not for nothing.
     if ((await this.#database.query('calm', `${LOST} LIMIT 1`)).length === 0) return;
-    await this.#database.query('calm', GIVE_BACK, [this.#newEntry()]);
+    await this.#database.query('durable', GIVE_BACK, [this.#newEntry()]);
   }
 
   async #register(id: string): Promise<number> {
