@@ -148,8 +148,9 @@ export const operating: Behaviours = {
     const client = await place.connect();
     await client.enqueue('wait', null, { queue: 'real' });
     const queue = client.queue('reel');
-    for (const call of [queue.resume(), queue.purge(), queue.redrive(), queue.status()]) {
-      const error = await failure(call);
+    // All are waited for from the start: they come back in any order.
+    const calls = [queue.resume(), queue.purge(), queue.redrive(), queue.status()].map((call) => failure(call));
+    for (const error of await Promise.all(calls)) {
       expect(error.code).toBe('NOT_FOUND');
       expect(error.message).toContain('"reel"');
     }

@@ -45,6 +45,9 @@ describe.skipIf(shared === undefined)('lists', () => {
       expect(after.tasks.map(({ id }) => id)).toEqual(ids.slice(21));
       expect(after.tasks[0]).not.toHaveProperty('payload');
       expect((await failure(store.listTasks({ after: 'nobody' }))).code).toBe('NOT_FOUND');
+      for (const filter of [{ limit: 0 }, { limit: 1001 }, { limit: 1.5 }, { state: 'sleeping' as never }]) {
+        expect((await failure(store.listTasks(filter))).code).toBe('INVALID_ARGUMENT');
+      }
     }),
   );
 

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import { invariant, MillraceError, shown } from '../../errors.ts';
-import { LIMITS } from '../../limits.ts';
+import { checkInteger, LIMITS } from '../../limits.ts';
 import type { Outcome, TaskError, TaskFilter, TaskInfo, TaskPage, TaskState } from '../contract.ts';
 import type { Republish } from '../store.ts';
 import type { Database } from './database.ts';
@@ -11,6 +11,7 @@ import type { Outbox } from './outbox.ts';
 import { STATE } from './schema.ts';
 
 const LIST_LIMIT = 100;
+const STATES: readonly string[] = ['scheduled', 'blocked', 'ready', 'active', 'completed', 'dead', 'cancelled'];
 
 /** Looking at single tasks, and what is done to one of them. */
 export class Tasks {
@@ -55,9 +56,11 @@ export class Tasks {
     };
   }
 
-  /** A page may be short, or empty, when there is a `next`: so much was looked at. Rejects NOT_FOUND for an `after` that is none. */
+  /** A page may be short, or empty, when there is a `next`: so much was looked at. Rejects INVALID_ARGUMENT, and NOT_FOUND for an `after` that is none. */
   async list(filter: TaskFilter): Promise<TaskPage> {
     const limit = filter.limit ?? LIST_LIMIT;
+    checkInteger('limit', limit, 1, LIMITS.listPageMax);
+    checkState(filter.state);
     const after = await this.#position(filter.after);
     const picky = filter.name !== undefined || filter.state !== undefined;
     const scan = picky ? LIMITS.listScanMax : limit + 1;
@@ -112,6 +115,11 @@ export class Tasks {
     if (row === undefined) throw notFound(after);
     return row.seq as string;
   }
+}
+
+function checkState(state: string | undefined): void {
+  if (state === undefined || STATES.includes(state)) return;
+  throw new MillraceError('INVALID_ARGUMENT', `there is no state ${shown(state)}; there are ${STATES.join(', ')}`);
 }
 
 function notFound(id: string): MillraceError {
