@@ -12,7 +12,7 @@ const { MillraceError } = millrace;
 const client = await millrace.connect(url, {
   name,
   reconnect: { initialDelayMs: 10, maxDelayMs: 200 },
-  connectTimeoutMs: 120_000,
+  connectTimeoutMs: 3_600_000,
   enqueueTimeoutMs: 120_000,
 });
 let stopping = false;

@@ -11,7 +11,7 @@ const random = new Random(Number(seed));
 const client = await millrace.connect(url, {
   name,
   reconnect: { initialDelayMs: 10, maxDelayMs: 200 },
-  connectTimeoutMs: 120_000,
+  connectTimeoutMs: 3_600_000,
 });
 
 /**
