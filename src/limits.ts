@@ -121,6 +121,8 @@ export const LIMITS = {
   /** How long the broker may take to answer a declaration, or to close. */
   amqpCallTimeoutMs: 30 * SECOND,
   amqpCloseTimeoutMs: 2 * SECOND,
+  /** Twice so long without a confirm is too long, and what is unconfirmed is published again. */
+  amqpConfirmMs: 6 * SECOND,
   /** The shortest step of the delay ladder; each of the next is twice the one before. */
   amqpDelayStepMs: 16,
   amqpDelayLevels: 31,

@@ -47,7 +47,7 @@ describe.skipIf(!here)('a broker', () => {
     const producer = await open();
     const worker = await open();
     const ran = new Arrivals<number>();
-    const kind = { maxAttempts: 5, backoff: { ...AT_ONCE, delayMs: 50 } };
+    const kind = { maxAttempts: 5, backoff: AT_ONCE };
     await worker.work({
       number: async (input, { attempt }) => {
         await new Promise((resolve) => setImmediate(resolve));
@@ -61,7 +61,7 @@ describe.skipIf(!here)('a broker', () => {
     let next = 0;
     const produce = async (): Promise<void> => {
       while (next < 1200) {
-        const task = await producer.enqueue('number', next++, { ...kind, delayMs: next % 7 === 0 ? 200 : 0 });
+        const task = await producer.enqueue('number', next++, kind);
         ids.push(task.id);
         results.push(task.result({ timeoutMs: 120_000 }));
       }
@@ -75,6 +75,21 @@ describe.skipIf(!here)('a broker', () => {
       Array.from({ length: 1200 }, (_, i) => i),
     );
     expect(new Set(ids).size).toBe(1200);
+  }, 180_000);
+
+  test('that is restarted in order still has what waits for its time', async () => {
+    place();
+    const producer = await open();
+    const calledMs = Date.now();
+    const tasks = await producer.enqueueMany('later', [1, 2, 3], { delayMs: 4000 });
+    const results = tasks.results({ timeoutMs: 120_000 });
+    await rabbit.halt();
+    await rabbit.start();
+    await (await open()).work({ later: (input) => [input, Date.now() - calledMs] });
+    for (const [index, [input, afterMs]] of ((await results) as [number, number][]).entries()) {
+      expect(input).toBe(index + 1);
+      expect(afterMs).toBeGreaterThanOrEqual(4000);
+    }
   }, 180_000);
 
   test('that is away keeps nobody from stopping and closing', async () => {

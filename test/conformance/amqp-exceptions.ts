@@ -1,2 +1,151 @@
-export const WITHOUT_STORE: Record<string, string> = {};
-export const WITH_STORE: Record<string, string> = {};
+/**
+ * What RabbitMQ cannot do, by behaviour: most of it for want of a memory, which `store` gives. Where a behaviour needs to look
+ * at tasks to be checked, what it is about is tested in test/amqp.
+ */
+const NO_LOOKING = 'a broker does not let one look at its messages; set `store`';
+const OWN_RESULTS = 'only the client that enqueued a task hears of its end; set `store`';
+const NO_CANCEL = 'a broker cannot find one message among others; set `store`';
+const NO_RETRY = 'a broker cannot find one message among others; set `store`';
+const NO_PAUSE = 'nobody would tell the other workers; set `store`';
+const NO_RETENTION = 'nothing is retained of what has ended; set `store`';
+const NO_COUNTS = 'a broker counts what is ready, of queues that one names; set `store`';
+const PURGES_READY = 'what waits in the delay ladder cannot be told apart by queue; set `store`';
+const ANY_ID = 'other programs give their tasks any id, so no text is none';
+const PREFETCHED = 'prefetch is granted for each band, so a low task may be there before the next of the normal ones';
+const BY_ONE = 'a broker delivers message by message: which of them come together is a matter of time';
+
+function all(names: readonly string[], reason: string): Record<string, string> {
+  return Object.fromEntries(names.map((name) => [name, reason]));
+}
+
+const BATCHES = all(
+  [
+    'what a batch handler throws fails every task that it had not failed itself',
+    'a batch handler that returns too few results fails its tasks with that',
+  ],
+  BY_ONE,
+);
+
+export const WITHOUT_STORE: Record<string, string> = {
+  ...BATCHES,
+  ...all(
+    [
+      'the options of a definition hold for its tasks, and those of an enqueue go before them',
+      'a task without options has the documented defaults',
+      'enqueueMany gives an id for each payload, in their order',
+      'enqueueMany of nothing is a batch of nothing',
+      'enqueues of one turn keep their order, whatever their names and queues',
+      'one enqueueMany of more than a frame or a batch holds is refused, and nothing of it is enqueued',
+      'a payload that JSON cannot hold is refused, and the client goes on',
+      'a schema checks what is enqueued and gives the handler what it makes of it',
+      'a result of exactly the limit is kept, and a larger one ends its task dead at once',
+      'a result that JSON cannot hold ends its task dead at once',
+      'a schema checks what a handler returns, and result() gives what it makes of it',
+      'a delayed task is scheduled, and starts no sooner than its delay',
+      'a task with runAt starts no sooner than that moment, given as a Date or a number',
+      'a whole batch can be delayed',
+      'a task that fails runs again with its attempt counted until it succeeds',
+      'a task that has used its attempts is dead and keeps its errors',
+      'the last errors of many attempts are kept',
+      'a fixed backoff is the same each time, an exponential one doubles up to its bound',
+      'jitter draws each pause from the upper half of what it would be',
+      'a final error makes the task dead at once',
+      'RetryLater sets the pause before the next attempt, which counts',
+      'RetryLater on the last attempt makes the task dead',
+      'whatever a handler throws fails its attempt with something readable',
+      'a task whose name the worker does not know fails with NO_HANDLER, and the worker goes on',
+      'an attempt that runs past its timeoutMs is aborted and counted, and the next one runs',
+      'what a handler returns after its timeout is ignored, and its slot is free meanwhile',
+      'progress is seen while the task runs',
+      'a task that pauses between two attempts is cancelled at once',
+      'tasks are listed once each over the pages, by queue, name and state',
+      'stop() resolves although a handler never ends; its task is aborted and handed back uncharged',
+      'what runs and completes while the worker stops is durable when stop() resolves',
+      'a batch handler can fail some of its tasks',
+      'a payload that is not JSON ends its own task only',
+      'whatever is asked of a closed client rejects with CLOSED',
+      'close() resolves although a handler never ends, and its task goes back uncharged',
+      'failed attempts count on after everything was closed and opened',
+      'an option outside its bounds is refused, naming the value and the bound',
+      'options at their bounds are taken',
+      'what is of the wrong kind altogether is refused with INVALID_ARGUMENT, and does nothing',
+      'more names and queues than anyone has are kept apart',
+    ],
+    NO_LOOKING,
+  ),
+  ...all(
+    [
+      'result() asked for before the end and after it is the same, for everyone who asks',
+      'the result of a task that nobody enqueued rejects with NOT_FOUND',
+      'results and errors are found again after everything was closed and opened',
+      'a task that ran when everything was closed runs again uncharged',
+    ],
+    OWN_RESULTS,
+  ),
+  ...all(
+    [
+      'the result of a cancelled task rejects with TASK_CANCELLED, for those who wait and those who ask later',
+      'a task that waits is cancelled at once and never runs',
+      'a scheduled task is cancelled at once',
+      'the handler of a running task is told, and the task is cancelled when it gives up',
+      'a running task whose handler finishes nevertheless is completed',
+      'a task that a worker holds and has not started is cancelled and never runs',
+      'a task that was cancelled while it failed is not tried again',
+      'a task that has ended cannot be cancelled',
+      'tasks of every state are found again after everything was closed and opened',
+    ],
+    NO_CANCEL,
+  ),
+  ...all(['text that is no id is refused with INVALID_ARGUMENT'], ANY_ID),
+  ...all(['a task of higher priority that comes later starts before those that wait'], PREFETCHED),
+  ...all(
+    [
+      'a scheduled task that is retried starts now',
+      'a dead task that is retried runs with fresh attempts and keeps its errors',
+      'only dead and scheduled tasks can be retried',
+    ],
+    NO_RETRY,
+  ),
+  ...all(
+    [
+      'redrive makes all dead tasks of one queue ready again',
+      'status names the workers with what they do',
+      'a worker holds no more tasks than its prefetch says',
+      'stop() waits for what runs and hands back what did not start, uncharged',
+      'enqueues that were not awaited are durable when close() resolves',
+      'names of the longest kind, with any letters, work',
+    ],
+    NO_COUNTS,
+  ),
+  ...all(
+    [
+      'a paused queue starts nothing while others go on, and takes enqueues',
+      'what runs when its queue is paused goes on',
+      'the counts of a queue are those of its tasks',
+      'pauses, retention and totals are found again after everything was closed and opened',
+    ],
+    NO_PAUSE,
+  ),
+  ...all(
+    [
+      'purge removes what waits, ends those who wait for it, and leaves what runs',
+      'a queue that was never used cannot be resumed, purged, redriven or looked at',
+    ],
+    PURGES_READY,
+  ),
+  ...all(
+    [
+      'retention by count keeps the newest ended tasks',
+      'retention by age forgets ended tasks that are older',
+      'a result that is waited for arrives even when nothing is retained',
+    ],
+    NO_RETENTION,
+  ),
+};
+
+export const WITH_STORE: Record<string, string> = {
+  ...BATCHES,
+  'text that is no id is refused with INVALID_ARGUMENT': ANY_ID,
+  'tasks are listed once each over the pages, by queue, name and state': ANY_ID,
+  'a task of higher priority that comes later starts before those that wait': PREFETCHED,
+};

@@ -26,6 +26,7 @@ export class Outbound {
   readonly #topology: Topology;
   /** Parcels whose needs are being declared, by what these are. */
   readonly #gates = new Map<string, Gate>();
+  #channel: ConfirmChannel | undefined;
   #closed: MillraceError | undefined;
 
   constructor(clock: Clock, link: Link, topology: Topology) {
@@ -33,6 +34,7 @@ export class Outbound {
     this.#link = link;
     this.#topology = topology;
     this.publisher = new Publisher(clock, {
+      stalled: () => this.#reopen(),
       restore: async (parcel) => {
         // A queue that is deleted and is there again at once keeps the broker from telling consumers that theirs is gone.
         await new Promise<void>((resolve) => clock.setTimer(RESTORE_MS, resolve));
@@ -62,8 +64,19 @@ export class Outbound {
       // What it was follows with `close`: an exchange that is not there, for one.
     });
     channel.on('close', () => this.#channelClosed(model));
+    this.#channel = channel;
     await this.#restoreRouted(channel);
     for (const gate of this.#gates.values()) this.#open(gate);
+  }
+
+  /** Closed by us: its end opens the next one. */
+  #reopen(): void {
+    const channel = this.#channel;
+    this.#channel = undefined;
+    // While the broker takes no messages it reads no close either.
+    channel?.close().catch(() => {
+      // It is closed already.
+    });
   }
 
   lost(): void {

@@ -85,6 +85,11 @@ class Sending {
 }
 
 export interface PublisherHooks {
+  /**
+   * The broker has not answered for LIMITS.amqpConfirmMs: a queue whose leader was lost in that moment may have lost the
+   * message, and says nothing. Another channel sends it again.
+   */
+  stalled(): void;
   /** Declares anew what the parcel needs: a queue or an exchange is gone. Rejects when that cannot be done. */
   restore(parcel: Parcel): Promise<void>;
 }
@@ -98,6 +103,8 @@ const RESEND_MS = 500;
 export class Publisher {
   /** Parcels nobody waited for that came to nothing. */
   dropped = 0;
+  /** The broker says that it takes no messages now. */
+  blocked = false;
   readonly #clock: Clock;
   readonly #hooks: PublisherHooks;
   #channel: ConfirmChannel | undefined;
@@ -141,8 +148,10 @@ export class Publisher {
   /** A new channel in confirm mode: everything unconfirmed goes out again, in order. */
   attach(channel: ConfirmChannel): void {
     this.#reset();
+    this.blocked = false;
     this.#channel = channel;
     this.#flowing = true;
+    this.#watch(channel, 0);
     channel.on('ack', ({ deliveryTag, multiple }) => this.#answered(channel, deliveryTag, multiple, true));
     channel.on('nack', ({ deliveryTag, multiple }) => this.#answered(channel, deliveryTag, multiple, false));
     channel.on('return', ({ properties }) => this.#returned(channel, properties.messageId));
@@ -180,6 +189,18 @@ export class Publisher {
       sending.error ??= error;
       this.#settle(sending);
     }
+  }
+
+  /** `head`: the delivery tag that was the oldest without an answer when this was looked at last. */
+  #watch(channel: ConfirmChannel, head: number): void {
+    this.#clock
+      .setTimer(LIMITS.amqpConfirmMs, () => {
+        if (this.#channel !== channel) return;
+        const oldest = this.#inFlight === 0 ? 0 : this.#firstTag + this.#sentHead;
+        if (oldest !== 0 && oldest === head && !this.blocked) this.#hooks.stalled();
+        else this.#watch(channel, oldest);
+      })
+      .unref();
   }
 
   #reset(): void {

@@ -74,8 +74,9 @@ export class RabbitBroker implements Broker {
     this.#link = new Link(options, {
       ready: (model) => this.#ready(model),
       lost: () => this.#outbound.lost(),
-      blocked: () => {
-        // The broker stops reading: what is written waits in the socket, and the publisher for its channel to drain.
+      // The broker stops reading: what is written waits in the socket, and the publisher for its channel to drain.
+      blocked: (reason) => {
+        this.#outbound.publisher.blocked = reason !== undefined;
       },
       ended: (error) => this.#ended(error),
     });
