@@ -14,6 +14,16 @@ const SETTLE_MS_MAX = 180_000;
 
 /** Longer than the tasks' timeout and what the server adds to it. */
 const FREEZE_MS = 4000;
+/** Every so many kills those who are left get to work: with more behind them than this, starts would only read journals. */
+const BREATH_KILLS = 10;
+const BACKLOG_MAX = 5000;
+/** All that ended is there in the end, however long the run. */
+const KEEP = {
+  completedCountMax: 10_000_000,
+  completedAgeMs: 30 * 86_400_000,
+  deadCountMax: 10_000_000,
+  deadAgeMs: 30 * 86_400_000,
+};
 
 /**
  * Clients enqueue and workers work while the server and the workers are killed, `kills` times each, and frozen, `freezes`
@@ -67,7 +77,7 @@ class Scene {
   async begin() {
     await this.#server.start();
     const client = await millrace.connect(this.#server.url);
-    await client.queue('default').retention({ completedCountMax: 10_000_000, deadCountMax: 10_000_000 });
+    await client.queue('default').retention(KEEP);
     await client.close();
     for (let i = 0; i < CLIENTS; i++) this.#clients.push(this.#actor('client', `client${i}`));
     for (let i = 0; i < WORKERS; i++) this.#startWorker();
@@ -105,12 +115,26 @@ class Scene {
         counts.freezes++;
         await this.#freeze();
       }
-      if (done >= said + 10) {
+      if (done >= said + BREATH_KILLS) {
         said = done;
         say(`${done} kills each`);
+        await this.#breathe();
       }
     }
     return counts;
+  }
+
+  /** Until what is enqueued is worked off again, nearly. */
+  async #breathe() {
+    const client = await millrace.connect(this.#server.url, { connectTimeoutMs: SETTLE_MS_MAX });
+    const deadlineMs = performance.now() + SETTLE_MS_MAX;
+    for (;;) {
+      const { ready, active } = await client.queue('default').status();
+      if (ready + active < BACKLOG_MAX) break;
+      if (performance.now() > deadlineMs) throw new Error(`${ready} tasks are ready and ${active} active for too long`);
+      await sleep(100);
+    }
+    await client.close();
   }
 
   /** @param {{ startKills: number }} counts */
