@@ -249,5 +249,7 @@ async function closeModel(model: ChannelModel): Promise<void> {
 
 /** amqplib leaves the socket of a broker that does not answer open; its connection has the stream. */
 function destroy(model: ChannelModel): void {
-  (model.connection as unknown as { stream?: Duplex }).stream?.destroy();
+  const { stream } = model.connection as unknown as { stream?: Duplex };
+  // Without an error it would not notice, and what waits for an answer would wait for ever.
+  stream?.destroy(new Error('the connection was given up'));
 }

@@ -1,5 +1,5 @@
 import { MillraceError } from '../../errors.ts';
-import type { Clock } from '../../io/clock.ts';
+import type { Clock, Timer } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import type { Channel, ChannelModel, Options } from './amqplib.ts';
 import { duePattern, levelMs, patternOf } from './delay.ts';
@@ -86,25 +86,22 @@ export class Topology {
   async use<T>(calls: (channel: Channel) => Promise<T>, timeoutMs: number = LIMITS.amqpCallTimeoutMs): Promise<T> {
     const model = this.#model();
     if (model === undefined) throw new MillraceError('DISCONNECTED', 'there is no connection to the broker');
-    let channel: Channel | undefined;
-    let timedOut = false;
-    const timer = this.#clock.setTimer(timeoutMs, () => {
-      timedOut = true;
-      // Every call on it rejects then.
-      channel?.close().catch(() => {});
+    const opening = model.createChannel();
+    let timer: Timer | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = this.#clock.setTimer(timeoutMs, () => reject(unanswered(timeoutMs)));
     });
     try {
-      channel = await model.createChannel();
-      // The call that it concerns rejects with it.
-      channel.on('error', () => {});
-      return await calls(channel);
+      return await Promise.race([late, opening.then((channel) => calls(quiet(channel)))]);
     } catch (error) {
-      throw timedOut ? unanswered(timeoutMs) : refusalOf(error);
+      throw refusalOf(error);
     } finally {
-      timer.cancel();
-      channel?.close().catch(() => {
-        // The broker had closed it, as the error says.
-      });
+      timer?.cancel();
+      opening
+        .then((channel) => channel.close())
+        .catch(() => {
+          // The broker had closed it, as the error says.
+        });
     }
   }
 
@@ -164,6 +161,12 @@ function delayQueue(type: QueueType, level: number, below: string): Options.Asse
     args['x-overflow'] = 'reject-publish';
   }
   return { durable: true, messageTtl: levelMs(level), deadLetterExchange: below, arguments: args };
+}
+
+/** The call that an error concerns rejects with it. */
+function quiet(channel: Channel): Channel {
+  channel.on('error', () => {});
+  return channel;
 }
 
 function unanswered(ms: number): MillraceError {
