@@ -35,6 +35,7 @@ export class Outbound {
     this.#topology = topology;
     this.publisher = new Publisher(clock, {
       stalled: () => this.#reopen(),
+      refused: () => this.#reopen(),
       restore: async (parcel) => {
         // A queue that is deleted and is there again at once keeps the broker from telling consumers that theirs is gone.
         await new Promise<void>((resolve) => clock.setTimer(RESTORE_MS, resolve));

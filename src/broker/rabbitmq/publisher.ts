@@ -77,6 +77,8 @@ class Sending {
   /** Indexes of messages that no queue took. */
   returned: Set<number> | undefined;
   returns = 0;
+  /** The channel on which the broker refused a message of it that may do better on another. */
+  refusedOn: ConfirmChannel | undefined;
 
   constructor(parcel: Parcel) {
     this.parcel = parcel;
@@ -90,6 +92,8 @@ export interface PublisherHooks {
    * message, and says nothing. Another channel sends it again.
    */
   stalled(): void;
+  /** This channel's messages are refused where another's may not be. Called once a message, perhaps while it closes. */
+  refused(): void;
   /** Declares anew what the parcel needs: a queue or an exchange is gone. Rejects when that cannot be done. */
   restore(parcel: Parcel): Promise<void>;
 }
@@ -121,6 +125,9 @@ export class Publisher {
   #inFlight = 0;
   #inFlightBytes = 0;
   #returnScan = 0;
+  /** Queues that have taken a message from this channel, and the one that did so last. */
+  readonly #takers = new Set<string>();
+  #lastTaker: string | undefined;
   /** False while the channel's buffer is full. */
   #flowing = false;
   #pumping = false;
@@ -209,6 +216,8 @@ export class Publisher {
     this.#sentHead = 0;
     this.#firstTag = 1;
     this.#returnScan = 0;
+    this.#takers.clear();
+    this.#lastTaker = undefined;
     this.#inFlight = 0;
     this.#inFlightBytes = 0;
     this.#flowing = false;
@@ -314,6 +323,11 @@ export class Publisher {
       this.#unroutable(sending);
       return;
     }
+    if (taken && routingKey !== this.#lastTaker) {
+      this.#takers.add(routingKey);
+      this.#lastTaker = routingKey;
+    }
+    if (!taken && this.#mayDoBetter(sending)) return;
     if (!taken && care === 'insist') {
       this.#again(sending, RESEND_MS);
       return;
@@ -321,6 +335,21 @@ export class Publisher {
     if (!taken) sending.error ??= refused(routingKey);
     bodies[index] = undefined;
     if (--sending.unconfirmed === 0) this.#settle(sending);
+  }
+
+  /**
+   * A channel that first meets a quorum queue while that has no leader is refused there for as long as it lives: the broker
+   * tries no second time to announce it. So what a queue refuses that has taken nothing from this channel is sent once more
+   * from another.
+   */
+  #mayDoBetter(sending: Sending): boolean {
+    const channel = this.#channel;
+    if (channel === undefined || this.#takers.has(sending.parcel.routingKey)) return false;
+    if (sending.refusedOn === channel) return true;
+    if (sending.refusedOn !== undefined && sending.parcel.care !== 'insist') return false;
+    sending.refusedOn = channel;
+    this.#hooks.refused();
+    return true;
   }
 
   /** The broker says so before it confirms. */
