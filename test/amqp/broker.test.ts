@@ -77,6 +77,32 @@ describe.skipIf(!here)('a broker', () => {
     expect(new Set(ids).size).toBe(1200);
   }, 180_000);
 
+  test('whose producers close while their tasks end keeps its workers connected', async () => {
+    place();
+    const worker = await open();
+    const said: string[] = [];
+    const say = (_details: object, message: string): void => void said.push(message);
+    const starts = new Map<string, number>();
+    const ran = new Arrivals<number>();
+    await worker.work(
+      {
+        number: (input, { id }) => {
+          starts.set(id, (starts.get(id) ?? 0) + 1);
+          ran.add(Number(input));
+        },
+      },
+      { logger: { info: say, warn: say, error: say } },
+    );
+    for (let round = 0; round < 5; round++) {
+      const producer = await open();
+      await Promise.all(Array.from({ length: 200 }, (_, i) => producer.enqueue('number', i)));
+      await producer.close();
+    }
+    await ran.count(1000);
+    expect(said).toEqual([]);
+    expect([...starts.values()].filter((count) => count > 1)).toEqual([]);
+  }, 60_000);
+
   test('that is restarted in order still has what waits for its time', async () => {
     place();
     const producer = await open();

@@ -117,7 +117,9 @@ export class Topology {
         await channel.assertQueue(need.name, {
           durable: true,
           expires: need.expiresMs,
-          arguments: { 'x-queue-type': this.#type },
+          // Never a quorum queue: clients come and go, and RabbitMQ 3.10 ends the connection of whoever sends to one that is
+          // being deleted, which here are workers.
+          arguments: { 'x-queue-type': 'classic' },
         });
         break;
       case 'delay':
