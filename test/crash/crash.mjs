@@ -16,7 +16,7 @@ const SETTLE_MS_MAX = 180_000;
 const FREEZE_MS = 4000;
 /** Every so many kills those who are left get to work: with more behind them than this, starts would only read journals. */
 const BREATH_KILLS = 10;
-const BACKLOG_MAX = 5000;
+const BACKLOG_MAX = 50_000;
 /** All that ended is there in the end, however long the run. */
 const KEEP = {
   completedCountMax: 10_000_000,
