@@ -12,6 +12,8 @@ const NO_COUNTS = 'a broker counts what is ready, of queues that one names; set 
 const PURGES_READY = 'what waits in the delay ladder cannot be told apart by queue; set `store`';
 const ANY_ID = 'other programs give their tasks any id, so no text is none';
 const PREFETCHED = 'prefetch is granted for each band, so a low task may be there before the next of the normal ones';
+const AS_IT_COMES =
+  'while a worker hands tasks back the broker may give it the next ones: they stand in the order in which they come back';
 const BY_ONE = 'a broker delivers message by message: which of them come together is a matter of time';
 
 function all(names: readonly string[], reason: string): Record<string, string> {
@@ -97,6 +99,7 @@ export const WITHOUT_STORE: Record<string, string> = {
     NO_CANCEL,
   ),
   ...all(['text that is no id is refused with INVALID_ARGUMENT'], ANY_ID),
+  ...all(['a task that was handed back is the first again'], AS_IT_COMES),
   ...all(['a task of higher priority that comes later starts before those that wait'], PREFETCHED),
   ...all(
     [
@@ -148,4 +151,5 @@ export const WITH_STORE: Record<string, string> = {
   'text that is no id is refused with INVALID_ARGUMENT': ANY_ID,
   'tasks are listed once each over the pages, by queue, name and state': ANY_ID,
   'a task of higher priority that comes later starts before those that wait': PREFETCHED,
+  'a task that was handed back is the first again': AS_IT_COMES,
 };

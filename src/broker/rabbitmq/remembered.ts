@@ -22,10 +22,14 @@ const SWEEP_OLDER_MS = 5000;
 const OWN_POLL_MS = 50;
 const POLL_MS_MIN = 20;
 const POLL_MS_MAX = 5000;
+/** The store may have forgotten a task whose reply is still on its way. */
+const REPLY_MS_MAX = 5000;
 
 interface Poll {
   nextMs: number;
   pauseMs: number;
+  /** When the store said that it does not know it. */
+  unknownSinceMs: number | undefined;
 }
 
 export interface RememberedOptions {
@@ -67,7 +71,7 @@ export class Remembered {
     if (this.#polls.has(id) || !replies.isWaiting(id)) return;
     const pauseMs = ids.isOwn(id) && !replies.hasEnded(id) ? OWN_POLL_MS : 0;
     const nextMs = this.#clock.steadyMs() + pauseMs;
-    this.#polls.set(id, { nextMs, pauseMs: POLL_MS_MIN });
+    this.#polls.set(id, { nextMs, pauseMs: POLL_MS_MIN, unknownSinceMs: undefined });
     this.#polling.need(nextMs);
   }
 
@@ -169,9 +173,18 @@ export class Remembered {
     due.forEach((id, index) => {
       const outcome = outcomes[index];
       if (outcome === undefined) return;
-      if (outcome === 'unknown') replies.failed(id, notFound(id));
-      else replies.ended(id, outcome);
+      if (outcome !== 'unknown') replies.ended(id, outcome);
+      else if (!this.#mayBeReplied(id)) replies.failed(id, notFound(id));
     });
+  }
+
+  #mayBeReplied(id: string): boolean {
+    const { ids, replies } = this.#options;
+    const poll = this.#polls.get(id);
+    if (poll === undefined || !ids.isOwn(id) || replies.hasEnded(id)) return false;
+    const nowMs = this.#clock.steadyMs();
+    poll.unknownSinceMs ??= nowMs;
+    return nowMs < poll.unknownSinceMs + REPLY_MS_MAX;
   }
 
   #asked(due: readonly string[]): void {
