@@ -328,7 +328,11 @@ export const operating: Behaviours = {
     await (await client.enqueue('fine', null)).result();
     const tasks = await client.enqueueMany('long', [1, 2, 3, 4, 5]);
     await started.count(2);
-    const status = await client.status();
+    // What it holds beside the two may still be on its way.
+    const status = await until(
+      () => client.status(),
+      ({ workers }) => workers[0]?.held === 4,
+    );
     expect(status.workers).toMatchObject([
       {
         name: 'the worker',

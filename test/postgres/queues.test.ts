@@ -179,8 +179,8 @@ describe.skipIf(shared === undefined)('a whole queue', () => {
     within(async (scene) => {
       const store = await scene.store();
       await store.insert([tasks(scene.ids(1), { spec: spec({ queue: 'real' }) })]);
-      for (const call of [store.resumeQueue('reel'), store.purgeQueue('reel'), store.redrive('reel')]) {
-        const error = await failure(call);
+      const calls = [store.resumeQueue('reel'), store.purgeQueue('reel'), store.redrive('reel')];
+      for (const error of await Promise.all(calls.map((call) => failure(call)))) {
         expect(error.code).toBe('NOT_FOUND');
         expect(error.message).toContain('"reel"');
         expect(error.message).toContain('real');
