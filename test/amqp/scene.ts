@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import amqplib, { type Channel, type ChannelModel, type GetMessage, type Options } from 'amqplib';
 import { type Client, type ClientOptions, connect } from '../../src/index.ts';
 import { TcpProxy } from '../conformance/tcp-proxy.ts';
@@ -49,10 +50,24 @@ export class AmqpScene {
 
   /** The next message of a queue that has one, or will. */
   async get(queue: string): Promise<GetMessage> {
+    while (!(await this.#exists(queue))) await sleep(20);
     for (;;) {
       const message = await this.channel.get(queue, { noAck: true });
       if (message !== false) return message;
     }
+  }
+
+  /** Asking for a queue that is not there ends the channel that asks. */
+  async #exists(queue: string): Promise<boolean> {
+    const channel = await this.#model.createChannel();
+    channel.on('error', () => {});
+    try {
+      await channel.checkQueue(queue);
+    } catch {
+      return false;
+    }
+    await channel.close();
+    return true;
   }
 
   async close(): Promise<void> {

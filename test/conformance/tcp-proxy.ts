@@ -20,7 +20,8 @@ type Manner =
  * A TCP connection's trouble, on purpose: clients connect to `port`, and it passes their bytes to a server.
  *
  * `cut` resets both halves; `abandon` resets only the client's and leaves the server with a connection on which nothing
- * comes any more, as when a host loses its network; `hold` lets nothing pass, one way or both, until `pass`.
+ * comes any more, as when a host loses its network; `hold` lets nothing pass, one way or both, until `pass`; `strand` does
+ * so for ever on the connections that are open, and lets new ones pass.
  */
 export class TcpProxy {
   readonly port: number;
@@ -29,6 +30,7 @@ export class TcpProxy {
   readonly #pipes = new Set<Pipe>();
   readonly #abandoned = new Set<Socket>();
   #manners: Record<Direction, Manner> = { up: { kind: 'pass' }, down: { kind: 'pass' } };
+  readonly #stranded = new WeakSet<Socket>();
   #refusing = false;
   #held: (() => void)[] = [];
 
@@ -82,6 +84,10 @@ export class TcpProxy {
 
   hold(direction?: Direction): void {
     this.#behave({ kind: 'hold' }, direction);
+  }
+
+  strand(): void {
+    for (const { near, far } of this.#pipes) this.#stranded.add(near).add(far);
   }
 
   delay(ms: number, direction?: Direction): void {
@@ -143,6 +149,7 @@ export class TcpProxy {
   }
 
   async #carry(chunk: Buffer, to: Socket, direction: Direction): Promise<void> {
+    if (this.#stranded.has(to)) await new Promise(() => {});
     const manner = this.#manners[direction];
     switch (manner.kind) {
       case 'pass':

@@ -93,6 +93,21 @@ export class Link {
     if (model !== undefined) destroy(model);
   }
 
+  /**
+   * What the broker answers to a call over this connection. One that says nothing for `timeoutMs` is given up, though its
+   * heartbeats may go on: after a node was lost, a channel of another can hang for good. Rejects with TIMEOUT then.
+   */
+  async answer<T>(model: ChannelModel, call: Promise<T>, timeoutMs: number): Promise<T> {
+    while (!(await settlesWithin(this.#dialing.clock, timeoutMs, call))) {
+      // A broker that takes no messages reads nothing else either.
+      if (this.#model === model && this.blockedReason !== undefined) continue;
+      const reason = `the broker did not answer within ${timeoutMs} ms`;
+      if (this.#model === model) this.reconnect(reason);
+      throw new MillraceError('TIMEOUT', reason, { details: { timeoutMs } });
+    }
+    return call;
+  }
+
   /** Sends what is written, then closes. Always resolves, within LIMITS.amqpCloseTimeoutMs; the owner is not called any more. */
   async close(): Promise<void> {
     if (this.#state === 'closed') return;

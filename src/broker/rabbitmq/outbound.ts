@@ -1,5 +1,6 @@
 import { MillraceError } from '../../errors.ts';
 import type { Clock } from '../../io/clock.ts';
+import { LIMITS } from '../../limits.ts';
 import type { ChannelModel, ConfirmChannel } from './amqplib.ts';
 import type { Link } from './link.ts';
 import { type Parcel, Publisher } from './publisher.ts';
@@ -59,7 +60,7 @@ export class Outbound {
 
   /** Resolves when the publisher has its channel; rejects when the broker refuses it. */
   async open(model: ChannelModel): Promise<void> {
-    const channel = await model.createConfirmChannel();
+    const channel = await this.#link.answer(model, model.createConfirmChannel(), LIMITS.amqpCallTimeoutMs);
     if (this.#link.model !== model) return;
     channel.on('error', () => {
       // What it was follows with `close`: an exchange that is not there, for one.
@@ -70,13 +71,13 @@ export class Outbound {
     for (const gate of this.#gates.values()) this.#open(gate);
   }
 
-  /** Closed by us: its end opens the next one. */
+  /** Closed by us: its end opens the next one. A channel that hangs may not even close; then the connection ends. */
   #reopen(): void {
-    const channel = this.#channel;
+    const { channel, link } = { channel: this.#channel, link: this.#link };
     this.#channel = undefined;
-    // While the broker takes no messages it reads no close either.
-    channel?.close().catch(() => {
-      // It is closed already.
+    if (channel === undefined || link.model === undefined) return;
+    link.answer(link.model, channel.close(), LIMITS.amqpCloseTimeoutMs).catch(() => {
+      // It is closed already, or its connection is given up: either opens the next.
     });
   }
 

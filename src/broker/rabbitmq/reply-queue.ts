@@ -1,4 +1,5 @@
 import type { Clock } from '../../io/clock.ts';
+import { LIMITS } from '../../limits.ts';
 import type { ChannelModel, ConsumeMessage } from './amqplib.ts';
 import type { Link } from './link.ts';
 import type { Need, Topology } from './topology.ts';
@@ -62,7 +63,7 @@ export class ReplyQueue {
 
   async #consume(model: ChannelModel): Promise<void> {
     await this.#topology.ensure([this.need]);
-    const channel = await model.createChannel();
+    const channel = await this.#link.answer(model, model.createChannel(), LIMITS.amqpCallTimeoutMs);
     channel.on('error', () => {});
     channel.on('close', () => this.#later(model));
     await channel.prefetch(PREFETCH);

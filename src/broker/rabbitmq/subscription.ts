@@ -138,7 +138,7 @@ export class Subscription {
   async #open(model: ChannelModel): Promise<void> {
     await this.#topology.ensure(this.#consumers.map(({ source }) => needOf(source)));
     if (this.#link.model !== model) return;
-    const channel = await model.createChannel();
+    const channel = await this.#link.answer(model, model.createChannel(), LIMITS.amqpCallTimeoutMs);
     let reason = 'the broker closed the channel';
     channel.on('error', (error) => {
       reason = error.message;
@@ -147,7 +147,7 @@ export class Subscription {
     if (this.#link.model !== model) return;
     this.#channel = channel;
     for (const consumer of this.#consumers) consumer.tag = undefined;
-    await this.#consume(channel, this.#wanted());
+    await this.#link.answer(model, this.#consume(channel, this.#wanted()), LIMITS.amqpCallTimeoutMs);
     if (this.#channel !== channel) return;
     this.#isOpen = true;
     this.#failures = 0;
@@ -239,8 +239,10 @@ export class Subscription {
   }
 
   #reopen(channel: Channel): void {
-    channel.close().catch(() => {
-      // It is closed already.
+    const { model } = this.#link;
+    if (model === undefined) return;
+    this.#link.answer(model, channel.close(), LIMITS.amqpCloseTimeoutMs).catch(() => {
+      // It is closed already, or its connection is given up: either opens the next.
     });
   }
 
