@@ -3,7 +3,8 @@ import { millrace } from './product.mjs';
 import { Random } from './random.mjs';
 import { drawManner, MANNERS } from './workload.mjs';
 
-// Enqueues until its standard input ends, then waits for what it has not been answered yet.
+// Enqueues until its standard input ends, but for while the last word on it is `pause` and not `go`; then waits for what it
+// has not been answered yet.
 const [url, name, path, seed] = process.argv.slice(2);
 const ledger = new Ledger(path);
 const random = new Random(Number(seed));
@@ -19,8 +20,19 @@ let stopping = false;
 let lastKey = 0;
 /** @type {Set<Promise<void>>} */
 const waits = new Set();
-process.stdin.resume().on('end', () => {
+let going = Promise.resolve();
+let go = () => {};
+process.stdin.setEncoding('utf8');
+process.stdin.on('data', (word) => {
+  go();
+  if (!String(word).endsWith('pause')) return;
+  going = new Promise((resolve) => {
+    go = resolve;
+  });
+});
+process.stdin.on('end', () => {
   stopping = true;
+  go();
 });
 
 async function enqueueOne() {
@@ -74,7 +86,9 @@ function wait(key, task) {
 }
 
 async function enqueueOnAndOn() {
-  while (!stopping) {
+  for (;;) {
+    await going;
+    if (stopping) return;
     const draw = random.float();
     if (draw < 0.1) await enqueueMany();
     else if (draw < 0.2) await Promise.all(Array.from({ length: 10 }, enqueueOne));

@@ -16,7 +16,7 @@ const SETTLE_MS_MAX = 180_000;
 const FREEZE_MS = 4000;
 /** Every so many kills those who are left get to work: with more behind them than this, starts would only read journals. */
 const BREATH_KILLS = 10;
-const BACKLOG_MAX = 50_000;
+const BACKLOG_MAX = 5_000;
 /** All that ended is there in the end, however long the run. */
 const KEEP = {
   completedCountMax: 10_000_000,
@@ -124,8 +124,9 @@ class Scene {
     return counts;
   }
 
-  /** Until what is enqueued is worked off again, nearly. */
+  /** Until what is enqueued is worked off again, nearly: how much that is depends on what else the machine does. */
   async #breathe() {
+    for (const { child } of this.#clients) child.stdin?.write('pause');
     const client = await millrace.connect(this.#server.url, { connectTimeoutMs: SETTLE_MS_MAX });
     const deadlineMs = performance.now() + SETTLE_MS_MAX;
     for (;;) {
@@ -135,6 +136,7 @@ class Scene {
       await sleep(100);
     }
     await client.close();
+    for (const { child } of this.#clients) child.stdin?.write('go');
   }
 
   /** @param {{ startKills: number }} counts */
