@@ -208,6 +208,21 @@ export class Rabbit {
     return index;
   }
 
+  /**
+   * The index of the node on which a classic queue lies.
+   *
+   * @param {string} prefix Of its name.
+   * @param {string} [vhost]
+   */
+  async home(prefix, vhost = '/') {
+    const lists = await Promise.all(
+      this.#nodes.map((_, index) => this.ctl(['list_queues', '-p', vhost, '--local', 'name'], index)),
+    );
+    const index = lists.findIndex((list) => list.split('\n').some((name) => name.startsWith(prefix)));
+    if (index === -1) throw new Error(`no home of ${prefix} among ${this.names}: ${lists.join()}`);
+    return index;
+  }
+
   /** The last lines of a node's log. @param {number} [index] */
   async log(index = 0) {
     const file = join(this.#nodes[index].directory, 'log', `${this.#nodes[index].name}.log`);

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { connect } from '../../src/index.ts';
 import { type Rabbit, rabbitPrograms, startRabbit } from '../support/services.ts';
 import { Balancer } from './balancer.ts';
 import { Flow } from './flow.ts';
@@ -43,4 +44,19 @@ describe.skipIf(!available)('a cluster of three', () => {
       await flow.close();
     }
   }, 400_000);
+
+  test('a client whose replies come over the node that is killed goes on, and gets its results', async () => {
+    const [producer, consumer] = [await connect(balancer.url), await connect(balancer.url)];
+    try {
+      await consumer.work({ double: (input) => Number(input) * 2 }, { queues: ['doubles'] });
+      expect(await (await producer.enqueue('double', 1, { queue: 'doubles' })).result()).toBe(2);
+      const home = await cluster.home('millrace-reply.');
+      await cluster.kill(home);
+      expect(await (await producer.enqueue('double', 2, { queue: 'doubles' })).result()).toBe(4);
+      await cluster.start(home);
+      expect(await (await producer.enqueue('double', 3, { queue: 'doubles' })).result()).toBe(6);
+    } finally {
+      await Promise.all([producer.close({ timeoutMs: 1000 }), consumer.close({ timeoutMs: 1000 })]);
+    }
+  }, 200_000);
 });

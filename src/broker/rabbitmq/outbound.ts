@@ -11,6 +11,7 @@ import type { Need, Topology } from './topology.ts';
  * the publisher's channel open for as long as there is a connection.
  */
 interface Gate {
+  readonly key: string;
   readonly needs: readonly Need[];
   /** In the order in which they came. */
   readonly parcels: Parcel[];
@@ -27,10 +28,13 @@ export class Outbound {
   readonly #topology: Topology;
   /** Parcels whose needs are being declared, by what these are. */
   readonly #gates = new Map<string, Gate>();
+  /** What has to be there before anything is sent over a new connection. */
+  readonly #always: () => readonly Need[];
   #channel: ConfirmChannel | undefined;
   #closed: MillraceError | undefined;
 
-  constructor(clock: Clock, link: Link, topology: Topology) {
+  constructor(clock: Clock, link: Link, topology: Topology, always: () => readonly Need[]) {
+    this.#always = always;
     this.#clock = clock;
     this.#link = link;
     this.#topology = topology;
@@ -67,7 +71,8 @@ export class Outbound {
     });
     channel.on('close', () => this.#channelClosed(model));
     this.#channel = channel;
-    await this.#restoreRouted(channel);
+    await this.#restore();
+    this.publisher.attach(channel);
     for (const gate of this.#gates.values()) this.#open(gate);
   }
 
@@ -100,7 +105,7 @@ export class Outbound {
     } else if (known) {
       this.publisher.send(parcel);
     } else {
-      const opened: Gate = { needs: parcel.needs, parcels: [parcel], opening: false };
+      const opened: Gate = { key, needs: parcel.needs, parcels: [parcel], opening: false };
       this.#gates.set(key, opened);
       this.#open(opened);
     }
@@ -111,7 +116,7 @@ export class Outbound {
     gate.opening = true;
     this.#topology.ensure(gate.needs).then(
       () => {
-        this.#gates.delete(keyOf(gate.needs));
+        this.#gates.delete(gate.key);
         for (const parcel of gate.parcels.sort((a, b) => a.dueMs - b.dueMs)) {
           if (parcel.reroute !== undefined) Object.assign(parcel, parcel.reroute());
           this.publisher.send(parcel);
@@ -131,20 +136,16 @@ export class Outbound {
   }
 
   #refuse(gate: Gate, error: unknown): void {
-    this.#gates.delete(keyOf(gate.needs));
+    this.#gates.delete(gate.key);
     const refusal = error instanceof MillraceError ? error : new MillraceError('PROTOCOL', String(error));
     for (const parcel of gate.parcels) parcel.settled(refusal);
   }
 
   /** A broker that lost its exchanges closes the channel that publishes to them, again and again: they come first. */
-  async #restoreRouted(channel: ConfirmChannel): Promise<void> {
-    const missed = this.publisher.routed();
-    if (missed.length > 0) {
-      const needs = missed.flatMap((parcel) => parcel.needs);
-      this.#topology.forget(needs);
-      await this.#topology.ensure(needs);
-    }
-    this.publisher.attach(channel);
+  async #restore(): Promise<void> {
+    const needs = [...this.#always(), ...this.publisher.routed().flatMap((parcel) => parcel.needs)];
+    this.#topology.forget(needs);
+    await this.#topology.ensure(needs);
   }
 
   #channelClosed(model: ChannelModel): void {

@@ -152,7 +152,7 @@ export class Producer {
     }
     const { exchange, routingKey, needs } = routeTask(names, spec, delayMs);
     const allNeeds = replyQueue === undefined ? needs : [...needs, replyQueue.need];
-    const replyTo = replyQueue?.name;
+    const replyTo = replyQueue?.need;
     const dueMs = delayMs > 0 ? this.#clock.steadyMs() + delayMs : 0;
     const reroute = delayMs > 0 ? () => routeTask(names, spec, dueMs - this.#clock.steadyMs()) : undefined;
     outbound.send(parcel({ exchange, routingKey, dueMs, reroute, needs: allNeeds, replyTo }, bodies, ids, settled));

@@ -26,7 +26,8 @@ export interface Parcel {
   /** Of the messages, one for each body. */
   readonly ids: readonly string[];
   readonly type: string;
-  readonly replyTo: string | undefined;
+  /** A queue's name; of one that may move, whatever that is when it is sent. */
+  readonly replyTo: string | { readonly name: string } | undefined;
   readonly correlationId: string | undefined;
   readonly headers: Record<string, unknown> | undefined;
   /** What has to be there before it is sent. */
@@ -285,7 +286,8 @@ export class Publisher {
   #optionsFor(parcel: Parcel): PublishOptions {
     const options = this.#options;
     options.type = parcel.type;
-    options.replyTo = parcel.replyTo;
+    const { replyTo } = parcel;
+    options.replyTo = typeof replyTo === 'object' ? replyTo.name : replyTo;
     options.correlationId = parcel.correlationId;
     options.headers = parcel.headers;
     return options;

@@ -83,7 +83,7 @@ export class RabbitBroker implements Broker {
     const names = new Names(options.prefix);
     this.#topology = new Topology(clock, names, queueType, () => this.#link.model);
     this.#ids = new MessageIds(clock, random);
-    this.#outbound = new Outbound(clock, this.#link, this.#topology);
+    this.#outbound = new Outbound(clock, this.#link, this.#topology, () => this.#replyQueue?.wanted ?? []);
     this.#replies = new Replies(clock, store !== undefined);
     this.#replyQueue =
       options.replies === 'none'

@@ -4,13 +4,17 @@ import type { ChannelModel, ConsumeMessage } from './amqplib.ts';
 import type { Link } from './link.ts';
 import type { Need, Topology } from './topology.ts';
 
-/** The queue to which workers send the ends of this client's tasks: made with its first enqueue, read while connected. */
+/**
+ * The queue to which workers send the ends of this client's tasks: made with its first enqueue, read while connected. It lies
+ * on one node of the broker; when that is down, another takes its place under another name.
+ */
 const PREFETCH = 200;
 const RETRY_MS = 1000;
 
 export class ReplyQueue {
-  readonly name: string;
-  readonly need: Need;
+  readonly need: Need & { readonly kind: 'reply' };
+  #name: string;
+  #moves = 0;
   readonly #clock: Clock;
   readonly #link: Link;
   readonly #topology: Topology;
@@ -30,9 +34,24 @@ export class ReplyQueue {
     this.#clock = clock;
     this.#link = link;
     this.#topology = topology;
-    this.name = name;
-    this.need = { kind: 'reply', name, expiresMs };
+    this.#name = name;
+    const current = (): string => this.#name;
+    this.need = {
+      kind: 'reply',
+      get name() {
+        return current();
+      },
+      expiresMs,
+      move: () => {
+        this.#name = `${name}.${++this.#moves}`;
+      },
+    };
     this.#arrived = arrived;
+  }
+
+  /** What answers need that go out from now on. */
+  get wanted(): readonly Need[] {
+    return this.#wanted && !this.#closed ? [this.need] : [];
   }
 
   /** Tasks are enqueued from now on. */
@@ -55,7 +74,7 @@ export class ReplyQueue {
     this.#closed = true;
     if (!this.#wanted || !this.#link.ready) return;
     await this.#topology
-      .use((channel) => channel.deleteQueue(this.name))
+      .use((channel) => channel.deleteQueue(this.#name))
       .catch(() => {
         // It expires by itself.
       });
@@ -67,7 +86,7 @@ export class ReplyQueue {
     channel.on('error', () => {});
     channel.on('close', () => this.#later(model));
     await channel.prefetch(PREFETCH);
-    await channel.consume(this.name, (message) => {
+    await channel.consume(this.#name, (message) => {
       if (message === null) {
         // Deleted, or its node went down: the channel's end makes it anew.
         channel.close().catch(() => {});

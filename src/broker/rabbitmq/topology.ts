@@ -16,7 +16,8 @@ export type Need =
   | { readonly kind: 'queue'; readonly name: string }
   /** Counts deliveries: always a quorum queue. */
   | { readonly kind: 'suspect'; readonly name: string }
-  | { readonly kind: 'reply'; readonly name: string; readonly expiresMs: number }
+  /** On one node: `move` gives it another name when that node is down. */
+  | { readonly kind: 'reply'; readonly name: string; readonly expiresMs: number; readonly move: () => void }
   /** The ladder up to a level, and the way from its end to a queue. */
   | { readonly kind: 'delay'; readonly level: number; readonly queue: string };
 
@@ -76,10 +77,17 @@ export class Topology {
   #declare(needs: readonly Need[]): Promise<void> {
     if (needs.length === 0) return Promise.resolve();
     return this.use(async (channel) => {
-      for (const need of needs) {
-        await this.#declareOne(channel, need);
-      }
-    });
+      for (const need of needs) await this.#declareOne(channel, need);
+    }).catch((error: unknown) => this.#elsewhere(needs, error));
+  }
+
+  /** A classic queue whose node is down is neither there nor can it be declared, until the node is back. */
+  async #elsewhere(needs: readonly Need[], error: unknown): Promise<void> {
+    const missing = needs.filter((need) => !this.has(need));
+    const [first] = missing;
+    if (first?.kind !== 'reply' || !isNodeDown(error)) throw error;
+    first.move();
+    await this.#declare(missing);
   }
 
   /** Runs calls on a channel of their own: one that the broker refuses takes nothing else with it. */
@@ -146,6 +154,10 @@ export class Topology {
       this.#levels = level + 1;
     }
   }
+}
+
+function isNodeDown(error: unknown): boolean {
+  return error instanceof MillraceError && error.code === 'NOT_FOUND' && error.message.includes('home node');
 }
 
 function taskQueue(type: QueueType): Options.AssertQueue {
