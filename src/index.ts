@@ -1,5 +1,7 @@
 export type {
+  OnParentFailure,
   Outcome,
+  ParentOutcome,
   Percentiles,
   QueueStatus,
   Retention,
@@ -10,19 +12,36 @@ export type {
   TaskInfo,
   TaskPage,
   TaskState,
+  Uniqueness,
   WorkerStatus,
 } from './broker/contract.ts';
 export type { EmbeddedOptions } from './broker/embedded/embedded.ts';
 export type { ReconnectOptions } from './broker/tcp/connection.ts';
 export { Client, type Handlers, type PlainHandler, type Tasks } from './client/client.ts';
+export {
+  type BatchCallback,
+  type BatchProgress,
+  Flow,
+  FlowBuilder,
+  FlowTask,
+  type FlowTaskOptions,
+  TaskGroup,
+} from './client/flow.ts';
 export type { Queue } from './client/queue.ts';
 export { type ResultOptions, Task, TaskBatch } from './client/task.ts';
 export { type AmqpOptions, type ClientOptions, connect } from './connect.ts';
 export { ERROR_CODES, type ErrorCode, MillraceError } from './errors.ts';
 export { DEFAULTS, LIMITS } from './limits.ts';
 export { type DefinitionOptions, defineTask, TaskDefinition, type TaskKind } from './task/definition.ts';
-export type { Batch, TaskContext, TaskHandler } from './task/handler.ts';
-export type { BackoffOptions, EnqueueOptions, TaskOptions } from './task/options.ts';
+export type { Batch, Parent, TaskContext, TaskHandler } from './task/handler.ts';
+export type {
+  BackoffOptions,
+  EnqueueOptions,
+  ParentRef,
+  RelationOptions,
+  TaskOptions,
+  TaskRef,
+} from './task/options.ts';
 export { FatalTaskError, RetryLater } from './worker/failures.ts';
 export type { AttemptInfo, WorkerHooks } from './worker/hooks.ts';
 export type { Logger, WorkerOptions } from './worker/options.ts';

@@ -34,6 +34,24 @@ export const LIMITS = {
   /** Distinct combinations of queue, name and options among the tasks held. */
   kindsMax: 1 << 18,
 
+  // Relations between tasks
+  /** What one task may depend on, and what may depend on one. */
+  dependenciesMax: 65_535,
+  /** Dependencies in one submission. */
+  submissionDependenciesMax: 262_144,
+  /** Dependencies of all tasks that have not ended. */
+  relationsMax: 4_000_000,
+  /** Parents, or children, that are named when a task is looked at. */
+  relationsShownMax: 100,
+  /** What a page of parents' results takes at most, but for the first of them. */
+  parentPageBytesMax: 4 * MiB,
+  parentPageTasksMax: 1000,
+  uniqueKeyBytesMax: 128,
+  /** How long a unique key may be held beyond the end of its task. */
+  uniqueForMsMax: 366 * DAY,
+  /** Unique keys that are held. */
+  uniqueKeysMax: 4_000_000,
+
   // Frames and connections
   frameBytesMax: 16 * MiB,
   helloBytesMax: 4 * KiB,

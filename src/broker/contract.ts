@@ -40,6 +40,65 @@ export interface TaskIds extends Iterable<string> {
   at(index: number): string;
 }
 
+/**
+ * What becomes of a task when one that it depends on ends dead or cancelled: `cancel`, it is cancelled too; `run`, it runs
+ * all the same; `wait`, it stays blocked until that one is redriven and completes (one that was cancelled never is, so then
+ * it is cancelled).
+ */
+export type OnParentFailure = 'cancel' | 'run' | 'wait';
+
+export interface Dependency {
+  /** Another task of the same submission, by its index, or an earlier one, by its id. */
+  readonly on: number | string;
+  readonly onFailure: OnParentFailure;
+}
+
+/** At most one such task of a queue at a time. */
+export interface Uniqueness {
+  /** 1 to 128 bytes. */
+  readonly key: string;
+  /**
+   * How long the task has it: while it waits (for its first or a further attempt), until it has ended, or for so many
+   * milliseconds from its enqueue on, whatever becomes of it.
+   */
+  readonly scope: 'waiting' | 'unfinished' | { readonly forMs: number };
+}
+
+/** A new task that has to do with others. */
+export interface RelatedTask {
+  readonly spec: TaskSpec;
+  readonly payload: Payload;
+  readonly when: When;
+  /** All of these must have ended first; each once. */
+  readonly dependsOn: readonly Dependency[];
+  readonly unique: Uniqueness | undefined;
+}
+
+export interface SubmittedTask {
+  readonly id: string;
+  /** False: nothing was enqueued, `id` is the task that has the unique key. */
+  readonly isNew: boolean;
+}
+
+/** A task that another depends on, as that one's handler sees it. */
+export interface ParentOutcome {
+  readonly id: string;
+  readonly name: string;
+  /** `unknown`: it has ended and is no longer retained (only after a `retry` of the child). */
+  readonly state: TaskState | 'unknown';
+  /** Of a completed one that returned something: as in TaskInfo. */
+  readonly result?: { readonly encoding: 'utf8' | 'base64'; readonly data: string };
+  /** Of a dead one. */
+  readonly error?: TaskError;
+}
+
+export interface ParentPage {
+  /** In the order in which they were given. */
+  readonly parents: ParentOutcome[];
+  /** Pass as `from` for the next page; absent when there is none. */
+  readonly next?: number;
+}
+
 /** How a task ended. `result` is what the handler returned, undefined when it returned nothing. */
 export type Outcome =
   | { readonly state: 'completed'; readonly result: Uint8Array | undefined }
@@ -154,6 +213,20 @@ export interface TaskInfo {
   /** Base64 when it is not UTF-8 text. Absent in lists. */
   payload?: { encoding: 'utf8' | 'base64'; data: string };
   result?: { encoding: 'utf8' | 'base64'; data: string };
+  /** What it depends on; absent when nothing. Lists carry the counts only. */
+  dependencies?: {
+    total: number;
+    /** Those that have not ended, or wait for a redrive. */
+    open: number;
+    completed: number;
+    dead: number;
+    cancelled: number;
+    /** The first LIMITS.relationsShownMax. */
+    parents?: { id: string; state: TaskState | 'unknown'; onFailure: OnParentFailure }[];
+  };
+  /** Tasks that depend on it and have not ended: how many, and the first LIMITS.relationsShownMax. Absent in lists. */
+  children?: { total: number; ids: string[] };
+  uniqueKey?: string;
   /** Failed attempts, newest last, at most LIMITS.attemptsKeptMax. Lists carry only the last one. */
   failures: { attempt: number; atMs: number; error: TaskError }[];
 }
@@ -250,6 +323,14 @@ export interface Broker {
   /** All or nothing; one batch. Resolves when durable. */
   enqueueMany(spec: TaskSpec, payloads: readonly Payload[], when: When): Promise<TaskIds>;
   /**
+   * Tasks that depend on others or are unique: all or nothing, in their order. Resolves when durable. Rejects with
+   * INVALID_ARGUMENT for a cycle, or for a task that depends on itself or twice on the same, with NOT_FOUND for a parent that
+   * does not exist or is no longer retained, with QUEUE_FULL when there are too many relations, and like `enqueue`.
+   */
+  submit(tasks: readonly RelatedTask[]): Promise<readonly SubmittedTask[]>;
+  /** What the task depends on, a page of it from the `from`th on. Rejects with NOT_FOUND. */
+  parents(id: string, from: number): Promise<ParentPage>;
+  /**
    * How the task ended. Rejects with TIMEOUT, NOT_FOUND, CLOSED or the signal's reason, and with JOURNAL_DAMAGED or
    * STORAGE_FAILED when the result is there and cannot be read. Survives reconnects.
    */
@@ -264,7 +345,7 @@ export interface Broker {
   retryTask(id: string): Promise<void>;
   pauseQueue(queue: string): Promise<void>;
   resumeQueue(queue: string): Promise<void>;
-  /** Removes the queue's ready and scheduled tasks; resolves with how many. */
+  /** Removes the queue's ready, scheduled and blocked tasks; resolves with how many. */
   purgeQueue(queue: string): Promise<number>;
   /** Makes all dead tasks of the queue ready again with fresh attempts; resolves with how many. */
   redriveQueue(queue: string): Promise<number>;

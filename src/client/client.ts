@@ -1,4 +1,4 @@
-import type { Broker, Status, TaskFilter, TaskInfo, TaskPage, TaskSpec } from '../broker/contract.ts';
+import type { Broker, Status, SubmittedTask, TaskFilter, TaskInfo, TaskPage, TaskSpec } from '../broker/contract.ts';
 import { MillraceError, shown } from '../errors.ts';
 import type { Clock } from '../io/clock.ts';
 import { checkInteger, checkName, DEFAULTS, LIMITS } from '../limits.ts';
@@ -6,9 +6,11 @@ import { encodePayload } from '../task/codec.ts';
 import type { TaskKind } from '../task/definition.ts';
 import type { TaskContext, TaskHandler } from '../task/handler.ts';
 import { checkKeys, type EnqueueOptions, resolveWhen, SpecTable } from '../task/options.ts';
+import { idOf, type Relations, resolveRelations } from '../task/relations.ts';
 import { validate } from '../task/schema.ts';
 import type { WorkerOptions } from '../worker/options.ts';
 import { stopTimeoutMs, Worker } from '../worker/worker.ts';
+import { allOf, type BatchCallback, type Flow, FlowBuilder, FlowTask, type Preparation, TaskGroup } from './flow.ts';
 import { Queue } from './queue.ts';
 import { Task, TaskBatch } from './task.ts';
 
@@ -58,12 +60,26 @@ export class Client {
   ): Promise<Task<Result>>;
   async enqueue<Result = unknown>(name: string, input?: unknown, options?: EnqueueOptions): Promise<Task<Result>>;
   async enqueue(target: TaskKind<unknown, unknown> | string, input: unknown, options?: EnqueueOptions): Promise<Task> {
+    const relations = options === undefined ? undefined : resolveRelations(options, idOf);
+    if (relations !== undefined) return this.#submitOne(target, input, options, relations);
     const when = resolveWhen(options);
     const spec = this.#specOf(target, options);
     const format = typeof target === 'string' ? undefined : target;
     if (format?.input !== undefined) await validate(format.input, input, `the input of ${format.name}`);
     const payload = encodeInput(format, input);
     return new Task(this.#broker, await this.#broker.enqueue(spec, payload, when), format);
+  }
+
+  async #submitOne(
+    target: TaskKind<unknown, unknown> | string,
+    input: unknown,
+    options: EnqueueOptions | undefined,
+    relations: Relations,
+  ): Promise<Task> {
+    const { task, format } = await this.#prepare(target, input, options);
+    const [submitted] = await this.#broker.submit([{ ...task, ...relations }]);
+    const { id, isNew } = submitted as SubmittedTask;
+    return new Task(this.#broker, id, format, isNew);
   }
 
   /**
@@ -88,6 +104,11 @@ export class Client {
     if (!Array.isArray(inputs)) {
       throw new MillraceError('INVALID_ARGUMENT', `enqueueMany takes an array of inputs, not ${shown(inputs)}`);
     }
+    if (resolveRelations(options, idOf) !== undefined) {
+      const message =
+        'enqueueMany takes no dependsOn and no uniqueKey: use client.flow for tasks that have to do with others';
+      throw new MillraceError('INVALID_ARGUMENT', message);
+    }
     const when = resolveWhen(options);
     const spec = this.#specOf(target, options);
     const format = typeof target === 'string' ? undefined : target;
@@ -97,6 +118,38 @@ export class Client {
     }
     const payloads = inputs.map((input) => encodeInput(format, input));
     return new TaskBatch(this.#broker, await this.#broker.enqueueMany(spec, payloads, when), format);
+  }
+
+  /**
+   * Submits tasks that depend on each other, all or none: `build` adds them. Resolves once they are durable. Rejects with what
+   * `build` throws, with INVALID_ARGUMENT for a circle, NOT_FOUND for a parent that does not exist or is no longer retained,
+   * QUEUE_FULL, UNSUPPORTED (RabbitMQ without a store), and like `enqueue`.
+   */
+  async flow(build: (flow: FlowBuilder) => unknown): Promise<Flow> {
+    const builder = new FlowBuilder((target, input, options) => this.#prepare(target, input, options));
+    await build(builder);
+    return builder.submit(this.#broker);
+  }
+
+  /**
+   * Submits a group of tasks and one that runs when all of them have ended, dead and cancelled ones included. Rejects like
+   * `flow`, and with INVALID_ARGUMENT for an empty group.
+   */
+  async batch<Result = unknown>(
+    build: (flow: FlowBuilder) => unknown,
+    callback: BatchCallback,
+  ): Promise<TaskGroup<Result>> {
+    checkKeys('batch', callback, ['task', 'input', 'options']);
+    const builder = new FlowBuilder((target, input, options) => this.#prepare(target, input, options));
+    await build(builder);
+    if (builder.length === 0) throw new MillraceError('INVALID_ARGUMENT', 'a batch has at least one task');
+    const dependsOn = Array.from({ length: builder.length }, (_, index) => new FlowTask(builder, index));
+    const last = builder.add(callback.task as string, callback.input, {
+      ...callback.options,
+      dependsOn: allOf(dependsOn),
+    });
+    const flow = await builder.submit(this.#broker);
+    return new TaskGroup(flow.tasks.slice(0, -1), flow.task(last) as Task<Result>);
   }
 
   /** A task by its id, for its result and more. With the definition, results are read as it says. */
@@ -144,6 +197,18 @@ export class Client {
   async #close(timeoutMs: number): Promise<void> {
     await Promise.all([...this.#workers].map((worker) => worker.stop({ timeoutMs })));
     await this.#broker.close({ timeoutMs });
+  }
+
+  async #prepare(
+    target: TaskKind<unknown, unknown> | string,
+    input: unknown,
+    options: EnqueueOptions | undefined,
+  ): ReturnType<Preparation> {
+    const when = resolveWhen(options);
+    const spec = this.#specOf(target, options);
+    const format = typeof target === 'string' ? undefined : target;
+    if (format?.input !== undefined) await validate(format.input, input, `the input of ${format.name}`);
+    return { task: { spec, payload: encodeInput(format, input), when }, format };
   }
 
   #specOf(target: TaskKind<unknown, unknown> | string, options: EnqueueOptions | undefined): TaskSpec {

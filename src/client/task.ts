@@ -16,10 +16,13 @@ export interface ResultOptions {
 /** A task that was enqueued, by its id. */
 export class Task<Result = unknown> {
   readonly id: string;
+  /** False: the enqueue met a task with the same unique key, and this is that one. */
+  readonly isNew: boolean;
   readonly #broker: Broker;
   readonly #format: TaskFormat | undefined;
 
-  constructor(broker: Broker, id: string, format: TaskFormat | undefined) {
+  constructor(broker: Broker, id: string, format: TaskFormat | undefined, isNew = true) {
+    this.isNew = isNew;
     this.#broker = broker;
     this.id = id;
     this.#format = format;

@@ -1,4 +1,5 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
+import type { TaskError, TaskState } from '../broker/contract.ts';
 import type { Encoding } from './codec.ts';
 
 /** What a handler is told about its task, and what it can say about it. */
@@ -15,8 +16,25 @@ export interface TaskContext {
    * waiting for it. `signal.reason` is a MillraceError that says which.
    */
   readonly signal: AbortSignal;
+  /**
+   * The tasks that this one depends on, with their results, in the order of `dependsOn`; empty when there are none. Rejects
+   * with TIMEOUT, CLOSED.
+   */
+  parents(): Promise<Parent[]>;
   /** Shows `value` in the task's info while it runs; at most 4 KiB of JSON. Throws INVALID_PAYLOAD. */
   progress(value: unknown): void;
+}
+
+/** A task that another depends on, as that one's handler sees it. */
+export interface Parent {
+  readonly id: string;
+  readonly name: string;
+  /** How it ended; `unknown` when it is no longer retained, which only happens to a child that was dead itself meanwhile. */
+  readonly state: TaskState | 'unknown';
+  /** What its handler returned, if it completed: read as JSON where it is text, else the bytes. */
+  readonly result: unknown;
+  /** Why it is dead. */
+  readonly error: TaskError | undefined;
 }
 
 /** Tasks of one kind that a batch handler gets together. */

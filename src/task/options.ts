@@ -1,4 +1,4 @@
-import type { Backoff, TaskSpec, When } from '../broker/contract.ts';
+import type { Backoff, OnParentFailure, TaskSpec, Uniqueness, When } from '../broker/contract.ts';
 import { MillraceError, shown, shownValue } from '../errors.ts';
 import { checkInteger, checkName, checkObject, DEFAULTS, LIMITS } from '../limits.ts';
 import { didYouMean } from './suggest.ts';
@@ -28,7 +28,25 @@ export interface TaskOptions {
   backoff?: BackoffOptions | undefined;
 }
 
-export interface EnqueueOptions extends TaskOptions {
+/** A task as others refer to it: its id, or what an enqueue gave. */
+export type TaskRef = string | { readonly id: string };
+
+/** A task that must have ended first, perhaps with what becomes of the child when it did not complete. */
+export type ParentRef<Ref = TaskRef> = Ref | { readonly task: Ref; readonly onFailure?: OnParentFailure | undefined };
+
+export interface RelationOptions<Ref = TaskRef> {
+  /** Starts when all of these have ended; at most 65,535. The handler reads their results with `ctx.parents()`. */
+  dependsOn?: ParentRef<Ref> | readonly ParentRef<Ref>[] | undefined;
+  /** What becomes of the task when one of those ends dead or cancelled. Default `cancel`. */
+  onParentFailure?: OnParentFailure | undefined;
+  /**
+   * At most one such task of the queue at a time: an enqueue that meets another gives that one (`task.isNew` is false). A
+   * text is a key with the scope `unfinished`. Keys are 1 to 128 bytes, `forMs` is 1 ms to 366 days.
+   */
+  uniqueKey?: string | Uniqueness | undefined;
+}
+
+export interface EnqueueOptions extends TaskOptions, RelationOptions {
   /** Starts no sooner than so many milliseconds after the server took it; at most 366 days. */
   delayMs?: number | undefined;
   /** Starts no sooner than this moment: a Date, or milliseconds since 1970. One in the past means now. */
@@ -36,7 +54,8 @@ export interface EnqueueOptions extends TaskOptions {
 }
 
 const TASK_KEYS = ['queue', 'priority', 'maxAttempts', 'timeoutMs', 'backoff'] as const;
-const ENQUEUE_KEYS = [...TASK_KEYS, 'delayMs', 'runAt'] as const;
+export const RELATION_KEYS = ['dependsOn', 'onParentFailure', 'uniqueKey'] as const;
+const ENQUEUE_KEYS = [...TASK_KEYS, 'delayMs', 'runAt', ...RELATION_KEYS] as const;
 const BACKOFF_KEYS = ['type', 'delayMs', 'maxDelayMs', 'jitter'] as const;
 const WALL_MS_MAX = 8.64e15;
 const NOW: When = { kind: 'now' };

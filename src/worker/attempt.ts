@@ -2,7 +2,13 @@ import type { Consumption, DeliveryRun } from '../broker/contract.ts';
 import { MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { decodeJson, encodePayload } from '../task/codec.ts';
-import type { SingleHandler, TaskContext } from '../task/handler.ts';
+import type { Parent, SingleHandler, TaskContext } from '../task/handler.ts';
+
+/** What attempts need of their worker; one object for all. */
+export interface Reach {
+  readonly consumption: Consumption;
+  parents(id: string): Promise<Parent[]>;
+}
 
 /** What single and batch attempts share: tasks of one run that occupy slots until they are over. */
 export abstract class RunningTasks {
@@ -67,11 +73,11 @@ export abstract class RunningTasks {
 /** One task that runs; also what its handler gets as context. */
 export class Attempt extends RunningTasks implements TaskContext {
   readonly handler: SingleHandler;
-  readonly #consumption: Consumption;
+  readonly #reach: Reach;
 
-  constructor(consumption: Consumption, run: DeliveryRun, index: number, handler: SingleHandler) {
+  constructor(reach: Reach, run: DeliveryRun, index: number, handler: SingleHandler) {
     super(run, index, 1);
-    this.#consumption = consumption;
+    this.#reach = reach;
     this.handler = handler;
   }
 
@@ -90,7 +96,11 @@ export class Attempt extends RunningTasks implements TaskContext {
       const message = `a progress value must be JSON of at most ${LIMITS.progressBytesMax} bytes`;
       throw new MillraceError('INVALID_PAYLOAD', message, { details: { bound: LIMITS.progressBytesMax } });
     }
-    this.#consumption.progress(this.run, this.from, json);
+    this.#reach.consumption.progress(this.run, this.from, json);
+  }
+
+  parents(): Promise<Parent[]> {
+    return this.#reach.parents(this.id);
   }
 
   /** Throws INVALID_PAYLOAD. */

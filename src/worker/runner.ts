@@ -6,7 +6,7 @@ import { encodeResult } from '../task/codec.ts';
 import type { BatchHandler, SingleHandler, TaskHandler } from '../task/handler.ts';
 import { validate, validateNow } from '../task/schema.ts';
 import { ActiveTasks } from './active-tasks.ts';
-import { Attempt } from './attempt.ts';
+import { Attempt, type Reach } from './attempt.ts';
 import { Backlog } from './backlog.ts';
 import { BatchAttempt } from './batch-attempt.ts';
 import { describeThrown, endingOf, PayloadRefused } from './failures.ts';
@@ -33,6 +33,7 @@ const TURN_MS_MAX = 10;
 export interface RunnerOptions {
   readonly clock: Clock;
   readonly consumption: Consumption;
+  readonly parents: Reach['parents'];
   readonly handlers: ReadonlyMap<string, TaskHandler>;
   readonly concurrency: number;
   readonly logger: Logger | undefined;
@@ -47,6 +48,7 @@ export class Runner {
   readonly active: ActiveTasks<Attempt | BatchAttempt>;
   readonly #clock: Clock;
   readonly #consumption: Consumption;
+  readonly #reach: Reach;
   readonly #handlers: ReadonlyMap<string, TaskHandler>;
   readonly #concurrency: number;
   readonly #logger: Logger | undefined;
@@ -64,6 +66,7 @@ export class Runner {
   constructor(options: RunnerOptions) {
     this.#clock = options.clock;
     this.#consumption = options.consumption;
+    this.#reach = { consumption: options.consumption, parents: options.parents };
     this.#handlers = options.handlers;
     this.#concurrency = options.concurrency;
     this.#logger = options.logger;
@@ -174,7 +177,7 @@ export class Runner {
   // ── Single tasks ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   #startSingle(run: DeliveryRun, index: number, handler: SingleHandler): void {
-    const attempt = new Attempt(this.#consumption, run, index, handler);
+    const attempt = new Attempt(this.#reach, run, index, handler);
     let input: unknown;
     try {
       input = attempt.decode();

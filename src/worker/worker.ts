@@ -5,6 +5,7 @@ import { DEFAULTS } from '../limits.ts';
 import type { TaskHandler } from '../task/handler.ts';
 import { Hooks } from './hooks.ts';
 import { indexHandlers, type Logger, resolveWorkerOptions, type WorkerOptions } from './options.ts';
+import { readParents } from './parents.ts';
 import { Runner } from './runner.ts';
 
 export interface StopReport {
@@ -62,6 +63,7 @@ export class Worker {
     worker.#runner = new Runner({
       clock: world.clock,
       consumption,
+      parents: (id) => readParents(broker, id),
       handlers: byName,
       concurrency: consumeOptions.concurrency,
       logger: options.logger,

@@ -8,9 +8,12 @@ import type {
   Consumer,
   Consumption,
   Outcome,
+  ParentPage,
   Payload,
+  RelatedTask,
   Retention,
   Status,
+  SubmittedTask,
   TaskFilter,
   TaskIds,
   TaskInfo,
@@ -153,6 +156,14 @@ export class RabbitBroker implements Broker {
   enqueueMany(spec: TaskSpec, payloads: readonly Payload[], when: When): Promise<TaskIds> {
     this.#operations.saw(spec.queue);
     return this.#producer.enqueueMany(spec, payloads, when);
+  }
+
+  async submit(_tasks: readonly RelatedTask[]): Promise<readonly SubmittedTask[]> {
+    throw unsupported('what depends on other tasks, or is unique,');
+  }
+
+  async parents(_id: string, _from: number): Promise<ParentPage> {
+    throw unsupported('what depends on other tasks');
   }
 
   async outcome(id: string, options: { timeoutMs: number; signal?: AbortSignal | undefined }): Promise<Outcome> {

@@ -9,9 +9,12 @@ import type {
   Consumer,
   Consumption,
   Outcome,
+  ParentPage,
   Payload,
+  RelatedTask,
   Retention,
   Status,
+  SubmittedTask,
   TaskFilter,
   TaskIds,
   TaskInfo,
@@ -75,6 +78,15 @@ export class RemoteBroker implements Broker {
 
   enqueueMany(spec: TaskSpec, payloads: readonly Payload[], when: When): Promise<TaskIds> {
     return this.#producer.enqueueMany(spec, payloads, when);
+  }
+
+  async submit(_tasks: readonly RelatedTask[]): Promise<readonly SubmittedTask[]> {
+    throw new MillraceError('UNSUPPORTED', 'not there yet');
+  }
+
+  async parents(id: string, from: number): Promise<ParentPage> {
+    parseTaskId(id);
+    return (await this.#calls.call('task.parents', { id, from })) as unknown as ParentPage;
   }
 
   outcome(id: string, options: { timeoutMs: number; signal?: AbortSignal | undefined }): Promise<Outcome> {
