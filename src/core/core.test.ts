@@ -67,6 +67,7 @@ class Bench {
       segment,
       offset: 0,
       result: undefined,
+      relations: undefined,
       failures: state === State.DEAD ? [{ attempt: 1, atMs, segment, offset: 0 }] : [],
     });
   }
@@ -82,7 +83,7 @@ describe('a core that is loading', () => {
     const bench = new Bench();
     const id = bench.enqueue(1);
     bench.restore(id, State.READY, 0, 5);
-    bench.core.loaded();
+    bench.core.loaded(0);
     expect(bench.core.kindOf(bench.core.index.get(id)).spec).toEqual(bench.spec());
     expect(bench.references).toEqual(
       new Map([
@@ -102,7 +103,7 @@ describe('a core that is loading', () => {
     bench.restore(first, State.DEAD, NOW_MS + 1, 3);
     bench.kill(first + 2, NOW_MS + 3);
     bench.core.retry(bench.core.index.get(first + 1), NOW_MS + 4);
-    bench.core.loaded();
+    bench.core.loaded(0);
     expect(bench.state(first + 1)).toBe('ready');
     expect(bench.state(first + 2)).toBe('dead');
   });
@@ -113,7 +114,7 @@ describe('a core that is loading', () => {
     for (let i = 0; i < 4; i++) bench.kill(first + i, NOW_MS + i);
     bench.restore(first, State.DEAD, NOW_MS, 3);
     bench.core.enforceRetention(bench.core.queue('q'));
-    bench.core.loaded();
+    bench.core.loaded(0);
     expect([0, 1, 2, 3].map((i) => bench.state(first + i))).toEqual(['forgotten', 'forgotten', 'dead', 'dead']);
     expect(bench.references).toEqual(
       new Map([
@@ -130,7 +131,7 @@ describe('a core that is loading', () => {
     bench.core.complete(bench.core.index.get(first), NOW_MS, NONE, 0);
     bench.core.complete(bench.core.index.get(first + 1), NOW_MS + 50, NONE, 0);
     bench.restore(first, State.COMPLETED, NOW_MS, 3);
-    bench.core.loaded();
+    bench.core.loaded(0);
     bench.core.expire(NOW_MS + 100, 10);
     expect([bench.state(first), bench.state(first + 1)]).toEqual(['forgotten', 'completed']);
   });
@@ -140,7 +141,7 @@ describe('a core that is loading', () => {
     for (let i = 0; i <= LIMITS.queuesMax; i++) bench.enqueue(1, 1, { queue: `q${i}` });
     for (let i = 0; i <= LIMITS.kindsMax - LIMITS.queuesMax; i++) bench.enqueue(1, 1, { timeoutMs: 100 + i });
     expect(bench.core.queues.size).toBe(LIMITS.queuesMax + 2);
-    bench.core.loaded();
+    bench.core.loaded(0);
     expect(() => bench.enqueue(1, 1, { name: 'new' })).toThrow('use fewer distinct options');
   });
 
@@ -149,7 +150,7 @@ describe('a core that is loading', () => {
     const first = bench.enqueue(3);
     bench.core.requestCancel(bench.core.index.get(first + 1));
     bench.restore(first, State.READY, 0, 7);
-    const cancelled = bench.core.loaded();
+    const cancelled = bench.core.loaded(0);
     expect(cancelled.map((slot) => bench.core.table.id(slot))).toEqual([first + 1]);
     const worker = bench.core.addWorker(['q'], 9, 9, NOW_MS);
     const out = new Uint32Array(9);
@@ -161,7 +162,7 @@ describe('a core that is loading', () => {
 describe('a lost worker’s task', () => {
   it('is not uncharged any more once another attempt has failed', () => {
     const bench = new Bench();
-    bench.core.loaded();
+    bench.core.loaded(0);
     const id = bench.enqueue(1);
     const slot = bench.core.index.get(id);
     const { core } = bench;
@@ -181,7 +182,7 @@ describe('a lost worker’s task', () => {
 describe('queues at their limit', () => {
   function full(): Bench {
     const bench = new Bench();
-    bench.core.loaded();
+    bench.core.loaded(0);
     for (let i = 0; i < LIMITS.queuesMax; i++) bench.core.queue(`unused${i}`);
     return bench;
   }
@@ -216,7 +217,7 @@ describe('queues at their limit', () => {
 describe('ids and tokens', () => {
   it('of an epoch never come in another', () => {
     const bench = new Bench();
-    bench.core.loaded();
+    bench.core.loaded(0);
     const before = bench.enqueue(3);
     bench.core.beginEpoch(2);
     expect(bench.enqueue(1)).toBe(2 * EPOCH);
@@ -226,7 +227,7 @@ describe('ids and tokens', () => {
 
   it('run out with a broken invariant, not with an id of the next epoch', () => {
     const bench = new Bench();
-    bench.core.loaded();
+    bench.core.loaded(0);
     bench.core.reserveIds(EPOCH - 1);
     expect(bench.core.sequencesLeft).toBe(1);
     bench.core.reserveIds(1);

@@ -3,17 +3,21 @@ import { SEQUENCE_COUNT } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
 import { Assignments } from './assignments.ts';
 import type { CoreCounters, CoreEffects, FailureOutcome, PayloadReader } from './effects.ts';
+import { Ended } from './ended.ts';
 import { type Failure, Failures } from './failures.ts';
 import { IdIndex } from './id-index.ts';
-import { backoffMs, type Kind, type KindSpec } from './kind.ts';
+import type { Kind, KindSpec } from './kind.ts';
 import { Kinds } from './kinds.ts';
 import { Producers } from './producers.ts';
 import { Queue, type RetentionPolicy } from './queue.ts';
+import { DroppedReferences } from './references.ts';
+import { Relations, type RelationsOf } from './relations.ts';
 import {
   FLAG_CANCEL_REQUESTED,
   FLAG_DEFERRED,
   FLAG_FAILURES,
   FLAG_LOST,
+  FLAG_RELATED,
   FLAG_SUSPECT,
   FLAG_WALL,
   FLAG_WATCHED,
@@ -29,7 +33,7 @@ import {
   TaskTable,
   timeTicks,
 } from './task-table.ts';
-import { TimerHeap } from './timer-heap.ts';
+import { Timers } from './timers.ts';
 import { CoreWorker } from './worker.ts';
 
 /** Tasks of one kind and time that were enqueued together; their bytes (u32 length, payload, each) were checked before. */
@@ -85,10 +89,25 @@ export class Core {
   /** Queues that have become able to deliver since the owner last emptied this. */
   readonly marked: Queue[] = [];
 
+  readonly relations = new Relations({
+    slotOf: (id) => this.index.get(id),
+    stateOf: (slot) => this.table.state(slot),
+    related: (slot) => this.table.setFlag(slot, FLAG_RELATED),
+    block: (slot) => this.#block(slot),
+    unblock: (slot, dueMs, atMs) => this.#unblock(slot, dueMs, atMs),
+    cancel: (slot, atMs) => this.cancel(slot, atMs),
+    hold: (slot) => this.ended.hold(slot),
+    letGo: (slot) => this.#letGo(slot),
+  });
+  readonly ended = new Ended(
+    this.table,
+    (slot) => this.kindOf(slot),
+    (slot, queue) => this.#evict(slot, queue),
+  );
+
   readonly #effects: CoreEffects;
   readonly #retention: RetentionPolicy;
-  readonly #steadyTimers = new TimerHeap(this.table);
-  readonly #wallTimers = new TimerHeap(this.table);
+  readonly #timers = new Timers(this.table);
   readonly #failures = new Failures();
   #epoch = 0;
   #nextSequence = 0;
@@ -97,9 +116,7 @@ export class Core {
   #loading = true;
   /** Completions until one's latency is sampled again. */
   #untilSample = 1;
-  /** References dropped and not reported yet; they come in runs of one segment. */
-  #droppedSegment = 0;
-  #droppedCount = 0;
+  readonly #dropped = new DroppedReferences((segment, delta) => this.#effects.referenced(segment, delta));
 
   constructor(options: { effects: CoreEffects; retention: RetentionPolicy; graceMs: number }) {
     this.#effects = options.effects;
@@ -148,7 +165,9 @@ export class Core {
   }
 
   #addQueue(name: string): Queue {
-    if (this.queues.size >= LIMITS.queuesMax) this.#dropUnusedQueues();
+    if (this.queues.size >= LIMITS.queuesMax) {
+      for (const each of this.queues.values()) if (each.unused) this.queues.delete(each.name);
+    }
     if (this.queues.size >= LIMITS.queuesMax && !this.#loading) {
       throw new MillraceError(
         'QUEUE_FULL',
@@ -158,12 +177,6 @@ export class Core {
     const queue = new Queue(name, this.table, this.#retention);
     this.queues.set(name, queue);
     return queue;
-  }
-
-  #dropUnusedQueues(): void {
-    for (const queue of this.queues.values()) {
-      if (queue.unused) this.queues.delete(queue.name);
-    }
   }
 
   knownKind(key: string): Kind | undefined {
@@ -195,7 +208,6 @@ export class Core {
     const ready = dueMs === 0;
     const kindState = kind.index | ((ready ? State.READY : State.SCHEDULED) << STATE_SHIFT);
     const listed = ready && !this.#loading;
-    const timers = wall ? this.#wallTimers : this.#steadyTimers;
     const shift = offset - start;
     let position = start;
     for (let i = 0; i < count; i++) {
@@ -211,7 +223,7 @@ export class Core {
       if (listed) queue.pushBack(slot, priority);
       else if (!ready) {
         words[at + KIND_STATE] = kindState | FLAG_DEFERRED | (wall ? FLAG_WALL : 0);
-        timers.push(slot, dueMs);
+        this.#timers.push(slot, dueMs);
       }
       position +=
         4 + (bytes[position] | (bytes[position + 1] << 8) | (bytes[position + 2] << 16) | (bytes[position + 3] << 24));
@@ -223,6 +235,39 @@ export class Core {
     queue.totals.enqueued += count;
     this.counters.enqueued += count;
     this.#effects.referenced(segment, count);
+  }
+
+  /** A task that was just enqueued depends on others, or has a unique key. */
+  relate(id: number, { edges, ends, unique }: Omit<RelationsOf, 'dueMs'>, atMs: number): void {
+    const slot = this.index.get(id);
+    if (unique !== undefined) {
+      this.relations.claim(id, unique);
+      this.table.setFlag(slot, FLAG_RELATED);
+    }
+    if (edges.length > 0) this.relations.relate(slot, id, edges, ends, atMs);
+    this.#dropped.report();
+  }
+
+  #block(slot: number): number {
+    const kind = this.kindOf(slot);
+    const dueMs = this.table.state(slot) === State.SCHEDULED ? this.dueMs(slot) : 0;
+    this.#leave(slot, kind.queue, kind, 0);
+    this.table.setState(slot, State.BLOCKED);
+    this.table.setFlag(slot, FLAG_DEFERRED);
+    kind.queue.blocked++;
+    return dueMs;
+  }
+
+  #letGo(slot: number): void {
+    if (this.ended.letGo(slot)) this.#trim(this.kindOf(slot).queue, this.table.state(slot) === State.DEAD);
+  }
+
+  /** A moment of the wall clock may be over already; the timer sees. */
+  #unblock(slot: number, dueMs: number, atMs: number): void {
+    const kind = this.kindOf(slot);
+    kind.queue.blocked--;
+    if (dueMs > atMs || this.table.hasFlag(slot, FLAG_WALL)) this.#schedule(slot, kind.queue, dueMs);
+    else this.#becomeReady(slot, kind, false);
   }
 
   // ── Delivery ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -347,10 +392,10 @@ export class Core {
     this.table.clearFlag(slot, FLAG_LOST);
     this.table.setAttempts(slot, this.table.attempts(slot) - 1);
     const segment = this.#failures.pop(slot);
-    if (segment >= 0) this.#drop(segment);
+    if (segment >= 0) this.#dropped.add(segment);
     const { totals } = this.kindOf(slot).queue;
     totals.failed--;
-    this.#reportDropped();
+    this.#dropped.report();
   }
 
   // ── Settling ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -381,19 +426,6 @@ export class Core {
     return this.leased(worker, id, token) !== NONE;
   }
 
-  /** What a failure of this attempt leads to. `retryDelayMs` -1: as the kind's backoff says. */
-  decideFailure(
-    slot: number,
-    options: { final: boolean; retryDelayMs: number; random: number },
-  ): { outcome: FailureOutcome; attempt: number; delayMs: number } {
-    const { spec } = this.kindOf(slot);
-    const attempt = this.table.attempts(slot) + 1;
-    if (this.table.hasFlag(slot, FLAG_CANCEL_REQUESTED)) return { outcome: 'cancelled', attempt, delayMs: 0 };
-    if (options.final || attempt >= spec.maxAttempts) return { outcome: 'dead', attempt, delayMs: 0 };
-    const delayMs = options.retryDelayMs >= 0 ? options.retryDelayMs : backoffMs(spec.backoff, attempt, options.random);
-    return { outcome: 'retry', attempt, delayMs };
-  }
-
   /** An attempt has failed; its error lies at (segment, offset). `lost`: with its worker, and is ready again, in front. */
   fail(slot: number, failure: Failure, outcome: FailureOutcome, dueMs: number, lost: boolean): void {
     const kind = this.kindOf(slot);
@@ -415,12 +447,12 @@ export class Core {
       queue.totals.cancelled++;
       this.#finish(slot, queue, State.CANCELLED, failure.atMs, NONE, 0);
     }
-    this.#reportDropped();
+    this.#dropped.report();
   }
 
   addFailure(slot: number, failure: Failure): void {
     const dropped = this.#failures.add(slot, failure);
-    if (dropped >= 0) this.#drop(dropped);
+    if (dropped >= 0) this.#dropped.add(dropped);
     this.table.setFlag(slot, FLAG_FAILURES);
     this.#effects.referenced(failure.segment, 1);
   }
@@ -444,7 +476,7 @@ export class Core {
     this.#leave(slot, kind.queue, kind, atMs);
     kind.queue.totals.cancelled++;
     this.#finish(slot, kind.queue, State.CANCELLED, atMs, NONE, 0);
-    this.#reportDropped();
+    this.#dropped.report();
   }
 
   requestCancel(slot: number): void {
@@ -457,21 +489,31 @@ export class Core {
   /** A dead or scheduled task becomes ready; a dead one with fresh attempts. */
   retry(slot: number, atMs: number): void {
     const kind = this.kindOf(slot);
-    if (this.table.state(slot) === State.DEAD) this.table.setAttempts(slot, 0);
+    const wasDead = this.table.state(slot) === State.DEAD;
+    if (wasDead) this.table.setAttempts(slot, 0);
     this.table.clearFlag(slot, FLAG_LOST);
     this.table.setFlag(slot, FLAG_DEFERRED);
     this.#leave(slot, kind.queue, kind, atMs);
     this.#becomeReady(slot, kind, false);
+    if (wasDead && this.table.hasFlag(slot, FLAG_RELATED)) this.relations.reopened(this.table.id(slot));
   }
 
-  /** Removes a waiting task without a trace. */
+  /** Removes a waiting task without a trace, unless others depend on it: these see that it was cancelled. */
   purge(slot: number, atMs: number): void {
     const kind = this.kindOf(slot);
+    const id = this.table.id(slot);
+    if (this.table.hasFlag(slot, FLAG_RELATED)) {
+      if (this.relations.hasChildren(id)) {
+        this.cancel(slot, atMs);
+        return;
+      }
+      this.relations.ended(id, State.CANCELLED, atMs);
+    }
     this.#leave(slot, kind.queue, kind, atMs);
     kind.queue.totals.cancelled++;
-    if (this.table.hasFlag(slot, FLAG_WATCHED)) this.#effects.finished(this.table.id(slot), slot, State.CANCELLED);
+    if (this.table.hasFlag(slot, FLAG_WATCHED)) this.#effects.finished(id, slot, State.CANCELLED);
     this.#forget(slot);
-    this.#reportDropped();
+    this.#dropped.report();
   }
 
   watch(slot: number): void {
@@ -494,49 +536,34 @@ export class Core {
 
   /** When `tick` next has something to do, as (steady, wall) times; Infinity for none. */
   nextSteadyMs(): number {
-    return Math.min(this.#steadyTimers.nextDueMs, this.assignments.nextDeadlineMs());
+    return Math.min(this.#timers.nextSteadyMs, this.assignments.nextDeadlineMs());
   }
 
   nextWallMs(): number {
-    return this.#wallTimers.nextDueMs;
+    return this.#timers.nextWallMs;
   }
 
   /** Makes what is due ready, `countMax` tasks at most; returns whether more is due. */
   tick(steadyMs: number, wallMs: number, countMax: number): boolean {
-    let left = countMax;
-    for (; left > 0 && this.#steadyTimers.nextDueMs <= steadyMs; left--) this.#due(this.#steadyTimers);
-    for (; left > 0 && this.#wallTimers.nextDueMs <= wallMs; left--) this.#due(this.#wallTimers);
-    return left === 0;
-  }
-
-  #due(timers: TimerHeap): void {
-    const slot = timers.pop();
-    const kind = this.kindOf(slot);
-    kind.queue.scheduled--;
-    this.#becomeReady(slot, kind, false);
+    for (let left = countMax; left > 0; left--) {
+      const slot = this.#timers.pop(steadyMs, wallMs);
+      if (slot === NONE) return false;
+      const kind = this.kindOf(slot);
+      kind.queue.scheduled--;
+      this.#becomeReady(slot, kind, false);
+    }
+    return true;
   }
 
   dueMs(slot: number): number {
-    return (this.table.hasFlag(slot, FLAG_WALL) ? this.#wallTimers : this.#steadyTimers).dueMsOf(slot);
+    return this.#timers.dueMs(slot);
   }
 
   /** Forgets finished tasks that are older than their queue keeps them, `countMax` at most. */
   expire(steadyMs: number, countMax: number): void {
-    let left = countMax;
-    for (const queue of this.queues.values()) {
-      const { retention } = queue;
-      for (; left > 0; left--) {
-        const oldest = queue.finished.oldest();
-        if (oldest === NONE || queue.finished.finishedAtMs(oldest) + retention.completedAgeMs > steadyMs) break;
-        this.#evict(oldest, queue);
-      }
-      for (; left > 0; left--) {
-        const oldest = queue.dead.oldest();
-        if (oldest === NONE || queue.dead.finishedAtMs(oldest) + retention.deadAgeMs > steadyMs) break;
-        this.#evict(oldest, queue);
-      }
-    }
-    this.#reportDropped();
+    this.ended.expire(this.queues.values(), steadyMs, countMax);
+    this.relations.expire(steadyMs);
+    this.#dropped.report();
     this.producers.expire(steadyMs);
   }
 
@@ -550,7 +577,7 @@ export class Core {
    * The journal has been replayed: lists what is ready, in the order of ids. Returns the slots of those whose cancelling
    * was asked for while they ran: their workers went with the server, and the owner cancels them.
    */
-  loaded(): number[] {
+  loaded(atMs: number): number[] {
     this.#loading = false;
     this.index.loaded();
     for (const queue of this.queues.values()) queue.ready = 0;
@@ -568,6 +595,7 @@ export class Core {
       queue.dead.sort();
       this.enforceRetention(queue);
     }
+    this.relations.loaded(atMs);
     this.counters.enqueued = 0;
     this.counters.completed = 0;
     this.counters.failed = 0;
@@ -590,6 +618,7 @@ export class Core {
     offset: number;
     result: { segment: number; offset: number } | undefined;
     failures: Failure[];
+    relations: RelationsOf | undefined;
   }): void {
     invariant(this.#loading, 'a task is restored only while loading');
     // First, so that the kind does not go with the task that is replaced.
@@ -606,18 +635,28 @@ export class Core {
     this.table.setIdAndTime(slot, task.id, timeTicks(task.enqueuedAtMs));
     this.table.set(slot, OFFSET, task.offset);
     this.table.set(slot, SEGMENT_ATTEMPTS, (task.segment << 16) | task.attempts);
-    this.table.set(slot, KIND_STATE, (task.kind.index & KIND_MASK) | task.flags);
+    const isRelated = task.relations !== undefined || this.relations.hasChildren(task.id);
+    const flags = isRelated ? task.flags | FLAG_RELATED : task.flags & ~FLAG_RELATED;
+    this.table.set(slot, KIND_STATE, (task.kind.index & KIND_MASK) | flags);
     this.#effects.referenced(task.segment, 1);
     for (const failure of task.failures) this.addFailure(slot, failure);
     if (task.state === State.SCHEDULED) this.#schedule(slot, queue, task.atMs);
     else if (task.state === State.READY) {
       this.table.setState(slot, State.READY);
       queue.ready++;
+    } else if (task.state === State.BLOCKED) {
+      this.table.setState(slot, State.BLOCKED);
+      queue.blocked++;
     } else {
+      // Before it ends, so that those see it who hold it.
+      if (task.relations !== undefined) this.relations.restore(slot, task.id, task.relations, task.atMs);
       if (task.result !== undefined) this.#effects.referenced(task.result.segment, 1);
       this.#finish(slot, queue, task.state, task.atMs, task.result?.segment ?? NONE, task.result?.offset ?? 0);
     }
-    this.#reportDropped();
+    if (task.relations !== undefined && task.state < State.COMPLETED) {
+      this.relations.restore(slot, task.id, task.relations, task.enqueuedAtMs);
+    }
+    this.#dropped.report();
   }
 
   /** Points a task at the copies of its bytes. */
@@ -627,19 +666,19 @@ export class Core {
     result: { segment: number; offset: number } | undefined,
     failures: readonly { segment: number; offset: number }[],
   ): void {
-    this.#drop(this.table.segment(slot));
+    this.#dropped.add(this.table.segment(slot));
     this.table.setPayload(slot, payload.segment, payload.offset);
     this.#effects.referenced(payload.segment, 1);
     if (result !== undefined) {
-      const { finished } = this.kindOf(slot).queue;
-      this.#drop(finished.resultSegment(slot));
-      finished.setResult(slot, result.segment, result.offset);
+      const history = this.ended.historyOf(slot);
+      this.#dropped.add(history.resultSegment(slot));
+      history.setResult(slot, result.segment, result.offset);
       this.#effects.referenced(result.segment, 1);
     }
-    for (const failure of this.failures(slot)) this.#drop(failure.segment);
+    for (const failure of this.failures(slot)) this.#dropped.add(failure.segment);
     for (const place of failures) this.#effects.referenced(place.segment, 1);
     this.#failures.relocate(slot, failures);
-    this.#reportDropped();
+    this.#dropped.report();
   }
 
   // ── Transitions ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -657,21 +696,22 @@ export class Core {
         else queue.remove(slot, kind.spec.priority);
         break;
       case State.SCHEDULED:
-        (this.table.hasFlag(slot, FLAG_WALL) ? this.#wallTimers : this.#steadyTimers).remove(slot);
+        this.#timers.remove(slot);
         queue.scheduled--;
         break;
       case State.COMPLETED:
       case State.CANCELLED: {
-        const segment = queue.finished.resultSegment(slot);
-        if (segment !== NONE) this.#drop(segment);
-        queue.finished.remove(slot);
+        const segment = this.ended.remove(slot);
+        if (segment !== NONE) this.#dropped.add(segment);
         if (state === State.CANCELLED) queue.cancelledKept--;
         break;
       }
       case State.DEAD:
-        queue.dead.remove(slot);
+        this.ended.remove(slot);
         break;
       case State.BLOCKED:
+        queue.blocked--;
+        break;
       case State.FREE:
         invariant(false, `a task cannot leave state ${state}`);
         break;
@@ -697,32 +737,38 @@ export class Core {
     if (!wall) this.table.clearFlag(slot, FLAG_WALL);
     this.table.setFlag(slot, FLAG_DEFERRED);
     this.table.setState(slot, State.SCHEDULED);
-    (wall ? this.#wallTimers : this.#steadyTimers).push(slot, dueMs);
+    this.#timers.push(slot, dueMs);
     queue.scheduled++;
   }
 
   #finish(slot: number, queue: Queue, state: State, atMs: number, resultSegment: number, resultOffset: number): void {
     this.table.setState(slot, state);
     const dead = state === State.DEAD;
-    const history = dead ? queue.dead : queue.finished;
-    history.push(slot, atMs, resultSegment, resultOffset);
+    const related = this.table.hasFlag(slot, FLAG_RELATED);
+    if (related && this.relations.isHeld(this.table.id(slot), atMs)) this.ended.markHeld(slot);
+    this.ended.historyOf(slot).push(slot, atMs, resultSegment, resultOffset);
     if (state === State.CANCELLED) queue.cancelledKept++;
     if (this.table.hasFlag(slot, FLAG_WATCHED)) {
       this.table.clearFlag(slot, FLAG_WATCHED);
       this.#effects.finished(this.table.id(slot), slot, state);
     }
-    // While loading, copies stand behind those that died later: the one that went first would now be another, and a
-    // record that follows may retry it.
-    if (dead && this.#loading) return;
-    const countMax = dead ? queue.retention.deadCountMax : queue.retention.completedCountMax;
-    while (history.count > countMax) this.#evict(history.oldest(), queue);
+    if (related) this.relations.ended(this.table.id(slot), state, atMs);
+    this.#trim(queue, dead);
+  }
+
+  /**
+   * While loading, copies stand behind those that died later: the one that went first would now be another, and a record
+   * that follows may retry it.
+   */
+  #trim(queue: Queue, dead: boolean): void {
+    if (!dead || !this.#loading) this.ended.trim(queue, dead);
   }
 
   /** Applies a queue's retention after it was lowered. */
   enforceRetention(queue: Queue): void {
-    while (queue.finished.count > queue.retention.completedCountMax) this.#evict(queue.finished.oldest(), queue);
-    while (!this.#loading && queue.dead.count > queue.retention.deadCountMax) this.#evict(queue.dead.oldest(), queue);
-    this.#reportDropped();
+    this.#trim(queue, false);
+    this.#trim(queue, true);
+    this.#dropped.report();
   }
 
   #evict(slot: number, queue: Queue): void {
@@ -732,32 +778,20 @@ export class Core {
 
   #forget(slot: number): void {
     const { table } = this;
-    this.#drop(table.segment(slot));
+    this.#dropped.add(table.segment(slot));
     if (table.hasFlag(slot, FLAG_FAILURES)) {
-      for (const failure of this.#failures.get(slot)) this.#drop(failure.segment);
+      for (const failure of this.#failures.get(slot)) this.#dropped.add(failure.segment);
       this.#failures.delete(slot);
     }
+    if (table.hasFlag(slot, FLAG_RELATED)) this.relations.forget(table.id(slot));
     this.index.delete(table.id(slot));
     const kind = this.kindOf(slot);
     if (--kind.taskCount === 0) this.dropKindIfUnused(kind);
     table.free(slot);
   }
 
-  #drop(segment: number): void {
-    if (segment !== this.#droppedSegment) this.#reportDropped();
-    this.#droppedSegment = segment;
-    this.#droppedCount++;
-  }
-
   /** The owner calls it after a run of completions; every other method does so itself. */
   reportDropped(): void {
-    this.#reportDropped();
-  }
-
-  #reportDropped(): void {
-    if (this.#droppedCount === 0) return;
-    const count = this.#droppedCount;
-    this.#droppedCount = 0;
-    this.#effects.referenced(this.#droppedSegment, -count);
+    this.#dropped.report();
   }
 }

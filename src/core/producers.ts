@@ -6,7 +6,11 @@ export interface ProducerState {
   lowest: number;
   /** Triples of batch number, first id, task count; ascending by number, which need not be the order they came in. */
   batches: number[];
+  /** By batch number, of the few that have any: pairs of index and id of tasks that were there already. */
+  existing?: Record<number, Existing>;
 }
+
+export type Existing = readonly (readonly [number, number])[];
 
 const TRIPLE = 3;
 
@@ -40,6 +44,11 @@ export class Producers {
     return batches[at] === batch ? batches[at + 1] : -1;
   }
 
+  /** Of a batch that `find` finds: which of its tasks were there already. */
+  existing(producer: string, batch: number): Existing {
+    return this.#states.get(producer)?.existing?.[batch] ?? [];
+  }
+
   /** The lowest number that the producer may still send, 1 when it is not known. */
   lowest(producer: string): number {
     return this.#states.get(producer)?.lowest ?? 1;
@@ -53,17 +62,20 @@ export class Producers {
     firstId: number,
     count: number,
     nowMs: number,
+    existing: Existing = [],
   ): void {
     const state = this.#touch(producer, batch);
     state.lastSeenMs = nowMs;
     state.lowest = Math.max(state.lowest, lowestUnconfirmed);
     const { batches } = state;
     batches.splice(placeOf(batches, batch), 0, batch, firstId, count);
+    if (existing.length > 0) state.existing = { ...state.existing, [batch]: existing };
     if (batches.length > this.#batchesMax * TRIPLE) state.lowest = Math.max(state.lowest, batches[0] + 1);
     let over = 0;
     while (over < batches.length && batches[over] < state.lowest) over += TRIPLE;
     // Shifting a short array is cheap; the window bounds it.
     if (over > 0) batches.splice(0, over);
+    if (state.existing !== undefined) dropExisting(state);
     this.#count += 1 - over / TRIPLE;
     while (this.#count > this.#allBatchesMax && this.#states.size > 1) this.#dropIdlest();
   }
@@ -116,6 +128,12 @@ export class Producers {
   #drop(state: ProducerState): void {
     this.#states.delete(state.producer);
     this.#count -= state.batches.length / TRIPLE;
+  }
+}
+
+function dropExisting(state: ProducerState): void {
+  for (const batch of Object.keys(state.existing ?? {})) {
+    if (Number(batch) < state.lowest) delete state.existing?.[Number(batch)];
   }
 }
 

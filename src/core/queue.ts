@@ -42,6 +42,9 @@ export class Queue {
   /** Completed and cancelled ones. */
   readonly finished: History;
   readonly dead: History;
+  /** Ended tasks that retention does not touch: others need them. */
+  readonly held: History;
+  readonly heldDead: History;
   readonly totals: QueueTotals = { enqueued: 0, completed: 0, failed: 0, dead: 0, cancelled: 0 };
   readonly workers: CoreWorker[] = [];
   /** Whose turn it is among the workers. */
@@ -58,10 +61,17 @@ export class Queue {
     this.#defaultRetention = retention;
     this.finished = new History(table);
     this.dead = new History(table);
+    this.held = new History(table);
+    this.heldDead = new History(table);
   }
 
   get hasOwnRetention(): boolean {
     return this.retention !== this.#defaultRetention;
+  }
+
+  /** How many ended tasks there are, held ones included. */
+  get endedCount(): { finished: number; dead: number } {
+    return { finished: this.finished.count + this.held.count, dead: this.dead.count + this.heldDead.count };
   }
 
   /** Nothing would be lost with it but its totals. */

@@ -48,6 +48,8 @@ export const FLAG_DEFERRED = 1 << 28;
 export const FLAG_LOST = 1 << 29;
 /** A worker was lost, or fell silent, while it held the task: perhaps because of it. */
 export const FLAG_SUSPECT = 1 << 30;
+/** Has to do with other tasks: see relations.ts. */
+export const FLAG_RELATED = 1 << 31;
 
 export const State = {
   FREE: 0,

@@ -4,6 +4,7 @@ import { resultOf, timeOf } from '../core/views.ts';
 import type { Journal, JournalRecord } from '../journal/journal.ts';
 import { EnqueueReader } from '../protocol/batch.ts';
 import { readU32, readU64 } from '../protocol/bytes.ts';
+import { splitSubmission } from '../protocol/submission.ts';
 import { ENQUEUE_HEAD_BYTES, RECORD } from './records.ts';
 import { asReadError, type SegmentReader } from './segment-reader.ts';
 import { packSnapshot, unpackSnapshot } from './snapshot.ts';
@@ -86,9 +87,11 @@ export class Cleaner {
   /** The ids of tasks whose payload the record holds. */
   #collect(record: JournalRecord, tag: number, live: number[]): void {
     const { body, offset } = record;
-    if (record.type === RECORD.ENQUEUE) {
+    if (record.type === RECORD.ENQUEUE || record.type === RECORD.SUBMIT) {
       const reader = new EnqueueReader();
-      reader.open(body, ENQUEUE_HEAD_BYTES, body.length);
+      const isPlain = record.type === RECORD.ENQUEUE;
+      const end = isPlain ? body.length : splitSubmission(body, ENQUEUE_HEAD_BYTES, body.length).enqueueEnd;
+      reader.open(body, ENQUEUE_HEAD_BYTES, end);
       let id = readU64(body, 8);
       while (reader.next()) {
         for (let i = 0, at = reader.tasksStart; i < reader.count; i++, id++, at += 4 + readU32(body, at)) {
@@ -234,6 +237,7 @@ class SnapshotBatch {
       payload: blobs[0],
       failures: failures.map(({ attempt, atMs }, i) => ({ attempt, atMs, error: blobs[i + 1] })),
       result: blobs[failures.length + 1],
+      relations: this.#core.relations.of(id),
     });
   }
 }

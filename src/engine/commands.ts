@@ -1,5 +1,6 @@
 import type { Core } from '../core/core.ts';
 import type { RetentionPolicy } from '../core/queue.ts';
+import type { Consequences } from '../core/relations.ts';
 import { NONE, STATE_NAMES, State } from '../core/task-table.ts';
 import { deadIds, waitingIds } from '../core/views.ts';
 import { MillraceError } from '../errors.ts';
@@ -110,6 +111,14 @@ export class Commands {
     return queue.retention;
   }
 
+  /** Call once a turn, before anything is delivered. */
+  keepConsequences(): void {
+    const taken = this.#core.relations.takeConsequences();
+    if (taken === undefined) return;
+    const at = this.#clock.steadyMs();
+    for (const each of portions(taken)) this.#append({ op: 'related', ...each, at });
+  }
+
   /** Call after segments were given up: records that follow may count tasks that replay no longer meets. */
   keepTotals(): void {
     const queues = [...this.#core.queues.values()].map(({ name, totals }) => ({ name, totals }));
@@ -144,10 +153,26 @@ export class Commands {
     }
   }
 
-  #run(command: Command): void {
+  #append(command: Command): void {
     this.#journal.append(RECORD.COMMAND, Buffer.from(JSON.stringify(command)));
+  }
+
+  #run(command: Command): void {
+    this.#append(command);
     applyCommand(this.#core, command);
     this.#changed();
+  }
+}
+
+/** In pieces that fit into a record. */
+function* portions({ unblocked, cancelled, closed }: Consequences): Generator<Consequences> {
+  const size = RUN_NUMBERS_MAX;
+  const longest = Math.max(unblocked.length, cancelled.length, closed.length);
+  // The children of one parent come in any order: as runs they would be no shorter.
+  for (let from = 0; from < longest; from += size) {
+    const piece = (list: readonly number[], numbers: number): number[] =>
+      list.slice(from * numbers, (from + size) * numbers);
+    yield { unblocked: piece(unblocked, 1), cancelled: piece(cancelled, 1), closed: piece(closed, 3) };
   }
 }
 
@@ -179,6 +204,9 @@ export function applyCommand(core: Core, command: Command): void {
       break;
     case 'purge':
       each(command.ids, (slot) => core.purge(slot, command.at));
+      break;
+    case 'related':
+      core.relations.applyConsequences(command, command.at);
       break;
     case 'pause':
       core.queue(command.queue).paused = true;

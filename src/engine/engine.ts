@@ -1,5 +1,6 @@
 import { Core } from '../core/core.ts';
 import type { Kind } from '../core/kind.ts';
+import type { Existing } from '../core/producers.ts';
 import type { RetentionPolicy } from '../core/queue.ts';
 import { NONE, State } from '../core/task-table.ts';
 import type { CoreWorker } from '../core/worker.ts';
@@ -10,6 +11,7 @@ import type { Random } from '../io/random.ts';
 import { type FsyncPolicy, Journal, type OpenReport } from '../journal/journal.ts';
 import { LIMITS } from '../limits.ts';
 import { checkTasks, EnqueueReader } from '../protocol/batch.ts';
+import { packTrailer, parseRelations, splitSubmission } from '../protocol/submission.ts';
 import { Cleaner } from './cleaner.ts';
 import { Commands } from './commands.ts';
 import { type DeliveryTarget, Dispatcher } from './dispatcher.ts';
@@ -19,6 +21,7 @@ import { type KeptOutcome, SegmentReader, type StoredOutcome } from './segment-r
 import { Settlements } from './settlements.ts';
 import { applyEnqueue, kindOfSpec, packState } from './state.ts';
 import { Stats } from './stats.ts';
+import { applySubmission, planSubmission, shapeOf } from './submissions.ts';
 import { Unreadable } from './unreadable.ts';
 import { Waiters, type Waiting } from './waiters.ts';
 
@@ -152,7 +155,7 @@ export class Engine {
     core.beginEpoch(journal.epoch);
     core.producers.begin(clock.steadyMs());
     engine = new Engine(options, { core, journal, reader, waiters });
-    for (const slot of core.loaded()) engine.commands.cancelNow(slot);
+    for (const slot of core.loaded(clock.steadyMs())) engine.commands.cancelNow(slot);
     engine.#housekeep();
     engine.#dispatchSoon();
     return { engine, report };
@@ -224,7 +227,10 @@ export class Engine {
     this.#housekeeping?.cancel();
     await settlesWithin(this.clock, LIMITS.closeTimeoutMs, this.#cleaner.stop());
     try {
-      if (this.#failure === undefined) this.#keepTotals();
+      if (this.#failure === undefined) {
+        this.commands.keepConsequences();
+        this.#keepTotals();
+      }
     } finally {
       await this.journal.close();
     }
@@ -271,6 +277,44 @@ export class Engine {
     return { batch, firstId, count: taskCount };
   }
 
+  /**
+   * Takes the body of a SUBMIT frame, as `enqueue` does; throws what that throws, NOT_FOUND for a parent that is not there
+   * and INVALID_ARGUMENT for a circle.
+   */
+  submit(producer: string, buffer: Buffer, start: number, end: number): Confirmation & { existing: Existing } {
+    const reader = this.#enqueues;
+    const { producers } = this.core;
+    const { enqueueEnd, relations } = splitSubmission(buffer, start, end);
+    reader.open(buffer, start, enqueueEnd);
+    const { batch, lowestUnconfirmed, taskCount } = reader;
+    const known = producers.find(producer, batch);
+    if (known === -2) throw this.#forgotten(producer, batch);
+    if (known >= 0) return { batch, firstId: known, count: taskCount, existing: producers.existing(producer, batch) };
+    this.#checkRoom(end - start, taskCount);
+    const parsed = parseRelations(relations, taskCount);
+    const nowMs = this.clock.steadyMs();
+    const firstId = this.core.reserveIds(0);
+    const plan = this.#checkSections(buffer, () => {
+      const shape = shapeOf(this.core, reader, buffer, start, enqueueEnd);
+      return planSubmission(this.core, parsed, shape, firstId, nowMs);
+    });
+    this.core.reserveIds(taskCount);
+    this.#dispatchSoon();
+    const { journal } = this;
+    const head = packEnqueueHead(nowMs, firstId, producer);
+    journal.append(RECORD.SUBMIT, head, buffer.subarray(start, enqueueEnd), packTrailer(plan));
+    const place = {
+      segment: this.reader.tag(journal.lastSegment),
+      shift: journal.lastOffset + ENQUEUE_HEAD_BYTES - start,
+      steadyMs: nowMs,
+      firstId,
+    };
+    applySubmission(this.core, reader, buffer, start, enqueueEnd, place, plan);
+    const { existing } = plan;
+    producers.remember(producer, batch, lowestUnconfirmed, firstId, taskCount, nowMs, existing);
+    return { batch, firstId, count: taskCount, existing };
+  }
+
   #forgotten(producer: string, batch: number): MillraceError {
     const bound = this.core.producers.lowest(producer);
     return new MillraceError(
@@ -296,7 +340,9 @@ export class Engine {
   }
 
   /** All sections or none: specs and lengths are checked before anything is written. */
-  #checkSections(buffer: Buffer): void {
+  #checkSections<T>(buffer: Buffer, then: () => T): T;
+  #checkSections(buffer: Buffer): void;
+  #checkSections<T>(buffer: Buffer, then?: () => T): T | undefined {
     const reader = this.#enqueues;
     const kinds = this.#newKinds;
     try {
@@ -305,6 +351,7 @@ export class Engine {
         if (kind.taskCount === 0) kinds.push(kind);
         checkTasks(buffer, reader.tasksStart, reader.tasksEnd, reader.count);
       }
+      return then?.();
     } catch (error) {
       for (const kind of kinds) this.core.dropKindIfUnused(kind);
       throw error;
@@ -451,6 +498,7 @@ export class Engine {
     this.#dispatchDeferred = false;
     if (this.#closed || this.#failure !== undefined) return;
     const steadyMs = this.clock.steadyMs();
+    this.commands.keepConsequences();
     this.#heldBack = !this.#canDeliver;
     if (!this.#stopping && !this.#heldBack) this.#dispatcher.run(steadyMs);
     this.core.assignments.presume(steadyMs);

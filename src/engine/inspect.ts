@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import type { Failure } from '../core/failures.ts';
+import { ON_FAILURE } from '../core/relations.ts';
 import { NONE, STATE_NAMES, State } from '../core/task-table.ts';
 import { resultOf, timeOf } from '../core/views.ts';
 import { MillraceError } from '../errors.ts';
@@ -33,6 +34,26 @@ export interface InspectedTask {
   payload?: EncodedBytes;
   result?: EncodedBytes;
   failures: { attempt: number; atMs: number; error: StoredError }[];
+  dependencies?: {
+    total: number;
+    open: number;
+    completed: number;
+    dead: number;
+    cancelled: number;
+    parents?: { id: string; state: StateName | 'unknown'; onFailure: string }[];
+  };
+  children?: { total: number; ids: string[] };
+  uniqueKey?: string;
+}
+
+type StateName = Exclude<(typeof STATE_NAMES)[number], 'free'>;
+
+export interface InspectedParent {
+  id: string;
+  name: string;
+  state: StateName | 'unknown';
+  result?: EncodedBytes;
+  error?: StoredError;
 }
 
 type StoredError = ReturnType<typeof parseTaskError>;
@@ -71,6 +92,7 @@ export async function inspectTask(engine: Engine, id: number, details: ActiveDet
     payload: encode(payload),
     ...(result === undefined ? {} : { result: encode(result) }),
     failures,
+    ...describeRelatives(engine, id),
   };
 }
 
@@ -143,7 +165,83 @@ function describe(
     ...(worker === undefined ? {} : { worker }),
     ...(progress === undefined ? {} : { progress }),
     ...(core.cancelRequested(slot) ? { cancelRequested: true } : {}),
+    ...describeRelations(engine, id),
   };
+}
+
+const ON_FAILURE_NAMES = Object.keys(ON_FAILURE);
+
+/** Counts only. */
+function describeRelations(engine: Engine, id: number): Pick<InspectedTask, 'dependencies' | 'uniqueKey'> {
+  const known = engine.core.relations.of(id);
+  if (known === undefined) return {};
+  const { edges, ends, unique } = known;
+  const counts = [0, 0, 0, 0];
+  for (const end of ends) counts[end]++;
+  const [open = 0, completed = 0, dead = 0, cancelled = 0] = counts;
+  return {
+    ...(edges.length === 0 ? {} : { dependencies: { total: edges.length, open, completed, dead, cancelled } }),
+    ...(unique === undefined ? {} : { uniqueKey: unique.key }),
+  };
+}
+
+/** The first of a task's parents and children. */
+function describeRelatives(engine: Engine, id: number): Pick<InspectedTask, 'dependencies' | 'children'> {
+  const { relations } = engine.core;
+  const { dependencies } = describeRelations(engine, id);
+  const edges = relations.of(id)?.edges.slice(0, LIMITS.relationsShownMax) ?? [];
+  const parents = edges.map((edge) => ({
+    id: formatTaskId(edge.id),
+    state: stateName(engine, edge.id),
+    onFailure: ON_FAILURE_NAMES[edge.onFailure],
+  }));
+  const total = relations.childCount(id);
+  const ids = relations.children(id, LIMITS.relationsShownMax).map(formatTaskId);
+  return {
+    ...(dependencies === undefined ? {} : { dependencies: { ...dependencies, parents } }),
+    ...(total === 0 ? {} : { children: { total, ids } }),
+  };
+}
+
+function stateName(engine: Engine, id: number): StateName | 'unknown' {
+  const slot = engine.core.index.get(id);
+  return slot === NONE ? 'unknown' : (STATE_NAMES[engine.core.table.state(slot)] as StateName);
+}
+
+/** A page of what a task depends on, with results and errors. Throws as `inspectTask`. */
+export async function readParents(
+  engine: Engine,
+  id: number,
+  from: number,
+): Promise<{ parents: InspectedParent[]; next?: number }> {
+  engine.commands.find(id);
+  const edges = engine.core.relations.of(id)?.edges ?? [];
+  const parents: InspectedParent[] = [];
+  let bytes = 0;
+  let at = from;
+  for (; at < edges.length && parents.length < LIMITS.parentPageTasksMax; at++) {
+    const parent = await readParent(engine, edges[at].id);
+    bytes += parent.result?.data.length ?? 0;
+    if (bytes > LIMITS.parentPageBytesMax && parents.length > 0) break;
+    parents.push(parent);
+  }
+  return at < edges.length ? { parents, next: at } : { parents };
+}
+
+async function readParent(engine: Engine, id: number): Promise<InspectedParent> {
+  const { core } = engine;
+  const outcome = engine.hasEnded(id) ? await engine.outcome(id) : undefined;
+  const slot = core.index.get(id);
+  if (slot === NONE) return { id: formatTaskId(id), name: '', state: 'unknown' };
+  const parent: InspectedParent = {
+    id: formatTaskId(id),
+    name: core.kindOf(slot).spec.name,
+    state: stateName(engine, id),
+  };
+  if (outcome?.state === 'unreadable') throw outcome.error;
+  if (outcome?.state === 'completed' && outcome.result !== undefined) parent.result = encode(outcome.result);
+  if (outcome?.state === 'dead') parent.error = parseTaskError(outcome.error);
+  return parent;
 }
 
 /** The newest ones, without those that are taken back meanwhile, or go with their task. */

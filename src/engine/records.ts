@@ -13,10 +13,11 @@ import { readF64, readU16, readU32, readU64, writeF64, writeU64 } from '../proto
  * FAIL      f64 steadyMs, n × (u64 id, u8 outcome, u16 attempt, f64 dueMs, u32 length, error JSON)
  * COMMAND   JSON, one of `Command`
  * SNAPSHOT  n × task, see snapshot.ts: tasks copied forward from a segment that is given up
+ * SUBMIT    as ENQUEUE, then a plan (JSON, see submissions.ts), u32 length of the plan
  * ```
  * `steadyMs` is steady time (milliseconds since 1970, not moved by clock changes while the server ran).
  */
-export const RECORD = { ENQUEUE: 16, COMPLETE: 17, FAIL: 18, COMMAND: 19, SNAPSHOT: 20 } as const;
+export const RECORD = { ENQUEUE: 16, COMPLETE: 17, FAIL: 18, COMMAND: 19, SNAPSHOT: 20, SUBMIT: 21 } as const;
 
 export const ENQUEUE_HEAD_BYTES = 32;
 export const PRODUCER_BYTES = 16;
@@ -37,6 +38,8 @@ export type Command =
   /** As they are: what they counted may lie in segments that have been given up. */
   | { op: 'totals'; queues: { name: string; totals: QueueTotals }[] }
   | { op: 'purge'; ids: number[]; at: number }
+  /** What followed for tasks from the ends of those that they depend on; see core/relations.ts. */
+  | { op: 'related'; unblocked: number[]; cancelled: number[]; closed: number[]; at: number }
   | {
       op: 'retention';
       queue: string;
@@ -89,6 +92,11 @@ function describe(type: number, body: Buffer): string {
       const firstId = readU64(body, 8);
       const count = readU32(body, ENQUEUE_HEAD_BYTES + 12);
       return `enqueue ${describeIds(firstId, count)} at ${time(body)}`;
+    }
+    case RECORD.SUBMIT: {
+      const firstId = readU64(body, 8);
+      const count = readU32(body, ENQUEUE_HEAD_BYTES + 12);
+      return `enqueue ${describeIds(firstId, count)}, which have to do with others, at ${time(body)}`;
     }
     case RECORD.COMPLETE: {
       const runs: string[] = [];

@@ -5,6 +5,7 @@ import { EPOCH, type JournalRecord, SEGMENT_STATE } from '../journal/journal.ts'
 import { EnqueueReader } from '../protocol/batch.ts';
 import { readF64, readU16, readU32, readU48, readU64 } from '../protocol/bytes.ts';
 import { CompletionReader, NO_RESULT } from '../protocol/settlement.ts';
+import { splitSubmission } from '../protocol/submission.ts';
 import { applyCommand } from './commands.ts';
 import {
   type Command,
@@ -19,6 +20,7 @@ import {
 import type { SegmentReader } from './segment-reader.ts';
 import { unpackSnapshot } from './snapshot.ts';
 import { applyEnqueue, kindOfSpec, restoreState } from './state.ts';
+import { applySubmission, type SubmissionPlan } from './submissions.ts';
 
 const OUTCOMES = { [OUTCOME.retry]: 'retry', [OUTCOME.dead]: 'dead', [OUTCOME.cancelled]: 'cancelled' } as const;
 
@@ -51,6 +53,9 @@ export class Replay {
       case RECORD.ENQUEUE:
         this.#enqueue(record.body, tag, record.offset);
         break;
+      case RECORD.SUBMIT:
+        this.#submit(record.body, tag, record.offset);
+        break;
       case RECORD.COMPLETE:
         this.#complete(record.body, tag, record.offset);
         break;
@@ -74,15 +79,30 @@ export class Replay {
   }
 
   #enqueue(body: Buffer, segment: number, offset: number): void {
-    const steadyMs = readF64(body, 0);
-    const firstId = readU64(body, 8);
+    const place = { segment, shift: offset, steadyMs: readF64(body, 0), firstId: readU64(body, 8) };
+    applyEnqueue(this.#core, this.#enqueues, body, ENQUEUE_HEAD_BYTES, body.length, place);
+    this.#remember(body, place, undefined);
+  }
+
+  #submit(body: Buffer, segment: number, offset: number): void {
+    const place = { segment, shift: offset, steadyMs: readF64(body, 0), firstId: readU64(body, 8) };
+    const { enqueueEnd, relations } = splitSubmission(body, ENQUEUE_HEAD_BYTES, body.length);
+    const plan = relations as unknown as SubmissionPlan;
+    applySubmission(this.#core, this.#enqueues, body, ENQUEUE_HEAD_BYTES, enqueueEnd, place, plan);
+    this.#remember(body, place, plan.existing);
+  }
+
+  #remember(
+    body: Buffer,
+    { firstId, steadyMs }: { firstId: number; steadyMs: number },
+    existing: SubmissionPlan['existing'] | undefined,
+  ): void {
     const start = ENQUEUE_HEAD_BYTES;
     const batch = readU48(body, start);
     const lowestUnconfirmed = readU48(body, start + 6);
-    applyEnqueue(this.#core, this.#enqueues, body, start, body.length, { segment, shift: offset, steadyMs, firstId });
     const producer = body.toString('hex', start - PRODUCER_BYTES, start);
     const { taskCount } = this.#enqueues;
-    this.#core.producers.remember(producer, batch, lowestUnconfirmed, firstId, taskCount, steadyMs);
+    this.#core.producers.remember(producer, batch, lowestUnconfirmed, firstId, taskCount, steadyMs, existing);
   }
 
   #complete(body: Buffer, segment: number, offset: number): void {
@@ -136,6 +156,7 @@ export class Replay {
         offset: offset + task.payload,
         result: task.result === undefined ? undefined : { segment, offset: offset + task.result },
         failures: task.failures.map((failure) => ({ ...failure, segment, offset: offset + failure.offset })),
+        relations: task.relations,
       });
       at = task.end;
     }

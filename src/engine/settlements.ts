@@ -1,6 +1,7 @@
 import type { Core } from '../core/core.ts';
 import type { FailureOutcome } from '../core/effects.ts';
 import { NONE, State } from '../core/task-table.ts';
+import { decideFailure } from '../core/views.ts';
 import type { CoreWorker } from '../core/worker.ts';
 import type { Clock } from '../io/clock.ts';
 import type { Random } from '../io/random.ts';
@@ -265,7 +266,7 @@ export class Settlements {
     nowMs: number,
     options: { final: boolean; retryDelayMs: number | undefined },
   ): PlannedFailure {
-    const { outcome, attempt, delayMs } = this.#core.decideFailure(slot, {
+    const { outcome, attempt, delayMs } = decideFailure(this.#core, slot, {
       final: options.final,
       retryDelayMs: options.retryDelayMs ?? -1,
       random: this.#random.float(),

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
+import type { RelationsOf, UniqueClaim } from '../core/relations.ts';
 import { State } from '../core/task-table.ts';
 import { EPOCH_MAX, SEQUENCE_COUNT } from '../ids.ts';
 import { readU32 } from '../protocol/bytes.ts';
@@ -7,16 +8,35 @@ import { packSnapshot, type TaskSnapshot, unpackSnapshot } from './snapshot.ts';
 
 const bytes = fc.uint8Array({ maxLength: 60 });
 const time = fc.double({ noNaN: true, min: 0, max: 1e15 });
+const id = fc
+  .tuple(fc.nat(EPOCH_MAX), fc.nat(0x7fff_ffff))
+  .map(([epoch, sequence]) => epoch * SEQUENCE_COUNT + sequence);
+const edge = fc.record({ id, onFailure: fc.constantFrom(0, 1, 2), end: fc.constantFrom(0, 1, 2, 3) });
+const unique: fc.Arbitrary<UniqueClaim> = fc.record({
+  queue: fc.string({ minLength: 1, maxLength: 20 }),
+  key: fc.string({ minLength: 1, maxLength: 20, unit: 'binary' }),
+  scope: fc.constantFrom('waiting', 'unfinished', 'time'),
+  untilMs: time,
+});
+const relations: fc.Arbitrary<RelationsOf> = fc
+  .tuple(fc.array(edge, { maxLength: 5 }), time, fc.option(unique, { nil: undefined }))
+  .map(([edges, dueMs, claim]) => ({
+    edges: edges.map(({ id: parent, onFailure }) => ({ id: parent, onFailure })),
+    ends: edges.map(({ end }) => end),
+    dueMs,
+    unique: claim,
+  }));
 const task: fc.Arbitrary<TaskSnapshot> = fc.record({
-  id: fc.tuple(fc.nat(EPOCH_MAX), fc.nat(0x7fff_ffff)).map(([epoch, sequence]) => epoch * SEQUENCE_COUNT + sequence),
+  id,
   state: fc.constantFrom(State.READY, State.SCHEDULED, State.COMPLETED, State.DEAD, State.CANCELLED),
-  flags: fc.nat(255),
+  flags: fc.nat(127),
   attempts: fc.nat(0xffff),
   enqueuedAtMs: time,
   atMs: time,
   spec: bytes,
   payload: bytes,
   result: fc.option(bytes, { nil: undefined }),
+  relations: fc.option(relations, { nil: undefined }),
   failures: fc.array(fc.record({ attempt: fc.nat(0xffff), atMs: time, error: bytes }), { maxLength: 10 }),
 });
 
@@ -30,9 +50,12 @@ it('tasks copied forward read back as they were, one behind the other', () => {
       tasks.forEach((expected, i) => {
         const read = unpackSnapshot(body, at);
         const { offsets } = packed[i];
-        const { id, state, flags, attempts, enqueuedAtMs, atMs } = read;
+        const { state, flags, attempts, enqueuedAtMs, atMs } = read;
         expect({
-          ...{ id, state, flags, attempts, enqueuedAtMs, atMs },
+          ...{ id: read.id, state, attempts, enqueuedAtMs, atMs },
+          // What says that there are relations.
+          flags: flags & 127,
+          relations: read.relations,
           spec: Uint8Array.from(body.subarray(read.specStart, read.specEnd)),
           payload: blob(read.payload),
           result: read.result === undefined ? undefined : blob(read.result),

@@ -1,5 +1,6 @@
 import type { Failure } from '../core/failures.ts';
-import type { State } from '../core/task-table.ts';
+import type { Edge, RelationsOf, UniqueClaim } from '../core/relations.ts';
+import { FLAG_RELATED, type State } from '../core/task-table.ts';
 import { readF64, readU16, readU32, readU64, writeF64, writeU16, writeU32, writeU64 } from '../protocol/bytes.ts';
 
 /**
@@ -10,11 +11,71 @@ import { readF64, readU16, readU32, readU64, writeF64, writeU16, writeU32, write
  *        u8 hasResult, u8 failureCount, u16 specLength, spec, payload, result if hasResult, failure{failureCount}
  * failure = u16 attempt, f64 atMs, error               payload, result, error = u32 length, bytes
  * ```
- * The lengths before blobs are what the core points at.
+ * The lengths before blobs are what the core points at. With `FLAG_RELATED` in the flags, after the failures:
+ *
+ * ```
+ * relations = u32 edgeCount, edge{edgeCount}, f64 dueMs, u8 keyLength, 0 or: key, u8 queueLength, queue, u8 scope, f64 untilMs
+ * edge = u64 id, u8 onFailure, u8 end
+ * ```
  */
 const FIXED_BYTES = 36;
 const FAILURE_BYTES = 10;
 const LENGTH_BYTES = 4;
+const RELATED = FLAG_RELATED >>> 24;
+const EDGE_BYTES = 10;
+const SCOPES: readonly UniqueClaim['scope'][] = ['waiting', 'unfinished', 'time'];
+
+function packRelations({ edges, ends, dueMs, unique }: RelationsOf): Buffer {
+  const key = Buffer.from(unique?.key ?? '');
+  const queue = Buffer.from(unique?.queue ?? '');
+  const head = LENGTH_BYTES + edges.length * EDGE_BYTES + 8;
+  const bytes = Buffer.allocUnsafe(head + 1 + (unique === undefined ? 0 : key.length + 1 + queue.length + 9));
+  writeU32(bytes, 0, edges.length);
+  for (const [index, { id, onFailure }] of edges.entries()) {
+    const at = LENGTH_BYTES + index * EDGE_BYTES;
+    writeU64(bytes, at, id);
+    bytes[at + 8] = onFailure;
+    bytes[at + 9] = ends[index];
+  }
+  writeF64(bytes, head - 8, dueMs);
+  bytes[head] = key.length;
+  if (unique === undefined) return bytes;
+  let at = head + 1;
+  bytes.set(key, at);
+  at += key.length;
+  bytes[at++] = queue.length;
+  bytes.set(queue, at);
+  at += queue.length;
+  bytes[at] = SCOPES.indexOf(unique.scope);
+  writeF64(bytes, at + 1, unique.untilMs);
+  return bytes;
+}
+
+function unpackRelations(body: Buffer, start: number): RelationsOf {
+  const count = readU32(body, start);
+  const edges: Edge[] = [];
+  const ends: RelationsOf['ends'][number][] = [];
+  let at = start + LENGTH_BYTES;
+  for (let i = 0; i < count; i++, at += EDGE_BYTES) {
+    edges.push({ id: readU64(body, at), onFailure: body[at + 8] as Edge['onFailure'] });
+    ends.push(body[at + 9] as RelationsOf['ends'][number]);
+  }
+  const dueMs = readF64(body, at);
+  const keyEnd = at + 9 + body[at + 8];
+  if (keyEnd === at + 9) return { edges, ends, dueMs, unique: undefined };
+  const queueEnd = keyEnd + 1 + body[keyEnd];
+  return {
+    edges,
+    ends,
+    dueMs,
+    unique: {
+      key: body.toString('utf8', at + 9, keyEnd),
+      queue: body.toString('utf8', keyEnd + 1, queueEnd),
+      scope: SCOPES[body[queueEnd]],
+      untilMs: readF64(body, queueEnd + 1),
+    },
+  };
+}
 
 export interface TaskSnapshot {
   id: number;
@@ -28,6 +89,7 @@ export interface TaskSnapshot {
   payload: Uint8Array;
   result: Uint8Array | undefined;
   failures: { attempt: number; atMs: number; error: Uint8Array }[];
+  relations: RelationsOf | undefined;
 }
 
 /** Offsets of the blobs in the packed task. */
@@ -41,11 +103,13 @@ export function packSnapshot(task: TaskSnapshot): { bytes: Buffer; offsets: Blob
   let size = FIXED_BYTES + task.spec.length + LENGTH_BYTES + task.payload.length;
   if (task.result !== undefined) size += LENGTH_BYTES + task.result.length;
   for (const failure of task.failures) size += FAILURE_BYTES + LENGTH_BYTES + failure.error.length;
+  const relations = task.relations === undefined ? undefined : packRelations(task.relations);
+  size += relations?.length ?? 0;
   const bytes = Buffer.allocUnsafe(size);
   writeU32(bytes, 0, size - 4);
   writeU64(bytes, 4, task.id);
   bytes[12] = task.state;
-  bytes[13] = task.flags;
+  bytes[13] = relations === undefined ? task.flags & ~RELATED : task.flags | RELATED;
   writeU16(bytes, 14, task.attempts);
   writeF64(bytes, 16, task.enqueuedAtMs);
   writeF64(bytes, 24, task.atMs);
@@ -70,6 +134,7 @@ export function packSnapshot(task: TaskSnapshot): { bytes: Buffer; offsets: Blob
     at += FAILURE_BYTES;
     offsets.failures.push(put(failure.error));
   }
+  if (relations !== undefined) bytes.set(relations, at);
   return { bytes, offsets };
 }
 
@@ -87,6 +152,7 @@ export interface UnpackedSnapshot {
   result: number | undefined;
   /** `segment` is left for the caller. */
   failures: Failure[];
+  relations: RelationsOf | undefined;
   end: number;
 }
 
@@ -118,6 +184,7 @@ export function unpackSnapshot(body: Buffer, start: number): UnpackedSnapshot {
     payload,
     result,
     failures,
+    relations: (body[start + 13] & RELATED) === 0 ? undefined : unpackRelations(body, at),
     end: start + 4 + readU32(body, start),
   };
 }

@@ -55,12 +55,24 @@ export function applyEnqueue(
   buffer: Buffer,
   start: number,
   end: number,
-  place: { segment: number; shift: number; steadyMs: number; firstId: number },
+  place: {
+    segment: number;
+    shift: number;
+    steadyMs: number;
+    firstId: number;
+    /** Ids of tasks that are left out: each is alone in its section. */
+    left?: ReadonlySet<number>;
+  },
 ): void {
   let id = place.firstId;
   reader.open(buffer, start, end);
   while (reader.next()) {
     const kind = kindOfSpec(core, buffer, reader.specStart, reader.specEnd);
+    if (place.left?.has(id) === true) {
+      core.dropKindIfUnused(kind);
+      id++;
+      continue;
+    }
     const delayed = reader.whenKind === WHEN.DELAY && reader.whenMs > 0;
     const wall = reader.whenKind === WHEN.AT;
     const dueMs = delayed ? place.steadyMs + reader.whenMs : wall ? Math.max(reader.whenMs, 1) : 0;

@@ -67,18 +67,29 @@ export class BatchWriter {
     this.taskCount += payloads.length;
   }
 
-  /** Completes the frame; the bytes are the writer's until `release`. */
-  seal(batch: number): Buffer {
+  /** What follows has a section of its own, whatever came before. */
+  separate(): void {
+    this.#closeSection();
+    this.#spec = undefined;
+  }
+
+  /** Completes the frame; the bytes are the writer's until `release`. With a `trailer` it is a SUBMIT. */
+  seal(batch: number, trailer?: Uint8Array): Buffer {
     invariant(
       this.taskCount > 0 && this.taskCount <= LIMITS.batchTasksMax,
       `a batch of ${this.taskCount} tasks was sealed`,
     );
     this.#closeSection();
+    if (trailer !== undefined) {
+      const at = this.#room(trailer.length);
+      this.#buffer.set(trailer, at);
+      this.#offset = at + trailer.length;
+    }
     const bodyBytes = this.#offset - HEADER_BYTES;
     invariant(bodyBytes <= LIMITS.frameBytesMax, `a batch of ${bodyBytes} bytes was sealed`);
     const buffer = this.#buffer;
     writeU32(buffer, 0, bodyBytes);
-    buffer[4] = FRAME.ENQUEUE;
+    buffer[4] = trailer === undefined ? FRAME.ENQUEUE : FRAME.SUBMIT;
     writeU48(buffer, HEADER_BYTES, batch);
     writeU32(buffer, HEADER_BYTES + 12, this.taskCount);
     return buffer.subarray(0, this.#offset);

@@ -18,6 +18,7 @@ export const FRAME = {
   GOAWAY: 6,
   ENQUEUE: 16,
   CONFIRM: 17,
+  SUBMIT: 18,
   SUBSCRIBE: 32,
   DELIVER: 33,
   COMPLETE: 34,

@@ -1,7 +1,7 @@
 import { STATE_NAMES } from '../core/task-table.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { ActiveDetails } from '../engine/inspect.ts';
-import { inspectTask, listTasks } from '../engine/inspect.ts';
+import { inspectTask, listTasks, readParents } from '../engine/inspect.ts';
 import { MillraceError, shown } from '../errors.ts';
 import { parseTaskId } from '../ids.ts';
 import { LIMITS, parseRetention } from '../limits.ts';
@@ -32,6 +32,10 @@ export function createMethods(engine: Engine, details: ActiveDetails, status: ()
   return new Map<string, Method>([
     ['status', () => status()],
     ['task.get', ({ id }) => inspectTask(engine, parseTaskId(id), details)],
+    [
+      'task.parents',
+      ({ id, from }) => readParents(engine, parseTaskId(id), parseInteger('from', from, 0, LIMITS.dependenciesMax)),
+    ],
     ['task.list', (params) => listTasks(engine, parseFilter(params), details)],
     ['task.cancel', ({ id }) => ({ outcome: commands.cancel(parseTaskId(id)) })],
     [

@@ -339,6 +339,9 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
       case FRAME.ENQUEUE:
         this.#enqueue(requestId, buffer, start, end);
         break;
+      case FRAME.SUBMIT:
+        this.#submit(requestId, buffer, start, end);
+        break;
       case FRAME.COMPLETE:
       case FRAME.FAIL:
       case FRAME.RELEASE:
@@ -390,6 +393,18 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
       writer.u64(firstId);
       writer.u32(count);
       writer.end();
+    });
+  }
+
+  #submit(requestId: number, buffer: Buffer, start: number, end: number): void {
+    const producer = (this.hello as Hello).producer;
+    const { batch, firstId, count, existing } = this.#engine.submit(producer, buffer, start, end);
+    const bytes = end - start;
+    this.#unconfirmedBytes += bytes;
+    const known = existing.map(([index, id]) => [index, formatTaskId(id)]);
+    const reply = JSON.stringify({ batch, firstId: formatTaskId(firstId), count, existing: known });
+    this.#reply(requestId, reply, () => {
+      this.#unconfirmedBytes -= bytes;
     });
   }
 

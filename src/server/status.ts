@@ -48,7 +48,7 @@ function describeQueue(engine: Engine, queue: Queue, steadyMs: number): Record<s
     const head = queue.head(priority);
     if (head !== NONE) oldestMs = Math.max(oldestMs, steadyMs - engine.core.table.enqueuedAtMs(head));
   }
-  const { name, paused, ready, active, scheduled, blocked, totals, retention, cancelledKept } = queue;
+  const { name, paused, ready, active, scheduled, blocked, totals, retention, cancelledKept, endedCount } = queue;
   return {
     name,
     paused,
@@ -56,8 +56,8 @@ function describeQueue(engine: Engine, queue: Queue, steadyMs: number): Record<s
     active,
     scheduled,
     blocked,
-    completed: queue.finished.count - cancelledKept,
-    dead: queue.dead.count,
+    completed: endedCount.finished - cancelledKept,
+    dead: endedCount.dead,
     cancelled: cancelledKept,
     oldestReadyMs: Math.round(oldestMs),
     totals: { ...totals },

@@ -16,6 +16,8 @@ export const memory: Backend = {
     'pauses, retention and totals are found again after everything was closed and opened': MEMORY_KEEPS_NOTHING,
     'a task that ran when everything was closed runs again uncharged': MEMORY_KEEPS_NOTHING,
     'failed attempts count on after everything was closed and opened': MEMORY_KEEPS_NOTHING,
+    'dependencies are found again after everything was closed and opened': MEMORY_KEEPS_NOTHING,
+    'unique keys are held after everything was closed and opened': MEMORY_KEEPS_NOTHING,
     'ids never repeat, however often everything is closed and opened': MEMORY_KEEPS_NOTHING,
   },
   open: async () => new MemoryPlace(),

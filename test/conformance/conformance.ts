@@ -9,6 +9,7 @@ import { keeping } from './keeping.ts';
 import { operating } from './operating.ts';
 import { order } from './order.ts';
 import type { Backend, Behaviours } from './place.ts';
+import { relating, uniqueness } from './relating.ts';
 import { results } from './results.ts';
 import { time } from './time.ts';
 import { working } from './working.ts';
@@ -26,6 +27,8 @@ const SUBJECTS: Readonly<Record<string, Behaviours>> = {
   closing,
   keeping,
   bounds,
+  relating,
+  uniqueness,
 };
 
 /** What every backend does alike. */

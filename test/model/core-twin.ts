@@ -4,7 +4,7 @@ import type { PayloadReader } from '../../src/core/effects.ts';
 import type { Kind, KindSpec } from '../../src/core/kind.ts';
 import type { RetentionPolicy } from '../../src/core/queue.ts';
 import { NEXT, NONE, STATE_NAMES } from '../../src/core/task-table.ts';
-import { deadIds, resultOf, timeOf, waitingIds } from '../../src/core/views.ts';
+import { deadIds, decideFailure, resultOf, timeOf, waitingIds } from '../../src/core/views.ts';
 import type { CoreWorker } from '../../src/core/worker.ts';
 import type { CoreCommand } from './core-commands.ts';
 import { CoreModel, type ModelKind, type ModelTask, type ModelWorker } from './core-model.ts';
@@ -58,7 +58,7 @@ export class CoreTwin implements PayloadReader {
     });
     this.model = new CoreModel(retention, GRACE_MS);
     this.core.beginEpoch(++this.#epoch);
-    this.core.loaded();
+    this.core.loaded(0);
   }
 
   lengthAt(segment: number, offset: number): number {
@@ -371,7 +371,7 @@ export class CoreTwin implements PayloadReader {
   #fail(task: ModelTask, slot: number, options: { final: boolean; delayMs: number; lost: boolean }): void {
     const { core, model, nowMs } = this;
     const place = this.#append(30);
-    const decided = core.decideFailure(slot, { final: options.final, retryDelayMs: options.delayMs, random: 0.5 });
+    const decided = decideFailure(core, slot, { final: options.final, retryDelayMs: options.delayMs, random: 0.5 });
     const lost = options.lost && decided.outcome === 'retry';
     const delayMs = options.delayMs < 0 ? 10 : options.delayMs;
     const outcome = model.fail(task, place, { final: options.final, delayMs, lost: options.lost, atMs: nowMs });

@@ -56,8 +56,8 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'resend-enqueues-twice',
     bug: 'a batch that is sent again is enqueued again',
     file: 'src/engine/engine.ts',
-    find: 'if (known >= 0) return',
-    replace: 'if (known > Number.MAX_SAFE_INTEGER) return',
+    find: 'if (known >= 0) return { batch, firstId: known, count: taskCount };',
+    replace: 'if (known > Number.MAX_SAFE_INTEGER) return { batch, firstId: known, count: taskCount };',
   },
   {
     name: 'lost-worker-not-counted',
@@ -87,12 +87,12 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'src/core/core.ts',
     find: '      this.#effects.finished(this.table.id(slot), slot, state);\n    }',
     replace:
-      '      if (history.count <= queue.retention.completedCountMax) this.#effects.finished(this.table.id(slot), slot, state);\n    }',
+      '      if ((dead ? queue.dead : queue.finished).count <= queue.retention.completedCountMax) this.#effects.finished(this.table.id(slot), slot, state);\n    }',
   },
   {
     name: 'one-attempt-too-many',
     bug: 'a task dies one attempt late',
-    file: 'src/core/core.ts',
+    file: 'src/core/views.ts',
     find: 'if (options.final || attempt >= spec.maxAttempts)',
     replace: 'if (options.final || attempt > spec.maxAttempts)',
   },

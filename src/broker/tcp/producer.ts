@@ -1,14 +1,16 @@
 import { invariant, MillraceError } from '../../errors.ts';
-import { formatTaskId } from '../../ids.ts';
+import { formatTaskId, parseTaskId } from '../../ids.ts';
 import type { Clock } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import { readConfirm } from '../../protocol/batch.ts';
 import { BatchWriter, manyBytesBound } from '../../protocol/batch-writer.ts';
 import { payloadBytesBound } from '../../protocol/payloads.ts';
+import { packTrailer } from '../../protocol/submission.ts';
 import { sharedPool } from '../../protocol/writer.ts';
-import type { Payload, TaskIds, TaskSpec, When } from '../contract.ts';
+import type { Payload, RelatedTask, SubmittedTask, TaskIds, TaskSpec, When } from '../contract.ts';
 import type { Connection } from './connection.ts';
 import { DeadlineTimer } from './deadlines.ts';
+import { relationsOf, submissionBytesBound } from './submission.ts';
 
 /**
  * Enqueues of one client. A batch moves
@@ -22,9 +24,10 @@ import { DeadlineTimer } from './deadlines.ts';
  * just grows. A caller whose time is over is told so; its batch goes on.
  */
 interface Waiter {
-  /** One of the two is there. */
+  /** One of the three is there. */
   readonly one: ((id: string) => void) | undefined;
   readonly many: ((ids: TaskIds) => void) | undefined;
+  readonly submitted?: (tasks: readonly SubmittedTask[]) => void;
   readonly reject: (error: Error) => void;
   /** Index in the batch of the first of its tasks. */
   readonly offset: number;
@@ -37,6 +40,8 @@ interface Batch {
   /** Nobody joins it later. */
   readonly joinUntilMs: number;
   readonly deadlineMs: number;
+  /** Behind its tasks: it is a submission, and nobody joins it. */
+  readonly trailer: Uint8Array | undefined;
   /** 0 while gathering. */
   number: number;
   frame: Buffer | undefined;
@@ -102,6 +107,56 @@ export class Producer {
     });
   }
 
+  submit(tasks: readonly RelatedTask[]): Promise<readonly SubmittedTask[]> {
+    return new Promise((resolve, reject) => {
+      const trailer = packTrailer(relationsOf(tasks));
+      const bound = submissionBytesBound(tasks, trailer);
+      this.#checkRoom(tasks.length, bound);
+      const before = this.#gathering;
+      if (before !== undefined) this.#seal(before);
+      const batch = this.#gather(trailer);
+      try {
+        for (const { spec, when, payload, unique } of tasks) {
+          if (unique !== undefined) batch.writer.separate();
+          batch.writer.add(spec, when, payload);
+          if (unique !== undefined) batch.writer.separate();
+        }
+      } catch (error) {
+        this.#gathering = undefined;
+        batch.writer.release();
+        throw error;
+      }
+      this.#taskCount += tasks.length;
+      batch.waiters.push({
+        one: undefined,
+        many: undefined,
+        submitted: resolve,
+        reject,
+        offset: 0,
+        count: tasks.length,
+      });
+      this.#seal(batch);
+    });
+  }
+
+  /** The answer to a submission. Returns false when the request was not one of ours. */
+  submitted(requestId: number, reply: Record<string, unknown>): boolean {
+    const batch = this.#sent.get(requestId);
+    if (batch === undefined) return false;
+    const { firstId, existing } = reply as { firstId: string; existing: [number, string][] };
+    const known = new Map(existing);
+    const first = parseTaskId(firstId);
+    const tasks = Array.from({ length: batch.writer.taskCount }, (_, index): SubmittedTask => {
+      const id = known.get(index);
+      return id === undefined ? { id: formatTaskId(first + index), isNew: true } : { id, isNew: false };
+    });
+    this.#sent.delete(requestId);
+    this.#finish(batch);
+    for (const waiter of batch.waiters) waiter.submitted?.(tasks);
+    this.#send();
+    return true;
+  }
+
   /** The connection is new: everything unconfirmed goes out again, in order. */
   ready(): void {
     this.#sent.clear();
@@ -161,10 +216,7 @@ export class Producer {
 
   /** The batch that takes `count` more tasks of together at most `bytesBound` bytes. */
   #room(count: number, bytesBound: number): Batch {
-    if (this.#closed !== undefined) throw this.#closed;
-    const tasks = this.#taskCount + count;
-    const bytes = this.#byteCount + (this.#gathering?.writer.bytes ?? 0) + bytesBound;
-    if (tasks > LIMITS.clientBufferTasksMax || bytes > LIMITS.clientBufferBytesMax) throw this.#full(tasks, bytes);
+    this.#checkRoom(count, bytesBound);
     const gathering = this.#gathering;
     if (gathering === undefined) return this.#gather();
     const { taskCount } = gathering.writer;
@@ -173,6 +225,13 @@ export class Producer {
     if (taskCount > 0 && fits && !late) return gathering;
     this.#seal(gathering);
     return this.#gather();
+  }
+
+  #checkRoom(count: number, bytesBound: number): void {
+    if (this.#closed !== undefined) throw this.#closed;
+    const tasks = this.#taskCount + count;
+    const bytes = this.#byteCount + (this.#gathering?.writer.bytes ?? 0) + bytesBound;
+    if (tasks > LIMITS.clientBufferTasksMax || bytes > LIMITS.clientBufferBytesMax) throw this.#full(tasks, bytes);
   }
 
   #full(tasks: number, bytes: number): MillraceError {
@@ -184,7 +243,7 @@ export class Producer {
     );
   }
 
-  #gather(): Batch {
+  #gather(trailer?: Uint8Array): Batch {
     const nowMs = this.#clock.steadyMs();
     const spanMs = Math.min(JOIN_MS_MAX, this.#timeoutMs / 10);
     // The last to join must not be told too early that its time is over.
@@ -194,6 +253,7 @@ export class Producer {
       waiters: [],
       joinUntilMs: nowMs + spanMs,
       deadlineMs,
+      trailer,
       number: 0,
       frame: undefined,
       writing: 0,
@@ -219,7 +279,7 @@ export class Producer {
       return;
     }
     batch.number = ++this.#lastNumber;
-    batch.frame = batch.writer.seal(batch.number);
+    batch.frame = batch.writer.seal(batch.number, batch.trailer);
     this.#byteCount += batch.frame.length;
     this.#unconfirmed.set(batch.number, batch);
     this.#unsent.push(batch);

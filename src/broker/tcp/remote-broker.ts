@@ -80,8 +80,8 @@ export class RemoteBroker implements Broker {
     return this.#producer.enqueueMany(spec, payloads, when);
   }
 
-  async submit(_tasks: readonly RelatedTask[]): Promise<readonly SubmittedTask[]> {
-    throw new MillraceError('UNSUPPORTED', 'not there yet');
+  submit(tasks: readonly RelatedTask[]): Promise<readonly SubmittedTask[]> {
+    return this.#producer.submit(tasks);
   }
 
   async parents(id: string, from: number): Promise<ParentPage> {
@@ -189,7 +189,7 @@ export class RemoteBroker implements Broker {
         this.#waits.results(buffer, start, end);
         return;
       case FRAME.REPLY:
-        this.#calls.replied(requestId, readJson(buffer, start, end));
+        this.#replied(requestId, readJson(buffer, start, end));
         return;
       case FRAME.ERROR: {
         const error = errorFromJSON(readJson(buffer, start, end));
@@ -199,6 +199,10 @@ export class RemoteBroker implements Broker {
       default:
         throw new MillraceError('PROTOCOL', `the server sent ${frameName(type)} to a client that does not consume`);
     }
+  }
+
+  #replied(requestId: number, reply: Record<string, unknown>): void {
+    if (!this.#producer.submitted(requestId, reply)) this.#calls.replied(requestId, reply);
   }
 
   #ended(error: MillraceError): void {

@@ -1,0 +1,45 @@
+import { FLAG_WALL, NONE, type TaskTable } from './task-table.ts';
+import { TimerHeap } from './timer-heap.ts';
+
+/** Scheduled tasks, each by the clock that its flags say. */
+export class Timers {
+  readonly #table: TaskTable;
+  readonly #steady: TimerHeap;
+  readonly #wall: TimerHeap;
+
+  constructor(table: TaskTable) {
+    this.#table = table;
+    this.#steady = new TimerHeap(table);
+    this.#wall = new TimerHeap(table);
+  }
+
+  get nextSteadyMs(): number {
+    return this.#steady.nextDueMs;
+  }
+
+  get nextWallMs(): number {
+    return this.#wall.nextDueMs;
+  }
+
+  push(slot: number, dueMs: number): void {
+    this.#of(slot).push(slot, dueMs);
+  }
+
+  remove(slot: number): void {
+    this.#of(slot).remove(slot);
+  }
+
+  dueMs(slot: number): number {
+    return this.#of(slot).dueMsOf(slot);
+  }
+
+  /** Takes out a task that is due; NONE when none is. */
+  pop(steadyMs: number, wallMs: number): number {
+    if (this.#steady.nextDueMs <= steadyMs) return this.#steady.pop();
+    return this.#wall.nextDueMs <= wallMs ? this.#wall.pop() : NONE;
+  }
+
+  #of(slot: number): TimerHeap {
+    return this.#table.hasFlag(slot, FLAG_WALL) ? this.#wall : this.#steady;
+  }
+}
