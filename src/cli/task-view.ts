@@ -1,6 +1,6 @@
 import type { TaskInfo } from '../broker/contract.ts';
 import { type Column, cut, formatTable, printable } from './table.ts';
-import { formatBytes, formatCount, formatDuration, formatTime } from './units.ts';
+import { formatBytes, formatCount, formatDuration, formatTime, plural } from './units.ts';
 
 const TEXT_SHOWN_MAX = 2000;
 
@@ -34,6 +34,9 @@ export function taskDetails(task: TaskInfo): string[] {
     ['State', task.cancelRequested === true ? `${task.state}, its worker was told to stop` : task.state],
     ['Worker', worker],
     ['Progress', progress === undefined ? undefined : JSON.stringify(progress)],
+    ['Waits for', waitsFor(task.dependencies)],
+    ['Needed by', task.children === undefined ? undefined : plural(task.children.total, 'task')],
+    ['Key', task.uniqueKey],
     ['Priority', String(priority)],
     ['Attempt', `${attempt} of ${maxAttempts}, each at most ${formatDuration(timeoutMs)}`],
     ['Enqueued', formatTime(task.enqueuedAtMs)],
@@ -47,6 +50,14 @@ export function taskDetails(task: TaskInfo): string[] {
     ]),
   ];
   return rows.flatMap(([title, value]) => (value === undefined ? [] : [`${title.padEnd(9)} ${printable(value)}`]));
+}
+
+function waitsFor(dependencies: TaskInfo['dependencies']): string | undefined {
+  if (dependencies === undefined) return undefined;
+  const { total, open, completed, dead, cancelled } = dependencies;
+  const ends = Object.entries({ completed, dead, cancelled }).filter(([, count]) => count > 0);
+  const ended = ends.map(([state, count]) => `${formatCount(count)} ${state}`).join(', ');
+  return `${formatCount(open)} of ${plural(total, 'task')}${ended === '' ? '' : ` (${ended})`}`;
 }
 
 function ended(enqueuedAtMs: number, finishedAtMs: number): string {

@@ -8,6 +8,7 @@ import { CONNECTION_FLAGS, type ConnectionValues, withClient } from './connectio
 import { CommandFailed, describeFailure } from './failure.ts';
 import { choice, flag, integer, text, toggle } from './flags.ts';
 import { print, printJson, printNote, screenColumns } from './output.ts';
+import { graphLines, readGraph } from './task-graph.ts';
 import { taskDetails, taskTable } from './task-view.ts';
 
 const json = toggle('print JSON');
@@ -21,10 +22,16 @@ export function register(program: Command): void {
   addCommand(group, {
     usage: 'get <id>',
     summary: 'show all that is known of a task',
-    flags: { ...CONNECTION_FLAGS, json },
-    examples: ['millrace task get 1-2rk'],
+    flags: { ...CONNECTION_FLAGS, flow: toggle('show what it depends on, and what depends on it'), json },
+    examples: ['millrace task get 1-2rk', 'millrace task get 1-2rk --flow'],
     run: (values, [id = '']) =>
       withClient(values, { name: NAME }, async (client) => {
+        if (values.flow) {
+          const graph = await readGraph((each) => client.tasks.get(each), id);
+          if (values.json) printJson(graph);
+          else print(graphLines(graph).join('\n'));
+          return;
+        }
         const info = await client.tasks.get(id);
         if (values.json) printJson(info);
         else print(taskDetails(info).join('\n'));
