@@ -182,6 +182,10 @@ function conflict(id: number, state: State, what: string): MillraceError {
   });
 }
 
+function unlessEnded(core: Core, slot: number, act: () => void): void {
+  if (core.table.state(slot) < State.COMPLETED) act();
+}
+
 /** Also replays: a task that a later record has finished and forgotten is passed over. */
 export function applyCommand(core: Core, command: Command): void {
   const each = (ids: readonly number[], act: (slot: number) => void): void =>
@@ -191,7 +195,7 @@ export function applyCommand(core: Core, command: Command): void {
     });
   switch (command.op) {
     case 'cancel':
-      each([command.id, 1], (slot) => core.cancel(slot, command.at));
+      each([command.id, 1], (slot) => unlessEnded(core, slot, () => core.cancel(slot, command.at)));
       break;
     case 'requestCancel':
       each([command.id, 1], (slot) => core.requestCancel(slot));
@@ -203,7 +207,8 @@ export function applyCommand(core: Core, command: Command): void {
       each(command.ids, (slot) => core.uncharge(slot));
       break;
     case 'purge':
-      each(command.ids, (slot) => core.purge(slot, command.at));
+      // One that depended on another of them was cancelled with it.
+      each(command.ids, (slot) => unlessEnded(core, slot, () => core.purge(slot, command.at)));
       break;
     case 'related':
       core.relations.applyConsequences(command, command.at);

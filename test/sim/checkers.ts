@@ -2,7 +2,7 @@ import type { Backoff, TaskSpec } from '../../src/broker/contract.ts';
 import { NONE, STATE_NAMES, State } from '../../src/core/task-table.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { formatTaskId, parseTaskId } from '../../src/ids.ts';
-import type { Model, PendingSettlement, SessionFacts, Submission, TaskFacts } from './model.ts';
+import type { Model, PendingSettlement, SessionFacts, Submission, SubmittedParent, TaskFacts } from './model.ts';
 import { type Scheduler, Violation } from './scheduler.ts';
 import type { Settled } from './tap.ts';
 
@@ -57,6 +57,10 @@ export class Checkers {
 
   submitted(key: string, spec: TaskSpec, when: Submission['when'], steadyMs: number): void {
     this.model.submit(key, spec, when, steadyMs, this.#scheduler.steps);
+  }
+
+  related(key: string, parents: readonly SubmittedParent[]): void {
+    (this.model.submissions.get(key) as Submission).parents = parents;
   }
 
   // ── Enqueues ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -114,6 +118,7 @@ export class Checkers {
       `${what}; it has failed ${task.attemptsMin} to ${task.attemptsMax} times`,
     );
     check(token > task.token, 'token-repeats', `${what}: token ${token} after ${task.token}`);
+    this.#checkParents(task, what);
     const { clock } = engine;
     const early = task.notBeforeMs - Math.max(this.steadyMaxMs, clock.steadyMs());
     check(early <= CLOCK_SLACK_MS, 'delay-early', `${what} is delivered ${early} ms early: ${describe(task)}`);
@@ -123,6 +128,19 @@ export class Checkers {
     this.#deliveries.push({ task, delivery, isFirst: task.deliveries === 0 && attempt === 1 && !task.revived });
     this.model.delivered(task, session, token, attempt);
     this.counts.delivered++;
+  }
+
+  /** Everything that it depends on has ended, and so that it may run. */
+  #checkParents(task: TaskFacts, what: string): void {
+    for (const parent of this.model.submissions.get(task.key)?.parents ?? []) {
+      const facts = this.model.parentsNamed(parent);
+      const done =
+        parent.onFailure === 'run'
+          ? facts.length === 0 || facts.some(({ key }) => this.model.mayBeOver(key))
+          : facts.some(({ mayHaveCompleted }) => mayHaveCompleted);
+      const name = parent.key ?? formatTaskId(parent.id ?? 0);
+      check(done, 'child-early', `${what} is delivered before ${name}, on which it depends (${parent.onFailure})`);
+    }
   }
 
   /** The latest times that the server's clocks have shown: what was due once stays due when a clock is set back. */
@@ -288,7 +306,8 @@ export class Checkers {
       'waited-result-lost',
       `ended while ${session.name} waited, and is not found: ${what}`,
     );
-    const excused = task === undefined || !task.confirmed || task.mayBePurged || (this.forgets && task.mayHaveEnded);
+    const excused =
+      task === undefined || !task.confirmed || task.mayBePurged || (this.forgets && this.model.mayBeOver(task.key));
     check(excused, 'ack-lost', `${formatTaskId(id)} is not found by ${session.name}`);
   }
 
@@ -349,7 +368,7 @@ export class Checkers {
       const name = STATE_NAMES[state];
       check(task.end === undefined || name === task.end, 'end-forgotten', `${nameOf(task)}: ${task.end}, now ${name}`);
       check(
-        state >= State.COMPLETED ? task.mayHaveEnded || task.end !== undefined : true,
+        state >= State.COMPLETED ? this.model.mayBeOver(task.key) : true,
         'ended-by-nobody',
         `${nameOf(task)}: ${name}`,
       );
@@ -372,7 +391,7 @@ export class Checkers {
   }
 
   #checkGone(task: TaskFacts): void {
-    const excused = task.mayBePurged || (this.forgets && (task.mayHaveEnded || task.end !== undefined));
+    const excused = task.mayBePurged || (this.forgets && this.model.mayBeOver(task.key));
     if (!task.confirmed) task.vanished = !excused;
     else
       check(excused, 'ack-lost', `${nameOf(task)} was confirmed and is not there after a restart: ${describe(task)}`);

@@ -32,6 +32,8 @@ export interface TaskFacts {
   end: End | undefined;
   /** Somebody has tried to end it, or to remove it, and nobody knows yet whether that was taken. */
   mayHaveEnded: boolean;
+  /** A worker has said that it is done. */
+  mayHaveCompleted: boolean;
   mayBePurged: boolean;
   cancelAsked: boolean;
   /** Somebody has asked for it to be retried: from then on it may run again, without delay, and out of order. */
@@ -53,6 +55,15 @@ export interface Submission {
   firstReceivedMs: number;
   readonly ids: number[];
   mayBePurged: boolean;
+  /** What it depends on. */
+  parents: readonly SubmittedParent[];
+}
+
+/** One that came with it is known by its key before it has an id. */
+export interface SubmittedParent {
+  readonly key: string | undefined;
+  readonly id: number | undefined;
+  readonly onFailure: string;
 }
 
 export interface SettleEntry {
@@ -91,6 +102,27 @@ export class Model {
 
   task(id: number): TaskFacts | undefined {
     return this.tasks.get(id);
+  }
+
+  /** All that a parent may be; more than one when crashes took the first. */
+  parentsNamed({ key, id }: SubmittedParent): TaskFacts[] {
+    const ids = id === undefined ? (this.submissions.get(key ?? '')?.ids ?? []) : [id];
+    return ids.flatMap((each) => this.tasks.get(each) ?? []);
+  }
+
+  /** It may have ended by itself, or because of what it depends on. */
+  mayBeOver(key: string): boolean {
+    const submission = this.submissions.get(key);
+    if (submission === undefined) return false;
+    if (submission.mayBePurged) return true;
+    for (const id of submission.ids) {
+      const task = this.tasks.get(id) as TaskFacts;
+      if (task.mayHaveEnded || task.mayBePurged || task.end !== undefined) return true;
+    }
+    return submission.parents.some((parent) => {
+      const parentKey = parent.key ?? this.tasks.get(parent.id ?? -1)?.key;
+      return parentKey === undefined || this.mayBeOver(parentKey);
+    });
   }
 
   openSession(name: string): SessionFacts {
@@ -132,7 +164,7 @@ export class Model {
   submit(key: string, spec: TaskSpec, when: Submission['when'], steadyMs: number, step: number): Submission {
     let submission = this.submissions.get(key);
     if (submission === undefined) {
-      submission = { key, spec, when, firstReceivedMs: steadyMs, ids: [], mayBePurged: false };
+      submission = { key, spec, when, firstReceivedMs: steadyMs, ids: [], mayBePurged: false, parents: [] };
       this.submissions.set(key, submission);
     }
     // A call is made when everything that came with it has been read.
@@ -148,7 +180,7 @@ export class Model {
       id,
       key,
       spec,
-      plain: when.kind === 'now',
+      plain: when.kind === 'now' && submission.parents.length === 0,
       confirmed: false,
       confirmedStep: Number.POSITIVE_INFINITY,
       vanished: false,
@@ -160,6 +192,7 @@ export class Model {
       attemptsDurable: 0,
       end: undefined,
       mayHaveEnded: false,
+      mayHaveCompleted: false,
       mayBePurged: submission.mayBePurged,
       cancelAsked: false,
       revived: false,
@@ -200,7 +233,10 @@ export class Model {
   settleReceived(task: TaskFacts, kind: PendingSettlement['kind'], final: boolean, notBeforeMs: number): void {
     task.holder?.held.delete(task.id);
     task.holder = undefined;
-    if (kind === 'complete') task.mayHaveEnded = true;
+    if (kind === 'complete') {
+      task.mayHaveEnded = true;
+      task.mayHaveCompleted = true;
+    }
     if (kind !== 'fail') return;
     task.attemptsMax++;
     task.attemptsMin++;

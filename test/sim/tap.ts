@@ -15,6 +15,7 @@ import {
   readRevocations,
 } from '../../src/protocol/settlement.ts';
 import { decodeSpec } from '../../src/protocol/spec.ts';
+import { parseRelations, splitSubmission } from '../../src/protocol/submission.ts';
 import type { Checkers } from './checkers.ts';
 import type { LinkTap } from './link.ts';
 import type { SessionFacts } from './model.ts';
@@ -66,6 +67,18 @@ export class ServerTap implements LinkTap {
       case FRAME.ENQUEUE:
         this.#enqueue(requestId, buffer, start, end);
         break;
+      case FRAME.SUBMIT: {
+        const { enqueueEnd, relations } = splitSubmission(buffer, start, end);
+        this.#enqueue(requestId, buffer, start, enqueueEnd);
+        const keys = this.#session.batches.get(requestId) ?? [];
+        for (const { index, dependsOn } of parseRelations(relations, keys.length)) {
+          const parents = dependsOn.map(({ index: at, id, onFailure }) =>
+            at >= 0 ? { key: keys[at], id: undefined, onFailure } : { key: undefined, id, onFailure },
+          );
+          checkers.related(keys[index] as string, parents);
+        }
+        break;
+      }
       case FRAME.COMPLETE: {
         const reader = new CompletionReader();
         reader.open(buffer, start, end);
@@ -171,6 +184,8 @@ export class ServerTap implements LinkTap {
           for (const [id, token] of reply.kept as [string, string][]) {
             checkers.kept(session, parseTaskId(id), Number(token));
           }
+        } else if (typeof reply.firstId === 'string') {
+          checkers.confirmed(session, requestId, parseTaskId(reply.firstId), Number(reply.count));
         } else checkers.replied(session, requestId, reply);
         break;
       }

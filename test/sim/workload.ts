@@ -1,6 +1,7 @@
 import type { Client } from '../../src/client/client.ts';
+import type { FlowTask } from '../../src/client/flow.ts';
 import { MillraceError } from '../../src/errors.ts';
-import { formatTaskId } from '../../src/ids.ts';
+import { formatTaskId, parseTaskId } from '../../src/ids.ts';
 import { DEFAULTS } from '../../src/limits.ts';
 import { defineTask } from '../../src/task/definition.ts';
 import type { TaskContext } from '../../src/task/handler.ts';
@@ -33,6 +34,7 @@ const SWEPT = 'swept';
 export const ACTIONS = {
   enqueue: 40,
   enqueueMany: 10,
+  enqueueFlow: 6,
   result: 15,
   cancel: 3,
   retry: 2,
@@ -92,6 +94,9 @@ export class ClientProgram extends SimProgram {
         break;
       case 'enqueueMany':
         this.#enqueue(process, client, this.random.int(2, this.#without.has('large') ? 4 : 40));
+        break;
+      case 'enqueueFlow':
+        this.#flow(process, client);
         break;
       case 'result':
         if (known !== undefined) this.#result(process, client, known);
@@ -162,6 +167,42 @@ export class ClientProgram extends SimProgram {
       (error: unknown) => {
         this.#outstanding--;
         this.allow('enqueue', error, ['TIMEOUT', 'CLOSED', 'DISK_FULL', 'STORAGE_FAILED', 'STOPPING', 'BUFFER_FULL']);
+      },
+    );
+  }
+
+  /** Tasks that depend on each other, and on what this client knows. */
+  #flow(process: SimProcess, client: Client): void {
+    const { random } = this;
+    const works = Array.from({ length: random.int(2, 7) }, () => this.#work(random));
+    const earlier = Array.from(
+      { length: this.#known.length > 0 ? random.int(0, 2) : 0 },
+      () => random.pick(this.#known).id,
+    );
+    this.#outstanding++;
+    const submitted = client.flow((builder) => {
+      const refs: FlowTask[] = [];
+      for (const work of works) {
+        const options = this.#enqueueOptions(random);
+        const parents: (FlowTask | string)[] = refs.filter(() => random.chance(0.4));
+        for (const id of new Set(earlier)) if (random.chance(0.3)) parents.push(id);
+        const dependsOn = parents.map((task) => ({
+          task,
+          onFailure: random.pick(['cancel', 'run', 'run', 'wait'] as const),
+        }));
+        const name = random.pick(['single', 'parents', 'bulk']);
+        refs.push(builder.add(name, work, dependsOn.length === 0 ? options : { ...options, dependsOn }));
+      }
+    });
+    const allowed = ['TIMEOUT', 'CLOSED', 'DISK_FULL', 'STORAGE_FAILED', 'STOPPING', 'BUFFER_FULL', 'NOT_FOUND'];
+    void this.promises.watch('flow', process, DEFAULTS.enqueueTimeoutMs + 3000, submitted).then(
+      ({ tasks }) => {
+        this.#outstanding--;
+        for (const [i, { id }] of tasks.entries()) this.#acknowledged(id, (works[i] as Work).k);
+      },
+      (error: unknown) => {
+        this.#outstanding--;
+        this.allow('flow', error, allowed);
       },
     );
   }
@@ -256,10 +297,24 @@ export class WorkerProgram extends SimProgram {
     const checked = defineTask<Work, unknown>('checked').handle(async (work, context) =>
       this.#run(process, work, context),
     );
+    const parents = defineTask<Work, unknown>('parents').handle(async (work, context) => {
+      const known = await context.parents().catch((error: unknown) => {
+        // Without its server a worker goes on; nobody waits for what it does then.
+        this.allow('parents', error, ['TIMEOUT', 'CLOSED', 'NOT_FOUND', 'STORAGE_FAILED', 'DISCONNECTED']);
+        return [];
+      });
+      for (const { id, state, result } of known) {
+        const key = this.world.model.task(parseTaskId(id))?.key;
+        const told = (result as { k?: string } | undefined)?.k;
+        if (told !== undefined && told !== key) throw new Violation('wrong-result', `${id} is ${key}, not ${told}`);
+        if (state === 'unknown' && context.attempt === 1) this.world.scheduler.note(`${id} is unknown to ${work.k}`);
+      }
+      return this.#run(process, work, context);
+    });
     const any = defineTask<Work, unknown>('*').handle((work, context) => this.#run(process, work, context));
     // A worker waits without limit for a server that does not answer; one that is closed meanwhile is told so.
     const options = { queues: queues.length > 0 ? queues : ['a'], concurrency, prefetch };
-    void client.work([bulk, checked, any], options).then(
+    void client.work([bulk, checked, parents, any], options).then(
       (worker) => {
         void worker.ended.then((error) => {
           if (error !== undefined) this.allow('worker', error, ['DISCONNECTED']);
