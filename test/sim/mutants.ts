@@ -97,6 +97,20 @@ export const MUTANTS: readonly Mutant[] = [
     replace: 'if (options.final || attempt > spec.maxAttempts)',
   },
   {
+    name: 'child-started-early',
+    bug: 'a task starts when all but one of those that it depends on have ended',
+    file: 'src/core/relations.ts',
+    find: 'else if (parents.open === 0) this.#unblock(slot, child, parents, atMs);',
+    replace: 'else if (parents.open <= 1) this.#unblock(slot, child, parents, atMs);',
+  },
+  {
+    name: 'parents-not-held',
+    bug: 'retention forgets tasks though others depend on them',
+    file: 'src/core/core.ts',
+    find: 'if (related && this.relations.isHeld(this.table.id(slot), atMs)) this.ended.markHeld(slot);',
+    replace: '',
+  },
+  {
     name: 'epoch-not-synced',
     bug: 'ids are given out before their epoch is on disk',
     file: 'src/journal/journal.ts',

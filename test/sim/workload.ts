@@ -307,7 +307,9 @@ export class WorkerProgram extends SimProgram {
         const key = this.world.model.task(parseTaskId(id))?.key;
         const told = (result as { k?: string } | undefined)?.k;
         if (told !== undefined && told !== key) throw new Violation('wrong-result', `${id} is ${key}, not ${told}`);
-        if (state === 'unknown' && context.attempt === 1) this.world.scheduler.note(`${id} is unknown to ${work.k}`);
+        const child = this.world.model.task(parseTaskId(context.id));
+        const isLost = state === 'unknown' && child?.revived === false && !child.mayHaveEnded;
+        if (isLost) throw new Violation('parent-forgotten', `${context.id} depends on ${id}, which is unknown`);
       }
       return this.#run(process, work, context);
     });
