@@ -1,0 +1,30 @@
+import { execFile } from 'node:child_process';
+import { resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { describe, expect, test } from 'vitest';
+
+const run = promisify(execFile);
+const EXAMPLES = resolve(import.meta.dirname, '../../examples/node');
+
+/** Examples that need nothing but Node, as they are, over what was built. */
+async function output(name: string): Promise<string> {
+  const { stdout, stderr } = await run(process.execPath, [resolve(EXAMPLES, name)], { timeout: 20_000 });
+  expect(stderr).toBe('');
+  return stdout;
+}
+
+describe('the example', () => {
+  test('image-pipeline.js fans out, fans in, and prints the album', async () => {
+    expect(await output('image-pipeline.js')).toBe(`7 tasks
+{
+  title: 'Pets',
+  images: [
+    'cat.png at 200 of 4000 px',
+    'cat.png at 800 of 4000 px',
+    'dog.png at 200 of 4000 px',
+    'dog.png at 800 of 4000 px'
+  ]
+}
+`);
+  });
+});
