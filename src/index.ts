@@ -31,7 +31,7 @@ export type { Queue } from './client/queue.ts';
 export { type ResultOptions, Task, TaskBatch } from './client/task.ts';
 export { type AmqpOptions, type ClientOptions, connect } from './connect.ts';
 export { ERROR_CODES, type ErrorCode, MillraceError } from './errors.ts';
-export { DEFAULTS, LIMITS } from './limits.ts';
+export { DEFAULTS, LIMITS, type QueueLimits, type QueueLimitsChange } from './limits.ts';
 export { type DefinitionOptions, defineTask, TaskDefinition, type TaskKind } from './task/definition.ts';
 export type { Batch, Parent, TaskContext, TaskHandler } from './task/handler.ts';
 export type {

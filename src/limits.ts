@@ -47,6 +47,12 @@ export const LIMITS = {
   parentPageBytesMax: 4 * MiB,
   parentPageTasksMax: 1000,
   uniqueKeyBytesMax: 128,
+  concurrencyKeyBytesMax: 128,
+  /** What a queue may be limited to. */
+  queueConcurrencyMax: 1_000_000,
+  rateCountMax: 1_000_000,
+  ratePeriodMsMin: 1,
+  ratePeriodMsMax: 1 * DAY,
   /** How long a unique key may be held beyond the end of its task. */
   uniqueForMsMax: 366 * DAY,
   /** Unique keys that are held. */
@@ -288,6 +294,58 @@ export function parseRetention(change: unknown): { -readonly [Name in keyof type
     parsed[setting] = value;
   }
   return parsed;
+}
+
+/** Null: without limit. */
+export interface QueueLimits {
+  /** Tasks of the queue that are with workers at the same time, over all of them; those that they hold ahead count. */
+  readonly concurrency: number | null;
+  /** Tasks that are handed out: `count` in `periodMs`, evenly, and `burst` at once after a pause. */
+  readonly rate: { readonly count: number; readonly periodMs: number; readonly burst: number } | null;
+  /** As `concurrency`, for the tasks with the same `concurrencyKey`. */
+  readonly concurrencyPerKey: number | null;
+}
+
+export const NO_LIMITS: QueueLimits = { concurrency: null, rate: null, concurrencyPerKey: null };
+
+/** What is not named, or undefined, stays as it is. */
+export interface QueueLimitsChange {
+  concurrency?: number | null | undefined;
+  /** `burst` is `count` unless it is given. */
+  rate?: { count: number; periodMs: number; burst?: number | undefined } | null | undefined;
+  concurrencyPerKey?: number | null | undefined;
+}
+
+/** Throws INVALID_ARGUMENT. */
+export function parseQueueLimits(change: unknown): Partial<QueueLimits> {
+  checkObject('limits', change);
+  const { concurrency, rate, concurrencyPerKey, ...others } = change as QueueLimitsChange;
+  for (const name of Object.keys(others)) {
+    const message = `there is no limit ${shown(name)}; there are concurrency, rate, concurrencyPerKey`;
+    throw new MillraceError('INVALID_ARGUMENT', message);
+  }
+  const bound = LIMITS.queueConcurrencyMax;
+  if (concurrency !== undefined && concurrency !== null) checkInteger('concurrency', concurrency, 1, bound);
+  if (concurrencyPerKey !== undefined && concurrencyPerKey !== null) {
+    checkInteger('concurrencyPerKey', concurrencyPerKey, 1, bound);
+  }
+  return {
+    ...(concurrency === undefined ? {} : { concurrency }),
+    ...(rate === undefined ? {} : { rate: rate === null ? null : parseRate(rate) }),
+    ...(concurrencyPerKey === undefined ? {} : { concurrencyPerKey }),
+  };
+}
+
+function parseRate(rate: NonNullable<QueueLimitsChange['rate']>): NonNullable<QueueLimits['rate']> {
+  checkObject('rate', rate);
+  const { count, periodMs, burst = count, ...others } = rate;
+  for (const name of Object.keys(others)) {
+    throw new MillraceError('INVALID_ARGUMENT', `rate has no ${shown(name)}; it has count, periodMs, burst`);
+  }
+  checkInteger('rate.count', count, 1, LIMITS.rateCountMax);
+  checkInteger('rate.periodMs', periodMs, LIMITS.ratePeriodMsMin, LIMITS.ratePeriodMsMax);
+  checkInteger('rate.burst', burst, 1, LIMITS.rateCountMax);
+  return { count, periodMs, burst };
 }
 
 function relation(holds: boolean, what: string): void {

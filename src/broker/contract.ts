@@ -1,4 +1,5 @@
 import type { MillraceError } from '../errors.ts';
+import type { QueueLimits, QueueLimitsChange } from '../limits.ts';
 
 /**
  * The seam. `Client` and `Worker` are written against this; a backend is whatever implements it and passes
@@ -23,6 +24,8 @@ export interface TaskSpec {
   readonly maxAttempts: number;
   readonly timeoutMs: number;
   readonly backoff: Readonly<Backoff>;
+  /** Tasks of a queue with the same key take turns with those of others, and may be limited; absent: none. */
+  readonly concurrencyKey?: string | undefined;
 }
 
 /** When a task becomes ready. `delay` counts steady time from the moment the server takes it, `at` is wall-clock time. */
@@ -262,6 +265,7 @@ export interface QueueStatus {
   /** Since the queue was first used, over restarts. */
   totals: { enqueued: number; completed: number; failed: number; dead: number; cancelled: number };
   retention: Retention;
+  limits: QueueLimits;
 }
 
 export interface Retention {
@@ -350,6 +354,8 @@ export interface Broker {
   /** Makes all dead tasks of the queue ready again with fresh attempts; resolves with how many. */
   redriveQueue(queue: string): Promise<number>;
   setRetention(queue: string, retention: Partial<Retention>): Promise<Retention>;
+  /** What is not named stays as it is; kept over restarts. Resolves with what holds now. */
+  setLimits(queue: string, limits: QueueLimitsChange): Promise<QueueLimits>;
   status(): Promise<Status>;
   /** Sends what waits (bounded by timeoutMs), then closes. Waits still open reject with CLOSED. Always resolves. */
   close(options: { timeoutMs: number }): Promise<void>;

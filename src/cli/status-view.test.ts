@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import type { QueueStatus, Status, WorkerStatus } from '../broker/contract.ts';
+import { NO_LIMITS } from '../limits.ts';
 import { describeTraffic, trafficKey } from './server-report.ts';
 import { statusView } from './status-view.ts';
 
@@ -17,6 +18,7 @@ function queue(index: number, change: Partial<QueueStatus> = {}): QueueStatus {
     oldestReadyMs: 0,
     totals: { enqueued: 0, completed: 0, failed: 0, dead: 0, cancelled: 0 },
     retention: { completedCountMax: 1, completedAgeMs: 1, deadCountMax: 1, deadAgeMs: 1 },
+    limits: NO_LIMITS,
     ...change,
   };
 }

@@ -1,6 +1,6 @@
 import type { Broker, QueueStatus, Retention } from '../broker/contract.ts';
 import { MillraceError } from '../errors.ts';
-import { parseRetention } from '../limits.ts';
+import { parseQueueLimits, parseRetention, type QueueLimits, type QueueLimitsChange } from '../limits.ts';
 
 /** One queue, by its name; it need not exist yet. */
 export class Queue {
@@ -19,6 +19,15 @@ export class Queue {
 
   resume(): Promise<void> {
     return this.#broker.resumeQueue(this.name);
+  }
+
+  /**
+   * Limits how many of its tasks run at the same time, or in a time, over all workers; null lifts a limit, what is not named
+   * stays. Kept over restarts. Resolves with what holds now. Rejects with INVALID_ARGUMENT, UNSUPPORTED (RabbitMQ).
+   */
+  async limit(limits: QueueLimitsChange): Promise<QueueLimits> {
+    parseQueueLimits(limits);
+    return this.#broker.setLimits(this.name, limits);
   }
 
   /** Removes its ready and scheduled tasks, which end as cancelled; resolves with how many. */

@@ -174,7 +174,7 @@ describe('a lost worker’s task', () => {
     fail(1, true);
     core.take(worker, core.queue('q'), 1, 1e6, READER, NOW_MS, out);
     fail(2, false);
-    expect(core.resume(worker, id, NOW_MS)?.charged).toBe(false);
+    expect(core.resume(worker, id, 3, NOW_MS)?.charged).toBe(false);
     expect(core.table.attempts(slot)).toBe(2);
   });
 });

@@ -9,7 +9,7 @@ import { IdIndex } from './id-index.ts';
 import type { Kind, KindSpec } from './kind.ts';
 import { Kinds } from './kinds.ts';
 import { Producers } from './producers.ts';
-import { Queue, type RetentionPolicy } from './queue.ts';
+import { Queue, type QueueLimits, type RetentionPolicy } from './queue.ts';
 import { DroppedReferences } from './references.ts';
 import { Relations, type RelationsOf } from './relations.ts';
 import {
@@ -108,6 +108,8 @@ export class Core {
   readonly #effects: CoreEffects;
   readonly #retention: RetentionPolicy;
   readonly #timers = new Timers(this.table);
+  /** Queues with a rate. */
+  readonly #paced = new Set<Queue>();
   readonly #failures = new Failures();
   #epoch = 0;
   #nextSequence = 0;
@@ -202,7 +204,7 @@ export class Core {
   enqueue(kind: Kind, section: EnqueuedSection): void {
     const { firstId, count, enqueuedAtMs, bytes, start, segment, offset, dueMs, wall } = section;
     const { table, index } = this;
-    const { queue } = kind;
+    const { queue, group } = kind;
     const { priority } = kind.spec;
     const ticks = timeTicks(enqueuedAtMs);
     const ready = dueMs === 0;
@@ -220,7 +222,7 @@ export class Core {
       words[at + OFFSET] = position + shift;
       words[at + SEGMENT_ATTEMPTS] = segment << 16;
       words[at + KIND_STATE] = kindState;
-      if (listed) queue.pushBack(slot, priority);
+      if (listed) queue.pushBack(slot, group, priority);
       else if (!ready) {
         words[at + KIND_STATE] = kindState | FLAG_DEFERRED | (wall ? FLAG_WALL : 0);
         this.#timers.push(slot, dueMs);
@@ -339,10 +341,15 @@ export class Core {
     let count = 0;
     let bytes = 0;
     worker.account(nowMs);
-    while (count < countMax) {
-      const priority = queue.topPriority;
+    const { rotation } = queue;
+    const most = queue.limits === undefined ? countMax : Math.min(countMax, queue.allowance(nowMs));
+    while (count < most) {
+      const group = rotation === undefined ? queue.plain : rotation.next();
+      if (group === undefined) break;
+      const { lists } = group;
+      const priority = rotation === undefined ? lists.topPriority : rotation.priority;
       if (priority < 0) break;
-      const slot = queue.head(priority);
+      const slot = lists.head(priority);
       const words = table.words(slot);
       const at = table.at(slot);
       const length = reader.lengthAt(words[at + SEGMENT_ATTEMPTS] >>> 16, words[at + OFFSET]);
@@ -352,30 +359,43 @@ export class Core {
       }
       bytes += length;
       if (bytes > bytesMax && count > 0) break;
-      queue.shift(priority, words[at + NEXT]);
+      lists.shift(priority, words[at + NEXT]);
+      group.active++;
+      rotation?.taken(group);
       words[at + NEXT] = assignments.add(worker, slot, epoch, token++);
       words[at + KIND_STATE] = (words[at + KIND_STATE] & STATE_CLEARED) | (State.ACTIVE << STATE_SHIFT);
       out[count++] = slot;
     }
     this.#nextToken = token;
     queue.active += count;
+    queue.ready -= count;
+    queue.bucket?.spend(count);
     if (count > 0) assignments.touch(worker);
     return count;
   }
 
   /**
-   * Gives a task that is ready, or set aside, back to a worker that still runs it, also beyond its prefetch; undefined when the task has gone on without it. `charged`:
-   * losing the worker had counted as a failed attempt, which the owner takes back with `uncharge`.
+   * Gives a task that is ready, or set aside, back to a worker that still runs it, also beyond its prefetch; undefined when
+   * the task has gone on without it: then its attempt is over, whoever made it. `charged`: losing the worker had counted as a
+   * failed attempt, which the owner takes back with `uncharge`.
    */
-  resume(worker: CoreWorker, id: number, nowMs: number): { token: number; charged: boolean } | undefined {
+  resume(
+    worker: CoreWorker,
+    id: number,
+    attempt: number | undefined,
+    nowMs: number,
+  ): { token: number; charged: boolean } | undefined {
     const slot = this.index.get(id);
     if (slot === NONE) return undefined;
     const kind = this.kindOf(slot);
-    if (!worker.queues.includes(kind.queue)) return undefined;
+    const charged = this.table.hasFlag(slot, FLAG_LOST);
+    const isOver = attempt !== undefined && attempt !== this.table.attempts(slot) + (charged ? 0 : 1);
+    if (isOver || !worker.queues.includes(kind.queue)) return undefined;
     const state = this.table.state(slot);
     if (state === State.READY) {
-      kind.queue.remove(slot, kind.spec.priority);
+      kind.queue.remove(slot, kind.group, kind.spec.priority);
       kind.queue.active++;
+      kind.group.active++;
     } else if (state === State.ACTIVE && this.assignments.isAside(slot)) this.assignments.end(slot, nowMs);
     else return undefined;
     const tokenLow = this.#nextToken++;
@@ -383,7 +403,7 @@ export class Core {
     this.table.set(slot, NEXT, this.assignments.add(worker, slot, this.#epoch, tokenLow));
     this.table.setState(slot, State.ACTIVE);
     this.assignments.touch(worker);
-    return { token: this.#epoch * SEQUENCE_COUNT + tokenLow, charged: this.table.hasFlag(slot, FLAG_LOST) };
+    return { token: this.#epoch * SEQUENCE_COUNT + tokenLow, charged };
   }
 
   /** Takes back the failure that losing its worker was. */
@@ -536,7 +556,9 @@ export class Core {
 
   /** When `tick` next has something to do, as (steady, wall) times; Infinity for none. */
   nextSteadyMs(): number {
-    return Math.min(this.#timers.nextSteadyMs, this.assignments.nextDeadlineMs());
+    let nextMs = Math.min(this.#timers.nextSteadyMs, this.assignments.nextDeadlineMs());
+    for (const { bucket } of this.#paced) nextMs = Math.min(nextMs, bucket?.nextMs ?? nextMs);
+    return nextMs;
   }
 
   nextWallMs(): number {
@@ -545,6 +567,12 @@ export class Core {
 
   /** Makes what is due ready, `countMax` tasks at most; returns whether more is due. */
   tick(steadyMs: number, wallMs: number, countMax: number): boolean {
+    for (const queue of this.#paced) {
+      const { bucket } = queue;
+      if (bucket === undefined || bucket.nextMs > steadyMs) continue;
+      bucket.isWaitedFor = false;
+      this.mark(queue);
+    }
     for (let left = countMax; left > 0; left--) {
       const slot = this.#timers.pop(steadyMs, wallMs);
       if (slot === NONE) return false;
@@ -585,7 +613,7 @@ export class Core {
     this.index.scan(0, (_id, slot) => {
       if (this.table.state(slot) === State.READY) {
         const kind = this.kindOf(slot);
-        kind.queue.pushBack(slot, kind.spec.priority);
+        kind.queue.pushBack(slot, kind.group, kind.spec.priority);
         if (this.table.hasFlag(slot, FLAG_CANCEL_REQUESTED)) cancelled.push(slot);
       }
       return true;
@@ -690,10 +718,12 @@ export class Core {
       case State.ACTIVE:
         this.assignments.end(slot, nowMs);
         queue.active--;
+        kind.group.active--;
+        if (queue.rotation !== undefined || queue.limits !== undefined) this.#freed(kind);
         break;
       case State.READY:
         if (this.#loading) queue.ready--;
-        else queue.remove(slot, kind.spec.priority);
+        else queue.remove(slot, kind.group, kind.spec.priority);
         break;
       case State.SCHEDULED:
         this.#timers.remove(slot);
@@ -720,6 +750,20 @@ export class Core {
     }
   }
 
+  /** A task of a queue with limits is with its worker no more: another may be. */
+  #freed({ queue, group }: Kind): void {
+    queue.rotation?.enlist(group);
+    this.mark(queue);
+  }
+
+  /** Undefined: none any more. */
+  setLimits(queue: Queue, limits: QueueLimits | undefined, nowMs: number): void {
+    queue.setLimits(limits, nowMs);
+    if (queue.bucket === undefined) this.#paced.delete(queue);
+    else this.#paced.add(queue);
+    this.mark(queue);
+  }
+
   #becomeReady(slot: number, kind: Kind, front: boolean): void {
     this.table.setState(slot, State.READY);
     const { queue } = kind;
@@ -727,8 +771,8 @@ export class Core {
       queue.ready++;
       return;
     }
-    if (front) queue.pushFront(slot, kind.spec.priority);
-    else queue.pushBack(slot, kind.spec.priority);
+    if (front) queue.pushFront(slot, kind.group, kind.spec.priority);
+    else queue.pushBack(slot, kind.group, kind.spec.priority);
     this.mark(queue);
   }
 

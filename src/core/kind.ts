@@ -1,3 +1,4 @@
+import type { KeyGroup } from './key-rotation.ts';
 import type { TimeoutClass } from './leases.ts';
 import type { Queue } from './queue.ts';
 
@@ -16,6 +17,8 @@ export interface KindSpec {
   readonly maxAttempts: number;
   readonly timeoutMs: number;
   readonly backoff: BackoffPolicy;
+  /** Absent: none. */
+  readonly concurrencyKey?: string | undefined;
 }
 
 /** An interned spec. Tasks name it by index; it is dropped with its last task. */
@@ -27,6 +30,7 @@ export interface Kind {
   /** The packed spec, for deliveries. */
   readonly packed: Uint8Array;
   readonly queue: Queue;
+  readonly group: KeyGroup;
   readonly timeoutClass: TimeoutClass;
   taskCount: number;
 }

@@ -37,7 +37,10 @@ export class Kinds {
     invariant(index <= KIND_MASK, 'a task cannot name so many kinds');
     const timeoutClass = this.#timeoutClass(spec.timeoutMs);
     timeoutClass.kindCount++;
-    const kind: Kind = { index, key, spec, packed: Uint8Array.from(packed), queue, timeoutClass, taskCount: 0 };
+    const group = queue.group(spec.concurrencyKey ?? '');
+    group.kindCount++;
+    const bytes = Uint8Array.from(packed);
+    const kind: Kind = { index, key, spec, packed: bytes, queue, group, timeoutClass, taskCount: 0 };
     this.#kinds[index] = kind;
     this.#byKey.set(key, kind);
     queue.kindCount++;
@@ -51,6 +54,7 @@ export class Kinds {
     this.#free.push(kind.index);
     this.#byKey.delete(kind.key);
     kind.queue.kindCount--;
+    if (--kind.group.kindCount === 0) kind.queue.dropGroup(kind.group);
     kind.timeoutClass.kindCount--;
     if (this.timeoutClasses.size > IDLE_CLASSES_MAX) this.#dropIdleClass(kind.timeoutClass);
   }

@@ -1,14 +1,24 @@
 import { History } from './history.ts';
-import { NEXT, NONE, PREV, type TaskTable } from './task-table.ts';
+import { KeyGroup, KeyRotation } from './key-rotation.ts';
+import type { ReadyLists } from './ready-lists.ts';
+import type { TaskTable } from './task-table.ts';
+import { type Rate, TokenBucket } from './token-bucket.ts';
 import type { CoreWorker } from './worker.ts';
-
-export const PRIORITY_COUNT = 10;
 
 export interface RetentionPolicy {
   completedCountMax: number;
   completedAgeMs: number;
   deadCountMax: number;
   deadAgeMs: number;
+}
+
+/** Null: without limit. */
+export interface QueueLimits {
+  /** Tasks that are with workers at the same time. */
+  readonly concurrency: number | null;
+  readonly rate: Rate | null;
+  /** The same for the tasks with one concurrency key. */
+  readonly concurrencyPerKey: number | null;
 }
 
 /** Counted since the queue was first used, over restarts. */
@@ -20,15 +30,19 @@ export interface QueueTotals {
   cancelled: number;
 }
 
-/** A queue: ten first-in-first-out lists threaded through the task table, its finished tasks, and who listens. */
+/** A queue: its ready tasks, its finished ones, its limits, and who listens. */
 export class Queue {
   readonly name: string;
   readonly #table: TaskTable;
   readonly #defaultRetention: RetentionPolicy;
-  readonly #heads = new Uint32Array(PRIORITY_COUNT).fill(NONE);
-  readonly #tails = new Uint32Array(PRIORITY_COUNT).fill(NONE);
-  /** Bit p is set when list p is not empty. */
-  #occupied = 0;
+  /** Ready tasks without a concurrency key; for most queues all. */
+  readonly plain: KeyGroup;
+  readonly #groups = new Map<string, KeyGroup>();
+  /** While there are tasks with keys. */
+  rotation: KeyRotation | undefined;
+  /** Replaced as a whole when someone sets them. */
+  limits: QueueLimits | undefined;
+  bucket: TokenBucket | undefined;
   /** Kinds of its tasks; 0 when it has none. */
   kindCount = 0;
   ready = 0;
@@ -59,6 +73,7 @@ export class Queue {
     this.#table = table;
     this.retention = retention;
     this.#defaultRetention = retention;
+    this.plain = new KeyGroup('', table);
     this.finished = new History(table);
     this.dead = new History(table);
     this.held = new History(table);
@@ -77,63 +92,84 @@ export class Queue {
   /** Nothing would be lost with it but its totals. */
   get unused(): boolean {
     return (
-      this.kindCount === 0 && this.workers.length === 0 && !this.paused && this.retention === this.#defaultRetention
+      this.kindCount === 0 &&
+      this.workers.length === 0 &&
+      !this.paused &&
+      this.limits === undefined &&
+      this.retention === this.#defaultRetention
     );
   }
 
-  /** The highest priority that has a ready task, or -1. */
-  get topPriority(): number {
-    return 31 - Math.clz32(this.#occupied);
+  // ── Ready tasks ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** The group of a key, made if it is new; '' is none. */
+  group(key: string): KeyGroup {
+    if (key === '') return this.plain;
+    let group = this.#groups.get(key);
+    if (group !== undefined) return group;
+    group = new KeyGroup(key, this.#table);
+    this.#groups.set(key, group);
+    if (this.rotation === undefined) {
+      this.rotation = new KeyRotation();
+      this.rotation.activeMax = this.limits?.concurrencyPerKey ?? Number.POSITIVE_INFINITY;
+      this.rotation.enlist(this.plain);
+    }
+    return group;
   }
 
-  head(priority: number): number {
-    return this.#heads[priority];
+  dropGroup(group: KeyGroup): void {
+    this.#groups.delete(group.key);
+    if (this.#groups.size > 0 || group === this.plain) return;
+    this.rotation = undefined;
+    this.plain.rounds = 0;
   }
 
-  pushBack(slot: number, priority: number): void {
-    const tail = this.#tails[priority];
-    const words = this.#table.words(slot);
-    const at = this.#table.at(slot);
-    words[at + NEXT] = NONE;
-    words[at + PREV] = tail;
-    if (tail === NONE) {
-      this.#heads[priority] = slot;
-      this.#occupied |= 1 << priority;
-    } else this.#table.set(tail, NEXT, slot);
-    this.#tails[priority] = slot;
+  pushBack(slot: number, group: KeyGroup, priority: number): void {
+    group.lists.pushBack(slot, priority);
     this.ready++;
+    this.rotation?.enlist(group);
   }
 
-  pushFront(slot: number, priority: number): void {
-    const head = this.#heads[priority];
-    this.#table.set(slot, NEXT, head);
-    this.#table.set(slot, PREV, NONE);
-    if (head === NONE) {
-      this.#tails[priority] = slot;
-      this.#occupied |= 1 << priority;
-    } else this.#table.set(head, PREV, slot);
-    this.#heads[priority] = slot;
+  pushFront(slot: number, group: KeyGroup, priority: number): void {
+    group.lists.pushFront(slot, priority);
     this.ready++;
+    this.rotation?.enlist(group);
   }
 
-  /** Takes the head of a list whose head it is: `next` is its NEXT word. */
-  shift(priority: number, next: number): void {
-    this.#heads[priority] = next;
-    if (next === NONE) {
-      this.#tails[priority] = NONE;
-      this.#occupied &= ~(1 << priority);
-    } else this.#table.set(next, PREV, NONE);
+  remove(slot: number, group: KeyGroup, priority: number): void {
+    group.lists.remove(slot, priority);
     this.ready--;
   }
 
-  remove(slot: number, priority: number): void {
-    const next = this.#table.get(slot, NEXT);
-    const prev = this.#table.get(slot, PREV);
-    if (prev === NONE) this.#heads[priority] = next;
-    else this.#table.set(prev, NEXT, next);
-    if (next === NONE) this.#tails[priority] = prev;
-    else this.#table.set(next, PREV, prev);
-    if (this.#heads[priority] === NONE) this.#occupied &= ~(1 << priority);
-    this.ready--;
+  /** Of all groups. */
+  *readyLists(): Iterable<ReadyLists> {
+    yield this.plain.lists;
+    for (const { lists } of this.#groups.values()) yield lists;
   }
+
+  // ── Limits ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  setLimits(limits: QueueLimits | undefined, nowMs: number): void {
+    this.limits = limits;
+    // A bucket that goes on with the same rate is not filled again.
+    if (limits?.rate === null || limits === undefined) this.bucket = undefined;
+    else if (this.bucket === undefined || !isSameRate(this.bucket.rate, limits.rate)) {
+      this.bucket = new TokenBucket(limits.rate, nowMs);
+    }
+    if (this.rotation === undefined) return;
+    this.rotation.activeMax = limits?.concurrencyPerKey ?? Number.POSITIVE_INFINITY;
+    for (const group of this.#groups.values()) this.rotation.enlist(group);
+  }
+
+  /** How many tasks may be handed out now. */
+  allowance(nowMs: number): number {
+    const { limits, bucket } = this;
+    const free = (limits?.concurrency ?? Number.POSITIVE_INFINITY) - this.active;
+    if (bucket === undefined || free <= 0) return Math.max(0, free);
+    return Math.min(free, bucket.available(nowMs));
+  }
+}
+
+function isSameRate(a: Rate, b: Rate): boolean {
+  return a.count === b.count && a.periodMs === b.periodMs && a.burst === b.burst;
 }

@@ -45,7 +45,7 @@ async function stragglers(bench: EngineBench): Promise<{ ids: number[]; texts: (
   expect(worker.held.map(({ id }) => id)).toEqual([active, lost]);
   bench.removeWorker(worker, true);
   const back = bench.subscribe(['q'], 1);
-  expect(bench.engine.resume(back.worker as CoreWorker, [active]).size).toBe(1);
+  expect(bench.engine.resume(back.worker as CoreWorker, [{ id: active, attempt: 1 }]).size).toBe(1);
   return {
     ids,
     texts: () =>

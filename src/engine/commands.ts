@@ -1,5 +1,5 @@
 import type { Core } from '../core/core.ts';
-import type { RetentionPolicy } from '../core/queue.ts';
+import type { QueueLimits, RetentionPolicy } from '../core/queue.ts';
 import type { Consequences } from '../core/relations.ts';
 import { NONE, STATE_NAMES, State } from '../core/task-table.ts';
 import { deadIds, waitingIds } from '../core/views.ts';
@@ -111,6 +111,13 @@ export class Commands {
     return queue.retention;
   }
 
+  setLimits(name: string, change: Partial<QueueLimits>): QueueLimits {
+    const queue = this.#core.queue(name);
+    const limits: QueueLimits = { concurrency: null, rate: null, concurrencyPerKey: null, ...queue.limits, ...change };
+    this.#run({ op: 'limits', queue: name, limits, at: this.#clock.steadyMs() });
+    return limits;
+  }
+
   /** Call once a turn, before anything is delivered. */
   keepConsequences(): void {
     const taken = this.#core.relations.takeConsequences();
@@ -119,7 +126,7 @@ export class Commands {
     for (const each of portions(taken)) this.#append({ op: 'related', ...each, at });
   }
 
-  /** Call after segments were given up: records that follow may count tasks that replay no longer meets. */
+  /** Call before segments are given up: records that follow them may count tasks that replay no longer meets. */
   keepTotals(): void {
     const queues = [...this.#core.queues.values()].map(({ name, totals }) => ({ name, totals }));
     this.#run({ op: 'totals', queues });
@@ -225,6 +232,11 @@ export function applyCommand(core: Core, command: Command): void {
     case 'totals':
       for (const { name, totals } of command.queues) Object.assign(core.queue(name).totals, totals);
       break;
+    case 'limits': {
+      const isNone = Object.values(command.limits).every((limit) => limit === null);
+      core.setLimits(core.queue(command.queue), isNone ? undefined : command.limits, command.at);
+      break;
+    }
     case 'retention': {
       const queue = core.queue(command.queue);
       queue.retention = command.retention;

@@ -152,11 +152,27 @@ describe('a restart', () => {
     await bench.flush();
     await bench.crash();
     const back = bench.subscribe(['q'], 1);
-    const token = bench.engine.resume(back.worker as CoreWorker, [id]).get(id) as number;
+    const token = bench.engine.resume(back.worker as CoreWorker, [{ id, attempt: 1 }]).get(id) as number;
     await turns();
     expect(back.held).toEqual([]);
     expect(bench.complete(back, [{ delivery: { ...old, token } }])).toEqual([]);
     expect(bench.state(id)).toBe('completed');
+    await bench.engine.close();
+  });
+
+  it('keeps nothing for a worker that comes back after another has failed the task meanwhile', async () => {
+    const bench = await EngineBench.open();
+    const [id] = bench.enqueue(['a']);
+    await bench.addWorker();
+    await bench.flush();
+    await bench.crash();
+    const other = await bench.addWorker();
+    bench.fail(other, other.held, { final: false, retryDelayMs: 0 });
+    bench.removeWorker(other, false);
+    const back = bench.subscribe(['q'], 1);
+    expect(bench.engine.resume(back.worker as CoreWorker, [{ id, attempt: 1 }]).size).toBe(0);
+    await turns();
+    expect(back.held.map(({ attempt }) => attempt)).toEqual([2]);
     await bench.engine.close();
   });
 
@@ -168,7 +184,7 @@ describe('a restart', () => {
     bench.removeWorker(lost, true);
     expect(await bench.errors(id)).toHaveLength(1);
     const back = bench.subscribe(['q'], 1);
-    expect(bench.engine.resume(back.worker as CoreWorker, [id]).size).toBe(1);
+    expect(bench.engine.resume(back.worker as CoreWorker, [{ id, attempt: 1 }]).size).toBe(1);
     expect(await bench.errors(id)).toEqual([]);
     await bench.flush();
     await bench.crash();

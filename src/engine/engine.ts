@@ -98,8 +98,7 @@ export class Engine {
   #closed = false;
   #advancingEpoch = false;
   #failure: MillraceError | undefined;
-  /** The oldest segment when the totals were last kept, or when the engine began. */
-  #totalsSegment: number;
+  #totalsDue = false;
 
   static async open(options: EngineOptions): Promise<{ engine: Engine; report: OpenReport }> {
     const { clock } = options;
@@ -135,6 +134,7 @@ export class Engine {
         cacheBytes: options.cacheBytes,
         describe: describeRecord,
         segmentState: () => packState(core),
+        onEmptied: () => engine?.emptied(),
         onDurable: (sequence) => {
           options.onDurable(sequence);
           engine?.durable();
@@ -157,6 +157,7 @@ export class Engine {
     engine = new Engine(options, { core, journal, reader, waiters });
     for (const slot of core.loaded(clock.steadyMs())) engine.commands.cancelNow(slot);
     engine.#housekeep();
+    if (journal.asksForEmptied) engine.emptied();
     engine.#dispatchSoon();
     return { engine, report };
   }
@@ -201,7 +202,6 @@ export class Engine {
     this.#cleaner = new Cleaner(core, journal, reader, (error) =>
       this.#readFailed(error, (known) => this.#unreadable.report(known)),
     );
-    this.#totalsSegment = this.#oldestSegment;
   }
 
   get stopping(): boolean {
@@ -227,10 +227,7 @@ export class Engine {
     this.#housekeeping?.cancel();
     await settlesWithin(this.clock, LIMITS.closeTimeoutMs, this.#cleaner.stop());
     try {
-      if (this.#failure === undefined) {
-        this.commands.keepConsequences();
-        this.#keepTotals();
-      }
+      if (this.#failure === undefined) this.#keep();
     } finally {
       await this.journal.close();
     }
@@ -370,12 +367,12 @@ export class Engine {
   }
 
   /** A worker has come back and names what it still runs. Answers with the new token for what it keeps. */
-  resume(worker: CoreWorker, ids: readonly number[]): Map<number, number> {
+  resume(worker: CoreWorker, held: readonly { id: number; attempt: number | undefined }[]): Map<number, number> {
     const nowMs = this.clock.steadyMs();
     const kept = new Map<number, number>();
     const charged: number[] = [];
-    for (const id of ids) {
-      const lease = this.core.resume(worker, id, nowMs);
+    for (const { id, attempt } of held) {
+      const lease = this.core.resume(worker, id, attempt, nowMs);
       if (lease === undefined) continue;
       kept.set(id, lease.token);
       if (lease.charged) charged.push(id);
@@ -498,7 +495,7 @@ export class Engine {
     this.#dispatchDeferred = false;
     if (this.#closed || this.#failure !== undefined) return;
     const steadyMs = this.clock.steadyMs();
-    this.commands.keepConsequences();
+    this.#keep();
     this.#heldBack = !this.#canDeliver;
     if (!this.#stopping && !this.#heldBack) this.#dispatcher.run(steadyMs);
     this.core.assignments.presume(steadyMs);
@@ -581,7 +578,6 @@ export class Engine {
     this.core.expire(steadyMs, EXPIRE_TASKS_MAX);
     this.stats.second(this.core, steadyMs);
     this.#cleaner.consider();
-    this.#keepTotals();
     if (this.core.sequencesLeft < EPOCH_RESERVE) this.#advanceEpoch();
     // A wall clock that was set forward makes appointments due without any timer of ours.
     if (this.core.nextWallMs() <= this.clock.wallMs()) this.#onTimer();
@@ -589,15 +585,19 @@ export class Engine {
     this.#housekeeping.unref();
   };
 
-  get #oldestSegment(): number {
-    return this.journal.lastSegment - this.journal.segmentCount + 1;
+  /** Segments are to be given up, and with them the counts of records that speak of what began there. */
+  emptied(): void {
+    this.#totalsDue = true;
+    this.#dispatchSoon();
   }
 
-  #keepTotals(): void {
-    const oldest = this.#oldestSegment;
-    if (oldest === this.#totalsSegment) return;
-    this.#totalsSegment = oldest;
+  /** What follows from records that a replay may not understand any more. */
+  #keep(): void {
+    this.commands.keepConsequences();
+    if (!this.#totalsDue) return;
+    this.#totalsDue = false;
     this.commands.keepTotals();
+    this.journal.settleEmptied();
   }
 
   #advanceEpoch(): void {

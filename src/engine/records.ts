@@ -1,4 +1,4 @@
-import type { QueueTotals } from '../core/queue.ts';
+import type { QueueLimits, QueueTotals } from '../core/queue.ts';
 import { formatTaskId } from '../ids.ts';
 import { formatTime } from '../io/clock.ts';
 import { readF64, readU16, readU32, readU64, writeF64, writeU64 } from '../protocol/bytes.ts';
@@ -40,6 +40,7 @@ export type Command =
   | { op: 'purge'; ids: number[]; at: number }
   /** What followed for tasks from the ends of those that they depend on; see core/relations.ts. */
   | { op: 'related'; unblocked: number[]; cancelled: number[]; closed: number[]; at: number }
+  | { op: 'limits'; queue: string; limits: QueueLimits; at: number }
   | {
       op: 'retention';
       queue: string;

@@ -290,7 +290,7 @@ describe('a task whose worker is lost in its last attempt', () => {
     expect(other.held).toEqual([]);
     bench.clock.advance(4000);
     const back = bench.subscribe(['q'], 1);
-    const token = bench.engine.resume(back.worker as CoreWorker, [id]).get(id) as number;
+    const token = bench.engine.resume(back.worker as CoreWorker, [{ id, attempt: 1 }]).get(id) as number;
     await turns();
     bench.clock.advance(4000);
     await turns();

@@ -1,15 +1,15 @@
 import type { Core } from '../core/core.ts';
 import type { Kind } from '../core/kind.ts';
 import type { ProducerState } from '../core/producers.ts';
-import type { QueueTotals, RetentionPolicy } from '../core/queue.ts';
+import type { QueueLimits, QueueTotals, RetentionPolicy } from '../core/queue.ts';
 import { type EnqueueReader, WHEN } from '../protocol/batch.ts';
 import { decodeSpec } from '../protocol/spec.ts';
 
 /** What must outlive the records it came from: each segment begins with it, so that older ones can be given up. */
 interface SegmentState {
   version: 1;
-  /** `retention` only where someone has set it. */
-  queues: { name: string; paused: boolean; retention?: RetentionPolicy; totals: QueueTotals }[];
+  /** `retention` and `limits` only where someone has set them. */
+  queues: { name: string; paused: boolean; retention?: RetentionPolicy; limits?: QueueLimits; totals: QueueTotals }[];
   producers: ProducerState[];
 }
 
@@ -20,6 +20,7 @@ export function packState(core: Core): Buffer {
       name: queue.name,
       paused: queue.paused,
       ...(queue.hasOwnRetention ? { retention: queue.retention } : {}),
+      ...(queue.limits === undefined ? {} : { limits: queue.limits }),
       totals: queue.totals,
     })),
     producers: core.producers.export(),
@@ -30,10 +31,12 @@ export function packState(core: Core): Buffer {
 export function restoreState(core: Core, body: Buffer): void {
   if (body.length === 0) return;
   const state = JSON.parse(body.toString()) as SegmentState;
-  for (const { name, paused, retention, totals } of state.queues) {
+  for (const { name, paused, retention, limits, totals } of state.queues) {
     const queue = core.queue(name);
     queue.paused = paused;
     if (retention !== undefined) queue.retention = retention;
+    // Its bucket is full: it was not used for as long as the server was away.
+    if (limits !== undefined) core.setLimits(queue, limits, 0);
     Object.assign(queue.totals, totals);
   }
   core.producers.import(state.producers);

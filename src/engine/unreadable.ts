@@ -1,5 +1,6 @@
 import type { Core } from '../core/core.ts';
-import { PRIORITY_COUNT, type Queue } from '../core/queue.ts';
+import type { Queue } from '../core/queue.ts';
+import { PRIORITY_COUNT } from '../core/ready-lists.ts';
 import { NONE } from '../core/task-table.ts';
 import type { MillraceError } from '../errors.ts';
 import type { Clock } from '../io/clock.ts';
@@ -63,13 +64,15 @@ export class Unreadable {
     const { segment, from, to } = details as { segment: number; from: number; to: number };
     const { table } = this.#core;
     let count = 0;
-    for (let priority = PRIORITY_COUNT - 1; priority >= 0; priority--) {
-      for (let slot = queue.head(priority); slot !== NONE; slot = queue.head(priority)) {
-        const offset = table.offset(slot);
-        const isThere = this.#reader.full(table.segment(slot)) === segment && offset >= from && offset < to;
-        if (!isThere || count >= TASKS_PER_TURN_MAX) break;
-        this.#settlements.bury(slot, { name: 'JournalDamaged', code: 'JOURNAL_DAMAGED', message });
-        count++;
+    for (const lists of [...queue.readyLists()]) {
+      for (let priority = PRIORITY_COUNT - 1; priority >= 0; priority--) {
+        for (let slot = lists.head(priority); slot !== NONE; slot = lists.head(priority)) {
+          const offset = table.offset(slot);
+          const isThere = this.#reader.full(table.segment(slot)) === segment && offset >= from && offset < to;
+          if (!isThere || count >= TASKS_PER_TURN_MAX) break;
+          this.#settlements.bury(slot, { name: 'JournalDamaged', code: 'JOURNAL_DAMAGED', message });
+          count++;
+        }
       }
     }
     return count;

@@ -36,6 +36,11 @@ export interface JournalOptions {
    * not fit into the segment before; must not append.
    */
   segmentState: () => Uint8Array;
+  /**
+   * A segment holds nothing any more, and goes once `settleEmptied` was called: records in later segments may speak of things
+   * that began in it, and mean nothing to a replay without it. Must not append. Absent: nothing is lost with a segment.
+   */
+  onEmptied?: () => void;
   /** Everything up to `sequence` may be confirmed. */
   onDurable: (sequence: number) => void;
   onFailure: (error: MillraceError) => void;
@@ -81,6 +86,7 @@ export class Journal {
   #tail!: Tail;
   #epoch = 0;
   #isOpen = false;
+  #asksForEmptied = false;
   #closing: Promise<void> | undefined;
 
   private constructor(options: JournalOptions) {
@@ -269,6 +275,21 @@ export class Journal {
     };
   }
 
+  /** What would be lost with the empty segments has been appended. */
+  settleEmptied(): void {
+    this.#asksForEmptied = false;
+    for (const segment of this.#segments) {
+      if (segment === this.#tail.active || segment.liveCount > 0) break;
+      if (segment.keptSequence < 0) segment.keptSequence = this.#tail.sequence;
+    }
+    this.#recycle();
+  }
+
+  /** `onEmptied` was called, and not answered yet. */
+  get asksForEmptied(): boolean {
+    return this.#asksForEmptied;
+  }
+
   get segmentCount(): number {
     return this.#segments.count;
   }
@@ -369,8 +390,14 @@ export class Journal {
     for (;;) {
       const oldest = this.#segments.oldest as Segment;
       if (oldest === this.#tail.active || oldest.liveCount > 0 || oldest.readers > 0) return;
+      if (this.#options.onEmptied !== undefined && oldest.keptSequence < 0) {
+        if (this.#asksForEmptied) return;
+        this.#asksForEmptied = true;
+        this.#options.onEmptied();
+        return;
+      }
       const next = this.#segments.at(oldest.number + 1) as Segment;
-      const needed = Math.max(oldest.emptiedSequence, next.firstSequence);
+      const needed = Math.max(oldest.emptiedSequence, oldest.keptSequence, next.firstSequence);
       if (this.#writer.syncedSequence < needed) {
         // Without fsync nothing else would sync before the next segment is full.
         this.#writer.requestSync();

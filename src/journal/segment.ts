@@ -51,6 +51,8 @@ export class Segment {
   recordedCount = 0;
   /** The sequence that must be synced before the segment may go: that of the release which emptied it. */
   emptiedSequence = 0;
+  /** The sequence by which the owner had kept what would go with it; -1: not yet. */
+  keptSequence = -1;
   /** Passes over the segment that are under way; it is not recycled meanwhile. */
   readers = 0;
 

@@ -12,8 +12,11 @@ export interface CallSink {
   /** How many more bytes the link may be given. */
   room(): number;
   run(request: Call): unknown;
-  /** Calls `written` when the answer is in the link. */
-  reply(requestId: number, body: string, written: () => void): void;
+  /**
+   * Calls `written` when the answer is in the link. `urgent`: without waiting for the disk, which whoever asks how things
+   * stand wants to hear of.
+   */
+  reply(requestId: number, body: string, written: () => void, urgent: boolean): void;
   refuse(requestId: number, error: MillraceError): void;
 }
 
@@ -61,11 +64,12 @@ export class CallQueue {
 
   #start({ requestId, message }: Waiting): void {
     this.#running++;
+    const urgent = message.method === 'status';
     Promise.resolve()
       .then(() => this.#sink.run(call(message)))
       .then((value) => JSON.stringify(value ?? {}))
       .then(
-        (body) => this.#ended(() => this.#reply(requestId, body)),
+        (body) => this.#ended(() => this.#reply(requestId, body, urgent)),
         (error: unknown) => {
           if (!(error instanceof MillraceError)) throw new InvariantError('a call failed', { cause: error });
           this.#ended(() => this.#sink.refuse(requestId, error));
@@ -80,7 +84,7 @@ export class CallQueue {
     this.go();
   }
 
-  #reply(requestId: number, body: string): void {
+  #reply(requestId: number, body: string, urgent: boolean): void {
     const bytes = Buffer.byteLength(body);
     const bound = bodyBytesMax(FRAME.REPLY);
     if (bytes > bound) {
@@ -89,8 +93,9 @@ export class CallQueue {
       return;
     }
     this.#replyBytes += bytes;
-    this.#sink.reply(requestId, body, () => {
+    const written = (): void => {
       this.#replyBytes -= bytes;
-    });
+    };
+    this.#sink.reply(requestId, body, written, urgent);
   }
 }

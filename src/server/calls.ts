@@ -4,7 +4,7 @@ import type { ActiveDetails } from '../engine/inspect.ts';
 import { inspectTask, listTasks, readParents } from '../engine/inspect.ts';
 import { MillraceError, shown } from '../errors.ts';
 import { parseTaskId } from '../ids.ts';
-import { LIMITS, parseRetention } from '../limits.ts';
+import { LIMITS, parseQueueLimits, parseRetention } from '../limits.ts';
 import { parseInteger, parseQueueName } from './messages.ts';
 
 /** A CALL frame: a method by name, with its parameters in one object. */
@@ -58,6 +58,7 @@ export function createMethods(engine: Engine, details: ActiveDetails, status: ()
     ],
     ['queue.purge', async ({ queue }) => ({ count: await commands.purgeQueue(parseQueueName(queue)) })],
     ['queue.redrive', async ({ queue }) => ({ count: await commands.redriveQueue(parseQueueName(queue)) })],
+    ['queue.limit', ({ queue, ...change }) => commands.setLimits(parseQueueName(queue), parseQueueLimits(change))],
     ['queue.retention', ({ queue, ...change }) => commands.setRetention(parseQueueName(queue), parseRetention(change))],
   ]);
 }

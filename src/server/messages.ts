@@ -46,7 +46,7 @@ export interface Subscription {
   concurrency: number;
   prefetch: number;
   /** What the worker still has, and under which tokens. */
-  resume: { id: number; token: number }[];
+  resume: { id: number; token: number; attempt: number | undefined }[];
 }
 
 export function parseSubscription(message: Record<string, unknown>): Subscription {
@@ -66,11 +66,11 @@ export function parseSubscription(message: Record<string, unknown>): Subscriptio
     concurrency,
     prefetch,
     resume: resume.map((entry: unknown) => {
-      const [id, token]: unknown[] = Array.isArray(entry) ? entry : [];
+      const [id, token, attempt]: unknown[] = Array.isArray(entry) ? entry : [];
       if (typeof id !== 'string' || typeof token !== 'string') {
-        throw new MillraceError('PROTOCOL', 'resume must list pairs of task id and token');
+        throw new MillraceError('PROTOCOL', 'resume must list task id, token and attempt, of each');
       }
-      return { id: parseTaskId(id), token: Number(token) };
+      return { id: parseTaskId(id), token: Number(token), attempt: typeof attempt === 'number' ? attempt : undefined };
     }),
   };
 }

@@ -100,7 +100,10 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     this.#results = new Results(owner.engine, this, () => this.#checkAnswered());
     this.#calls = new CallQueue({
       run: (request) => owner.call(request),
-      reply: (requestId, body, written) => this.#reply(requestId, body, written),
+      reply: (requestId, body, written, urgent) => {
+        if (urgent) this.#writeReply(requestId, body, written);
+        else this.#reply(requestId, body, written);
+      },
       refuse: (requestId, error) => this.#error(requestId, error),
       room: () => this.roomBytes,
     });
@@ -256,13 +259,15 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
   }
 
   #reply(requestId: number, body: string, written: () => void): void {
-    this.#answer(() => {
-      const { writer } = this;
-      writer.begin(FRAME.REPLY, requestId);
-      writer.text(body);
-      writer.end();
-      written();
-    });
+    this.#answer(() => this.#writeReply(requestId, body, written));
+  }
+
+  #writeReply(requestId: number, body: string, written: () => void): void {
+    const { writer } = this;
+    writer.begin(FRAME.REPLY, requestId);
+    writer.text(body);
+    writer.end();
+    written();
   }
 
   #error(requestId: number, error: MillraceError): void {
@@ -304,7 +309,9 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     } catch (error) {
       // What the caller did wrong is answered; a frame that is none, or one that wants no answer, ends the connection.
       if (!(error instanceof MillraceError) || error.code === 'PROTOCOL' || requestId === 0) throw error;
-      this.#error(requestId, error);
+      // That the disk is full must not wait for it.
+      if (error.code === 'DISK_FULL') this.#writeError(requestId, error);
+      else this.#error(requestId, error);
     }
   }
 
@@ -446,10 +453,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     this.worker = worker;
     // It is back before its old connection was seen to end: what that holds is taken from it without blame.
     for (const { id, token } of resume) this.#owner.holder(id, token)?.end();
-    const kept = this.#engine.resume(
-      worker,
-      resume.map(({ id }) => id),
-    );
+    const kept = this.#engine.resume(worker, resume);
     const lost = resume.filter(({ id }) => !kept.has(id));
     // At once, because it must come before the first delivery; what it says needs no disk.
     this.writer.json(FRAME.REPLY, requestId, {

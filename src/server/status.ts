@@ -1,6 +1,8 @@
-import { PRIORITY_COUNT, type Queue } from '../core/queue.ts';
+import type { Queue } from '../core/queue.ts';
+import { PRIORITY_COUNT } from '../core/ready-lists.ts';
 import { NONE } from '../core/task-table.ts';
 import type { Engine } from '../engine/engine.ts';
+import { NO_LIMITS } from '../limits.ts';
 import type { Session } from './session.ts';
 
 export interface StatusParts {
@@ -44,9 +46,11 @@ function journalStatus(engine: Engine): Record<string, number> {
 
 function describeQueue(engine: Engine, queue: Queue, steadyMs: number): Record<string, unknown> {
   let oldestMs = 0;
-  for (let priority = 0; priority < PRIORITY_COUNT; priority++) {
-    const head = queue.head(priority);
-    if (head !== NONE) oldestMs = Math.max(oldestMs, steadyMs - engine.core.table.enqueuedAtMs(head));
+  for (const lists of queue.readyLists()) {
+    for (let priority = 0; priority < PRIORITY_COUNT; priority++) {
+      const head = lists.head(priority);
+      if (head !== NONE) oldestMs = Math.max(oldestMs, steadyMs - engine.core.table.enqueuedAtMs(head));
+    }
   }
   const { name, paused, ready, active, scheduled, blocked, totals, retention, cancelledKept, endedCount } = queue;
   return {
@@ -62,6 +66,7 @@ function describeQueue(engine: Engine, queue: Queue, steadyMs: number): Record<s
     oldestReadyMs: Math.round(oldestMs),
     totals: { ...totals },
     retention: { ...retention },
+    limits: queue.limits ?? NO_LIMITS,
   };
 }
 

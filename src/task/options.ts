@@ -26,6 +26,11 @@ export interface TaskOptions {
   timeoutMs?: number | undefined;
   /** The pause before another attempt. */
   backoff?: BackoffOptions | undefined;
+  /**
+   * Tasks of a queue with different keys take turns, so that none waits for another's having more; 1 to 128 bytes. How many of
+   * one key run at the same time: `client.queue(name).limit({ concurrencyPerKey })`.
+   */
+  concurrencyKey?: string | undefined;
 }
 
 /** A task as others refer to it: its id, or what an enqueue gave. */
@@ -53,7 +58,7 @@ export interface EnqueueOptions extends TaskOptions, RelationOptions {
   runAt?: Date | number | undefined;
 }
 
-const TASK_KEYS = ['queue', 'priority', 'maxAttempts', 'timeoutMs', 'backoff'] as const;
+const TASK_KEYS = ['queue', 'priority', 'maxAttempts', 'timeoutMs', 'backoff', 'concurrencyKey'] as const;
 export const RELATION_KEYS = ['dependsOn', 'onParentFailure', 'uniqueKey'] as const;
 const ENQUEUE_KEYS = [...TASK_KEYS, 'delayMs', 'runAt', ...RELATION_KEYS] as const;
 const BACKOFF_KEYS = ['type', 'delayMs', 'maxDelayMs', 'jitter'] as const;
@@ -88,9 +93,9 @@ export class SpecTable {
   /** Throws INVALID_ARGUMENT. */
   resolve(options: TaskOptions | undefined): TaskSpec {
     if (options === undefined) return this.base;
-    const { queue, priority, maxAttempts, timeoutMs, backoff } = options;
-    if ((queue ?? priority ?? maxAttempts ?? timeoutMs ?? backoff) === undefined) return this.base;
-    const key = keyOf([queue, priority, maxAttempts, timeoutMs, backoff]);
+    const { queue, priority, maxAttempts, timeoutMs, backoff, concurrencyKey } = options;
+    if ((queue ?? priority ?? maxAttempts ?? timeoutMs ?? backoff ?? concurrencyKey) === undefined) return this.base;
+    const key = keyOf([queue, priority, maxAttempts, timeoutMs, backoff, concurrencyKey]);
     let spec = this.#variants.get(key);
     if (spec === undefined) {
       spec = resolveSpec(this.base, options);
@@ -118,12 +123,19 @@ function resolveSpec(base: TaskSpec, options: TaskOptions): TaskSpec {
     maxAttempts: options.maxAttempts ?? base.maxAttempts,
     timeoutMs: options.timeoutMs ?? base.timeoutMs,
     backoff: resolveBackoff(base.backoff, options.backoff),
+    ...keyPart(options.concurrencyKey ?? base.concurrencyKey),
   };
   checkName('queue', spec.queue, LIMITS.queueNameBytesMax);
   checkInteger('priority', spec.priority, 0, LIMITS.priorityMax);
   checkInteger('maxAttempts', spec.maxAttempts, 1, LIMITS.maxAttemptsMax);
   checkInteger('timeoutMs', spec.timeoutMs, LIMITS.timeoutMsMin, LIMITS.timeoutMsMax);
   return spec;
+}
+
+function keyPart(concurrencyKey: string | undefined): Pick<TaskSpec, 'concurrencyKey'> {
+  if (concurrencyKey === undefined) return {};
+  checkName('concurrencyKey', concurrencyKey, LIMITS.concurrencyKeyBytesMax);
+  return { concurrencyKey };
 }
 
 function resolveBackoff(base: Readonly<Backoff>, options: BackoffOptions | undefined): Readonly<Backoff> {

@@ -18,6 +18,7 @@ export const memory: Backend = {
     'failed attempts count on after everything was closed and opened': MEMORY_KEEPS_NOTHING,
     'dependencies are found again after everything was closed and opened': MEMORY_KEEPS_NOTHING,
     'unique keys are held after everything was closed and opened': MEMORY_KEEPS_NOTHING,
+    'limits and keys are found again after everything was closed and opened': MEMORY_KEEPS_NOTHING,
     'ids never repeat, however often everything is closed and opened': MEMORY_KEEPS_NOTHING,
   },
   open: async () => new MemoryPlace(),

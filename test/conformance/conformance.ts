@@ -6,6 +6,7 @@ import { cancelling } from './cancelling.ts';
 import { closing } from './closing.ts';
 import { enqueueing } from './enqueueing.ts';
 import { keeping } from './keeping.ts';
+import { limiting } from './limiting.ts';
 import { operating } from './operating.ts';
 import { order } from './order.ts';
 import type { Backend, Behaviours } from './place.ts';
@@ -29,6 +30,7 @@ const SUBJECTS: Readonly<Record<string, Behaviours>> = {
   bounds,
   relating,
   uniqueness,
+  limiting,
 };
 
 /** What every backend does alike. */

@@ -414,7 +414,7 @@ export class CoreTwin implements PayloadReader {
 
   #resume(of: ModelWorker, worker: CoreWorker, task: ModelTask): void {
     const resumable = (task.state === 'ready' || task.aside) && of.queues.includes(task.kind.queue);
-    const resumed = this.core.resume(worker, task.id, this.nowMs);
+    const resumed = this.core.resume(worker, task.id, undefined, this.nowMs);
     expect(resumed !== undefined).toBe(resumable);
     if (resumed === undefined) return;
     this.#newToken(resumed.token);
@@ -608,8 +608,9 @@ export class CoreTwin implements PayloadReader {
     const { core } = this;
     const queue = core.queue(name);
     const ids: number[] = [];
+    const { lists } = queue.plain;
     for (let priority = 9; priority >= 0; priority--) {
-      for (let slot = queue.head(priority); slot !== NONE; slot = core.table.get(slot, NEXT))
+      for (let slot = lists.head(priority); slot !== NONE; slot = core.table.get(slot, NEXT))
         ids.push(core.table.id(slot));
     }
     return ids;

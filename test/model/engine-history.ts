@@ -254,7 +254,7 @@ export class EngineHistory {
   }
 
   #resume(worker: BenchWorker, id: number): void {
-    const kept = this.bench.engine.resume(worker.worker as CoreWorker, [id]);
+    const kept = this.bench.engine.resume(worker.worker as CoreWorker, [{ id, attempt: undefined }]);
     const token = kept.get(id);
     if (token === undefined) return;
     const slot = this.bench.engine.core.index.get(id);

@@ -155,3 +155,16 @@ test('nobody gets tasks while more waits for the disk than the server may hold',
 function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
+
+test('how things stand is told while the disk stands still, and what is enqueued meanwhile is confirmed afterwards', async () => {
+  const client = await connect(server.url);
+  await client.enqueue('task', 0);
+  disk.hold();
+  const waiting = client.enqueue('task', 1);
+  let [ready, asked] = [0, 0];
+  while (ready < 2 && asked++ < 1000) ready = (await client.status()).queues[0]?.ready ?? 0;
+  expect(ready).toBe(2);
+  disk.release();
+  await waiting;
+  await client.close();
+});

@@ -180,7 +180,7 @@ export class Model {
       id,
       key,
       spec,
-      plain: when.kind === 'now' && submission.parents.length === 0,
+      plain: when.kind === 'now' && submission.parents.length === 0 && spec.concurrencyKey === undefined,
       confirmed: false,
       confirmedStep: Number.POSITIVE_INFINITY,
       vanished: false,

@@ -69,9 +69,9 @@ export const MUTANTS: readonly Mutant[] = [
   {
     name: 'priority-reversed',
     bug: 'the lowest priority goes first',
-    file: 'src/core/queue.ts',
-    find: 'return 31 - Math.clz32(this.#occupied);',
-    replace: 'return 31 - Math.clz32(this.#occupied & -this.#occupied);',
+    file: 'src/core/ready-lists.ts',
+    find: 'return 31 - Math.clz32(this.occupied);',
+    replace: 'return 31 - Math.clz32(this.occupied & -this.occupied);',
   },
   {
     name: 'completion-confirmed-early',
@@ -121,8 +121,8 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'last-in-first-out',
     bug: 'what is enqueued goes to the front of its queue',
     file: 'src/core/core.ts',
-    find: 'if (listed) queue.pushBack(slot, priority);',
-    replace: 'if (listed) queue.pushFront(slot, priority);',
+    find: 'if (listed) queue.pushBack(slot, group, priority);',
+    replace: 'if (listed) queue.pushFront(slot, group, priority);',
   },
   {
     name: 'no-backoff',

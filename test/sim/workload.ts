@@ -2,7 +2,7 @@ import type { Client } from '../../src/client/client.ts';
 import type { FlowTask } from '../../src/client/flow.ts';
 import { MillraceError } from '../../src/errors.ts';
 import { formatTaskId, parseTaskId } from '../../src/ids.ts';
-import { DEFAULTS } from '../../src/limits.ts';
+import { DEFAULTS, type QueueLimitsChange } from '../../src/limits.ts';
 import { defineTask } from '../../src/task/definition.ts';
 import type { TaskContext } from '../../src/task/handler.ts';
 import type { EnqueueOptions } from '../../src/task/options.ts';
@@ -45,6 +45,7 @@ export const ACTIONS = {
   resume: 3,
   purge: 1,
   redrive: 1,
+  limit: 1,
 } as const;
 export type Action = keyof typeof ACTIONS;
 
@@ -127,6 +128,9 @@ export class ClientProgram extends SimProgram {
         break;
       case 'redrive':
         this.#call(action, process, queue.redrive(), ['CONFLICT']);
+        break;
+      case 'limit':
+        this.#call(action, process, queue.limit(this.#limits(this.random)), []);
         break;
       default:
         action satisfies never;
@@ -216,10 +220,20 @@ export class ClientProgram extends SimProgram {
     if (this.#known.length > IDS_KEPT) this.#known.shift();
   }
 
+  #limits(random: SimRandom): QueueLimitsChange {
+    const rate = { count: random.int(20, 200), periodMs: 1000, burst: random.int(1, 20) };
+    return {
+      concurrency: random.pick([null, null, random.int(1, 20)]),
+      concurrencyPerKey: random.pick([null, random.int(1, 5)]),
+      rate: random.pick([null, null, rate]),
+    };
+  }
+
   #enqueueOptions(random: SimRandom): EnqueueOptions {
     const options: EnqueueOptions = { queue: random.pick(QUEUES), maxAttempts: random.int(1, 4) };
     if (random.chance(0.5)) options.priority = random.pick([0, 4, 4, 7, 9]);
     options.timeoutMs = random.pick([500, 2000, 20_000]);
+    if (random.chance(0.2)) options.concurrencyKey = random.pick(['x', 'y', 'z']);
     const backoff = { type: random.pick(['fixed', 'exponential'] as const), jitter: random.chance(0.5) };
     options.backoff = { ...backoff, delayMs: Math.round(random.magnitude(1, 3000)), maxDelayMs: 10_000 };
     if (this.#without.has('delays') || random.chance(0.7)) return options;

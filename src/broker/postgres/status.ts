@@ -1,4 +1,4 @@
-import { LIMITS } from '../../limits.ts';
+import { LIMITS, NO_LIMITS } from '../../limits.ts';
 import type { Percentiles, QueueStatus, WorkerStatus } from '../contract.ts';
 import type { StoreStatus, WorkerBeat } from '../store.ts';
 import type { Database } from './database.ts';
@@ -55,6 +55,7 @@ function queueOf(row: Row, oldestReadyMs: number): QueueStatus {
       cancelled: number('cancelled_total'),
     },
     retention: retentionOf(row),
+    limits: NO_LIMITS,
   };
 }
 

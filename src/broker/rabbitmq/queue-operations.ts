@@ -1,6 +1,6 @@
 import { MillraceError } from '../../errors.ts';
 import { settlesWithin } from '../../io/clock.ts';
-import { DEFAULTS, LIMITS } from '../../limits.ts';
+import { DEFAULTS, LIMITS, NO_LIMITS } from '../../limits.ts';
 import { VERSION } from '../../version.ts';
 import type { QueueStatus, Status } from '../contract.ts';
 import type { Channel, ConsumeMessage } from './amqplib.ts';
@@ -122,6 +122,7 @@ export class QueueOperations {
       dead: dead?.messageCount ?? 0,
       cancelled: 0,
       oldestReadyMs: 0,
+      limits: NO_LIMITS,
       totals: { enqueued: 0, completed: 0, failed: 0, dead: 0, cancelled: 0 },
       retention: DEFAULTS.retention,
     };

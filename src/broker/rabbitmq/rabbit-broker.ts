@@ -1,7 +1,7 @@
 import { MillraceError } from '../../errors.ts';
 import { type Clock, settlesWithin } from '../../io/clock.ts';
 import type { Random } from '../../io/random.ts';
-import { checkName, DEFAULTS, LIMITS } from '../../limits.ts';
+import { checkName, DEFAULTS, LIMITS, type QueueLimits } from '../../limits.ts';
 import type {
   Broker,
   ConsumeOptions,
@@ -252,6 +252,12 @@ export class RabbitBroker implements Broker {
 
   async setRetention(queue: string, retention: Partial<Retention>): Promise<Retention> {
     return this.#store('retention').setRetention(queue, retention);
+  }
+
+  async setLimits(): Promise<QueueLimits> {
+    const message =
+      'RabbitMQ hands out messages by itself and limits no queue: limit the concurrency of the workers, or use a Millrace server';
+    throw new MillraceError('UNSUPPORTED', message);
   }
 
   async status(): Promise<Status> {

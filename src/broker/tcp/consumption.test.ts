@@ -314,7 +314,7 @@ describe('a consumption', () => {
       ['1-3', String(EPOCH + 90)],
     ];
     const { next, resumed } = await reconnect(kept);
-    expect(resumed).toEqual([0, 1, 2, 3].map((index) => [`1-${index}`, String(EPOCH + 50 + index)]));
+    expect(resumed).toEqual([0, 1, 2, 3].map((index) => [`1-${index}`, String(EPOCH + 50 + index), 1]));
     expect(consumer.events).toEqual(['lost', '1-2 lease-lost', 'restored']);
     expect((await takeSettlements(next, FRAME.COMPLETE)).said).toEqual(['1/71']);
     for (const index of [0, 2, 3]) consumption.complete(run, index, undefined);

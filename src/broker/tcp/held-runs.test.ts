@@ -32,9 +32,9 @@ test('of a task that was settled and delivered anew before the answer, only the 
   runs.add(between);
   runs.add(again);
   expect(runs.resumable()).toEqual([
-    ['0-7', '100'],
-    ['0-k', '150'],
-    ['0-8', '200'],
+    ['0-7', '100', 1],
+    ['0-k', '150', 1],
+    ['0-8', '200', 2],
   ]);
   const lost: [HeldRun, number][] = [];
 

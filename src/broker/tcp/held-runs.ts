@@ -52,8 +52,8 @@ export class HeldRuns implements Iterable<HeldRun> {
    * What to name after a reconnect: what is held and what was settled without an answer. Of the latter there may be more
    * than a server hears of: what is not named runs again, unless its settlement had arrived.
    */
-  resumable(): [string, string][] {
-    const resume = new Map<string, string>();
+  resumable(): [string, string, number][] {
+    const resume = new Map<string, [string, string, number]>();
     let settledLeft = LIMITS.prefetchMax;
     const each = (visit: (run: HeldRun, index: number) => void): void => {
       for (const run of this.#runs) for (let index = 0; index < run.length; index++) visit(run, index);
@@ -66,10 +66,10 @@ export class HeldRuns implements Iterable<HeldRun> {
         const id = run.id(index);
         // Where its newest delivery stands: what is kept gets new tokens in this order.
         resume.delete(id);
-        resume.set(id, String(run.token(index)));
+        resume.set(id, [id, String(run.token(index)), run.attempt]);
       }
     });
-    return [...resume];
+    return [...resume.values()];
   }
 
   /**

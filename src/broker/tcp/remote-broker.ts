@@ -1,7 +1,7 @@
 import { errorFromJSON, invariant, MillraceError } from '../../errors.ts';
 import { parseTaskId } from '../../ids.ts';
 import type { Clock } from '../../io/clock.ts';
-import { DEFAULTS } from '../../limits.ts';
+import { DEFAULTS, type QueueLimits, type QueueLimitsChange } from '../../limits.ts';
 import { FRAME, frameName, readJson } from '../../protocol/frames.ts';
 import type {
   Broker,
@@ -143,6 +143,10 @@ export class RemoteBroker implements Broker {
 
   async setRetention(queue: string, retention: Partial<Retention>): Promise<Retention> {
     return (await this.#calls.call('queue.retention', { ...retention, queue })) as unknown as Retention;
+  }
+
+  async setLimits(queue: string, limits: QueueLimitsChange): Promise<QueueLimits> {
+    return (await this.#calls.call('queue.limit', { ...limits, queue })) as unknown as QueueLimits;
   }
 
   async status(): Promise<Status> {

@@ -1,0 +1,200 @@
+import { expect } from 'vitest';
+import { LIMITS } from '../../src/index.ts';
+import { Arrivals, Deferred, failure, until } from './events.ts';
+import type { Behaviours } from './place.ts';
+
+const NONE = { concurrency: null, rate: null, concurrencyPerKey: null };
+
+/** How many handlers run at the same time, of all and by key. */
+class Gauge {
+  readonly started = new Arrivals<string>();
+  most = 0;
+  readonly mostOf = new Map<string, number>();
+  readonly #running = new Map<string, number>();
+  #all = 0;
+
+  enter(key: string): void {
+    const running = (this.#running.get(key) ?? 0) + 1;
+    this.#running.set(key, running);
+    this.mostOf.set(key, Math.max(running, this.mostOf.get(key) ?? 0));
+    this.most = Math.max(this.most, ++this.#all);
+    this.started.add(key);
+  }
+
+  leave(key: string): void {
+    this.#running.set(key, (this.#running.get(key) ?? 0) - 1);
+    this.#all--;
+  }
+
+  /** Runs over a few turns of the event loop. */
+  readonly handler = async (input: unknown): Promise<void> => {
+    const key = String(input);
+    this.enter(key);
+    await new Promise((resolve) => setTimeout(resolve, 2));
+    this.leave(key);
+  };
+}
+
+export const limiting: Behaviours = {
+  'no more tasks of a queue run at the same time than its concurrency, over all workers': async (place) => {
+    const client = await place.connect();
+    expect(await client.queue('few').limit({ concurrency: 3 })).toEqual({ ...NONE, concurrency: 3 });
+    expect((await client.queue('few').status()).limits).toEqual({ ...NONE, concurrency: 3 });
+    const gauge = new Gauge();
+    const others = await place.connect();
+    for (const each of [client, others]) await each.work({ step: gauge.handler }, { queues: ['few'], concurrency: 20 });
+    const tasks = await client.enqueueMany('step', new Array(60).fill('x'), { queue: 'few' });
+    await tasks.results();
+    expect(gauge.most).toBeLessThanOrEqual(3);
+    expect(gauge.started.all).toHaveLength(60);
+  },
+
+  'a limited queue does not hold up others of the same worker': async (place) => {
+    const client = await place.connect();
+    await client.queue('few').limit({ concurrency: 1 });
+    const go = new Deferred();
+    const ran = new Arrivals<unknown>();
+    await client.work(
+      {
+        step: async (input) => {
+          ran.add(input);
+          if (input === 'stuck') await go.promise;
+        },
+      },
+      { queues: ['few', 'free'], concurrency: 5 },
+    );
+    const stuck = await client.enqueueMany('step', ['stuck', 'behind'], { queue: 'few' });
+    await ran.count(1);
+    await (await client.enqueueMany('step', [1, 2, 3], { queue: 'free' })).results();
+    expect(ran.all).toEqual(['stuck', 1, 2, 3]);
+    go.resolve();
+    await stuck.results();
+  },
+
+  'tasks are handed out no faster than the rate of their queue': async (place) => {
+    const client = await place.connect();
+    await client.queue('paced').limit({ rate: { count: 10, periodMs: 200, burst: 2 } });
+    const atMs: number[] = [];
+    await client.work({ step: () => void atMs.push(performance.now()) }, { queues: ['paced'] });
+    const beganMs = performance.now();
+    await (await client.enqueueMany('step', new Array(12).fill(0), { queue: 'paced' })).results();
+    // Two at once, then one every 20 ms; clocks of two processes and timers may differ by a little.
+    for (const [index, startMs] of atMs.entries()) {
+      expect(startMs - beganMs).toBeGreaterThanOrEqual(Math.max(0, index - 1) * 20 - 5);
+    }
+  },
+
+  'limits are changed and lifted while tasks wait': async (place) => {
+    const client = await place.connect();
+    const queue = client.queue('few');
+    await queue.limit({ concurrency: 1, rate: { count: 1, periodMs: LIMITS.ratePeriodMsMax } });
+    const ran = new Arrivals<unknown>();
+    await client.work({ step: (input) => ran.add(input) }, { queues: ['few'], concurrency: 10 });
+    const tasks = await client.enqueueMany('step', [1, 2, 3, 4], { queue: 'few' });
+    await tasks.at(0).result();
+    expect(await queue.limit({ rate: { count: 2, periodMs: LIMITS.ratePeriodMsMax } })).toEqual({
+      ...{ concurrency: 1, concurrencyPerKey: null },
+      rate: { count: 2, periodMs: LIMITS.ratePeriodMsMax, burst: 2 },
+    });
+    await tasks.at(2).result();
+    expect(ran.all).toEqual([1, 2, 3]);
+    expect(await queue.limit({ rate: null, concurrency: null })).toEqual(NONE);
+    await tasks.at(3).result();
+  },
+
+  'tasks of different keys take turns, so that a long backlog of one does not hold up another': async (place) => {
+    const client = await place.connect();
+    const ran = new Arrivals<unknown>();
+    await client.enqueueMany('step', new Array(200).fill('big'), { concurrencyKey: 'big' });
+    await client.enqueueMany('step', new Array(5).fill('small'), { concurrencyKey: 'small' });
+    await client.enqueueMany('step', new Array(3).fill('none'));
+    await client.work({ step: (input) => ran.add(input) }, { concurrency: 1, prefetch: 1 });
+    await ran.count(208);
+    const first = ran.all.slice(0, 13);
+    expect(first.filter((input) => input === 'small')).toHaveLength(5);
+    expect(first.filter((input) => input === 'none')).toHaveLength(3);
+  },
+
+  'a higher priority goes first, whatever its key': async (place) => {
+    const client = await place.connect();
+    const ran = new Arrivals<unknown>();
+    await client.enqueueMany('step', ['a1', 'a2'], { concurrencyKey: 'a' });
+    await client.enqueueMany('step', ['b1', 'b2'], { concurrencyKey: 'b', priority: 7 });
+    await client.work({ step: (input) => ran.add(input) }, { concurrency: 1, prefetch: 1 });
+    expect(await ran.count(4)).toEqual(['b1', 'b2', 'a1', 'a2']);
+  },
+
+  'no more tasks of one key run at the same time than the queue says': async (place) => {
+    const client = await place.connect();
+    await client.queue('default').limit({ concurrencyPerKey: 2 });
+    const gauge = new Gauge();
+    await client.work({ step: gauge.handler }, { concurrency: 20 });
+    const keys = ['a', 'b', 'c'];
+    const batches = await Promise.all(
+      keys.map((concurrencyKey) => client.enqueueMany('step', new Array(20).fill(concurrencyKey), { concurrencyKey })),
+    );
+    for (const batch of batches) await batch.results();
+    for (const key of keys) expect(gauge.mostOf.get(key)).toBeLessThanOrEqual(2);
+    expect(gauge.started.all).toHaveLength(60);
+  },
+
+  'a key that fails its tasks does not lose its turn, and counts none of them twice': async (place) => {
+    const client = await place.connect();
+    await client.queue('default').limit({ concurrencyPerKey: 1 });
+    await client.work({
+      step: (_, { attempt }) => {
+        if (attempt < 3) throw new Error('again');
+      },
+    });
+    const options = { concurrencyKey: 'a', backoff: { type: 'fixed', delayMs: 0, jitter: false } } as const;
+    await (await client.enqueueMany('step', new Array(10).fill(0), options)).results();
+    const other = await client.enqueueMany('step', new Array(3).fill(0), options);
+    await other.results();
+  },
+
+  'limits and keys are found again after everything was closed and opened': async (place) => {
+    const first = await place.connect();
+    await first.queue('default').limit({ concurrencyPerKey: 1, concurrency: 5 });
+    await first.enqueueMany('step', new Array(10).fill('a'), { concurrencyKey: 'a' });
+    await first.enqueueMany('step', new Array(10).fill('b'), { concurrencyKey: 'b' });
+    await place.restart();
+    const client = await place.connect();
+    expect((await client.queue('default').status()).limits).toEqual({ ...NONE, concurrencyPerKey: 1, concurrency: 5 });
+    const gauge = new Gauge();
+    await client.work({ step: gauge.handler });
+    await until(
+      () => client.queue('default').status(),
+      ({ completed }) => completed === 20,
+    );
+    expect([gauge.mostOf.get('a'), gauge.mostOf.get('b')]).toEqual([1, 1]);
+    expect(gauge.started.all.slice(0, 4).toSorted()).toEqual(['a', 'a', 'b', 'b']);
+  },
+
+  'a limit or key outside its bounds is refused, and changes nothing': async (place) => {
+    const client = await place.connect();
+    const queue = client.queue('default');
+    const wrong: unknown[] = [
+      { concurrency: 0 },
+      { concurrency: 1.5 },
+      { concurrency: '3' },
+      { concurrencyPerKey: -1 },
+      { rate: 5 },
+      { rate: { count: 0, periodMs: 1000 } },
+      { rate: { count: 1, periodMs: 0 } },
+      { rate: { count: 1, periodMs: LIMITS.ratePeriodMsMax + 1 } },
+      { rate: { count: 1, periodMs: 1000, burst: 0 } },
+      { rate: { count: 1, periodMs: 1000, per: 'second' } },
+      { conurrency: 1 },
+      null,
+    ];
+    for (const limits of wrong) {
+      expect((await failure(queue.limit(limits as { concurrency: number }))).code).toBe('INVALID_ARGUMENT');
+    }
+    for (const concurrencyKey of ['', 'x'.repeat(LIMITS.concurrencyKeyBytesMax + 1), 5]) {
+      const error = await failure(() => client.enqueue('any', 1, { concurrencyKey: concurrencyKey as string }));
+      expect(error.code).toBe('INVALID_ARGUMENT');
+    }
+    await client.enqueue('any', 1);
+    expect((await queue.status()).limits).toEqual(NONE);
+  },
+};
