@@ -88,6 +88,66 @@ describe.skipIf(rabbit === undefined)('a connection', () => {
     expect(held.started.all.map(({ input }) => input)).toEqual([1, 2, 3]);
   });
 
+  test('that is cut while two attempts of one task run keeps the tags of the old channel from the new one', async () => {
+    const { proxy, url } = await scene.proxy();
+    const client = await scene.connect({}, url);
+    const [begun, old, ended] = [new Arrivals<string>(), new Deferred(), new Deferred()];
+    const never = new Promise<void>(() => {});
+    await client.work(
+      {
+        fill: () => 1,
+        same: async (_, { attempt }) => {
+          begun.add(`same ${attempt}`);
+          await (attempt === 1 ? old.promise : never);
+          ended.resolve();
+        },
+        victim: () => {
+          begun.add('victim');
+          return never;
+        },
+      },
+      { concurrency: 4 },
+    );
+    for (const id of ['f1', 'f2']) scene.publish('millrace.default', JSON.stringify({ task: 'fill', payload: 1, id }));
+    scene.publish('millrace.default', '{"task":"same","payload":1,"id":"same"}');
+    await begun.count(1);
+    scene.publish('millrace.default', '{"task":"same","payload":1,"id":"same","attempt":2}');
+    scene.publish('millrace.default', '{"task":"victim","payload":1,"id":"victim"}');
+    await begun.count(3);
+    const back = { same: new Deferred(), victim: new Deferred() };
+    proxy.cut();
+    const direct = await scene.connect();
+    // Both messages are back with the worker that runs them.
+    while ((await scene.channel.checkQueue('millrace.default')).messageCount > 0) await direct.status();
+    old.resolve();
+    await ended.promise;
+    // What the worker acknowledges for it goes before what comes later.
+    for (let i = 0; i < 5; i++) await (await direct.enqueue('fill', i)).result();
+    proxy.refuse();
+    proxy.cut();
+    await direct.work({ same: () => back.same.resolve(), victim: () => back.victim.resolve() }, { concurrency: 4 });
+    await Promise.all([back.same.promise, back.victim.promise]);
+  });
+
+  test('that is cut while a task without an id runs does not begin it again', async () => {
+    const { proxy, url } = await scene.proxy();
+    const held = new Held();
+    const client = await scene.connect({}, url);
+    await held.work(client, { concurrency: 3 });
+    await client.work({ quick: () => 1 }, { queues: ['quick'] });
+    scene.publish('millrace.default', '{"task":"task","payload":"nameless"}');
+    await held.started.count(1);
+    // By then the message without an id, in whose place it runs, is acknowledged.
+    const other = await scene.connect();
+    for (let i = 0; i < 20; i++) await (await other.enqueue('quick', i, { queue: 'quick' })).result();
+    proxy.cut();
+    await held.said.count(2);
+    scene.publish('millrace.default', '{"task":"task","payload":"later"}');
+    await held.started.count(2);
+    held.go.resolve();
+    expect(held.started.all.map(({ input }) => input)).toEqual(['nameless', 'later']);
+  });
+
   test('that is cut while tasks flow loses none of them', async () => {
     const { proxy, url } = await scene.proxy();
     const producer = await scene.connect();

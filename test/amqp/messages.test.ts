@@ -104,6 +104,13 @@ describe.skipIf(rabbit === undefined)('messages', () => {
       ['{"task": "fine", "payload": 1, "runAtMs": "soon"}', '"runAtMs"'],
       ['{"task": "fine", "payload": 1, "payloadEncoding": "zip"}', '"payloadEncoding"'],
       [`{"task": "fine", "payload": "${'x'.repeat(1_100_000)}"}`, 'bytes'],
+      ['{"task": "fine", "payload": 1, "enqueuedAtMs": 1e300}', '"enqueuedAtMs"'],
+      ['{"task": "fine", "payload": 1, "runAtMs": 1e300}', '"runAtMs"'],
+      // As one of ours would look, with an id that no message can have.
+      [
+        `{"task":"fine","queue":"default","attempt":1,"maxAttempts":3,"id":"${'y'.repeat(300)}","enqueuedAtMs":1,"payload":1}`,
+        '"id"',
+      ],
     ];
     for (const [body] of wrong) scene.publish('millrace.default', body, { type: 'millrace.task' });
     scene.publish('millrace.default', '{"task": "fine", "payload": "last"}');
@@ -115,6 +122,36 @@ describe.skipIf(rabbit === undefined)('messages', () => {
       found.set(content.toString('hex'), JSON.parse(properties.headers?.['millrace-error']).message);
     }
     for (const [body, named] of wrong) expect(found.get(Buffer.from(body).toString('hex'))).toContain(named);
+  });
+
+  test('with members nested as deep as JSON can be run, and are passed on as they came', async () => {
+    const deep = `${'['.repeat(20_000)}${']'.repeat(20_000)}`;
+    const ran = new Arrivals<number>();
+    await client.work({
+      a: (_, { attempt }) => {
+        ran.add(attempt);
+        throw new Error('no');
+      },
+    });
+    scene.publish(
+      'millrace.default',
+      `{"task":"a","payload":1,"x":${deep},"maxAttempts":2,"backoff":{"type":"fixed","delayMs":0}}`,
+    );
+    await ran.count(2);
+    expect((await scene.get('millrace.default.dead')).content.toString()).toContain(`"x":${deep}`);
+  });
+
+  test('that answer a client with what no answer is are dropped, and the true answer arrives', async () => {
+    const task = await client.enqueue('double', 2);
+    const { properties } = await scene.get('millrace.default');
+    const outcomes = [
+      `{"id":"x","state":"completed","resultEncoding":"base64","result":{"toString":1}}`,
+      `{"id":"x","state":"dead","error":${'['.repeat(20_000)}${']'.repeat(20_000)}}`,
+      `{"id":${JSON.stringify(task.id)},"state":"completed","result":4}`,
+    ];
+    scene.publish(String(properties.replyTo), 'not JSON');
+    scene.publish(String(properties.replyTo), `{"outcomes":[${outcomes.join(',')}]}`);
+    expect(await task.result()).toBe(4);
   });
 
   test('of ours that were changed on their way are read all the same', async () => {

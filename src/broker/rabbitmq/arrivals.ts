@@ -80,8 +80,7 @@ export class Arrivals {
     try {
       read = source.reader.read(message);
     } catch (error) {
-      if (!(error instanceof MillraceError)) throw error;
-      this.#refuse(message, source, error);
+      this.#refuse(message, source, asRefusal(error));
       return undefined;
     }
     const known = this.#owner.find(read.id);
@@ -93,7 +92,7 @@ export class Arrivals {
     const losses = lossesOf(message);
     if (source.suspect) return this.#suspect(read, tag, losses);
     if (losses <= LOSSES_MAX && !(redelivered && this.#shared.queueType === 'classic')) {
-      if (this.#shared.store === undefined || read.hasId) return new HeldTask(read, read.attempt, tag, { redelivered });
+      if (read.hasId) return new HeldTask(read, read.attempt, tag, { redelivered });
       this.#name(read, tag);
       return undefined;
     }
@@ -119,7 +118,7 @@ export class Arrivals {
     return new HeldTask(read, maxAttempts, tag, { ...common, fatal: lostError(losses, maxAttempts) });
   }
 
-  /** A foreign message without an id: what is remembered of it must find it again, so it gets one before it runs. */
+  /** A foreign message without an id: whoever has it must know it again when it comes back, so it gets one before it runs. */
   #name(read: TaskMessage, tag: number): void {
     const generation = this.generation;
     sendTask(this.#shared, read, copyOf(read, read.attempt), 0, (error) => {
@@ -189,6 +188,12 @@ export class Arrivals {
       ),
     );
   }
+}
+
+/** Whatever a message does to its reader, the next one is read. */
+function asRefusal(error: unknown): MillraceError {
+  if (error instanceof MillraceError) return error;
+  return new MillraceError('INVALID_PAYLOAD', `the message cannot be read: ${String(error)}`, { cause: error });
 }
 
 /** How often the broker gave the message to a worker that did not acknowledge it. */

@@ -48,6 +48,8 @@ export class RabbitConsumption implements Consumption {
   readonly #waiting = new WaitingTasks();
   /** Everything that is not gone, by id. */
   readonly #tasks = new Map<string, HeldTask>();
+  /** Those of which a later attempt is here. */
+  readonly #superseded = new Set<HeldTask>();
   /** Settled in this turn. */
   #ended: TaskEnd[] = [];
   #state: State = 'opening';
@@ -226,6 +228,8 @@ export class RabbitConsumption implements Consumption {
     for (const task of tasks) {
       const older = this.#tasks.get(task.message.id);
       if (older !== undefined) this.#supersede(older);
+      // It may still end, and its tag is that of this channel only.
+      if (older !== undefined && older.state !== 'gone') this.#superseded.add(older);
       this.#tasks.set(task.message.id, task);
     }
     if (this.#memory === undefined) this.#enter(tasks);
@@ -306,6 +310,7 @@ export class RabbitConsumption implements Consumption {
       this.#state = 'lost';
       this.#consumer.connection('lost');
     }
+    for (const task of this.#superseded) task.tag = 0;
     for (const task of [...this.#tasks.values()]) {
       task.tag = 0;
       if (task.state === 'waiting') {
@@ -358,6 +363,7 @@ export class RabbitConsumption implements Consumption {
 
   #forget(task: HeldTask): void {
     task.state = 'gone';
+    this.#superseded.delete(task);
     if (this.#tasks.get(task.message.id) === task) this.#tasks.delete(task.message.id);
   }
 
@@ -506,6 +512,7 @@ export class RabbitConsumption implements Consumption {
     this.#arrivals.forget();
     this.#waiting.takeAll();
     this.#tasks.clear();
+    this.#superseded.clear();
     this.#ended = [];
     this.#unanswered = 0;
     this.#checkSettled();

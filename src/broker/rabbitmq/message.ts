@@ -124,6 +124,8 @@ interface Head {
 }
 
 const HEADS_MAX = 1000;
+/** The last instant that a JavaScript Date can hold. */
+const WALL_MS_MAX = 8.64e15;
 const MARK_BYTES = Buffer.from(ID_MARK);
 
 /** Reads the messages of one queue. */
@@ -153,6 +155,8 @@ export class MessageReader {
     if (idEnd === -1) return undefined;
     const id = content.toString('utf8', head.bytes.length, idEnd);
     const timeStart = idEnd + TIME_MARK.length;
+    const idBytes = idEnd - head.bytes.length;
+    if (idBytes === 0 || idBytes > LIMITS.taskIdBytesMax) return undefined;
     if (id.includes('\\') || content.toString('latin1', idEnd, timeStart) !== TIME_MARK) return undefined;
     let at = timeStart;
     let enqueuedAtMs = 0;
@@ -162,6 +166,7 @@ export class MessageReader {
     const start = at + PAYLOAD_MARK.length;
     const end = content.length - 1;
     if (content.toString('latin1', at, start) !== PAYLOAD_MARK || content[end] !== BRACE) return undefined;
+    if (end - start > LIMITS.payloadBytesMax || enqueuedAtMs > WALL_MS_MAX) return undefined;
     const { replyTo, correlationId, headers } = properties;
     return {
       id,
@@ -218,7 +223,8 @@ export class MessageReader {
       );
     }
     const spec = specOf(fields, this.#queue, properties.priority);
-    const { bytes, isBytes } = payloadOf(text, fields);
+    const spans = memberSpans(text);
+    const { bytes, isBytes } = payloadOf(text, fields, spans);
     const { replyTo, correlationId, headers } = properties;
     const id = idOf(fields, properties.messageId);
     return {
@@ -230,7 +236,7 @@ export class MessageReader {
       runAtMs: timeOf(fields, 'runAtMs') ?? 0,
       payload: bytes,
       isBytes,
-      extra: extraOf(fields),
+      extra: extraOf(text, spans),
       replyTo: typeof replyTo === 'string' ? replyTo : undefined,
       correlationId: typeof correlationId === 'string' ? correlationId : undefined,
       headers: ownHeaders(headers),
@@ -294,17 +300,24 @@ function idOf({ id }: Record<string, unknown>, messageId: unknown): string | und
 function timeOf(fields: Record<string, unknown>, name: string): number | undefined {
   const value = fields[name];
   if (value === undefined) return undefined;
-  if (typeof value === 'number' && value >= 0 && Number.isFinite(value)) return value;
-  const message = `"${name}" must be milliseconds since 1970, not ${shown(value)}`;
+  if (typeof value === 'number' && value >= 0 && value <= WALL_MS_MAX) return value;
+  const message = `"${name}" must be milliseconds since 1970 (at most ${WALL_MS_MAX}), not ${shown(value)}`;
   throw new MillraceError('INVALID_PAYLOAD', message);
 }
 
 /** The AMQP timestamp counts seconds. */
 function sentAtMs(timestamp: unknown): number | undefined {
-  return typeof timestamp === 'number' && timestamp > 0 ? timestamp * 1000 : undefined;
+  const ms = typeof timestamp === 'number' ? timestamp * 1000 : 0;
+  return ms > 0 && ms <= WALL_MS_MAX ? ms : undefined;
 }
 
-function payloadOf(text: string, fields: Record<string, unknown>): { bytes: Uint8Array; isBytes: boolean } {
+type Spans = ReturnType<typeof memberSpans>;
+
+function payloadOf(
+  text: string,
+  fields: Record<string, unknown>,
+  spans: Spans,
+): { bytes: Uint8Array; isBytes: boolean } {
   const { payload, payloadEncoding } = fields;
   if (payload === undefined) {
     throw new MillraceError('INVALID_PAYLOAD', 'the message has no "payload": send null when the task needs none');
@@ -314,17 +327,18 @@ function payloadOf(text: string, fields: Record<string, unknown>): { bytes: Uint
     const message = '"payloadEncoding" may only be "base64", for a "payload" that is text';
     throw new MillraceError('INVALID_PAYLOAD', message);
   }
-  const span = memberSpans(text).get('payload') as readonly [number, number];
+  const span = spans.get('payload') as readonly [number, number];
   const bytes = isBytes ? Buffer.from(payload as string, 'base64') : Buffer.from(text.slice(...span));
   if (bytes.length <= LIMITS.payloadBytesMax) return { bytes, isBytes };
   const message = `the payload has ${bytes.length} bytes; at most ${LIMITS.payloadBytesMax} are allowed: store large data elsewhere and send where it is`;
   throw new MillraceError('PAYLOAD_TOO_LARGE', message, { details: { bytes: bytes.length } });
 }
 
-function extraOf(fields: Record<string, unknown>): string {
+/** As it was written: values that JavaScript cannot hold, and those too deep to be written again, stay what they are. */
+function extraOf(text: string, spans: Spans): string {
   let extra = '';
-  for (const key in fields) {
-    if (!KNOWN.has(key)) extra += `${JSON.stringify(key)}:${JSON.stringify(fields[key])},`;
+  for (const [key, span] of spans) {
+    if (!KNOWN.has(key)) extra += `${JSON.stringify(key)}:${text.slice(...span)},`;
   }
   return extra;
 }

@@ -91,7 +91,7 @@ export class Replies {
       return;
     }
     for (const each of outcomes) {
-      const read = readOutcome(each);
+      const read = readSafely(each);
       if (read === undefined) this.dropped++;
       else this.ended(read.id, read.outcome);
     }
@@ -218,6 +218,16 @@ export function writeReply(outcomes: readonly string[]): Buffer {
   return Buffer.from(`{"outcomes":[${outcomes.join(',')}]}`);
 }
 
+/** Anybody may send something to a reply queue. */
+function readSafely(value: unknown): ReturnType<typeof readOutcome> {
+  try {
+    return readOutcome(value);
+  } catch {
+    // Nested too deeply to be written again, for one; it is counted as dropped.
+    return undefined;
+  }
+}
+
 function readOutcome(value: unknown): { id: string; outcome: Outcome } | undefined {
   if (typeof value !== 'object' || value === null) return undefined;
   const { id, state, result, resultEncoding, error } = value as Record<string, unknown>;
@@ -236,7 +246,10 @@ function readOutcome(value: unknown): { id: string; outcome: Outcome } | undefin
 
 function resultOf(result: unknown, encoding: unknown): Uint8Array | undefined {
   if (result === undefined) return undefined;
-  if (encoding === 'base64') return Buffer.from(String(result), 'base64');
+  if (encoding === 'base64') {
+    if (typeof result !== 'string') throw new MillraceError('INVALID_PAYLOAD', 'a result in base64 must be text');
+    return Buffer.from(result, 'base64');
+  }
   return Buffer.from(JSON.stringify(result));
 }
 
