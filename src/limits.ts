@@ -58,6 +58,19 @@ export const LIMITS = {
   /** Unique keys that are held. */
   uniqueKeysMax: 4_000_000,
 
+  // Schedules
+  scheduleNameBytesMax: 128,
+  schedulesMax: 10_000,
+  schedulePayloadBytesMax: 64 * KiB,
+  /** All schedules together: each segment of the journal begins with them (and holds at least as much of other things). */
+  schedulesBytesMax: 8 * MiB,
+  scheduleEveryMsMin: 100,
+  cronCharactersMax: 256,
+  /** What is later than this when its time comes was missed. */
+  scheduleLateMs: 10 * SECOND,
+  /** Missed times for which a schedule that makes up for all of them fires one by one. */
+  scheduleMissedMax: 1000,
+
   // Frames and connections
   frameBytesMax: 16 * MiB,
   helloBytesMax: 4 * KiB,
@@ -201,6 +214,8 @@ export const DEFAULTS = {
   timeoutGraceMs: 2 * SECOND,
   /** How long a task whose worker was lost in its last attempt waits for that one to come back before it is dead. */
   lostGraceMs: 5 * SECOND,
+  timeZone: 'UTC',
+  misfire: 'once',
   host: '127.0.0.1',
   port: 5555,
   concurrency: 50,
@@ -353,6 +368,12 @@ function relation(holds: boolean, what: string): void {
 }
 relation(LIMITS.backoffMsMax < 2 ** 32 && LIMITS.timeoutMsMax < 2 ** 32, 'attempt times fit into u32 milliseconds');
 relation(LIMITS.payloadBytesMax < LIMITS.frameBytesMax, 'payloadBytesMax < frameBytesMax');
+relation(
+  LIMITS.schedulePayloadBytesMax * 2 < LIMITS.callBytesMax && LIMITS.schedulePayloadBytesMax <= LIMITS.payloadBytesMax,
+  'a schedule fits into a call, and its payload into a task',
+);
+relation(LIMITS.scheduleNameBytesMax < 256, 'the length of a schedule’s name fits into a byte');
+relation(LIMITS.schedulesBytesMax * 2 <= LIMITS.segmentBytes, 'schedules leave room in a segment');
 relation(LIMITS.resultBytesMax < LIMITS.frameBytesMax, 'resultBytesMax < frameBytesMax');
 relation(LIMITS.frameBytesMax + LIMITS.pageBytes < LIMITS.segmentBytes, 'a frame fits into a segment');
 relation(

@@ -29,6 +29,7 @@ const violations: [string, string, string][] = [
   ['src/protocol', "export { queue } from '../core/queue.ts';", 'Only types cross'],
   ['src/engine', "import '../server/session.ts';", 'src/engine imports only'],
   ['src/engine', "import '../broker/contract.ts';", 'src/engine imports only'],
+  ['src/schedule', "import '../engine/engine.ts';", 'src/schedule imports only'],
   ['src/server', "import '../client/client.ts';", 'src/server imports only'],
   ['src/client', "import '../engine/engine.ts';", 'src/client imports only'],
   ['src/client', "import '../broker/tcp/connection.ts';", 'src/client imports only'],
