@@ -12,6 +12,7 @@ import { Producers } from './producers.ts';
 import { Queue, type QueueLimits, type RetentionPolicy } from './queue.ts';
 import { DroppedReferences } from './references.ts';
 import { Relations, type RelationsOf } from './relations.ts';
+import { Schedules } from './schedules.ts';
 import {
   FLAG_CANCEL_REQUESTED,
   FLAG_DEFERRED,
@@ -84,6 +85,7 @@ export class Core {
     allBatchesMax: LIMITS.rememberedBatchesMax,
     idleMs: LIMITS.producerIdleMs,
   });
+  readonly schedules = new Schedules();
   /** Since this process started. */
   readonly counters: CoreCounters = { enqueued: 0, completed: 0, failed: 0 };
   /** Queues that have become able to deliver since the owner last emptied this. */
@@ -554,7 +556,7 @@ export class Core {
 
   // ── Time ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** When `tick` next has something to do, as (steady, wall) times; Infinity for none. */
+  /** When `tick` or a schedule next has something to do, as (steady, wall) times; Infinity for none. */
   nextSteadyMs(): number {
     let nextMs = Math.min(this.#timers.nextSteadyMs, this.assignments.nextDeadlineMs());
     for (const { bucket } of this.#paced) nextMs = Math.min(nextMs, bucket?.nextMs ?? nextMs);
@@ -562,7 +564,7 @@ export class Core {
   }
 
   nextWallMs(): number {
-    return this.#timers.nextWallMs;
+    return Math.min(this.#timers.nextWallMs, this.schedules.nextMs);
   }
 
   /** Makes what is due ready, `countMax` tasks at most; returns whether more is due. */

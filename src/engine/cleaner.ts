@@ -5,7 +5,7 @@ import type { Journal, JournalRecord } from '../journal/journal.ts';
 import { EnqueueReader } from '../protocol/batch.ts';
 import { readU32, readU64 } from '../protocol/bytes.ts';
 import { splitSubmission } from '../protocol/submission.ts';
-import { ENQUEUE_HEAD_BYTES, RECORD } from './records.ts';
+import { ENQUEUE_HEAD_BYTES, fireTasksStart, RECORD } from './records.ts';
 import { asReadError, type SegmentReader } from './segment-reader.ts';
 import { packSnapshot, unpackSnapshot } from './snapshot.ts';
 
@@ -87,11 +87,12 @@ export class Cleaner {
   /** The ids of tasks whose payload the record holds. */
   #collect(record: JournalRecord, tag: number, live: number[]): void {
     const { body, offset } = record;
-    if (record.type === RECORD.ENQUEUE || record.type === RECORD.SUBMIT) {
+    const { type } = record;
+    if (type === RECORD.ENQUEUE || type === RECORD.SUBMIT || type === RECORD.FIRE) {
       const reader = new EnqueueReader();
-      const isPlain = record.type === RECORD.ENQUEUE;
-      const end = isPlain ? body.length : splitSubmission(body, ENQUEUE_HEAD_BYTES, body.length).enqueueEnd;
-      reader.open(body, ENQUEUE_HEAD_BYTES, end);
+      const start = type === RECORD.FIRE ? fireTasksStart(body) : ENQUEUE_HEAD_BYTES;
+      const end = type === RECORD.SUBMIT ? splitSubmission(body, start, body.length).enqueueEnd : body.length;
+      reader.open(body, start, end);
       let id = readU64(body, 8);
       while (reader.next()) {
         for (let i = 0, at = reader.tasksStart; i < reader.count; i++, id++, at += 4 + readU32(body, at)) {

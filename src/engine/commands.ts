@@ -39,19 +39,19 @@ export class Commands {
       this.cancelNow(slot);
       return 'cancelled';
     }
-    if (!this.#core.cancelRequested(slot)) this.#run({ op: 'requestCancel', id, at: this.#clock.steadyMs() });
+    if (!this.#core.cancelRequested(slot)) this.run({ op: 'requestCancel', id, at: this.#clock.steadyMs() });
     return 'requested';
   }
 
   cancelNow(slot: number): void {
-    this.#run({ op: 'cancel', id: this.#core.table.id(slot), at: this.#clock.steadyMs() });
+    this.run({ op: 'cancel', id: this.#core.table.id(slot), at: this.#clock.steadyMs() });
   }
 
   /** Throws NOT_FOUND, or CONFLICT for a task that is neither dead nor scheduled. */
   retry(id: number): void {
     const state = this.#core.table.state(this.find(id));
     if (state !== State.DEAD && state !== State.SCHEDULED) throw conflict(id, state, 'retried');
-    this.#run({ op: 'retry', ids: [id, 1], at: this.#clock.steadyMs() });
+    this.run({ op: 'retry', ids: [id, 1], at: this.#clock.steadyMs() });
   }
 
   /** Workers that came back still run these: the attempt that was counted when they were lost is taken back. */
@@ -60,11 +60,11 @@ export class Commands {
   }
 
   pauseQueue(name: string): void {
-    this.#run({ op: 'pause', queue: this.#core.queue(name).name });
+    this.run({ op: 'pause', queue: this.#core.queue(name).name });
   }
 
   resumeQueue(name: string): void {
-    this.#run({ op: 'resume', queue: this.#known(name) });
+    this.run({ op: 'resume', queue: this.#known(name) });
   }
 
   /** Resolves with how many. With very many others have their turn in between; what is enqueued then stays. */
@@ -107,14 +107,14 @@ export class Commands {
 
   setRetention(name: string, change: Partial<RetentionPolicy>): RetentionPolicy {
     const queue = this.#core.queue(name);
-    this.#run({ op: 'retention', queue: name, retention: { ...queue.retention, ...change } });
+    this.run({ op: 'retention', queue: name, retention: { ...queue.retention, ...change } });
     return queue.retention;
   }
 
   setLimits(name: string, change: Partial<QueueLimits>): QueueLimits {
     const queue = this.#core.queue(name);
     const limits: QueueLimits = { concurrency: null, rate: null, concurrencyPerKey: null, ...queue.limits, ...change };
-    this.#run({ op: 'limits', queue: name, limits, at: this.#clock.steadyMs() });
+    this.run({ op: 'limits', queue: name, limits, at: this.#clock.steadyMs() });
     return limits;
   }
 
@@ -129,7 +129,7 @@ export class Commands {
   /** Call before segments are given up: records that follow them may count tasks that replay no longer meets. */
   keepTotals(): void {
     const queues = [...this.#core.queues.values()].map(({ name, totals }) => ({ name, totals }));
-    this.#run({ op: 'totals', queues });
+    this.run({ op: 'totals', queues });
   }
 
   /** The task's slot. Throws NOT_FOUND. */
@@ -156,7 +156,7 @@ export class Commands {
     const runs = idRuns(ids);
     const at = this.#clock.steadyMs();
     for (let from = 0; from < runs.length; from += RUN_NUMBERS_MAX) {
-      this.#run({ op, ids: runs.slice(from, from + RUN_NUMBERS_MAX), at });
+      this.run({ op, ids: runs.slice(from, from + RUN_NUMBERS_MAX), at });
     }
   }
 
@@ -164,7 +164,8 @@ export class Commands {
     this.#journal.append(RECORD.COMMAND, Buffer.from(JSON.stringify(command)));
   }
 
-  #run(command: Command): void {
+  /** Throws STORAGE_FAILED and CLOSED. */
+  run(command: Command): void {
     this.#append(command);
     applyCommand(this.#core, command);
     this.#changed();
@@ -229,6 +230,15 @@ export function applyCommand(core: Core, command: Command): void {
       core.mark(queue);
       break;
     }
+    case 'schedule':
+      core.schedules.set(command.schedule);
+      break;
+    case 'moveSchedule':
+      core.schedules.move(command.name, command.paused, command.nextMs);
+      break;
+    case 'removeSchedule':
+      core.schedules.remove(command.name);
+      break;
     case 'totals':
       for (const { name, totals } of command.queues) Object.assign(core.queue(name).totals, totals);
       break;

@@ -17,6 +17,7 @@ import { Commands } from './commands.ts';
 import { type DeliveryTarget, Dispatcher } from './dispatcher.ts';
 import { describeRecord, ENQUEUE_HEAD_BYTES, packEnqueueHead, RECORD } from './records.ts';
 import { Replay } from './replay.ts';
+import { Scheduler } from './scheduler.ts';
 import { type KeptOutcome, SegmentReader, type StoredOutcome } from './segment-reader.ts';
 import { Settlements } from './settlements.ts';
 import { applyEnqueue, kindOfSpec, packState } from './state.ts';
@@ -78,6 +79,7 @@ export class Engine {
   readonly reader: SegmentReader;
   readonly commands: Commands;
   readonly settlements: Settlements;
+  readonly scheduler: Scheduler;
   readonly stats = new Stats();
   readonly waiters: Waiters;
   readonly clock: Clock;
@@ -184,6 +186,17 @@ export class Engine {
       commands: this.commands,
       reader,
       lostGraceMs: options.lostGraceMs,
+    });
+    this.scheduler = new Scheduler({
+      core,
+      journal,
+      clock,
+      reader,
+      commands: this.commands,
+      bytesMax: Math.min(LIMITS.schedulesBytesMax, options.segmentBytes / 2),
+      checkRoom: (bytes, taskCount) => this.#checkRoom(bytes, taskCount),
+      changed: () => this.#dispatchSoon(),
+      notice: (message) => options.onNotice('warn', message),
     });
     const { settlements } = this;
     this.#unreadable = new Unreadable({
@@ -528,7 +541,9 @@ export class Engine {
     this.#timerAtMs = Number.POSITIVE_INFINITY;
     if (this.#closed) return;
     const steadyMs = this.clock.steadyMs();
-    this.core.tick(steadyMs, this.clock.wallMs(), TICK_TASKS_MAX);
+    const wallMs = this.clock.wallMs();
+    this.core.tick(steadyMs, wallMs, TICK_TASKS_MAX);
+    this.scheduler.fireDue(wallMs);
     this.#endOverdue(steadyMs);
     this.#dispatchSoon();
   };
@@ -579,6 +594,7 @@ export class Engine {
     this.stats.second(this.core, steadyMs);
     this.#cleaner.consider();
     if (this.core.sequencesLeft < EPOCH_RESERVE) this.#advanceEpoch();
+    this.scheduler.retry();
     // A wall clock that was set forward makes appointments due without any timer of ours.
     if (this.core.nextWallMs() <= this.clock.wallMs()) this.#onTimer();
     this.#housekeeping = this.clock.setTimer(HOUSEKEEPING_MS, this.#housekeep);

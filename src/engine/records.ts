@@ -1,4 +1,5 @@
 import type { QueueLimits, QueueTotals } from '../core/queue.ts';
+import type { Schedule } from '../core/schedules.ts';
 import { formatTaskId } from '../ids.ts';
 import { formatTime } from '../io/clock.ts';
 import { readF64, readU16, readU32, readU64, writeF64, writeU64 } from '../protocol/bytes.ts';
@@ -14,15 +15,20 @@ import { readF64, readU16, readU32, readU64, writeF64, writeU64 } from '../proto
  * COMMAND   JSON, one of `Command`
  * SNAPSHOT  n × task, see snapshot.ts: tasks copied forward from a segment that is given up
  * SUBMIT    as ENQUEUE, then a plan (JSON, see submissions.ts), u32 length of the plan
+ * FIRE      f64 steadyMs, u64 firstId, f64 dueMs, f64 nextMs (Infinity: none), key (8 bytes; 0: it was due), u8 length,
+ *           name of the schedule, then the tasks like the body of an ENQUEUE frame
  * ```
  * `steadyMs` is steady time (milliseconds since 1970, not moved by clock changes while the server ran).
  */
-export const RECORD = { ENQUEUE: 16, COMPLETE: 17, FAIL: 18, COMMAND: 19, SNAPSHOT: 20, SUBMIT: 21 } as const;
+export const RECORD = { ENQUEUE: 16, COMPLETE: 17, FAIL: 18, COMMAND: 19, SNAPSHOT: 20, SUBMIT: 21, FIRE: 22 } as const;
 
 export const ENQUEUE_HEAD_BYTES = 32;
 export const PRODUCER_BYTES = 16;
 export const TIME_BYTES = 8;
 export const FAILURE_HEAD_BYTES = 23;
+/** Before the schedule's name. */
+const FIRE_FIXED_BYTES = 41;
+const FIRE_KEY_BYTES = 8;
 
 const COMMAND_CHARACTERS_MAX = 300;
 
@@ -41,6 +47,9 @@ export type Command =
   /** What followed for tasks from the ends of those that they depend on; see core/relations.ts. */
   | { op: 'related'; unblocked: number[]; cancelled: number[]; closed: number[]; at: number }
   | { op: 'limits'; queue: string; limits: QueueLimits; at: number }
+  | { op: 'schedule'; schedule: Schedule }
+  | { op: 'moveSchedule'; name: string; paused: boolean; nextMs: number | null }
+  | { op: 'removeSchedule'; name: string }
   | {
       op: 'retention';
       queue: string;
@@ -70,6 +79,48 @@ export function packEnqueueHead(steadyMs: number, firstId: number, producer: str
   writeU64(head, 8, firstId);
   head.write(producer, 16, PRODUCER_BYTES, 'hex');
   return head;
+}
+
+/** A firing as its record begins. */
+export interface FireHead {
+  steadyMs: number;
+  firstId: number;
+  dueMs: number;
+  nextMs: number | null;
+  /** 16 hex digits, or empty. */
+  key: string;
+  name: string;
+}
+
+export function packFireHead({ steadyMs, firstId, dueMs, nextMs, key, name }: FireHead): Buffer {
+  const nameBytes = Buffer.from(name, 'utf8');
+  const head = Buffer.alloc(FIRE_FIXED_BYTES + nameBytes.length);
+  writeF64(head, 0, steadyMs);
+  writeU64(head, 8, firstId);
+  writeF64(head, 16, dueMs);
+  writeF64(head, 24, nextMs ?? Number.POSITIVE_INFINITY);
+  head.write(key, 32, FIRE_KEY_BYTES, 'hex');
+  head[FIRE_FIXED_BYTES - 1] = nameBytes.length;
+  head.set(nameBytes, FIRE_FIXED_BYTES);
+  return head;
+}
+
+export function unpackFireHead(body: Buffer): FireHead {
+  const nextMs = readF64(body, 24);
+  const key = body.toString('hex', 32, 32 + FIRE_KEY_BYTES);
+  return {
+    steadyMs: readF64(body, 0),
+    firstId: readU64(body, 8),
+    dueMs: readF64(body, 16),
+    nextMs: nextMs === Number.POSITIVE_INFINITY ? null : nextMs,
+    key: /^0+$/.test(key) ? '' : key,
+    name: body.toString('utf8', FIRE_FIXED_BYTES, fireTasksStart(body)),
+  };
+}
+
+/** Where the batch begins in a FIRE. */
+export function fireTasksStart(body: Buffer): number {
+  return FIRE_FIXED_BYTES + body[FIRE_FIXED_BYTES - 1];
 }
 
 export function packTime(steadyMs: number): Buffer {
@@ -120,6 +171,11 @@ function describe(type: number, body: Buffer): string {
       return describeCommand(JSON.parse(body.toString()) as { op: string; at?: number });
     case RECORD.SNAPSHOT:
       return `tasks copied forward, the first is ${formatTaskId(readU64(body, 4))}`;
+    case RECORD.FIRE: {
+      const { firstId, dueMs, name } = unpackFireHead(body);
+      const count = readU32(body, fireTasksStart(body) + 12);
+      return `schedule ${JSON.stringify(name)}, due at ${formatTime(dueMs)}, enqueues ${describeIds(firstId, count)} at ${time(body)}`;
+    }
     default:
       return `record of type ${type}`;
   }

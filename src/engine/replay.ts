@@ -11,15 +11,17 @@ import {
   type Command,
   ENQUEUE_HEAD_BYTES,
   FAILURE_HEAD_BYTES,
+  fireTasksStart,
   OUTCOME,
   OUTCOME_LOST,
   PRODUCER_BYTES,
   RECORD,
   TIME_BYTES,
+  unpackFireHead,
 } from './records.ts';
 import type { SegmentReader } from './segment-reader.ts';
 import { unpackSnapshot } from './snapshot.ts';
-import { applyEnqueue, kindOfSpec, restoreState } from './state.ts';
+import { applyEnqueue, applyFire, kindOfSpec, restoreState } from './state.ts';
 import { applySubmission, type SubmissionPlan } from './submissions.ts';
 
 const OUTCOMES = { [OUTCOME.retry]: 'retry', [OUTCOME.dead]: 'dead', [OUTCOME.cancelled]: 'cancelled' } as const;
@@ -55,6 +57,9 @@ export class Replay {
         break;
       case RECORD.SUBMIT:
         this.#submit(record.body, tag, record.offset);
+        break;
+      case RECORD.FIRE:
+        this.#fire(record.body, tag, record.offset);
         break;
       case RECORD.COMPLETE:
         this.#complete(record.body, tag, record.offset);
@@ -103,6 +108,11 @@ export class Replay {
     const producer = body.toString('hex', start - PRODUCER_BYTES, start);
     const { taskCount } = this.#enqueues;
     this.#core.producers.remember(producer, batch, lowestUnconfirmed, firstId, taskCount, steadyMs, existing);
+  }
+
+  #fire(body: Buffer, segment: number, offset: number): void {
+    const place = { bytes: body, start: fireTasksStart(body), segment, shift: offset };
+    applyFire(this.#core, this.#enqueues, unpackFireHead(body), place);
   }
 
   #complete(body: Buffer, segment: number, offset: number): void {

@@ -2,8 +2,10 @@ import type { Core } from '../core/core.ts';
 import type { Kind } from '../core/kind.ts';
 import type { ProducerState } from '../core/producers.ts';
 import type { QueueLimits, QueueTotals, RetentionPolicy } from '../core/queue.ts';
+import type { Schedule } from '../core/schedules.ts';
 import { type EnqueueReader, WHEN } from '../protocol/batch.ts';
 import { decodeSpec } from '../protocol/spec.ts';
+import type { FireHead } from './records.ts';
 
 /** What must outlive the records it came from: each segment begins with it, so that older ones can be given up. */
 interface SegmentState {
@@ -11,6 +13,8 @@ interface SegmentState {
   /** `retention` and `limits` only where someone has set them. */
   queues: { name: string; paused: boolean; retention?: RetentionPolicy; limits?: QueueLimits; totals: QueueTotals }[];
   producers: ProducerState[];
+  /** Left out when there are none. */
+  schedules?: Schedule[];
 }
 
 export function packState(core: Core): Buffer {
@@ -24,6 +28,7 @@ export function packState(core: Core): Buffer {
       totals: queue.totals,
     })),
     producers: core.producers.export(),
+    ...(core.schedules.count > 0 ? { schedules: [...core.schedules.values()] } : {}),
   };
   return Buffer.from(JSON.stringify(state));
 }
@@ -40,6 +45,7 @@ export function restoreState(core: Core, body: Buffer): void {
     Object.assign(queue.totals, totals);
   }
   core.producers.import(state.producers);
+  for (const schedule of state.schedules ?? []) core.schedules.set(schedule);
 }
 
 /** The kind of a packed spec. Throws what `decodeSpec` throws, and QUEUE_FULL. */
@@ -93,4 +99,16 @@ export function applyEnqueue(
     });
     id += count;
   }
+}
+
+/** Applies a FIRE, live or replayed: its tasks are there and its schedule has moved on, both or neither. */
+export function applyFire(
+  core: Core,
+  reader: EnqueueReader,
+  { steadyMs, firstId, name, dueMs, nextMs, key }: FireHead,
+  { bytes, start, segment, shift }: { bytes: Buffer; start: number; segment: number; shift: number },
+): void {
+  applyEnqueue(core, reader, bytes, start, bytes.length, { segment, shift, steadyMs, firstId });
+  const count = reader.taskCount;
+  core.schedules.fired(name, { dueMs, nextMs, count, lastId: firstId + count - 1, key });
 }

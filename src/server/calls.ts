@@ -6,6 +6,7 @@ import { MillraceError, shown } from '../errors.ts';
 import { parseTaskId } from '../ids.ts';
 import { LIMITS, parseQueueLimits, parseRetention } from '../limits.ts';
 import { parseInteger, parseQueueName } from './messages.ts';
+import { scheduleMethods } from './schedule-calls.ts';
 
 /** A CALL frame: a method by name, with its parameters in one object. */
 export interface Call {
@@ -22,7 +23,7 @@ export function call(message: Record<string, unknown>): Call {
   return { method, params: params as Record<string, unknown> };
 }
 
-type Method = (params: Record<string, unknown>) => unknown;
+export type Method = (params: Record<string, unknown>) => unknown;
 
 const STATES: readonly string[] = STATE_NAMES.slice(1);
 
@@ -60,6 +61,7 @@ export function createMethods(engine: Engine, details: ActiveDetails, status: ()
     ['queue.redrive', async ({ queue }) => ({ count: await commands.redriveQueue(parseQueueName(queue)) })],
     ['queue.limit', ({ queue, ...change }) => commands.setLimits(parseQueueName(queue), parseQueueLimits(change))],
     ['queue.retention', ({ queue, ...change }) => commands.setRetention(parseQueueName(queue), parseRetention(change))],
+    ...scheduleMethods(engine.scheduler),
   ]);
 }
 
