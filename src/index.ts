@@ -1,10 +1,12 @@
 export type {
+  Misfire,
   OnParentFailure,
   Outcome,
   ParentOutcome,
   Percentiles,
   QueueStatus,
   Retention,
+  ScheduleInfo,
   Status,
   TaskError,
   TaskFilter,
@@ -28,6 +30,7 @@ export {
   TaskGroup,
 } from './client/flow.ts';
 export type { Queue } from './client/queue.ts';
+export type { ScheduleKind, ScheduleName, ScheduleOptions, Schedules } from './client/schedules.ts';
 export { type ResultOptions, Task, TaskBatch } from './client/task.ts';
 export { type AmqpOptions, type ClientOptions, connect } from './connect.ts';
 export { ERROR_CODES, type ErrorCode, MillraceError } from './errors.ts';

@@ -320,8 +320,64 @@ export interface Status {
   memory: { rssBytes: number; heapBytes: number };
 }
 
+/** What becomes of due times that nobody was there for: none, one, or each is fired. */
+export type Misfire = 'skip' | 'once' | 'all';
+
+/** `cron`, with a `timeZone` or in UTC, or `everyMs`: the backend judges them. */
+export interface ScheduleSettings {
+  readonly cron: string | undefined;
+  readonly timeZone: string | undefined;
+  readonly everyMs: number | undefined;
+  readonly misfire: Misfire | undefined;
+  readonly spec: TaskSpec;
+  readonly payload: Payload;
+}
+
+export interface ScheduleInfo {
+  name: string;
+  /** With its `timeZone`; or there is `everyMs`. */
+  cron?: string;
+  timeZone?: string;
+  everyMs?: number;
+  misfire: Misfire;
+  paused: boolean;
+  /** The task's name. */
+  task: string;
+  queue: string;
+  priority: number;
+  maxAttempts: number;
+  timeoutMs: number;
+  backoff: Backoff;
+  /** Absent while it is paused. */
+  nextAtMs?: number;
+  /** The due time of its last firing; of one by `runNow`, when that was. */
+  lastAtMs?: number;
+  lastTaskId?: string;
+  /** Tasks that it has enqueued. */
+  firedCount: number;
+  payloadBytes: number;
+  /** Base64 when it is not UTF-8 text. Only from `get`. */
+  payload?: { encoding: 'utf8' | 'base64'; data: string };
+}
+
+export interface ScheduleOperations {
+  /** Makes or replaces it; resolves when durable. */
+  set(name: string, settings: ScheduleSettings): Promise<ScheduleInfo>;
+  /** Rejects with NOT_FOUND, as do `pause`, `resume` and `runNow`. */
+  get(name: string): Promise<ScheduleInfo>;
+  /** In the order of their names. */
+  list(): Promise<ScheduleInfo[]>;
+  pause(name: string): Promise<void>;
+  resume(name: string): Promise<void>;
+  /** Whether there was one. */
+  remove(name: string): Promise<boolean>;
+  /** Resolves with the id of the task when it is durable. */
+  runNow(name: string): Promise<string>;
+}
+
 export interface Broker {
   readonly url: string;
+  readonly schedules: ScheduleOperations;
   /** Resolves with the id when the task is durable. Calls of one turn travel together. */
   enqueue(spec: TaskSpec, payload: Payload, when: When): Promise<string>;
   /** All or nothing; one batch. Resolves when durable. */

@@ -1,4 +1,13 @@
-import type { Broker, Status, SubmittedTask, TaskFilter, TaskInfo, TaskPage, TaskSpec } from '../broker/contract.ts';
+import type {
+  Broker,
+  ScheduleInfo,
+  Status,
+  SubmittedTask,
+  TaskFilter,
+  TaskInfo,
+  TaskPage,
+  TaskSpec,
+} from '../broker/contract.ts';
 import { MillraceError, shown } from '../errors.ts';
 import type { Clock } from '../io/clock.ts';
 import { checkInteger, checkName, DEFAULTS, LIMITS } from '../limits.ts';
@@ -12,6 +21,7 @@ import type { WorkerOptions } from '../worker/options.ts';
 import { stopTimeoutMs, Worker } from '../worker/worker.ts';
 import { allOf, type BatchCallback, type Flow, FlowBuilder, FlowTask, type Preparation, TaskGroup } from './flow.ts';
 import { Queue } from './queue.ts';
+import { checkSchedule, type ScheduleKind, type ScheduleName, Schedules } from './schedules.ts';
 import { Task, TaskBatch } from './task.ts';
 
 /** A handler under a plain task name. Its input is whatever JSON was enqueued; say its type where you know it. */
@@ -33,6 +43,7 @@ const NAMES_KEPT = 1000;
 export class Client {
   /** Single tasks, by id. */
   readonly tasks: Tasks;
+  readonly schedules: Schedules;
   readonly #broker: Broker;
   readonly #world: ClientWorld;
   readonly #specs = new Map<string, SpecTable>();
@@ -43,6 +54,7 @@ export class Client {
     this.#broker = broker;
     this.#world = world;
     this.tasks = new Tasks(broker);
+    this.schedules = new Schedules(broker);
   }
 
   get url(): string {
@@ -150,6 +162,23 @@ export class Client {
     });
     const flow = await builder.submit(this.#broker);
     return new TaskGroup(flow.tasks.slice(0, -1), flow.task(last) as Task<Result>);
+  }
+
+  /**
+   * Enqueues a task each time that a cron expression or an interval says, over restarts, once for each time. Replaces the
+   * schedule of that name: when it is due begins anew only if that is what changes, and a pause stays. Resolves once it is
+   * durable. Rejects with INVALID_ARGUMENT, INVALID_PAYLOAD, PAYLOAD_TOO_LARGE (64 KiB), QUEUE_FULL, DISK_FULL, UNSUPPORTED.
+   */
+  async schedule<Input>(name: string, options: ScheduleKind<Input>): Promise<ScheduleInfo>;
+  async schedule(name: string, options: ScheduleName): Promise<ScheduleInfo>;
+  async schedule(name: string, options: ScheduleKind<unknown> | ScheduleName): Promise<ScheduleInfo> {
+    checkSchedule(name, options);
+    const { task, payload, cron, timeZone, everyMs, misfire } = options;
+    const spec = this.#specOf(task, options);
+    const format = typeof task === 'string' ? undefined : task;
+    if (format?.input !== undefined) await validate(format.input, payload, `the payload of ${format.name}`);
+    const encoded = encodeInput(format, payload);
+    return await this.#broker.schedules.set(name, { cron, timeZone, everyMs, misfire, spec, payload: encoded });
   }
 
   /** A task by its id, for its result and more. With the definition, results are read as it says. */

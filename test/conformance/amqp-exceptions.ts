@@ -11,6 +11,7 @@ const NO_RETENTION = 'nothing is retained of what has ended; set `store`';
 const NO_COUNTS = 'a broker counts what is ready, of queues that one names; set `store`';
 const PURGES_READY = 'what waits in the delay ladder cannot be told apart by queue; set `store`';
 const ANY_ID = 'other programs give their tasks any id, so no text is none';
+const NO_SCHEDULES = 'nobody remembers them, or fires them: schedules over RabbitMQ need a server of ours beside it';
 const PREFETCHED = 'prefetch is granted for each band, so a low task may be there before the next of the normal ones';
 const AS_IT_COMES =
   'while a worker hands tasks back the broker may give it the next ones: they stand in the order in which they come back';
@@ -28,8 +29,25 @@ const BATCHES = all(
   BY_ONE,
 );
 
+const SCHEDULING = all(
+  [
+    'a schedule enqueues its task again and again, with its payload and options',
+    'a cron expression with seconds fires by the second',
+    'what is known of a schedule is told',
+    'a schedule that is set again goes on, unless its times are what changes',
+    'a paused schedule fires nothing until it is resumed, and a removed one nothing more',
+    'runNow enqueues the task of a schedule, and its times stay',
+    'the payload of a schedule is checked by its task’s schema, and may be bytes',
+    'schedules are found again after everything was closed and opened, and fire once for what they missed',
+    'a schedule that cannot be is refused, naming what is wrong',
+    'a schedule at its bounds is taken, and beyond them its payload is not',
+  ],
+  NO_SCHEDULES,
+);
+
 export const WITHOUT_STORE: Record<string, string> = {
   ...BATCHES,
+  ...SCHEDULING,
   ...all(
     [
       'the options of a definition hold for its tasks, and those of an enqueue go before them',
@@ -148,6 +166,7 @@ export const WITHOUT_STORE: Record<string, string> = {
 
 export const WITH_STORE: Record<string, string> = {
   ...BATCHES,
+  ...SCHEDULING,
   'text that is no id is refused with INVALID_ARGUMENT': ANY_ID,
   'tasks are listed once each over the pages, by queue, name and state': ANY_ID,
   'a task of higher priority that comes later starts before those that wait': PREFETCHED,

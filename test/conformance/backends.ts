@@ -19,6 +19,8 @@ export const memory: Backend = {
     'dependencies are found again after everything was closed and opened': MEMORY_KEEPS_NOTHING,
     'unique keys are held after everything was closed and opened': MEMORY_KEEPS_NOTHING,
     'limits and keys are found again after everything was closed and opened': MEMORY_KEEPS_NOTHING,
+    'schedules are found again after everything was closed and opened, and fire once for what they missed':
+      MEMORY_KEEPS_NOTHING,
     'ids never repeat, however often everything is closed and opened': MEMORY_KEEPS_NOTHING,
   },
   open: async () => new MemoryPlace(),

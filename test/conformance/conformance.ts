@@ -12,6 +12,7 @@ import { order } from './order.ts';
 import type { Backend, Behaviours } from './place.ts';
 import { relating, uniqueness } from './relating.ts';
 import { results } from './results.ts';
+import { scheduling } from './scheduling.ts';
 import { time } from './time.ts';
 import { working } from './working.ts';
 
@@ -31,6 +32,7 @@ const SUBJECTS: Readonly<Record<string, Behaviours>> = {
   relating,
   uniqueness,
   limiting,
+  scheduling,
 };
 
 /** What every backend does alike. */

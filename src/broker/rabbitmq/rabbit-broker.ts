@@ -33,6 +33,7 @@ import { QueueOperations } from './queue-operations.ts';
 import { Remembered } from './remembered.ts';
 import { Replies } from './replies.ts';
 import { ReplyQueue } from './reply-queue.ts';
+import { NO_SCHEDULES } from './schedules.ts';
 import type { Shared } from './shared.ts';
 import { type QueueType, Topology } from './topology.ts';
 
@@ -53,6 +54,7 @@ export interface RabbitOptions extends Dialing {
 /** Tasks as messages of a RabbitMQ broker. What is published and asked shares one connection; each consumer has its own. */
 export class RabbitBroker implements Broker {
   readonly url: string;
+  readonly schedules = NO_SCHEDULES;
   readonly #clock: Clock;
   readonly #link: Link;
   readonly #topology: Topology;

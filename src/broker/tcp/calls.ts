@@ -8,7 +8,7 @@ import { DeadlineTimer } from './deadlines.ts';
 /**
  * CALLs of one client. One that was in flight when the connection was lost is made again on the next: every method reads,
  * or asks for a state and finds it reached the second time (a repeated cancel or retry can at worst answer CONFLICT, and a
- * repeated purge or redrive counts only what the second one found).
+ * repeated purge, redrive or removal counts only what the second one found), or carries a key that makes it one.
  */
 interface Call {
   readonly method: string;

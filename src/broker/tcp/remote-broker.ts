@@ -26,6 +26,7 @@ import { Calls } from './calls.ts';
 import { Connection, type Dialing } from './connection.ts';
 import { RemoteConsumption } from './consumption.ts';
 import { Producer } from './producer.ts';
+import { RemoteSchedules } from './schedules.ts';
 import { Waits } from './waits.ts';
 
 export interface RemoteOptions extends Dialing {
@@ -38,6 +39,7 @@ export interface RemoteOptions extends Dialing {
 /** A broker at the other end of a link: enqueues, waits and calls share one connection, each consumer has its own. */
 export class RemoteBroker implements Broker {
   readonly url: string;
+  readonly schedules: RemoteSchedules;
   readonly #options: RemoteOptions;
   readonly #clock: Clock;
   readonly #connection: Connection;
@@ -61,6 +63,7 @@ export class RemoteBroker implements Broker {
     this.#producer = new Producer(options.clock, this.#connection, options.enqueueTimeoutMs);
     this.#waits = new Waits(options.clock, this.#connection);
     this.#calls = new Calls(options.clock, this.#connection, options.callTimeoutMs);
+    this.schedules = new RemoteSchedules(this.#calls, options.random);
   }
 
   /** Resolves once connected. Rejects with DISCONNECTED after `connectTimeoutMs`, or at once with PROTOCOL or PROTOCOL_VERSION. */
