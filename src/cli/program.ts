@@ -6,6 +6,7 @@ import { register as registerDemo } from './demo.ts';
 import { register as registerEnqueue } from './enqueue.ts';
 import { register as registerJournal } from './journal.ts';
 import { register as registerQueue } from './queue.ts';
+import { register as registerSchedule } from './schedule.ts';
 import { register as registerServer } from './server.ts';
 import { register as registerStatus } from './status.ts';
 import { register as registerTask } from './task.ts';
@@ -20,6 +21,7 @@ const COMMANDS: readonly ((program: Command) => void)[] = [
   registerStatus,
   registerTask,
   registerQueue,
+  registerSchedule,
   registerJournal,
   registerBench,
   registerDemo,

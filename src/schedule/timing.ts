@@ -85,12 +85,13 @@ function parseCron(cron: string, timezone: string): Cron {
     return new Cron(cron, { timezone, mode: '5-or-6-parts', fixedTimeRule: 'no-wildcard' });
   } catch (cause) {
     const reason = (cause as Error).message.replace(/^CronPattern: /, '');
-    const message = `cron is ${shown(cron)}, which is no expression (${reason.slice(0, REASON_CHARACTERS_MAX)}): it has five fields, minute hour day month weekday, or six with seconds before them`;
+    const message = `cron is ${shown(cron)}, which is no expression (${reason.slice(0, REASON_CHARACTERS_MAX)}); ${FIELDS}`;
     throw new MillraceError('INVALID_ARGUMENT', message, { cause, details: { value: shownValue(cron) } });
   }
 }
 
 const REASON_CHARACTERS_MAX = 200;
+const FIELDS = 'there are five fields, minute hour day month weekday, or six with seconds before them';
 
 /** One space between fields, so that equal expressions are equal texts. Throws INVALID_ARGUMENT. */
 function cleanCron(cron: unknown): string {
@@ -106,7 +107,11 @@ function cleanCron(cron: unknown): string {
     const message = `cron is ${shown(cron)}, which is a time, not an expression: enqueue a task with runAt`;
     throw new MillraceError('INVALID_ARGUMENT', message, { details: { value: shownValue(cron) } });
   }
-  return cron.trim().split(/\s+/).join(' ');
+  const fields = cron.trim().split(/\s+/);
+  if (fields.length === 5 || fields.length === 6 || (fields.length === 1 && cron.includes('@')))
+    return fields.join(' ');
+  const message = `cron is ${shown(cron)}, which has ${cron.trim() === '' ? 0 : fields.length} fields; ${FIELDS}`;
+  throw new MillraceError('INVALID_ARGUMENT', message, { details: { value: shownValue(cron) } });
 }
 
 function checkTimeZone(timeZone: unknown): string {

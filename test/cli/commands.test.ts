@@ -2,7 +2,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import type { QueueStatus, Status, TaskInfo, TaskPage } from '../../src/index.ts';
+import type { QueueStatus, ScheduleInfo, Status, TaskInfo, TaskPage } from '../../src/index.ts';
 import { type Finished, RunningCommand, runCommand } from '../support/command.ts';
 
 // Each test starts several processes.
@@ -166,4 +166,29 @@ test('a handlers file takes its own tasks, and --json logs in JSON', async () =>
   expect(await outputOf(['enqueue', 'add', '{"a": 1, "b": 2}', '--queue', 'h', '--wait'])).toBe('3');
   worker.signal('SIGTERM');
   expect((await worker.exited).code).toBe(0);
+});
+
+test('a schedule is set, looked at, steered and removed', async () => {
+  const set = ['schedule', 'set', 'nightly', 'report', '{"big": 12345678901234567890}'];
+  const when = ['--cron', '30 2 * * *', '--time-zone', 'Europe/Berlin', '--queue', 'reports', '--misfire', 'skip'];
+  expect(await outputOf([...set, ...when])).toMatch(/^nightly: set, next at \d{4}-\d\d-\d\d \d\d:30:00$/);
+  const schedule = await jsonOf<ScheduleInfo>('schedule', 'get', 'nightly');
+  expect(schedule).toMatchObject({ cron: '30 2 * * *', timeZone: 'Europe/Berlin', misfire: 'skip', queue: 'reports' });
+  expect(schedule.payload).toEqual({ encoding: 'utf8', data: '{"big": 12345678901234567890}' });
+  expect(await outputOf(['schedule', 'get', 'nightly'])).toMatch(/^When +30 2 \* \* \* \(Europe\/Berlin\)$/m);
+  expect(await outputOf(['schedule', 'list'])).toMatch(/^nightly +30 2 \* \* \* \(Europe\/Berlin\) +report +reports /m);
+  const { id } = await jsonOf<{ id: string }>('schedule', 'run', 'nightly');
+  expect(await jsonOf<TaskInfo>('task', 'get', id)).toMatchObject({ name: 'report', queue: 'reports' });
+  expect(await outputOf(['schedule', 'pause', 'nightly'])).toBe('nightly: paused');
+  const [paused] = await jsonOf<ScheduleInfo[]>('schedule', 'list');
+  expect(paused).toMatchObject({ name: 'nightly', paused: true, firedCount: 1, lastTaskId: id });
+  expect(await outputOf(['schedule', 'resume', 'nightly'])).toMatch(/^nightly: resumed, next at /);
+  expect(await outputOf(['schedule', 'delete', 'nightly'])).toBe('nightly: removed');
+  expect(await outputOf(['schedule', 'list'])).toBe('There are no schedules yet.');
+  expect(await millrace('schedule', 'delete', 'nightly')).toMatchObject({ code: 1 });
+  expect(await millrace('schedule', 'set', 'a', 'b', '--cron', '* *')).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining('2 fields'),
+  });
+  expect(await millrace('schedule', 'set', 'a', 'b')).toMatchObject({ code: 2 });
 });
