@@ -11,17 +11,18 @@ import { BatchWriter, manyBytesBound } from '../protocol/batch-writer.ts';
 import { HEADER_BYTES } from '../protocol/frames.ts';
 import { encodeSpec } from '../protocol/spec.ts';
 import { BufferPool } from '../protocol/writer.ts';
-import { lastDueMs, nextDueMs, parseTiming, sameTiming, type TimingOptions } from '../schedule/timing.ts';
+import { checkSchedulePayload, type Plan, parseMisfire, planFiring } from '../schedule/plan.ts';
+import { nextDueMs, parseTiming, sameTiming, type TimingOptions } from '../schedule/timing.ts';
 import type { Commands } from './commands.ts';
 import type { EncodedBytes } from './inspect.ts';
 import { packFireHead, RECORD } from './records.ts';
 import type { SegmentReader } from './segment-reader.ts';
 import { applyFire, kindOfSpec } from './state.ts';
 
-/** What is said of a schedule when it is set; `payload` within its limit, `spec` within its bounds. */
+/** What is said of a schedule when it is set, not checked but for `spec`. */
 export interface ScheduleSettings {
   timing: TimingOptions;
-  misfire: Misfire;
+  misfire: unknown;
   spec: KindSpec;
   payload: EncodedBytes;
 }
@@ -52,12 +53,6 @@ export interface InspectedSchedule {
 const TURN_TASKS_MAX = 100;
 const RECORD_TASKS_MAX = 50;
 const RECORD_BYTES_MAX = 1024 * 1024;
-
-interface Plan {
-  count: number;
-  dueMs: number;
-  nextMs: number | null;
-}
 
 /**
  * Fires what is due. One record moves a schedule on and enqueues its task, so that each due time has one firing, whatever
@@ -115,7 +110,9 @@ export class Scheduler {
     const timing = parseTiming(settings.timing, nowMs);
     const goesOn = known !== undefined && sameTiming(known.timing, timing);
     const { paused, nextMs, lastMs, lastId, firedCount, runs } = known ?? NEVER_FIRED;
-    const { misfire, spec, payload } = settings;
+    const misfire = parseMisfire(settings.misfire);
+    const { spec, payload } = settings;
+    checkSchedulePayload(Buffer.byteLength(payload.data, payload.encoding));
     const schedule: Schedule = {
       name,
       timing: goesOn ? known.timing : timing,
@@ -230,38 +227,18 @@ export class Scheduler {
   }
 
   #plan(schedule: Schedule, wallMs: number): Plan {
-    const { timing, misfire } = schedule;
-    const firstMs = schedule.nextMs as number;
-    const afterMs = nextDueMs(timing, firstMs);
-    const missed = afterMs !== null && afterMs <= wallMs;
-    if (missed && misfire === 'all' && (this.#madeUp.get(schedule) ?? 0) < LIMITS.scheduleMissedMax) {
-      return this.#planSeveral(schedule, firstMs, wallMs);
-    }
-    this.#madeUp.delete(schedule);
-    const dueMs = missed ? Math.max(firstMs, lastDueMs(timing, wallMs) ?? firstMs) : firstMs;
-    const nextMs = missed ? nextDueMs(timing, wallMs) : afterMs;
-    const count = misfire === 'skip' && wallMs - dueMs > LIMITS.scheduleLateMs ? 0 : 1;
-    return { count, dueMs, nextMs };
-  }
-
-  #planSeveral(schedule: Schedule, firstMs: number, wallMs: number): Plan {
-    const { timing, payload } = schedule;
-    const madeUp = this.#madeUp.get(schedule) ?? 0;
-    const fitting = Math.floor(RECORD_BYTES_MAX / (payload.data.length + 4));
-    const countMax = Math.max(1, Math.min(RECORD_TASKS_MAX, fitting, LIMITS.scheduleMissedMax - madeUp));
-    let count = 1;
-    let dueMs = firstMs;
-    let nextMs = nextDueMs(timing, firstMs);
-    for (; count < countMax && nextMs !== null && nextMs <= wallMs; count++) {
-      dueMs = nextMs;
-      nextMs = nextDueMs(timing, dueMs);
-    }
-    this.#madeUp.set(schedule, madeUp + count);
-    return { count, dueMs, nextMs };
+    const fitting = Math.floor(RECORD_BYTES_MAX / (schedule.payload.data.length + 4));
+    const plan = planFiring(schedule, schedule.nextMs as number, wallMs, {
+      countMax: Math.max(1, Math.min(RECORD_TASKS_MAX, fitting)),
+      madeUp: this.#madeUp.get(schedule) ?? 0,
+    });
+    if (plan.madeUp > 0) this.#madeUp.set(schedule, plan.madeUp);
+    else this.#madeUp.delete(schedule);
+    return plan;
   }
 
   /** Returns the id of the last task. Throws DISK_FULL, QUEUE_FULL; then nothing has happened. */
-  #fire({ name, spec, payload }: Schedule, { count, dueMs, nextMs }: Plan, key: string): number {
+  #fire({ name, spec, payload }: Schedule, { count, dueMs, nextMs }: Omit<Plan, 'madeUp'>, key: string): number {
     const { frame, release } = this.#pack(spec, Buffer.from(payload.data, payload.encoding), count);
     try {
       const body = frame.subarray(HEADER_BYTES);

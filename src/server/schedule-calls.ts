@@ -2,7 +2,7 @@ import type { KindSpec } from '../core/kind.ts';
 import type { EncodedBytes } from '../engine/inspect.ts';
 import type { Scheduler, ScheduleSettings } from '../engine/scheduler.ts';
 import { MillraceError, shown } from '../errors.ts';
-import { checkName, checkObject, DEFAULTS, LIMITS } from '../limits.ts';
+import { checkName, checkObject, LIMITS } from '../limits.ts';
 import { validateSpec } from '../protocol/spec.ts';
 import type { Method } from './calls.ts';
 
@@ -35,18 +35,14 @@ const SETTINGS: readonly string[] = [
   ...['task', 'queue', 'priority', 'maxAttempts', 'timeoutMs', 'backoff'],
 ];
 
-/** The engine judges `cron`, `timeZone` and `everyMs`. */
+/** The engine judges the values of `cron`, `timeZone`, `everyMs` and `misfire`, and the size of the payload. */
 function parseSettings(params: Record<string, unknown>): ScheduleSettings {
   const other = Object.keys(params).find((key) => !SETTINGS.includes(key));
   if (other !== undefined) {
     const message = `a schedule has no setting ${shown(other)}; there are ${SETTINGS.join(', ')}`;
     throw new MillraceError('INVALID_ARGUMENT', message);
   }
-  const { cron, timeZone, everyMs, misfire = DEFAULTS.misfire } = params;
-  if (misfire !== 'skip' && misfire !== 'once' && misfire !== 'all') {
-    const message = `misfire is ${shown(misfire)}; allowed are "skip", "once" and "all"`;
-    throw new MillraceError('INVALID_ARGUMENT', message);
-  }
+  const { cron, timeZone, everyMs, misfire } = params;
   const timing = { cron, timeZone, everyMs } as ScheduleSettings['timing'];
   return { timing, misfire, spec: parseSpec(params), payload: parsePayload(params.payload) };
 }
@@ -73,8 +69,5 @@ function parsePayload(value: unknown): EncodedBytes {
     const message = 'payload must be { encoding: "utf8" or "base64", data: text }';
     throw new MillraceError('INVALID_ARGUMENT', message);
   }
-  const bytes = Buffer.byteLength(data, encoding);
-  if (bytes <= LIMITS.schedulePayloadBytesMax) return { encoding, data };
-  const message = `the payload of a schedule has ${bytes} bytes; at most ${LIMITS.schedulePayloadBytesMax} are allowed: store large data elsewhere and schedule where it is`;
-  throw new MillraceError('PAYLOAD_TOO_LARGE', message, { details: { bytes, bound: LIMITS.schedulePayloadBytesMax } });
+  return { encoding, data };
 }

@@ -7,8 +7,9 @@ const run = promisify(execFile);
 const EXAMPLES = resolve(import.meta.dirname, '../../examples/node');
 
 /** Examples that need nothing but Node, as they are, over what was built. */
-async function output(name: string): Promise<string> {
-  const { stdout, stderr } = await run(process.execPath, [resolve(EXAMPLES, name)], { timeout: 20_000 });
+async function output(name: string, ...args: string[]): Promise<string> {
+  const env = { ...process.env, MILLRACE_URL: 'memory:' };
+  const { stdout, stderr } = await run(process.execPath, [resolve(EXAMPLES, name), ...args], { timeout: 20_000, env });
   expect(stderr).toBe('');
   return stdout;
 }
@@ -26,5 +27,10 @@ describe('the example', () => {
   ]
 }
 `);
+  });
+  test('nightly-report.js is scheduled, and made when asked for', async () => {
+    expect(await output('nightly-report.js', 'now')).toMatch(
+      /^next report: .*:30:00.000Z\nSales of the day, begun .*\nmade: \{ pages: 16 \}\n$/,
+    );
   });
 });
