@@ -4,6 +4,8 @@ import type {
   Percentiles,
   QueueStatus,
   Retention,
+  ScheduleInfo,
+  ScheduleSettings,
   TaskError,
   TaskFilter,
   TaskInfo,
@@ -26,6 +28,7 @@ import type {
  *                     └──── failed, released
  */
 export interface Store {
+  readonly schedules: StoredSchedules;
   /** New tasks, all or none of one call. They stay in the outbox until `published`. An id that is known already is left alone. */
   insert(batches: readonly NewTasks[]): Promise<Unpublished>;
   /** Their messages are confirmed. Gathered and lazy: until it is written, a sweep may publish them once more. */
@@ -69,6 +72,29 @@ export interface Store {
   sweep(olderThanMs: number): Promise<Republish>;
   /** Writes what is gathered (bounded by timeoutMs), then closes. Always resolves. */
   close(timeoutMs: number): Promise<void>;
+}
+
+/** Like the contract's; what is enqueued is in the outbox, and to be published by whoever asked. */
+export interface StoredSchedules {
+  set(name: string, settings: ScheduleSettings): Promise<ScheduleInfo>;
+  get(name: string): Promise<ScheduleInfo>;
+  list(): Promise<ScheduleInfo[]>;
+  pause(name: string): Promise<void>;
+  resume(name: string): Promise<void>;
+  remove(name: string): Promise<boolean>;
+  /** Enqueues its task under this new id. */
+  runNow(name: string, id: string): Promise<Republish>;
+  /**
+   * Fires a portion of those that are due by the database's clock; any number of processes may ask, each due time has one
+   * firing. After an unknown outcome what was fired is published by a sweep.
+   */
+  fire(newId: () => string): Promise<FiredSchedules>;
+}
+
+export interface FiredSchedules {
+  readonly due: Republish;
+  /** How long nothing is due, as far as it is known: 0 when more is due already. Infinity when nothing waits. */
+  readonly pauseMs: number;
 }
 
 export interface NewTasks {

@@ -3,6 +3,8 @@ import type { Timing } from '../core/schedules.ts';
 import { MillraceError, shown, shownValue } from '../errors.ts';
 import { checkInteger, DEFAULTS, LIMITS } from '../limits.ts';
 
+export type { Misfire, Timing } from '../core/schedules.ts';
+
 /**
  * What a user says of when a schedule is due. Intervals count wall-clock time from `anchorMs`; a cron expression means the local time of its
  * zone. Where that time zone changes its clock, an expression whose seconds, minutes and hours name times (numbers, lists,

@@ -115,6 +115,8 @@ describe.skipIf(rabbit === undefined)('queues', () => {
       () => client.queue('default').pause(),
       () => client.queue('default').resume(),
       () => client.queue('default').retention({ deadAgeMs: 1 }),
+      () => client.schedule('hourly', { everyMs: 3_600_000, task: 'any' }),
+      () => client.schedules.list(),
       () => other.task(task.id).result(),
     ]) {
       const error = await failure(call);

@@ -11,7 +11,7 @@ const NO_RETENTION = 'nothing is retained of what has ended; set `store`';
 const NO_COUNTS = 'a broker counts what is ready, of queues that one names; set `store`';
 const PURGES_READY = 'what waits in the delay ladder cannot be told apart by queue; set `store`';
 const ANY_ID = 'other programs give their tasks any id, so no text is none';
-const NO_SCHEDULES = 'nobody remembers them, or fires them: schedules over RabbitMQ need a server of ours beside it';
+const NO_SCHEDULES = 'nobody would remember them and fire them; set `store`';
 const PREFETCHED = 'prefetch is granted for each band, so a low task may be there before the next of the normal ones';
 const AS_IT_COMES =
   'while a worker hands tasks back the broker may give it the next ones: they stand in the order in which they come back';
@@ -166,7 +166,6 @@ export const WITHOUT_STORE: Record<string, string> = {
 
 export const WITH_STORE: Record<string, string> = {
   ...BATCHES,
-  ...SCHEDULING,
   'text that is no id is refused with INVALID_ARGUMENT': ANY_ID,
   'tasks are listed once each over the pages, by queue, name and state': ANY_ID,
   'a task of higher priority that comes later starts before those that wait': PREFETCHED,

@@ -26,6 +26,8 @@ export const closing: Behaviours = {
       () => client.status(),
       () => client.tasks.list(),
       () => client.queue('default').pause(),
+      () => client.schedule('hourly', { everyMs: 3_600_000, task: 'nobody' }),
+      () => client.schedules.list(),
       () => client.work({ nobody: () => 1 }),
     ]) {
       expect((await failure(call)).code).toBe('CLOSED');

@@ -24,6 +24,7 @@ import { LazyWrites } from './lazy-writes.ts';
 import { migrate } from './migrate.ts';
 import { Outbox } from './outbox.ts';
 import { Queues } from './queues.ts';
+import { Schedules } from './schedules.ts';
 import { type PostgresStoreOptions, resolveSettings } from './settings.ts';
 import { readStatus } from './status.ts';
 import { Tasks } from './tasks.ts';
@@ -39,6 +40,7 @@ import { Workers } from './workers.ts';
  * failed) are the clocks of whoever made them.
  */
 export class PostgresStore implements Store {
+  readonly schedules: Schedules;
   readonly #database: Database;
   readonly #insertion: Insertion;
   readonly #attempts: Attempts;
@@ -86,6 +88,7 @@ export class PostgresStore implements Store {
     this.#attempts = new Attempts({ database, kinds, newEntry, workerNo, ended });
     this.#tasks = new Tasks(database, this.#outbox, newEntry, ended);
     this.#queues = new Queues(database, this.#outbox, this.#upkeep, newEntry);
+    this.schedules = new Schedules(database, kinds, this.#outbox, newEntry);
     this.#watching = new Watching(database);
     this.#progress = new LazyWrites(database, async (values) => {
       await database.query('lazy', PROGRESS, [textArray([...values.keys()]), textArray([...values.values()])]);

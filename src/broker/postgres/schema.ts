@@ -127,4 +127,27 @@ export const MIGRATIONS: readonly Migration[] = [
       'CREATE INDEX tombstones_until ON tombstones (until)',
     ],
   },
+  {
+    name: 'schedules',
+    statements: () => [
+      `CREATE TABLE schedules (
+        name text COLLATE "C" PRIMARY KEY,
+        rev integer NOT NULL DEFAULT 1,
+        cron text,
+        time_zone text,
+        every_ms bigint,
+        anchor_ms bigint,
+        misfire text NOT NULL,
+        kind_no integer NOT NULL REFERENCES kinds,
+        paused boolean NOT NULL DEFAULT false,
+        next_ms bigint,
+        last_ms bigint,
+        last_id text,
+        fired bigint NOT NULL DEFAULT 0,
+        payload bytea NOT NULL
+      ) WITH (fillfactor = 50)`,
+      `COMMENT ON COLUMN schedules.rev IS 'grows whenever somebody changes what it is; a firing leaves it'`,
+      'CREATE INDEX schedules_due ON schedules (next_ms) WHERE next_ms IS NOT NULL',
+    ],
+  },
 ];

@@ -33,7 +33,7 @@ import { QueueOperations } from './queue-operations.ts';
 import { Remembered } from './remembered.ts';
 import { Replies } from './replies.ts';
 import { ReplyQueue } from './reply-queue.ts';
-import { NO_SCHEDULES } from './schedules.ts';
+import { RabbitSchedules } from './schedules.ts';
 import type { Shared } from './shared.ts';
 import { type QueueType, Topology } from './topology.ts';
 
@@ -54,7 +54,7 @@ export interface RabbitOptions extends Dialing {
 /** Tasks as messages of a RabbitMQ broker. What is published and asked shares one connection; each consumer has its own. */
 export class RabbitBroker implements Broker {
   readonly url: string;
-  readonly schedules = NO_SCHEDULES;
+  readonly schedules: RabbitSchedules;
   readonly #clock: Clock;
   readonly #link: Link;
   readonly #topology: Topology;
@@ -123,6 +123,11 @@ export class RabbitBroker implements Broker {
       process: options.process,
     };
     this.#operations = new QueueOperations(this.#shared, this.#topology, options);
+    this.schedules = new RabbitSchedules(() => {
+      this.#check();
+      if (this.#remembered === undefined) throw unsupported('a schedule');
+      return this.#remembered;
+    }, this.#shared.newId);
     if (store === undefined) return;
     const { outbound, ids, replies } = { outbound: this.#outbound, ids: this.#ids, replies: this.#replies };
     this.#remembered = new Remembered({ clock, random, store, ids, names, outbound, replies });

@@ -3,6 +3,7 @@ import type { Clock, Timer } from '../../io/clock.ts';
 import type { Random } from '../../io/random.ts';
 import type { Republish, Store, StoreWatcher, Unpublished } from '../store.ts';
 import { DeadlineTimer } from '../tcp/deadlines.ts';
+import { Firing } from './firing.ts';
 import { bodyOf, headOf, payloadFrom, tailOf } from './message.ts';
 import type { MessageIds } from './message-ids.ts';
 import type { Names } from './names.ts';
@@ -44,6 +45,7 @@ export interface RememberedOptions {
 
 export class Remembered {
   readonly store: Store;
+  readonly firing: Firing;
   readonly #options: RememberedOptions;
   readonly #clock: Clock;
   readonly #polls = new Map<string, Poll>();
@@ -56,6 +58,7 @@ export class Remembered {
     this.#options = options;
     this.#clock = options.clock;
     this.store = options.store;
+    this.firing = new Firing(options, (due) => this.publish(due));
     this.#polling = new DeadlineTimer(options.clock, (nowMs) => this.#due(nowMs));
   }
 
@@ -63,6 +66,7 @@ export class Remembered {
   async start(watcher: StoreWatcher): Promise<void> {
     await this.store.watch(watcher);
     this.#sweepLater();
+    this.firing.start();
   }
 
   /** Somebody waits for the end of the task, from now on. */
@@ -109,6 +113,7 @@ export class Remembered {
   stop(): void {
     this.#closed = true;
     this.#sweeper?.cancel();
+    this.firing.stop();
     this.#polling.cancel();
   }
 

@@ -1,21 +1,45 @@
-import { MillraceError } from '../../errors.ts';
-import type { ScheduleOperations } from '../contract.ts';
+import type { ScheduleInfo, ScheduleOperations, ScheduleSettings } from '../contract.ts';
+import type { Remembered } from './remembered.ts';
 
-const refuse = (): Promise<never> =>
-  Promise.reject(
-    new MillraceError(
-      'UNSUPPORTED',
-      'schedules over RabbitMQ are not supported by this release: keep them on a server (tcp:) or in a file: queue whose tasks enqueue yours, or call enqueue from cron',
-    ),
-  );
+/** The store keeps the schedules, and whoever is connected fires them. */
+export class RabbitSchedules implements ScheduleOperations {
+  readonly #remembered: () => Remembered;
+  readonly #newId: () => string;
 
-/** A broker remembers no schedules, and nobody fires them. */
-export const NO_SCHEDULES: ScheduleOperations = {
-  set: refuse,
-  get: refuse,
-  list: refuse,
-  pause: refuse,
-  resume: refuse,
-  remove: refuse,
-  runNow: refuse,
-};
+  /** `remembered` throws UNSUPPORTED where there is no store, and why the broker cannot be used any more. */
+  constructor(remembered: () => Remembered, newId: () => string) {
+    this.#remembered = remembered;
+    this.#newId = newId;
+  }
+
+  async set(name: string, settings: ScheduleSettings): Promise<ScheduleInfo> {
+    return await this.#remembered().store.schedules.set(name, settings);
+  }
+
+  async get(name: string): Promise<ScheduleInfo> {
+    return await this.#remembered().store.schedules.get(name);
+  }
+
+  async list(): Promise<ScheduleInfo[]> {
+    return await this.#remembered().store.schedules.list();
+  }
+
+  async pause(name: string): Promise<void> {
+    await this.#remembered().store.schedules.pause(name);
+  }
+
+  async resume(name: string): Promise<void> {
+    await this.#remembered().store.schedules.resume(name);
+  }
+
+  async remove(name: string): Promise<boolean> {
+    return await this.#remembered().store.schedules.remove(name);
+  }
+
+  async runNow(name: string): Promise<string> {
+    const remembered = this.#remembered();
+    const id = this.#newId();
+    await remembered.publish(await remembered.store.schedules.runNow(name, id));
+    return id;
+  }
+}
