@@ -348,6 +348,7 @@ export interface ScheduleInfo {
   maxAttempts: number;
   timeoutMs: number;
   backoff: Backoff;
+  concurrencyKey?: string | undefined;
   /** Absent while it is paused. */
   nextAtMs?: number;
   /** The due time of its last firing; of one by `runNow`, when that was. */

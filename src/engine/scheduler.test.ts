@@ -39,7 +39,7 @@ describe('a schedule', () => {
     const bench = await EngineBench.open();
     const worker = await bench.addWorker(['q'], 100);
     const payload = { encoding: 'utf8', data: '{"to":"all"}' } as const;
-    const spec = { ...SPEC, timeoutMs: HOUR };
+    const spec = { ...SPEC, timeoutMs: HOUR, concurrencyKey: 'tenant' };
     expect(bench.engine.scheduler.set('s', every(MINUTE, { payload, spec }))).toMatchObject({ firedCount: 0 });
     await pass(bench, MINUTE - 1);
     expect(worker.seen).toEqual([]);
@@ -47,7 +47,14 @@ describe('a schedule', () => {
     expect(worker.seen.map(({ payload, spec }) => [payload, spec])).toEqual([['{"to":"all"}', spec]]);
     expect(info(bench)).toEqual({
       ...{ name: 's', everyMs: MINUTE, misfire: 'once', paused: false, task: 'n', queue: 'q', priority: 4 },
-      ...{ maxAttempts: 3, timeoutMs: HOUR, backoff: SPEC.backoff, payloadBytes: 12, payload },
+      ...{
+        maxAttempts: 3,
+        timeoutMs: HOUR,
+        backoff: SPEC.backoff,
+        concurrencyKey: 'tenant',
+        payloadBytes: 12,
+        payload,
+      },
       nextAtMs: START_MS + 2 * MINUTE,
       lastAtMs: START_MS + MINUTE,
       lastTaskId: formatTaskId(worker.seen[0].id),

@@ -41,6 +41,7 @@ export interface InspectedSchedule {
   maxAttempts: number;
   timeoutMs: number;
   backoff: KindSpec['backoff'];
+  concurrencyKey?: string | undefined;
   nextAtMs?: number;
   lastAtMs?: number;
   lastTaskId?: string;

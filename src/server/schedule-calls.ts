@@ -32,7 +32,7 @@ function parseKey(value: unknown): string {
 
 const SETTINGS: readonly string[] = [
   ...['cron', 'timeZone', 'everyMs', 'misfire', 'payload'],
-  ...['task', 'queue', 'priority', 'maxAttempts', 'timeoutMs', 'backoff'],
+  ...['task', 'queue', 'priority', 'maxAttempts', 'timeoutMs', 'backoff', 'concurrencyKey'],
 ];
 
 /** The engine judges the values of `cron`, `timeZone`, `everyMs` and `misfire`, and the size of the payload. */
@@ -47,7 +47,8 @@ function parseSettings(params: Record<string, unknown>): ScheduleSettings {
   return { timing, misfire, spec: parseSpec(params), payload: parsePayload(params.payload) };
 }
 
-function parseSpec({ task, queue, priority, maxAttempts, timeoutMs, backoff }: Record<string, unknown>): KindSpec {
+function parseSpec(params: Record<string, unknown>): KindSpec {
+  const { task, queue, priority, maxAttempts, timeoutMs, backoff, concurrencyKey } = params;
   checkObject('backoff', backoff);
   const { type, delayMs, maxDelayMs, jitter } = backoff as Record<string, unknown>;
   if ((type !== 'fixed' && type !== 'exponential') || typeof jitter !== 'boolean') {
@@ -57,6 +58,7 @@ function parseSpec({ task, queue, priority, maxAttempts, timeoutMs, backoff }: R
   const spec = {
     ...{ queue, name: task, priority, maxAttempts, timeoutMs },
     backoff: { type, delayMs, maxDelayMs, jitter },
+    ...(concurrencyKey === undefined ? {} : { concurrencyKey }),
   } as KindSpec;
   validateSpec(spec);
   return spec;
