@@ -27,7 +27,7 @@ class Bench {
         completedAfter: () => {},
       },
     });
-    this.core.beginEpoch(1);
+    this.core.ids.begin(1);
   }
 
   spec(overrides: Partial<KindSpec> = {}): KindSpec {
@@ -43,7 +43,7 @@ class Bench {
 
   /** Tasks of empty payloads; their first id. */
   enqueue(count: number, segment = 1, overrides: Partial<KindSpec> = {}): number {
-    const firstId = this.core.reserveIds(count);
+    const firstId = this.core.ids.reserveIds(count);
     const place = { bytes: BYTES, start: 0, segment, offset: 0 };
     this.core.enqueue(this.kind(overrides), { firstId, count, enqueuedAtMs: NOW_MS, ...place, dueMs: 0, wall: false });
     return firstId;
@@ -219,18 +219,18 @@ describe('ids and tokens', () => {
     const bench = new Bench();
     bench.core.loaded(0);
     const before = bench.enqueue(3);
-    bench.core.beginEpoch(2);
+    bench.core.ids.begin(2);
     expect(bench.enqueue(1)).toBe(2 * EPOCH);
     expect(before).toBe(EPOCH);
-    expect(() => bench.core.beginEpoch(2)).toThrow('epochs only grow');
+    expect(() => bench.core.ids.begin(2)).toThrow('epochs only grow');
   });
 
   it('run out with a broken invariant, not with an id of the next epoch', () => {
     const bench = new Bench();
     bench.core.loaded(0);
-    bench.core.reserveIds(EPOCH - 1);
-    expect(bench.core.sequencesLeft).toBe(1);
-    bench.core.reserveIds(1);
-    expect(() => bench.core.reserveIds(1)).toThrow('no id left');
+    bench.core.ids.reserveIds(EPOCH - 1);
+    expect(bench.core.ids.left).toBe(1);
+    bench.core.ids.reserveIds(1);
+    expect(() => bench.core.ids.reserveIds(1)).toThrow('no id left');
   });
 });

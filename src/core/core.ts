@@ -1,5 +1,4 @@
 import { invariant, MillraceError } from '../errors.ts';
-import { SEQUENCE_COUNT } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
 import { Assignments } from './assignments.ts';
 import type { CoreCounters, CoreEffects, FailureOutcome, PayloadReader } from './effects.ts';
@@ -13,6 +12,7 @@ import { Queue, type QueueLimits, type RetentionPolicy } from './queue.ts';
 import { DroppedReferences } from './references.ts';
 import { Relations, type RelationsOf } from './relations.ts';
 import { Schedules } from './schedules.ts';
+import { Sequences } from './sequences.ts';
 import {
   FLAG_CANCEL_REQUESTED,
   FLAG_DEFERRED,
@@ -75,6 +75,7 @@ const STATE_CLEARED = ~(STATE_MASK << STATE_SHIFT);
  */
 export class Core {
   readonly table = new TaskTable();
+  readonly ids = new Sequences();
   readonly #kinds = new Kinds();
   readonly assignments: Assignments;
   readonly index = new IdIndex();
@@ -113,9 +114,6 @@ export class Core {
   /** Queues with a rate. */
   readonly #paced = new Set<Queue>();
   readonly #failures = new Failures();
-  #epoch = 0;
-  #nextSequence = 0;
-  #nextToken = 0;
   #workerCount = 0;
   #loading = true;
   /** Completions until one's latency is sampled again. */
@@ -129,33 +127,6 @@ export class Core {
       graceMs: options.graceMs,
       startedAfter: (ms) => options.effects.startedAfter(ms),
     });
-  }
-
-  // ── Ids ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  get epoch(): number {
-    return this.#epoch;
-  }
-
-  /** Ids and tokens from here on belong to `epoch`, which the journal must already hold. */
-  beginEpoch(epoch: number): void {
-    invariant(epoch > this.#epoch, 'epochs only grow');
-    this.#epoch = epoch;
-    this.#nextSequence = 0;
-    this.#nextToken = 0;
-  }
-
-  /** Ids or tokens left in this epoch, the fewer of the two. */
-  get sequencesLeft(): number {
-    return SEQUENCE_COUNT - Math.max(this.#nextSequence, this.#nextToken);
-  }
-
-  /** The first of `count` consecutive new ids. */
-  reserveIds(count: number): number {
-    const first = this.#epoch * SEQUENCE_COUNT + this.#nextSequence;
-    this.#nextSequence += count;
-    invariant(this.#nextSequence <= SEQUENCE_COUNT, 'an epoch has no id left');
-    return first;
   }
 
   // ── Queues and kinds ──────────────────────────────────────────────────────────────────────────────────────────────
@@ -336,9 +307,9 @@ export class Core {
     out: Uint32Array,
   ): number {
     const { table, assignments } = this;
-    const epoch = this.#epoch;
-    let token = this.#nextToken;
-    this.firstToken = epoch * SEQUENCE_COUNT + token;
+    const { epoch } = this.ids;
+    let token = this.ids.nextToken;
+    this.firstToken = this.ids.token(token);
     this.missing = NONE;
     let count = 0;
     let bytes = 0;
@@ -368,7 +339,7 @@ export class Core {
       words[at + KIND_STATE] = (words[at + KIND_STATE] & STATE_CLEARED) | (State.ACTIVE << STATE_SHIFT);
       out[count++] = slot;
     }
-    this.#nextToken = token;
+    this.ids.useTokens(count);
     queue.active += count;
     queue.ready -= count;
     queue.bucket?.spend(count);
@@ -400,12 +371,13 @@ export class Core {
       kind.group.active++;
     } else if (state === State.ACTIVE && this.assignments.isAside(slot)) this.assignments.end(slot, nowMs);
     else return undefined;
-    const tokenLow = this.#nextToken++;
+    const tokenLow = this.ids.nextToken;
+    this.ids.useTokens(1);
     worker.account(nowMs);
-    this.table.set(slot, NEXT, this.assignments.add(worker, slot, this.#epoch, tokenLow));
+    this.table.set(slot, NEXT, this.assignments.add(worker, slot, this.ids.epoch, tokenLow));
     this.table.setState(slot, State.ACTIVE);
     this.assignments.touch(worker);
-    return { token: this.#epoch * SEQUENCE_COUNT + tokenLow, charged };
+    return { token: this.ids.token(tokenLow), charged };
   }
 
   /** Takes back the failure that losing its worker was. */

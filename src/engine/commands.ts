@@ -70,7 +70,7 @@ export class Commands {
   /** Resolves with how many. With very many others have their turn in between; what is enqueued then stays. */
   async purgeQueue(name: string): Promise<number> {
     this.#known(name);
-    const endId = this.#core.reserveIds(0);
+    const endId = this.#core.ids.reserveIds(0);
     let count = 0;
     for (let from: number | undefined = 0; from !== undefined && from < endId; ) {
       if (from > 0) await this.#pause();

@@ -154,7 +154,7 @@ export class Engine {
     );
     references = journal;
     reader.journal = journal;
-    core.beginEpoch(journal.epoch);
+    core.ids.begin(journal.epoch);
     core.producers.begin(clock.steadyMs());
     engine = new Engine(options, { core, journal, reader, waiters });
     for (const slot of core.loaded(clock.steadyMs())) engine.commands.cancelNow(slot);
@@ -274,7 +274,7 @@ export class Engine {
     // Before anything is appended, so that deliveries go out before the write begins.
     this.#dispatchSoon();
     const nowMs = this.clock.steadyMs();
-    const firstId = this.core.reserveIds(taskCount);
+    const firstId = this.core.ids.reserveIds(taskCount);
     const { journal } = this;
     journal.append(RECORD.ENQUEUE, packEnqueueHead(nowMs, firstId, producer), buffer.subarray(start, end));
     applyEnqueue(this.core, reader, buffer, start, end, {
@@ -303,12 +303,12 @@ export class Engine {
     this.#checkRoom(end - start, taskCount);
     const parsed = parseRelations(relations, taskCount);
     const nowMs = this.clock.steadyMs();
-    const firstId = this.core.reserveIds(0);
+    const firstId = this.core.ids.reserveIds(0);
     const plan = this.#checkSections(buffer, () => {
       const shape = shapeOf(this.core, reader, buffer, start, enqueueEnd);
       return planSubmission(this.core, parsed, shape, firstId, nowMs);
     });
-    this.core.reserveIds(taskCount);
+    this.core.ids.reserveIds(taskCount);
     this.#dispatchSoon();
     const { journal } = this;
     const head = packEnqueueHead(nowMs, firstId, producer);
@@ -593,7 +593,7 @@ export class Engine {
     this.core.expire(steadyMs, EXPIRE_TASKS_MAX);
     this.stats.second(this.core, steadyMs);
     this.#cleaner.consider();
-    if (this.core.sequencesLeft < EPOCH_RESERVE) this.#advanceEpoch();
+    if (this.core.ids.left < EPOCH_RESERVE) this.#advanceEpoch();
     this.scheduler.retry();
     // A wall clock that was set forward makes appointments due without any timer of ours.
     if (this.core.nextWallMs() <= this.clock.wallMs()) this.#onTimer();
@@ -622,7 +622,7 @@ export class Engine {
     this.journal.advanceEpoch().then(
       (epoch) => {
         this.#advancingEpoch = false;
-        this.core.beginEpoch(epoch);
+        this.core.ids.begin(epoch);
       },
       (error: unknown) => this.fail(asStorageError(error)),
     );

@@ -247,7 +247,7 @@ export class Scheduler {
       const packed = encodeSpec(spec);
       kindOfSpec(this.#core, packed, 0, packed.length);
       const journal = this.#journal;
-      const firstId = this.#core.reserveIds(count);
+      const firstId = this.#core.ids.reserveIds(count);
       const fire = { steadyMs: this.#clock.steadyMs(), firstId, dueMs, nextMs, key, name };
       const head = packFireHead(fire);
       journal.append(RECORD.FIRE, head, body);

@@ -329,7 +329,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
       server: serverVersion,
       session: this.id,
       lifelineKey: this.lifelineKey,
-      epoch: engine.core.epoch,
+      epoch: engine.core.ids.epoch,
       limits: { frameBytesMax, payloadBytesMax, resultBytesMax, batchTasksMax },
     });
   }

@@ -45,8 +45,25 @@ const SCHEDULING = all(
   NO_SCHEDULES,
 );
 
+const LIMITING = all(
+  [
+    'no more tasks of a queue run at the same time than its concurrency, over all workers',
+    'a limited queue does not hold up others of the same worker',
+    'tasks are handed out no faster than the rate of their queue',
+    'limits are changed and lifted while tasks wait',
+    'tasks of different keys take turns, so that a long backlog of one does not hold up another',
+    'a higher priority goes first, whatever its key',
+    'no more tasks of one key run at the same time than the queue says',
+    'a key that fails its tasks does not lose its turn, and counts none of them twice',
+    'limits and keys are found again after everything was closed and opened',
+    'a limit or key outside its bounds is refused, and changes nothing',
+  ],
+  'the broker hands out messages by itself: limit the concurrency of the workers',
+);
+
 export const WITHOUT_STORE: Record<string, string> = {
   ...BATCHES,
+  ...LIMITING,
   ...SCHEDULING,
   ...all(
     [
@@ -166,6 +183,7 @@ export const WITHOUT_STORE: Record<string, string> = {
 
 export const WITH_STORE: Record<string, string> = {
   ...BATCHES,
+  ...LIMITING,
   'text that is no id is refused with INVALID_ARGUMENT': ANY_ID,
   'tasks are listed once each over the pages, by queue, name and state': ANY_ID,
   'a task of higher priority that comes later starts before those that wait': PREFETCHED,

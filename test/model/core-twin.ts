@@ -57,7 +57,7 @@ export class CoreTwin implements PayloadReader {
       },
     });
     this.model = new CoreModel(retention, GRACE_MS);
-    this.core.beginEpoch(++this.#epoch);
+    this.core.ids.begin(++this.#epoch);
     this.core.loaded(0);
   }
 
@@ -75,10 +75,10 @@ export class CoreTwin implements PayloadReader {
         this.#enqueue(command);
         break;
       case 'skipIds':
-        core.reserveIds(command.count);
+        core.ids.reserveIds(command.count);
         break;
       case 'beginEpoch':
-        core.beginEpoch(++this.#epoch);
+        core.ids.begin(++this.#epoch);
         break;
       case 'rollSegment':
         this.#segment = (this.#segment + 1) & 0xffff;
@@ -238,7 +238,7 @@ export class CoreTwin implements PayloadReader {
       parts.push(head, Buffer.alloc(length, 1));
       lengths.push(4 + length);
     }
-    const firstId = core.reserveIds(command.count);
+    const firstId = core.ids.reserveIds(command.count);
     const dueMs = command.when === 'now' ? 0 : (command.when === 'at' ? this.wallMs : this.nowMs) + command.delayMs;
     const wall = command.when === 'at';
     const { segment } = this.#append(0);

@@ -116,6 +116,8 @@ export class Producer {
     resolve: () => void,
     reject: (error: MillraceError) => void,
   ): void {
+    // Throws before anything is counted.
+    this.#headOf(spec);
     const nowMs = this.#clock.wallMs();
     const delayMs = when.kind === 'delay' ? when.ms : when.kind === 'at' ? when.ms - nowMs : 0;
     const deadlineMs = this.#clock.steadyMs() + this.#options.enqueueTimeoutMs;
@@ -194,6 +196,7 @@ export class Producer {
   #headOf(spec: TaskSpec): string {
     let head = this.#heads.get(spec);
     if (head === undefined) {
+      if (spec.concurrencyKey !== undefined) throw noKeys();
       head = headOf(spec, 1);
       this.#heads.set(spec, head);
     }
@@ -226,6 +229,12 @@ export class Producer {
     if (link.blockedReason !== undefined) return `the broker takes no messages now: ${link.blockedReason}`;
     return 'the broker does not confirm as fast';
   }
+}
+
+function noKeys(): MillraceError {
+  const message =
+    'RabbitMQ hands out messages in their order, whatever their concurrencyKey: give each key a queue of its own, or use a Millrace server';
+  return new MillraceError('UNSUPPORTED', message);
 }
 
 /** Calls one after the other that enqueue the same kind of task at the same time, as one. */
