@@ -18,6 +18,14 @@ export const LIMITS = {
   resultBytesMax: 1 * MiB,
   errorBytesMax: 16 * KiB,
   progressBytesMax: 4 * KiB,
+  /** What is kept of a task's log, and of each of its lines; also the longest progress message. */
+  taskLogLinesMax: 50,
+  taskLogLineBytesMax: 1 * KiB,
+  /** Logs of all tasks together that a server keeps; beyond it those go that have been silent for longest. */
+  taskLogsMax: 10_000,
+  taskLogsBytesMax: 16 * MiB,
+  /** Characters of log lines that a worker gathers for its server. */
+  unsentLogBytesMax: 4 * MiB,
   maxAttemptsMax: 1000,
   timeoutMsMin: 10,
   timeoutMsMax: 7 * DAY,

@@ -177,8 +177,10 @@ export interface Consumption {
    * with the settlements of the turn, or `atOnce`.
    */
   begun(run: DeliveryRun, index: number, atOnce: boolean): void;
-  /** Shown in task get; may be lost. `value` is JSON. */
-  progress(run: DeliveryRun, index: number, value: string): void;
+  /** Shown in task get while the task runs, in place of what was said before; may be lost. `progress` is JSON of a TaskProgress. */
+  progress(run: DeliveryRun, index: number, progress: string): void;
+  /** One more line of the task's log, at most LIMITS.taskLogLineBytesMax long; may be lost. */
+  log(run: DeliveryRun, index: number, text: string): void;
   /** Stops deliveries; resolves when none will come any more (settling goes on). */
   stop(): Promise<void>;
   /** Resolves when every settlement made so far was answered. Rejects with TIMEOUT. */
@@ -192,6 +194,24 @@ export interface FailOptions {
   readonly final: boolean;
   /** Overrides the backoff. */
   readonly retryDelayMs: number | undefined;
+}
+
+/** How far a task is, as its handler said last. */
+export interface TaskProgress {
+  value: unknown;
+  message?: string;
+}
+
+/**
+ * The last lines that a task's handlers have logged, oldest first, over all its attempts; at most LIMITS.taskLogLinesMax.
+ * Kept in the server's memory: gone after a restart, and when LIMITS.taskLogsMax other tasks, or LIMITS.taskLogsBytesMax of
+ * their lines, were logged later. A store in PostgreSQL keeps, with the task,
+ * what the worker that logged last has of it.
+ */
+export interface TaskLog {
+  lines: { atMs: number; attempt: number; text: string }[];
+  /** Earlier lines that are no longer there. */
+  dropped: number;
 }
 
 export interface TaskInfo {
@@ -210,7 +230,10 @@ export interface TaskInfo {
   finishedAtMs?: number;
   /** The worker that runs it. */
   worker?: string;
-  progress?: unknown;
+  /** While it runs. */
+  progress?: TaskProgress;
+  /** Absent in lists, and when nothing was logged. */
+  log?: TaskLog;
   cancelRequested?: boolean;
   payloadBytes: number;
   /** Base64 when it is not UTF-8 text. Absent in lists. */

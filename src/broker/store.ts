@@ -9,6 +9,7 @@ import type {
   TaskError,
   TaskFilter,
   TaskInfo,
+  TaskLog,
   TaskPage,
   TaskSpec,
   WorkerStatus,
@@ -40,8 +41,10 @@ export interface Store {
   begin(worker: string, arrivals: readonly Arrival[]): Promise<Verdict[]>;
   /** Attempts that ended; durable before their messages are acknowledged. */
   end(worker: string, ends: readonly End[]): Promise<EndReport>;
-  /** Lazy, may be lost. `value` is JSON. */
-  progress(id: string, value: string): void;
+  /** Lazy, may be lost. `progress` is the JSON of a TaskProgress. */
+  progress(id: string, progress: string): void;
+  /** The task's log is now what `read` gives, in place of the one before; asked when it is written. Lazy, may be lost. */
+  log(id: string, read: () => TaskLog | undefined): void;
 
   /** How each task ended; undefined while it has not, `unknown` for an id that the store has not (any more). */
   outcomes(ids: readonly string[]): Promise<(Outcome | undefined | 'unknown')[]>;

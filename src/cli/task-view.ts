@@ -33,7 +33,7 @@ export function taskDetails(task: TaskInfo): string[] {
     ['Queue', queue],
     ['State', task.cancelRequested === true ? `${task.state}, its worker was told to stop` : task.state],
     ['Worker', worker],
-    ['Progress', progress === undefined ? undefined : JSON.stringify(progress)],
+    ['Progress', progress === undefined ? undefined : describeProgress(progress)],
     ['Waits for', waitsFor(task.dependencies)],
     ['Needed by', task.children === undefined ? undefined : plural(task.children.total, 'task')],
     ['Key', task.uniqueKey],
@@ -44,12 +44,31 @@ export function taskDetails(task: TaskInfo): string[] {
     ['Ended', finishedAtMs === undefined ? undefined : ended(task.enqueuedAtMs, finishedAtMs)],
     ['Payload', describeBytes(task.payload) ?? formatBytes(task.payloadBytes)],
     ['Result', describeBytes(task.result)],
+    ...logRows(task),
     ...task.failures.map((failure): [string, string] => [
       'Failure',
       `attempt ${failure.attempt}, ${formatTime(failure.atMs)}, ${failure.error.code}: ${failure.error.name}: ${failure.error.message}`,
     ]),
   ];
   return rows.flatMap(([title, value]) => (value === undefined ? [] : [`${title.padEnd(9)} ${printable(value)}`]));
+}
+
+function describeProgress({ value, message }: NonNullable<TaskInfo['progress']>): string {
+  const shown = JSON.stringify(value);
+  return message === undefined ? shown : `${shown} ${message}`;
+}
+
+function logRows({ log }: TaskInfo): [string, string][] {
+  if (log === undefined) return [];
+  const { lines, dropped } = log;
+  const gone = `${plural(dropped, 'earlier line')} that ${dropped === 1 ? 'is' : 'are'} no longer kept`;
+  return [
+    ...(dropped === 0 ? [] : [['Log', gone] as [string, string]]),
+    ...lines.map(({ atMs, attempt, text }): [string, string] => [
+      'Log',
+      `${formatTime(atMs)}, attempt ${attempt}: ${text}`,
+    ]),
+  ];
 }
 
 function waitsFor(dependencies: TaskInfo['dependencies']): string | undefined {

@@ -23,6 +23,7 @@ import { Settlements } from './settlements.ts';
 import { applyEnqueue, kindOfSpec, packState } from './state.ts';
 import { Stats } from './stats.ts';
 import { applySubmission, planSubmission, shapeOf } from './submissions.ts';
+import { TaskLogs } from './task-logs.ts';
 import { Unreadable } from './unreadable.ts';
 import { Waiters, type Waiting } from './waiters.ts';
 
@@ -81,6 +82,7 @@ export class Engine {
   readonly settlements: Settlements;
   readonly scheduler: Scheduler;
   readonly stats = new Stats();
+  readonly logs = new TaskLogs();
   readonly waiters: Waiters;
   readonly clock: Clock;
   readonly startedAtMs: number;

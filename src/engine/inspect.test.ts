@@ -6,7 +6,7 @@ import { FRAME } from '../protocol/frames.ts';
 import { writeFailure } from '../protocol/settlement-writer.ts';
 import { type InspectFilter, inspectTask, listTasks } from './inspect.ts';
 
-const DETAILS = { workerName: (index: number) => `worker ${index}`, progress: () => ({ percent: 40 }) };
+const DETAILS = { workerName: (index: number) => `worker ${index}`, progress: () => ({ value: 40 }) };
 
 async function pages(bench: EngineBench, filter: InspectFilter): Promise<string[][]> {
   const found: string[][] = [];
@@ -70,7 +70,7 @@ describe('a task that is looked at', () => {
       state: 'active',
       attempt: 1,
       worker: 'worker 0',
-      progress: { percent: 40 },
+      progress: { value: 40 },
       cancelRequested: true,
     });
     await bench.engine.close();

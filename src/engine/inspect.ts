@@ -8,6 +8,7 @@ import { formatTaskId, parseTaskId } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
 import { parseTaskError } from '../protocol/task-error.ts';
 import type { Engine } from './engine.ts';
+import type { TaskLog } from './task-logs.ts';
 
 /** The shapes of the contract's TaskInfo and TaskPage. */
 export interface EncodedBytes {
@@ -28,7 +29,8 @@ export interface InspectedTask {
   runAtMs?: number;
   finishedAtMs?: number;
   worker?: string;
-  progress?: unknown;
+  progress?: { value: unknown; message?: string };
+  log?: TaskLog;
   cancelRequested?: boolean;
   payloadBytes: number;
   payload?: EncodedBytes;
@@ -69,7 +71,7 @@ export interface InspectFilter {
 /** What the engine does not know of an active task: who runs it and how far it is. */
 export interface ActiveDetails {
   workerName(workerIndex: number): string | undefined;
-  progress(id: number): unknown;
+  progress(id: number): InspectedTask['progress'];
 }
 
 /** Throws NOT_FOUND, and JOURNAL_DAMAGED or STORAGE_FAILED when its payload or result cannot be read. */
@@ -81,6 +83,7 @@ export async function inspectTask(engine: Engine, id: number, details: ActiveDet
   };
   const payload = await engine.reader.loadBlob(place);
   const failures = await loadFailures(engine, id, LIMITS.attemptsKeptMax);
+  const log = engine.logs.of(id);
   const slot = engine.commands.find(id);
   const hasResult = resultOf(core, slot) !== undefined;
   const result = hasResult
@@ -91,6 +94,7 @@ export async function inspectTask(engine: Engine, id: number, details: ActiveDet
     payloadBytes: payload.length,
     payload: encode(payload),
     ...(result === undefined ? {} : { result: encode(result) }),
+    ...(log === undefined ? {} : { log }),
     failures,
     ...describeRelatives(engine, id),
   };

@@ -29,6 +29,7 @@ export const FRAME = {
   UNSUBSCRIBE: 39,
   PROGRESS: 40,
   BEGUN: 41,
+  LOG: 42,
   WAIT: 48,
   UNWAIT: 49,
   RESULT: 50,

@@ -85,15 +85,52 @@ export function parseInteger(what: string, value: unknown, min: number, max: num
   return value;
 }
 
-export function parseProgress(message: Record<string, unknown>): { id: number; token: number; value: unknown } {
-  const { id, token, value } = message;
-  if (typeof id !== 'string' || typeof token !== 'string') {
-    throw new MillraceError('PROTOCOL', 'PROGRESS must name a task id and its token');
+/** A delivery that a PROGRESS or LOG is about. */
+export interface Remark {
+  id: number;
+  token: number;
+}
+
+function parseRemark({ id, token }: Record<string, unknown>): Remark {
+  if (typeof id === 'string' && typeof token === 'string') return { id: parseTaskId(id), token: Number(token) };
+  throw new MillraceError('PROTOCOL', 'PROGRESS and LOG must name a task id and its token');
+}
+
+export interface Progress {
+  value: unknown;
+  message?: string;
+}
+
+export function parseProgress(frame: Record<string, unknown>): Remark & { progress: Progress } {
+  const remark = parseRemark(frame);
+  const { progress } = frame;
+  if (typeof progress !== 'object' || progress === null) {
+    throw new MillraceError('PROTOCOL', `PROGRESS must have a progress with a value, not ${shown(progress)}`);
   }
-  if (!isJsonWithin(value ?? null, LIMITS.progressBytesMax)) {
+  const { value = null, message } = progress as Record<string, unknown>;
+  if (!isJsonWithin(value, LIMITS.progressBytesMax)) {
     throw new MillraceError('PROTOCOL', `a progress value is over ${LIMITS.progressBytesMax} bytes`);
   }
-  return { id: parseTaskId(id), token: Number(token), value };
+  if (message === undefined) return { ...remark, progress: { value } };
+  return { ...remark, progress: { value, message: parseLine(message) } };
+}
+
+export function parseLog(frame: Record<string, unknown>): Remark & { lines: [number, string][]; dropped: number } {
+  const remark = parseRemark(frame);
+  const { lines, dropped } = frame;
+  if (!Array.isArray(lines) || lines.length > LIMITS.taskLogLinesMax) {
+    throw new MillraceError('PROTOCOL', `LOG must have a list of at most ${LIMITS.taskLogLinesMax} lines`);
+  }
+  const parsed = lines.map((line: unknown): [number, string] => {
+    const [atMs, text]: unknown[] = Array.isArray(line) ? line : [];
+    return [parseInteger('atMs', atMs, 0, Number.MAX_SAFE_INTEGER), parseLine(text)];
+  });
+  return { ...remark, lines: parsed, dropped: parseInteger('dropped', dropped, 0, 2 ** 32) };
+}
+
+function parseLine(text: unknown): string {
+  if (typeof text === 'string' && Buffer.byteLength(text) <= LIMITS.taskLogLineBytesMax) return text;
+  throw new MillraceError('PROTOCOL', `a line must be text of at most ${LIMITS.taskLogLineBytesMax} bytes`);
 }
 
 /** What is nested too deeply to be written is also too long. */

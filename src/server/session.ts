@@ -1,3 +1,4 @@
+import { NONE } from '../core/task-table.ts';
 import type { CoreWorker } from '../core/worker.ts';
 import type { DeliveryTarget } from '../engine/dispatcher.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -19,7 +20,7 @@ import { RESULT_STATE, REVOKE_REASON, readIds, readToken } from '../protocol/set
 import { FrameWriter } from '../protocol/writer.ts';
 import { CallQueue } from './call-queue.ts';
 import type { Call } from './calls.ts';
-import { type Hello, parseHello, parseProgress, parseSubscription } from './messages.ts';
+import { type Hello, type Progress, parseHello, parseLog, parseProgress, parseSubscription } from './messages.ts';
 import { type ResultSink, Results } from './results.ts';
 
 /**
@@ -79,7 +80,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
   readonly #answers: PendingAnswer[] = [];
   readonly #results: Results;
   readonly #calls: CallQueue;
-  readonly #progress = new Map<number, { token: number; value: unknown }>();
+  readonly #progress = new Map<number, { token: number; progress: Progress }>();
   #unconfirmedBytes = 0;
   #paused = false;
   #first = true;
@@ -373,6 +374,9 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
       case FRAME.PROGRESS:
         this.#setProgress(readJson(buffer, start, end));
         break;
+      case FRAME.LOG:
+        this.#log(readJson(buffer, start, end));
+        break;
       case FRAME.CALL:
         this.#calls.add(requestId, readJson(buffer, start, end));
         break;
@@ -482,20 +486,34 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
   }
 
   #setProgress(message: Record<string, unknown>): void {
-    const { id, token, value } = parseProgress(message);
+    const { id, token, progress } = parseProgress(message);
     const { worker } = this;
     if (worker === undefined || !this.#engine.core.holds(worker, id, token)) return;
-    this.#progress.set(id, { token, value });
+    this.#progress.set(id, { token, progress });
     if (this.#progress.size <= worker.prefetch * 2) return;
     for (const [known, progress] of this.#progress) {
       if (!this.#engine.core.holds(worker, known, progress.token)) this.#progress.delete(known);
     }
   }
 
-  progress(id: number): unknown {
+  #log(message: Record<string, unknown>): void {
+    const { id, token, lines, dropped } = parseLog(message);
+    const { worker } = this;
+    const { core, logs } = this.#engine;
+    const slot = worker === undefined ? NONE : core.leased(worker, id, token);
+    if (slot === NONE) return;
+    const attempt = core.table.attempts(slot) + 1;
+    logs.add(
+      id,
+      lines.map(([atMs, text]) => ({ atMs, attempt, text })),
+      dropped,
+    );
+  }
+
+  progress(id: number): Progress | undefined {
     const known = this.#progress.get(id);
     if (known === undefined || this.worker === undefined) return undefined;
-    return this.#engine.core.holds(this.worker, id, known.token) ? known.value : undefined;
+    return this.#engine.core.holds(this.worker, id, known.token) ? known.progress : undefined;
   }
 
   // ── Waiting for outcomes ──────────────────────────────────────────────────────────────────────────────────────────

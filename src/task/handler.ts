@@ -21,8 +21,16 @@ export interface TaskContext {
    * with TIMEOUT, CLOSED.
    */
   parents(): Promise<Parent[]>;
-  /** Shows `value` in the task's info while it runs; at most 4 KiB of JSON. Throws INVALID_PAYLOAD. */
-  progress(value: unknown): void;
+  /**
+   * Says how far the task is, for example `progress(0.4, 'resizing')`: its info shows `progress: { value, message }` while it
+   * runs, the last one counts. `value` is at most 4 KiB of JSON, `message` 1 KiB of text. Throws INVALID_PAYLOAD.
+   */
+  progress(value: unknown, message?: string): void;
+  /**
+   * Adds a line to the task's log, of which its info shows the last 50; one longer than 1 KiB is cut. For the person who
+   * looks at the task: kept in memory, and for some time after its end. Throws INVALID_PAYLOAD for what is no text.
+   */
+  log(text: string): void;
 }
 
 /** A task that another depends on, as that one's handler sees it. */
@@ -54,6 +62,10 @@ export interface Batch<Input> extends Iterable<Input> {
   id(index: number): string;
   /** This task failed, the others did not. */
   fail(index: number, error: unknown): void;
+  /** As `TaskContext.progress`, of one task. */
+  progress(index: number, value: unknown, message?: string): void;
+  /** As `TaskContext.log`, of one task. */
+  log(index: number, text: string): void;
 }
 
 /** How to read and check one kind of task. */

@@ -1,8 +1,8 @@
 import type { Consumption, DeliveryRun } from '../broker/contract.ts';
-import { MillraceError } from '../errors.ts';
-import { LIMITS } from '../limits.ts';
-import { decodeJson, encodePayload } from '../task/codec.ts';
+import type { MillraceError } from '../errors.ts';
+import { decodeJson } from '../task/codec.ts';
 import type { Parent, SingleHandler, TaskContext } from '../task/handler.ts';
+import { encodeProgress, logLine } from './remarks.ts';
 
 /** What attempts need of their worker; one object for all. */
 export interface Reach {
@@ -89,14 +89,12 @@ export class Attempt extends RunningTasks implements TaskContext {
     return new Date(this.run.enqueuedAtMs);
   }
 
-  progress(value: unknown): void {
-    if (this.over) return;
-    const json = encodePayload(value, 'the progress value');
-    if (typeof json !== 'string' || Buffer.byteLength(json) > LIMITS.progressBytesMax) {
-      const message = `a progress value must be JSON of at most ${LIMITS.progressBytesMax} bytes`;
-      throw new MillraceError('INVALID_PAYLOAD', message, { details: { bound: LIMITS.progressBytesMax } });
-    }
-    this.#reach.consumption.progress(this.run, this.from, json);
+  progress(value: unknown, message?: string): void {
+    if (!this.over) this.#reach.consumption.progress(this.run, this.from, encodeProgress(value, message));
+  }
+
+  log(text: string): void {
+    if (!this.over) this.#reach.consumption.log(this.run, this.from, logLine(text));
   }
 
   parents(): Promise<Parent[]> {

@@ -1,20 +1,23 @@
-import type { DeliveryRun } from '../broker/contract.ts';
+import type { Consumption, DeliveryRun } from '../broker/contract.ts';
 import { MillraceError } from '../errors.ts';
 import { decodeJson } from '../task/codec.ts';
 import type { Batch, BatchHandler } from '../task/handler.ts';
 import { validateNow } from '../task/schema.ts';
 import { RunningTasks } from './attempt.ts';
+import { encodeProgress, logLine } from './remarks.ts';
 
 /** Tasks that run together; also what their handler gets. */
 export class BatchAttempt extends RunningTasks implements Batch<unknown> {
   readonly handler: BatchHandler;
   /** What the handler said of single tasks, by index in the batch. */
   readonly failures = new Map<number, unknown>();
+  readonly #consumption: Consumption;
   #inputs: unknown[] | undefined;
   #unreadable: { index: number; error: unknown } | undefined;
 
-  constructor(run: DeliveryRun, from: number, length: number, handler: BatchHandler) {
+  constructor(consumption: Consumption, run: DeliveryRun, from: number, length: number, handler: BatchHandler) {
     super(run, from, length);
+    this.#consumption = consumption;
     this.handler = handler;
   }
 
@@ -49,6 +52,16 @@ export class BatchAttempt extends RunningTasks implements Batch<unknown> {
   fail(index: number, error: unknown): void {
     this.#check(index);
     this.failures.set(index, error);
+  }
+
+  progress(index: number, value: unknown, message?: string): void {
+    this.#check(index);
+    if (!this.over) this.#consumption.progress(this.run, this.from + index, encodeProgress(value, message));
+  }
+
+  log(index: number, text: string): void {
+    this.#check(index);
+    if (!this.over) this.#consumption.log(this.run, this.from + index, logLine(text));
   }
 
   *[Symbol.iterator](): Iterator<unknown> {

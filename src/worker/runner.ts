@@ -233,7 +233,7 @@ export class Runner {
   // ── Batches ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #startBatch(run: DeliveryRun, from: number, length: number, handler: BatchHandler): void {
-    const batch = new BatchAttempt(run, from, length, handler);
+    const batch = new BatchAttempt(this.#consumption, run, from, length, handler);
     this.#hooks?.started(run, from, length);
     let returned: unknown;
     let pending: Promise<unknown> | undefined;

@@ -124,7 +124,7 @@ describe('a handler', () => {
     const task = await client.enqueue('slow');
     await running.opened;
     await settle();
-    expect((await task.info()).progress).toEqual({ percent: 40 });
+    expect((await task.info()).progress).toEqual({ value: { percent: 40 } });
     done.open();
     await task.result();
   });

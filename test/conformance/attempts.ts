@@ -302,42 +302,6 @@ export const attempts: Behaviours = {
     expect(context.enqueuedAt.getTime()).toBeGreaterThanOrEqual(before - 1);
     expect(context.signal.aborted).toBe(false);
   },
-
-  'progress is seen while the task runs': async (place) => {
-    const client = await place.connect();
-    const go = new Deferred();
-    await client.work([
-      defineTask('long').handle(async (_, context) => {
-        context.progress({ done: 1, of: 3, text: 'ü' });
-        await go.promise;
-      }),
-    ]);
-    const task = await client.enqueue('long', null);
-    const info = await until(
-      () => client.tasks.get(task.id),
-      ({ progress }) => progress !== undefined,
-    );
-    expect(info).toMatchObject({ state: 'active', attempt: 1, progress: { done: 1, of: 3, text: 'ü' } });
-    expect(info.worker).toBeTypeOf('string');
-    go.resolve();
-    await task.result();
-    expect((await client.tasks.get(task.id)).progress).toBeUndefined();
-  },
-
-  'progress that is too large or no JSON throws in the handler': async (place) => {
-    const client = await place.connect();
-    await client.work([
-      defineTask('talkative').handle(async (_, context) => {
-        const codes: string[] = [];
-        for (const value of ['x'.repeat(LIMITS.progressBytesMax), () => {}, 1n]) {
-          codes.push((await failure(() => context.progress(value))).code);
-        }
-        return codes;
-      }),
-    ]);
-    const task = await client.enqueue('talkative', null, { maxAttempts: 1 });
-    expect(await task.result()).toEqual(['INVALID_PAYLOAD', 'INVALID_PAYLOAD', 'INVALID_PAYLOAD']);
-  },
 };
 
 /** How long after its failed attempt the task is due again. */

@@ -13,6 +13,7 @@ import type { Backend, Behaviours } from './place.ts';
 import { relating, uniqueness } from './relating.ts';
 import { results } from './results.ts';
 import { scheduling } from './scheduling.ts';
+import { telling } from './telling.ts';
 import { time } from './time.ts';
 import { working } from './working.ts';
 
@@ -22,6 +23,7 @@ const SUBJECTS: Readonly<Record<string, Behaviours>> = {
   order,
   time,
   attempts,
+  telling,
   cancelling,
   operating,
   working,

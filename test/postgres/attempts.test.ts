@@ -338,9 +338,9 @@ describe.skipIf(shared === undefined)('end', () => {
       const [id] = scene.ids(1) as [string];
       await store.insert([tasks([id])]);
       await store.begin('w1', [arrival(id)]);
-      store.progress(id, '{"done":1}');
-      store.progress(id, '{"done":2}');
-      await expect.poll(async () => (await store.getTask(id)).progress).toEqual({ done: 2 });
+      store.progress(id, '{"value":1}');
+      store.progress(id, '{"value":2}');
+      await expect.poll(async () => (await store.getTask(id)).progress).toEqual({ value: 2 });
       await store.end('w1', [{ id, attempt: 1, kind: 'completed', result: undefined }]);
       expect(await store.getTask(id)).not.toHaveProperty('progress');
     }),

@@ -321,7 +321,8 @@ describe('frames that do not hold what they announce', () => {
     const bystander = await open();
     await bystander.greet();
     const subscription = { worker: '"w"', queues: '["q"]', concurrency: '1', prefetch: '1', resume: '[]' };
-    const progress = { id: '"1-0"', token: '"1"', value: '1' };
+    const progress = { id: '"1-0"', token: '"1"', progress: '{"value":1}' };
+    const log = { id: '"1-0"', token: '"1"', lines: '[]', dropped: '0' };
     const hello = {
       protocol: '1',
       client: '"c"',
@@ -334,6 +335,7 @@ describe('frames that do not hold what they announce', () => {
     for (const [type, fields] of [
       [FRAME.SUBSCRIBE, subscription],
       [FRAME.PROGRESS, progress],
+      [FRAME.LOG, log],
       [FRAME.HELLO, hello],
     ] as const) {
       for (const name of Object.keys(fields)) {
@@ -341,7 +343,7 @@ describe('frames that do not hold what they announce', () => {
           const client = await open();
           if (type !== FRAME.HELLO) await client.greet();
           const entries = Object.entries({ ...fields, [name]: given }).map(([key, text]) => `"${key}":${text}`);
-          client.writer.begin(type, type === FRAME.PROGRESS ? 0 : 5);
+          client.writer.begin(type, type === FRAME.SUBSCRIBE || type === FRAME.HELLO ? 5 : 0);
           client.writer.text(`{${entries.join()}}`);
           try {
             client.writer.end();

@@ -1,6 +1,6 @@
 import { MillraceError } from '../../errors.ts';
 import { settlesWithin } from '../../io/clock.ts';
-import type { Outcome, Retention, TaskFilter, TaskInfo, TaskPage } from '../contract.ts';
+import type { Outcome, Retention, TaskFilter, TaskInfo, TaskLog, TaskPage } from '../contract.ts';
 import type {
   Arrival,
   End,
@@ -51,6 +51,7 @@ export class PostgresStore implements Store {
   readonly #upkeep: Upkeep;
   readonly #watching: Watching;
   readonly #progress: LazyWrites<string>;
+  readonly #logs: LazyWrites<() => TaskLog | undefined>;
   #closing: Promise<void> | undefined;
 
   /**
@@ -93,6 +94,13 @@ export class PostgresStore implements Store {
     this.#progress = new LazyWrites(database, async (values) => {
       await database.query('lazy', PROGRESS, [textArray([...values.keys()]), textArray([...values.values()])]);
     });
+    this.#logs = new LazyWrites(database, async (reads) => {
+      const logs = [...reads].flatMap(([id, read]) => {
+        const log = read();
+        return log === undefined ? [] : [[id, JSON.stringify(log)] as const];
+      });
+      await database.query('lazy', LOG, [textArray(logs.map(([id]) => id)), textArray(logs.map(([, log]) => log))]);
+    });
   }
 
   insert(batches: readonly NewTasks[]): Promise<Unpublished> {
@@ -111,8 +119,12 @@ export class PostgresStore implements Store {
     return this.#attempts.end(worker, ends);
   }
 
-  progress(id: string, value: string): void {
-    this.#progress.add(id, value);
+  progress(id: string, progress: string): void {
+    this.#progress.add(id, progress);
+  }
+
+  log(id: string, read: () => TaskLog | undefined): void {
+    this.#logs.add(id, read);
   }
 
   async outcomes(ids: readonly string[]): Promise<(Outcome | undefined | 'unknown')[]> {
@@ -196,7 +208,8 @@ export class PostgresStore implements Store {
   async #close(timeoutMs: number): Promise<void> {
     const { clock } = this.#database;
     const startMs = clock.steadyMs();
-    const written = Promise.all([this.#outbox.flushed(), this.#progress.flushed(), this.#workers.flushed()]);
+    const lazy = [this.#outbox, this.#progress, this.#logs, this.#workers];
+    const written = Promise.all(lazy.map((writes) => writes.flushed()));
     await settlesWithin(clock, timeoutMs, written);
     const stopped = this.#upkeep.stop();
     const leftMs = Math.max(0, timeoutMs - (clock.steadyMs() - startMs));
@@ -222,3 +235,7 @@ const BEATS_MS = 1000;
 const PROGRESS = `
 UPDATE tasks t SET progress = a.value FROM unnest($1::text[], $2::text[]) AS a(id, value)
 WHERE t.id = a.id AND t.state = 1`;
+
+// Its last lines may be written after its end.
+const LOG = `
+UPDATE tasks t SET log = a.value FROM unnest($1::text[], $2::text[]) AS a(id, value) WHERE t.id = a.id`;

@@ -150,4 +150,8 @@ export const MIGRATIONS: readonly Migration[] = [
       'CREATE INDEX schedules_due ON schedules (next_ms) WHERE next_ms IS NOT NULL',
     ],
   },
+  {
+    name: 'logs of tasks',
+    statements: () => ['ALTER TABLE tasks ADD COLUMN log text'],
+  },
 ];

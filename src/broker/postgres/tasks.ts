@@ -1,7 +1,16 @@
 import { isUtf8 } from 'node:buffer';
 import { invariant, MillraceError, shown } from '../../errors.ts';
 import { checkInteger, LIMITS } from '../../limits.ts';
-import type { Outcome, TaskError, TaskFilter, TaskInfo, TaskPage, TaskState } from '../contract.ts';
+import type {
+  Outcome,
+  TaskError,
+  TaskFilter,
+  TaskInfo,
+  TaskLog,
+  TaskPage,
+  TaskProgress,
+  TaskState,
+} from '../contract.ts';
 import type { Republish } from '../store.ts';
 import type { Database } from './database.ts';
 import { msOf, textArray } from './encode.ts';
@@ -52,6 +61,7 @@ export class Tasks {
       ...info,
       payload: encoded(row.payload as Buffer),
       ...(result === null ? {} : { result: encoded(result) }),
+      ...(row.log === null ? {} : { log: JSON.parse(row.log as string) as TaskLog }),
       failures,
     };
   }
@@ -176,7 +186,7 @@ function infoOf(row: Row): TaskInfo {
     ...(state === 'scheduled' ? { runAtMs: Math.round(row.run_at_ms as number) } : {}),
     ...(row.finished_at_ms === null ? {} : { finishedAtMs: Math.round(row.finished_at_ms as number) }),
     ...(active && row.worker !== null ? { worker: row.worker as string } : {}),
-    ...(active && row.progress !== null ? { progress: JSON.parse(row.progress as string) as unknown } : {}),
+    ...(active && row.progress !== null ? { progress: JSON.parse(row.progress as string) as TaskProgress } : {}),
     ...(active && row.cancel_requested === true ? { cancelRequested: true } : {}),
     payloadBytes: row.payload_bytes as number,
     failures: failuresOf(row.failures),
@@ -206,7 +216,7 @@ const INFO = (failures: string): string => `t.id, t.seq, t.state, ${STATE_NAME('
 const JOINS = `JOIN kinds k ON k.no = t.kind_no JOIN queues q ON q.no = t.queue_no
   LEFT JOIN workers w ON t.state = 1 AND w.no = (t.lease >> 32)`;
 
-const GET = `SELECT ${INFO('t.failures')}, t.payload, t.result FROM tasks t ${JOINS} WHERE t.id = $1`;
+const GET = `SELECT ${INFO('t.failures')}, t.payload, t.result, t.log FROM tasks t ${JOINS} WHERE t.id = $1`;
 
 /** One queue after the other in its order, as far as a page may look. */
 const QUEUES = 'FROM queues eq WHERE $1::text IS NULL OR eq.name = $1';

@@ -160,8 +160,13 @@ export class RabbitConsumption implements Consumption {
   }
 
   /** Without a store there is nobody to tell. */
-  progress(run: HeldRun, index: number, value: string): void {
-    if ((run.tasks[index] as HeldTask).state === 'held') this.#memory?.progress(run.id(index), value);
+  progress(run: HeldRun, index: number, progress: string): void {
+    if ((run.tasks[index] as HeldTask).state === 'held') this.#memory?.progress(run.id(index), progress);
+  }
+
+  log(run: HeldRun, index: number, text: string): void {
+    const task = run.tasks[index] as HeldTask;
+    if (task.state === 'held') this.#memory?.log(run.id(index), task.attempt, text);
   }
 
   /** Tells the store how the worker does. */

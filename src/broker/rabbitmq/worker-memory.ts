@@ -1,3 +1,4 @@
+import { TaskLogs } from '../../engine/task-logs.ts';
 import { MillraceError } from '../../errors.ts';
 import type { Clock, Timer } from '../../io/clock.ts';
 import { LatencyWindow } from '../../io/histogram.ts';
@@ -39,6 +40,8 @@ export class WorkerMemory {
   readonly #connectedAtMs: number;
   readonly #start = new LatencyWindow();
   readonly #total = new LatencyWindow();
+  /** Of tasks that ran here: a store only takes a log whole. */
+  readonly #logs = new TaskLogs();
   #busyMs = 0;
   #busySinceMs: number;
   #running = 0;
@@ -82,8 +85,13 @@ export class WorkerMemory {
     this.#ending.add(ends, known);
   }
 
-  progress(id: string, value: string): void {
-    this.#store.progress(id, value);
+  progress(id: string, progress: string): void {
+    this.#store.progress(id, progress);
+  }
+
+  log(id: string, attempt: number, text: string): void {
+    this.#logs.add(id, [{ atMs: Math.floor(this.#clock.wallMs()), attempt, text }]);
+    this.#store.log(id, () => this.#logs.of(id));
   }
 
   /** `running` tasks are handed out from now on; `started` of them are new. */

@@ -126,6 +126,10 @@ export class Connection {
     return this.#writer as FrameWriter;
   }
 
+  get unsentBytes(): number {
+    return this.#link?.bufferedBytes ?? 0;
+  }
+
   /** Sends whole frames that the caller keeps; `written` is called once, also when the link closes. Only while ready. */
   send(frames: Uint8Array, written: () => void): void {
     this.#writer?.flush();

@@ -1,7 +1,7 @@
 import { errorFromJSON, MillraceError } from '../../errors.ts';
 import { parseTaskId, type TaskNumber } from '../../ids.ts';
 import type { Clock, Timer } from '../../io/clock.ts';
-import { DEFAULTS } from '../../limits.ts';
+import { DEFAULTS, LIMITS } from '../../limits.ts';
 import { DeliveryReader } from '../../protocol/delivery.ts';
 import { FRAME, frameName, readJson } from '../../protocol/frames.ts';
 import { REVOKE_REASON, readIds, readRevocations } from '../../protocol/settlement.ts';
@@ -10,6 +10,7 @@ import { Connection, type Dialing, isFatal } from './connection.ts';
 import { HeldRun } from './held-run.ts';
 import { HeldRuns } from './held-runs.ts';
 import { Lifeline } from './lifeline.ts';
+import { Remarks } from './remarks.ts';
 import { groupByFrame, type Settlement, SettlementList, writeGroup } from './settlements.ts';
 
 /**
@@ -50,6 +51,7 @@ export class RemoteConsumption implements Consumption {
   /** Deliveries that came before the caller of `consume` could have its answer. */
   #early: HeldRun[] | undefined = [];
   readonly #gathered = new SettlementList();
+  readonly #remarks = new Remarks();
   /** Sent on this connection, by request id. */
   readonly #unanswered = new Map<number, Settlement[]>();
   #flushing = false;
@@ -124,12 +126,16 @@ export class RemoteConsumption implements Consumption {
     }
   }
 
-  progress(run: HeldRun, index: number, value: string): void {
-    if (this.#state !== 'consuming' || !run.isHeld(index)) return;
-    const { writer } = this.#connection;
-    writer.begin(FRAME.PROGRESS, 0);
-    writer.text(`{"id":"${run.id(index)}","token":"${run.token(index)}","value":${value}}`);
-    writer.end();
+  progress(run: HeldRun, index: number, progress: string): void {
+    if (!run.isHeld(index)) return;
+    this.#remarks.progress(run, index, progress);
+    this.#schedule();
+  }
+
+  log(run: HeldRun, index: number, text: string): void {
+    if (!run.isHeld(index)) return;
+    this.#remarks.log(run, index, Math.floor(this.#clock.wallMs()), text);
+    this.#schedule();
   }
 
   stop(): Promise<void> {
@@ -243,6 +249,7 @@ export class RemoteConsumption implements Consumption {
     this.#unanswered.clear();
     this.#runs.sort(readKept(reply), (run, index) => this.#consumer.revoke(run, index, 'lease-lost'));
     this.#consumer.connection('restored');
+    this.#tellRemarks();
     this.#send([...unsent, ...this.#gathered.take()]);
     if (this.#begunRun !== undefined) this.#writeBegun(this.#runs.lastHeldToken(this.#begunRun, this.#begunIndex));
   }
@@ -300,9 +307,16 @@ export class RemoteConsumption implements Consumption {
     this.#clock.defer(() => {
       this.#flushing = false;
       if (this.#state !== 'consuming') return;
+      this.#tellRemarks();
       this.#send(this.#gathered.take());
       this.#tellBegun();
     });
+  }
+
+  /** While a server does not read, lines are better counted here than sent. */
+  #tellRemarks(): void {
+    if (this.#remarks.empty || this.#connection.unsentBytes > LIMITS.unsentLogBytesMax) return;
+    this.#remarks.write(this.#connection.writer);
   }
 
   #tellBegun(): void {
@@ -384,6 +398,7 @@ export class RemoteConsumption implements Consumption {
     this.#runs.clear();
     this.#unanswered.clear();
     this.#gathered.take();
+    this.#remarks.clear();
     this.#unsubscribed();
     this.#checkSettled();
     this.#onClosed();

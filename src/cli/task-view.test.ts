@@ -1,0 +1,32 @@
+import { expect, it } from 'vitest';
+import type { TaskInfo } from '../broker/contract.ts';
+import { taskDetails } from './task-view.ts';
+
+const TASK: TaskInfo = {
+  id: '1-1',
+  queue: 'q',
+  name: 'resize',
+  state: 'active',
+  priority: 4,
+  attempt: 2,
+  maxAttempts: 3,
+  timeoutMs: 1000,
+  enqueuedAtMs: Date.UTC(2026, 0, 1),
+  payloadBytes: 2,
+  failures: [],
+};
+
+it('shows how far a task is, and its last lines, of which each is one', () => {
+  const progress = { value: 0.4, message: 'resizing' };
+  const lines = [{ atMs: Date.UTC(2026, 0, 1, 12), attempt: 2, text: 'read\nall \u001b[31m' }];
+  const shown = taskDetails({ ...TASK, progress, log: { lines, dropped: 3 } });
+  expect(shown).toContain('Progress  0.4 resizing');
+  expect(shown).toContain('Log       3 earlier lines that are no longer kept');
+  const log = shown.find((line) => line.includes('attempt 2: read'));
+  expect(log).toMatch(/^Log {7}.*12:00:00.*, attempt 2: read/);
+  expect(log).not.toMatch(/\p{Cc}/u);
+});
+
+it('shows nothing of what a task has not told', () => {
+  expect(taskDetails(TASK).filter((line) => /^(Log|Progress)/.test(line))).toEqual([]);
+});
