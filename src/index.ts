@@ -50,4 +50,4 @@ export type {
 export { FatalTaskError, RetryLater } from './worker/failures.ts';
 export type { AttemptInfo, WorkerHooks } from './worker/hooks.ts';
 export type { Logger, WorkerOptions } from './worker/options.ts';
-export { type StopReport, Worker } from './worker/worker.ts';
+export { type RunningAttempt, type StopReport, Worker } from './worker/worker.ts';

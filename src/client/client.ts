@@ -17,6 +17,7 @@ import type { TaskContext, TaskHandler } from '../task/handler.ts';
 import { checkKeys, type EnqueueOptions, resolveWhen, SpecTable } from '../task/options.ts';
 import { idOf, type Relations, resolveRelations } from '../task/relations.ts';
 import { validate } from '../task/schema.ts';
+import type { WorkerHooks } from '../worker/hooks.ts';
 import type { WorkerOptions } from '../worker/options.ts';
 import { stopTimeoutMs, Worker } from '../worker/worker.ts';
 import { allOf, type BatchCallback, type Flow, FlowBuilder, FlowTask, type Preparation, TaskGroup } from './flow.ts';
@@ -34,6 +35,8 @@ export interface ClientWorld {
   readonly clock: Clock;
   /** For workers that were given none. */
   readonly workerName: string;
+  /** Of all its workers, before their own. */
+  readonly hooks?: WorkerHooks | undefined;
 }
 
 /** Task names whose default spec is kept. */
@@ -59,6 +62,11 @@ export class Client {
 
   get url(): string {
     return this.#broker.url;
+  }
+
+  /** Those that this client runs. */
+  get workers(): readonly Worker[] {
+    return [...this.#workers];
   }
 
   /**
@@ -204,6 +212,7 @@ export class Client {
     const worker = await Worker.start(this.#broker, listHandlers(handlers), options, {
       clock: this.#world.clock,
       defaultName: this.#world.workerName,
+      hooks: this.#world.hooks,
       onEnded: (ended) => void this.#workers.delete(ended),
     });
     this.#workers.add(worker);

@@ -89,7 +89,27 @@ export class Hooks {
   }
 }
 
-function infoOf(run: DeliveryRun, index: number): AttemptInfo {
+/** Each is called for both; what the second returns counts. */
+export function bothHooks(first: WorkerHooks | undefined, second: WorkerHooks | undefined): WorkerHooks | undefined {
+  if (first === undefined || second === undefined) return first ?? second;
+  const both = <Args extends unknown[]>(
+    one: ((...args: Args) => unknown) | undefined,
+    other: ((...args: Args) => unknown) | undefined,
+  ): ((...args: Args) => unknown) => {
+    return (...args) => {
+      one?.(...args);
+      return other?.(...args);
+    };
+  };
+  return {
+    onStart: both(first.onStart, second.onStart),
+    onComplete: both(first.onComplete, second.onComplete),
+    onFail: both(first.onFail, second.onFail),
+    onDead: both(first.onDead, second.onDead),
+  };
+}
+
+export function infoOf(run: DeliveryRun, index: number): AttemptInfo {
   const { name, queue, maxAttempts } = run.spec;
   return {
     id: run.id(index),

@@ -3,7 +3,7 @@ import { MillraceError } from '../errors.ts';
 import type { Clock } from '../io/clock.ts';
 import { DEFAULTS } from '../limits.ts';
 import type { TaskHandler } from '../task/handler.ts';
-import { Hooks } from './hooks.ts';
+import { type AttemptInfo, bothHooks, Hooks, infoOf, type WorkerHooks } from './hooks.ts';
 import { indexHandlers, type Logger, resolveWorkerOptions, type WorkerOptions } from './options.ts';
 import { readParents } from './parents.ts';
 import { Runner } from './runner.ts';
@@ -20,6 +20,13 @@ export interface WorkerWorld {
   readonly clock: Clock;
   readonly defaultName: string;
   readonly onEnded?: (worker: Worker) => void;
+  /** Called before those of the worker itself, which they may not hinder. */
+  readonly hooks?: WorkerHooks | undefined;
+}
+
+/** An attempt whose handler runs. */
+export interface RunningAttempt extends AttemptInfo {
+  readonly timesOutAt: Date;
 }
 
 /** Answers to settlements are awaited at least so long when a worker stops. */
@@ -58,6 +65,7 @@ export class Worker {
     const byName = indexHandlers(handlers);
     const consumeOptions = resolveWorkerOptions(options, handlers, world.defaultName);
     const worker = new Worker(consumeOptions, options.logger, world);
+    const hooks = bothHooks(world.hooks, options.hooks);
     const consumption = await broker.consume(consumeOptions, worker.#consumer());
     worker.#consumption = consumption;
     worker.#runner = new Runner({
@@ -67,7 +75,7 @@ export class Worker {
       handlers: byName,
       concurrency: consumeOptions.concurrency,
       logger: options.logger,
-      hooks: options.hooks === undefined ? undefined : new Hooks(options.hooks, options.logger),
+      hooks: hooks === undefined ? undefined : new Hooks(hooks, options.logger),
     });
     return worker;
   }
@@ -88,6 +96,15 @@ export class Worker {
   /** Tasks whose handlers run now. */
   get running(): number {
     return this.#runner.running;
+  }
+
+  /** What they run; not what ends in the turn in which it begins. */
+  attempts(): RunningAttempt[] {
+    return this.#runner.active
+      .all()
+      .flatMap(({ run, from, length, deadlineMs }) =>
+        Array.from({ length }, (_, index) => ({ ...infoOf(run, from + index), timesOutAt: new Date(deadlineMs) })),
+      );
   }
 
   /** Tasks completed since the start. */

@@ -43,6 +43,10 @@ const violations: [string, string, string][] = [
   ['src/http', "import '../engine/engine.ts';", 'src/http imports only'],
   ['src/bench', "import '../engine/engine.ts';", 'src/bench imports only'],
   ['src/bench', "import '../cli/main.ts';", 'src/bench imports only'],
+  ['src/testing', "import '../server/host.ts';", 'src/testing imports only'],
+  ['src/testing', "import '../core/core.ts';", 'src/testing imports only'],
+  ['src', "import './testing/test-queue.ts';", 'Nobody imports src/testing'],
+  ['src/client', "import '../testing/test-clock.ts';", 'src/client imports only'],
   ['src', "import './bench/suite.ts';", 'Only src/cli imports src/bench'],
   ['src/server', "import '../bench/suite.ts';", 'src/server imports only'],
   ['src', "import './cli/main.ts';", 'Nobody imports src/cli'],
@@ -93,6 +97,10 @@ const permitted: [string, string][] = [
   ['src/broker/embedded', "import '../../engine/engine.ts';\nimport '../../server/host.ts';"],
   ['src/http', `import '../broker/contract.ts';\n${leaves}`],
   ['src/bench', `import '../index.ts';\nimport '../server/server.ts';\nimport './ledger.ts';`],
+  [
+    'src/testing',
+    `import '../client/client.ts';\nimport '../broker/embedded/embedded.ts';\nimport '../io/clock.ts';\n${leaves}`,
+  ],
   ['src/cli', "import '../bench/suite.ts';"],
   ['src/cli', "import '../engine/engine.ts';\nimport './options.ts';\nimport '../http/api.ts';"],
 ];
