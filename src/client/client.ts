@@ -155,10 +155,18 @@ export class Client {
    * Submits a group of tasks and one that runs when all of them have ended, dead and cancelled ones included. Rejects like
    * `flow`, and with INVALID_ARGUMENT for an empty group.
    */
+  async batch<Input, Result>(
+    build: (flow: FlowBuilder) => unknown,
+    callback: BatchCallback<TaskKind<Input, Result>, NoInfer<Input>>,
+  ): Promise<TaskGroup<Result>>;
   async batch<Result = unknown>(
     build: (flow: FlowBuilder) => unknown,
     callback: BatchCallback,
-  ): Promise<TaskGroup<Result>> {
+  ): Promise<TaskGroup<Result>>;
+  async batch(
+    build: (flow: FlowBuilder) => unknown,
+    callback: BatchCallback<TaskKind<unknown, unknown> | string>,
+  ): Promise<TaskGroup> {
     checkKeys('batch', callback, ['task', 'input', 'options']);
     const builder = new FlowBuilder((target, input, options) => this.#prepare(target, input, options));
     await build(builder);
@@ -169,7 +177,7 @@ export class Client {
       dependsOn: allOf(dependsOn),
     });
     const flow = await builder.submit(this.#broker);
-    return new TaskGroup(flow.tasks.slice(0, -1), flow.task(last) as Task<Result>);
+    return new TaskGroup(flow.tasks.slice(0, -1), flow.task(last));
   }
 
   /**

@@ -109,10 +109,10 @@ export class Flow {
   }
 }
 
-/** The task of a batch that runs when all others have ended. */
-export interface BatchCallback {
-  readonly task: TaskKind<never, unknown> | string;
-  readonly input?: unknown;
+/** The task of a batch that runs when all others have ended; by its name, its input may be anything. */
+export interface BatchCallback<Task extends TaskKind<unknown, unknown> | string = string, Input = unknown> {
+  readonly task: Task;
+  readonly input?: Input;
   readonly options?: Omit<EnqueueOptions, 'dependsOn' | 'onParentFailure'> | undefined;
 }
 
