@@ -9,6 +9,7 @@ export type {
   ScheduleInfo,
   Status,
   TaskError,
+  TaskEvent,
   TaskFilter,
   TaskIds,
   TaskInfo,
@@ -22,6 +23,7 @@ export type {
 export type { EmbeddedOptions } from './broker/embedded/embedded.ts';
 export type { ReconnectOptions } from './broker/tcp/connection.ts';
 export { Client, type Handlers, type PlainHandler, type Tasks } from './client/client.ts';
+export type { EventOptions, TaskEvents } from './client/events.ts';
 export {
   type BatchCallback,
   type BatchProgress,

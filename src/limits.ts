@@ -114,6 +114,12 @@ export const LIMITS = {
   callsInFlightPerConnectionMax: 1000,
   /** Calls of one connection that the server works on at the same time. */
   callsAtOnceMax: 3,
+  /** Event streams of one connection, and of all. */
+  watchesPerConnectionMax: 16,
+  watchesMax: 1024,
+  /** Events that wait for one stream, in the server as JSON and in the client: what comes beyond it is dropped and counted. */
+  eventBufferCharactersMax: 1 * MiB,
+  eventsBufferedMax: 10_000,
   listPageMax: 1000,
   listScanMax: 200_000,
   keepAliveMs: 2 * SECOND,

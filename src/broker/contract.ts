@@ -399,6 +399,36 @@ export interface ScheduleOperations {
   runNow(name: string): Promise<string>;
 }
 
+interface AboutTask {
+  readonly id: string;
+  readonly queue: string;
+  readonly name: string;
+  readonly atMs: number;
+}
+
+/** What becomes of tasks, as it happens; docs/events.md says when each comes. */
+export type TaskEvent =
+  | (AboutTask & { readonly type: 'enqueued' | 'cancelled' })
+  | (AboutTask & { readonly type: 'started' | 'completed' | 'released'; readonly attempt: number })
+  | (AboutTask & { readonly type: 'progress'; readonly attempt: number; readonly progress: TaskProgress })
+  | (AboutTask & { readonly type: 'failed' | 'dead'; readonly attempt: number; readonly error: TaskError })
+  /** So many events are missing here; null: unknown, because the connection was lost meanwhile. */
+  | { readonly type: 'dropped'; readonly count: number | null };
+
+/** Of all tasks, of those of a queue, or of one. */
+export interface EventFilter {
+  readonly queue?: string | undefined;
+  readonly task?: string | undefined;
+}
+
+/** What a backend calls on those who watch. */
+export interface Watcher {
+  /** `count` above 1: it happened to so many tasks, whose ids follow on. */
+  event(event: TaskEvent, count: number): void;
+  /** No more will come, and why. */
+  ended(error: MillraceError): void;
+}
+
 export interface Broker {
   readonly url: string;
   readonly schedules: ScheduleOperations;
@@ -436,6 +466,11 @@ export interface Broker {
   setRetention(queue: string, retention: Partial<Retention>): Promise<Retention>;
   /** What is not named stays as it is; kept over restarts. Resolves with what holds now. */
   setLimits(queue: string, limits: QueueLimitsChange): Promise<QueueLimits>;
+  /**
+   * Resolves when every later event will be told, with how to end that. Rejects with UNSUPPORTED, BUFFER_FULL (too many
+   * watches), and like all calls.
+   */
+  watch(filter: EventFilter, watcher: Watcher): Promise<() => void>;
   status(): Promise<Status>;
   /** Sends what waits (bounded by timeoutMs), then closes. Waits still open reject with CLOSED. Always resolves. */
   close(options: { timeoutMs: number }): Promise<void>;

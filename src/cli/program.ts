@@ -4,6 +4,7 @@ import { register as registerBench } from './bench.ts';
 import { register as registerClients } from './clients.ts';
 import { register as registerDemo } from './demo.ts';
 import { register as registerEnqueue } from './enqueue.ts';
+import { register as registerEvents } from './events.ts';
 import { register as registerJournal } from './journal.ts';
 import { register as registerQueue } from './queue.ts';
 import { register as registerSchedule } from './schedule.ts';
@@ -19,6 +20,7 @@ const COMMANDS: readonly ((program: Command) => void)[] = [
   registerClients,
   registerEnqueue,
   registerStatus,
+  registerEvents,
   registerTask,
   registerQueue,
   registerSchedule,

@@ -20,6 +20,7 @@ import { validate } from '../task/schema.ts';
 import type { WorkerHooks } from '../worker/hooks.ts';
 import type { WorkerOptions } from '../worker/options.ts';
 import { stopTimeoutMs, Worker } from '../worker/worker.ts';
+import { type EventOptions, TaskEvents } from './events.ts';
 import { allOf, type BatchCallback, type Flow, FlowBuilder, FlowTask, type Preparation, TaskGroup } from './flow.ts';
 import { Queue } from './queue.ts';
 import { checkSchedule, type ScheduleKind, type ScheduleName, Schedules } from './schedules.ts';
@@ -210,6 +211,15 @@ export class Client {
 
   status(): Promise<Status> {
     return this.#broker.status();
+  }
+
+  /**
+   * What becomes of all tasks, of those of a queue, or of one, as it happens: resolves when nothing will be missed from
+   * then on. Read it with `for await`, which ends it when it is left; it ends by itself with the client. Rejects with
+   * INVALID_ARGUMENT, UNSUPPORTED (RabbitMQ), BUFFER_FULL (more than LIMITS.watchesPerConnectionMax), TIMEOUT, CLOSED.
+   */
+  events(options: EventOptions = {}): Promise<TaskEvents> {
+    return TaskEvents.open(this.#broker, options);
   }
 
   /**

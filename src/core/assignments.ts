@@ -84,6 +84,22 @@ export class Assignments {
     return worker.presumed === this.#table.get(slot, NEXT);
   }
 
+  /** Whether the worker of an active task has said that it has begun it, or was lost with it. */
+  hasBegun(slot: number): boolean {
+    const lease = this.#table.get(slot, NEXT);
+    return this.leases.running(lease) && this.#holder(lease).presumed !== lease;
+  }
+
+  /** The tasks that `begin` with this token says to have begun. */
+  *beginning(worker: CoreWorker, token: number): Generator<number> {
+    const { presumed } = worker;
+    if (presumed !== NONE && this.leases.token(presumed) <= token) yield this.leases.slot(presumed);
+    for (let lease = worker.firstWaiting; lease !== NONE; lease = this.leases.next(lease)) {
+      if (this.leases.token(lease) > token) return;
+      yield this.leases.slot(lease);
+    }
+  }
+
   /** The worker is being asked for a sign of life; its presumed task is overdue again when none comes. */
   probe(worker: CoreWorker, nowMs: number): void {
     this.leases.stop(worker.presumed, this.#classOf(worker, worker.presumed));

@@ -35,6 +35,7 @@ import {
   timeTicks,
 } from './task-table.ts';
 import { Timers } from './timers.ts';
+import type { CoreWatcher } from './watcher.ts';
 import { CoreWorker } from './worker.ts';
 
 /** Tasks of one kind and time that were enqueued together; their bytes (u32 length, payload, each) were checked before. */
@@ -91,6 +92,9 @@ export class Core {
   readonly counters: CoreCounters = { enqueued: 0, completed: 0, failed: 0 };
   /** Queues that have become able to deliver since the owner last emptied this. */
   readonly marked: Queue[] = [];
+
+  /** Set while somebody wants to know. */
+  watcher: CoreWatcher | undefined;
 
   readonly relations = new Relations({
     slotOf: (id) => this.index.get(id),
@@ -210,6 +214,7 @@ export class Core {
     queue.totals.enqueued += count;
     this.counters.enqueued += count;
     this.#effects.referenced(segment, count);
+    if (this.watcher !== undefined) this.watcher.enqueued(kind, firstId, count, enqueuedAtMs);
   }
 
   /** A task that was just enqueued depends on others, or has a unique key. */
@@ -467,6 +472,7 @@ export class Core {
   /** A waiting task is cancelled at once; of an active one it is requested, and its worker told. */
   cancel(slot: number, atMs: number): void {
     const kind = this.kindOf(slot);
+    this.watcher?.cancelled(slot);
     this.#leave(slot, kind.queue, kind, atMs);
     kind.queue.totals.cancelled++;
     this.#finish(slot, kind.queue, State.CANCELLED, atMs, NONE, 0);
@@ -503,6 +509,7 @@ export class Core {
       }
       this.relations.ended(id, State.CANCELLED, atMs);
     }
+    this.watcher?.cancelled(slot);
     this.#leave(slot, kind.queue, kind, atMs);
     kind.queue.totals.cancelled++;
     if (this.table.hasFlag(slot, FLAG_WATCHED)) this.#effects.finished(id, slot, State.CANCELLED);

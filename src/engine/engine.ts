@@ -15,6 +15,7 @@ import { packTrailer, parseRelations, splitSubmission } from '../protocol/submis
 import { Cleaner } from './cleaner.ts';
 import { Commands } from './commands.ts';
 import { type DeliveryTarget, Dispatcher } from './dispatcher.ts';
+import { Events } from './events.ts';
 import { describeRecord, ENQUEUE_HEAD_BYTES, packEnqueueHead, RECORD } from './records.ts';
 import { Replay } from './replay.ts';
 import { Scheduler } from './scheduler.ts';
@@ -84,6 +85,7 @@ export class Engine {
   readonly stats = new Stats();
   readonly logs = new TaskLogs();
   readonly waiters: Waiters;
+  readonly events: Events;
   readonly clock: Clock;
   readonly startedAtMs: number;
   readonly #onFailure: (error: MillraceError) => void;
@@ -179,6 +181,7 @@ export class Engine {
     this.clock = clock;
     this.startedAtMs = clock.steadyMs();
     this.#onFailure = options.onFailure;
+    this.events = new Events(core, journal, clock);
     this.commands = new Commands({ core, journal, clock, changed: () => this.#dispatchSoon() });
     this.settlements = new Settlements({
       core,
@@ -186,6 +189,7 @@ export class Engine {
       clock,
       random,
       commands: this.commands,
+      events: this.events,
       reader,
       lostGraceMs: options.lostGraceMs,
     });
@@ -398,6 +402,7 @@ export class Engine {
 
   /** The worker has begun everything up to the task with this token. */
   begun(worker: CoreWorker, token: number): void {
+    if (this.events.isWatched) this.events.begun(worker, token);
     this.core.assignments.begin(worker, token, this.clock.steadyMs());
     this.#dispatchSoon();
   }

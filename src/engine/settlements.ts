@@ -10,6 +10,7 @@ import { readU32, writeF64, writeU16, writeU32, writeU64 } from '../protocol/byt
 import { CompletionReader, FailureReader, NO_RESULT, ReleaseReader } from '../protocol/settlement.ts';
 import { keptTaskError } from '../protocol/task-error.ts';
 import type { Commands } from './commands.ts';
+import type { Events } from './events.ts';
 import { FAILURE_HEAD_BYTES, OUTCOME, OUTCOME_LOST, packTime, RECORD, TIME_BYTES } from './records.ts';
 import type { SegmentReader } from './segment-reader.ts';
 
@@ -40,6 +41,7 @@ export class Settlements {
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #commands: Commands;
+  readonly #events: Events;
   readonly #reader: SegmentReader;
   readonly #lostGraceMs: number;
   readonly #completions = new CompletionReader();
@@ -53,6 +55,7 @@ export class Settlements {
     clock: Clock;
     random: Random;
     commands: Commands;
+    events: Events;
     reader: SegmentReader;
     lostGraceMs: number;
   }) {
@@ -62,6 +65,7 @@ export class Settlements {
     this.#clock = parts.clock;
     this.#random = parts.random;
     this.#commands = parts.commands;
+    this.#events = parts.events;
     this.#reader = parts.reader;
   }
 
@@ -102,6 +106,7 @@ export class Settlements {
     journal.append(RECORD.COMPLETE, packTime(nowMs), buffer.subarray(start, end));
     const segment = this.#reader.tag(journal.lastSegment);
     const shift = journal.lastOffset + TIME_BYTES - start;
+    const events = this.#events.isWatched ? this.#events : undefined;
     const reader = this.#completions;
     let next = 0;
     reader.open(buffer, start, end);
@@ -113,6 +118,7 @@ export class Settlements {
         const length = hasResults ? readU32(buffer, result) : NO_RESULT;
         // A task named twice in one frame is finished, or even forgotten, the second time.
         if (core.table.state(slot) === State.ACTIVE) {
+          events?.completed(slot);
           if (length === NO_RESULT) core.complete(slot, nowMs, NONE, 0);
           else core.complete(slot, nowMs, segment, result + shift);
         }
@@ -256,6 +262,7 @@ export class Settlements {
   }
 
   #releaseOne(slot: number, nowMs: number, suspect = false): void {
+    if (this.#events.isWatched) this.#events.released(slot);
     if (this.#core.cancelRequested(slot)) this.#commands.cancelNow(slot);
     else this.#core.release(slot, nowMs, suspect);
   }
@@ -292,6 +299,9 @@ export class Settlements {
     let offset = journal.lastOffset + TIME_BYTES;
     for (const { slot, error, outcome, attempt, dueMs, lost } of planned) {
       const place = { attempt, atMs: nowMs, segment, offset: offset + FAILURE_HEAD_BYTES - 4 };
+      if (this.#events.isWatched) {
+        this.#events.failed(slot, error, outcome, this.#core.table.state(slot) === State.ACTIVE);
+      }
       this.#core.fail(slot, place, outcome, dueMs, lost);
       offset += FAILURE_HEAD_BYTES + error.length;
     }

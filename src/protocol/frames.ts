@@ -33,6 +33,9 @@ export const FRAME = {
   WAIT: 48,
   UNWAIT: 49,
   RESULT: 50,
+  WATCH: 56,
+  UNWATCH: 57,
+  EVENTS: 58,
   CALL: 64,
   REPLY: 65,
 } as const;
@@ -46,7 +49,9 @@ const UNKNOWN = -1;
 const BODY_BYTES_MAX = new Int32Array(256).fill(UNKNOWN);
 for (const type of Object.values(FRAME)) BODY_BYTES_MAX[type] = LIMITS.frameBytesMax;
 BODY_BYTES_MAX[FRAME.HELLO] = LIMITS.helloBytesMax;
-for (const type of [FRAME.WELCOME, FRAME.ERROR, FRAME.GOAWAY, FRAME.CALL]) BODY_BYTES_MAX[type] = LIMITS.callBytesMax;
+for (const type of [FRAME.WELCOME, FRAME.ERROR, FRAME.GOAWAY, FRAME.CALL, FRAME.WATCH, FRAME.UNWATCH]) {
+  BODY_BYTES_MAX[type] = LIMITS.callBytesMax;
+}
 for (const type of [FRAME.PING, FRAME.PONG, FRAME.UNSUBSCRIBE]) BODY_BYTES_MAX[type] = 0;
 BODY_BYTES_MAX[FRAME.CONFIRM] = 18;
 BODY_BYTES_MAX[FRAME.BEGUN] = 8;

@@ -85,6 +85,20 @@ export function parseInteger(what: string, value: unknown, min: number, max: num
   return value;
 }
 
+/** Throws INVALID_ARGUMENT. */
+export function parseWatch({ queue, task }: Record<string, unknown>): { queue?: string; id?: number } {
+  if (queue !== undefined && task !== undefined) {
+    throw new MillraceError('INVALID_ARGUMENT', 'events are watched of a queue or of a task: a task is in one queue');
+  }
+  if (task !== undefined) return { id: parseTaskId(task) };
+  return queue === undefined ? {} : { queue: parseQueueName(queue) };
+}
+
+export function parseUnwatch({ watch }: Record<string, unknown>): number {
+  if (typeof watch === 'number') return watch;
+  throw new MillraceError('PROTOCOL', 'UNWATCH must name the request id of a WATCH');
+}
+
 /** A delivery that a PROGRESS or LOG is about. */
 export interface Remark {
   id: number;

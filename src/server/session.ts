@@ -20,8 +20,18 @@ import { RESULT_STATE, REVOKE_REASON, readIds, readToken } from '../protocol/set
 import { FrameWriter } from '../protocol/writer.ts';
 import { CallQueue } from './call-queue.ts';
 import type { Call } from './calls.ts';
-import { type Hello, type Progress, parseHello, parseLog, parseProgress, parseSubscription } from './messages.ts';
+import {
+  type Hello,
+  type Progress,
+  parseHello,
+  parseLog,
+  parseProgress,
+  parseSubscription,
+  parseUnwatch,
+  parseWatch,
+} from './messages.ts';
 import { type ResultSink, Results } from './results.ts';
+import { Watches } from './watches.ts';
 
 /**
  * One connection.
@@ -80,6 +90,9 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
   readonly #answers: PendingAnswer[] = [];
   readonly #results: Results;
   readonly #calls: CallQueue;
+  /** Made when events are first asked for. */
+  #watches: Watches | undefined;
+  #eventsDeferred = false;
   readonly #progress = new Map<number, { token: number; progress: Progress }>();
   #unconfirmedBytes = 0;
   #paused = false;
@@ -160,6 +173,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     this.#throttle();
     this.#results.send();
     this.#calls.go();
+    this.#watches?.send();
     this.#checkAnswered();
     if (this.worker !== undefined) this.#engine.workerReady(this.worker);
   }
@@ -173,6 +187,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     if (!this.#ended) this.#link.destroy();
     this.#results.close();
     this.#calls.close();
+    this.#watches?.close();
     this.#answers.length = 0;
     if (this.worker !== undefined) {
       this.#engine.removeWorker(this.worker, !this.#handedBack && !this.#engine.stopping);
@@ -245,12 +260,13 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     if (sent > 0) answers.splice(0, sent);
     this.#results.send();
     this.#calls.go();
+    this.#watches?.send();
     this.#throttle();
     return this.#isOwing;
   }
 
   get #isOwing(): boolean {
-    return this.#answers.length > 0 || this.#results.pending;
+    return this.#answers.length > 0 || this.#results.pending || this.#watches?.isOwing === true;
   }
 
   #checkAnswered(): void {
@@ -360,6 +376,12 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
         break;
       case FRAME.UNWAIT:
         readIds(buffer, start, end, (id) => this.#results.drop(id));
+        break;
+      case FRAME.WATCH:
+        this.#watch(requestId, readJson(buffer, start, end));
+        break;
+      case FRAME.UNWATCH:
+        this.#watches?.remove(parseUnwatch(readJson(buffer, start, end)));
         break;
       case FRAME.SUBSCRIBE:
         this.#subscribe(requestId, readJson(buffer, start, end));
@@ -490,6 +512,8 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     const { worker } = this;
     if (worker === undefined || !this.#engine.core.holds(worker, id, token)) return;
     this.#progress.set(id, { token, progress });
+    const { events, core } = this.#engine;
+    if (events.isWatched) events.progressed(core.index.get(id), progress);
     if (this.#progress.size <= worker.prefetch * 2) return;
     for (const [known, progress] of this.#progress) {
       if (!this.#engine.core.holds(worker, known, progress.token)) this.#progress.delete(known);
@@ -514,6 +538,38 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     const known = this.#progress.get(id);
     if (known === undefined || this.worker === undefined) return undefined;
     return this.#engine.core.holds(this.worker, id, known.token) ? known.progress : undefined;
+  }
+
+  // ── Events ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #watch(requestId: number, message: Record<string, unknown>): void {
+    this.#watches ??= new Watches(this.#engine.events, {
+      roomBytes: () => this.roomBytes,
+      durableSequence: () => this.#engine.journal.durableSequence,
+      send: (watch, events) => this.#writeEvents(watch, events),
+      waiting: () => this.#sendEventsSoon(),
+    });
+    this.#watches.add(requestId, parseWatch(message));
+    // At once, because it must come before the first of them; what it says needs no disk.
+    this.writer.json(FRAME.REPLY, requestId, {});
+  }
+
+  #writeEvents(watch: number, events: readonly string[]): void {
+    const { writer } = this;
+    writer.begin(FRAME.EVENTS, watch);
+    writer.text(`{"events":[${events.join(',')}]}`);
+    writer.end();
+  }
+
+  #sendEventsSoon(): void {
+    if (this.#eventsDeferred) return;
+    this.#eventsDeferred = true;
+    this.#engine.clock.defer(() => {
+      this.#eventsDeferred = false;
+      if (this.#closed) return;
+      this.#watches?.send();
+      this.#checkAnswered();
+    });
   }
 
   // ── Waiting for outcomes ──────────────────────────────────────────────────────────────────────────────────────────

@@ -17,6 +17,8 @@ const AS_IT_COMES =
   'while a worker hands tasks back the broker may give it the next ones: they stand in the order in which they come back';
 const BY_ONE = 'a broker delivers message by message: which of them come together is a matter of time';
 
+const NO_EVENTS = 'a broker tells nobody what becomes of its messages';
+
 function all(names: readonly string[], reason: string): Record<string, string> {
   return Object.fromEntries(names.map((name) => [name, reason]));
 }
@@ -61,10 +63,26 @@ const LIMITING = all(
   'the broker hands out messages by itself: limit the concurrency of the workers',
 );
 
+const WATCHING = all(
+  [
+    'the life of a task is told in order, with its attempts',
+    'progress is told while the task runs',
+    'a task that used its attempts is told as failed, then as dead',
+    'cancelled and purged tasks are told as cancelled',
+    'only the events of the queue, or of the task, are told',
+    'the tasks of a large batch are told one by one',
+    'a reader that does not keep up is told how much it missed, and holds nobody up',
+    'a loop over events ends when it is left, and when the client is closed',
+    'events that nobody could mean are refused, and more streams than a client may have',
+  ],
+  NO_EVENTS,
+);
+
 export const WITHOUT_STORE: Record<string, string> = {
   ...BATCHES,
   ...LIMITING,
   ...SCHEDULING,
+  ...WATCHING,
   ...all(
     [
       'the options of a definition hold for its tasks, and those of an enqueue go before them',
@@ -189,6 +207,7 @@ export const WITHOUT_STORE: Record<string, string> = {
 export const WITH_STORE: Record<string, string> = {
   ...BATCHES,
   ...LIMITING,
+  ...WATCHING,
   'text that is no id is refused with INVALID_ARGUMENT': ANY_ID,
   'tasks are listed once each over the pages, by queue, name and state': ANY_ID,
   'a task of higher priority that comes later starts before those that wait': PREFETCHED,

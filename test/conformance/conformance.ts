@@ -15,6 +15,7 @@ import { results } from './results.ts';
 import { scheduling } from './scheduling.ts';
 import { telling } from './telling.ts';
 import { time } from './time.ts';
+import { watching } from './watching.ts';
 import { working } from './working.ts';
 
 const SUBJECTS: Readonly<Record<string, Behaviours>> = {
@@ -35,6 +36,7 @@ const SUBJECTS: Readonly<Record<string, Behaviours>> = {
   uniqueness,
   limiting,
   scheduling,
+  watching,
 };
 
 /** What every backend does alike. */

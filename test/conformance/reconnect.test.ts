@@ -56,6 +56,17 @@ async function expectEachOnce(client: Client, count: number): Promise<void> {
   expect((await client.queue('default').status()).totals.enqueued).toBe(count);
 }
 
+test('a stream of events goes on after a reconnect, and says that something may be missing', async () => {
+  const client = await scene.direct();
+  const events = await client.events();
+  await client.enqueue('number', 0);
+  expect((await events.next()).value).toMatchObject({ type: 'enqueued' });
+  await scene.restartServer();
+  expect((await events.next()).value).toEqual({ type: 'dropped', count: null });
+  const { id } = await client.enqueue('number', 1);
+  expect((await events.next()).value).toMatchObject({ type: 'enqueued', id });
+});
+
 describe('when the server is restarted', () => {
   test('in the middle of enqueues, none is lost and none is doubled', async () => {
     const client = await scene.direct();

@@ -267,6 +267,12 @@ export class RabbitBroker implements Broker {
     throw new MillraceError('UNSUPPORTED', message);
   }
 
+  async watch(): Promise<never> {
+    const message =
+      'RabbitMQ tells nobody what becomes of its messages: use the hooks of a worker (onStart, onComplete, onFail, onDead) or result(), or a Millrace server';
+    throw new MillraceError('UNSUPPORTED', message);
+  }
+
   async status(): Promise<Status> {
     this.#check();
     const stopping = this.#closing !== undefined;

@@ -8,6 +8,7 @@ import type {
   ConsumeOptions,
   Consumer,
   Consumption,
+  EventFilter,
   Outcome,
   ParentPage,
   Payload,
@@ -20,6 +21,7 @@ import type {
   TaskInfo,
   TaskPage,
   TaskSpec,
+  Watcher,
   When,
 } from '../contract.ts';
 import { Calls } from './calls.ts';
@@ -28,6 +30,7 @@ import { RemoteConsumption } from './consumption.ts';
 import { Producer } from './producer.ts';
 import { RemoteSchedules } from './schedules.ts';
 import { Waits } from './waits.ts';
+import { Watches } from './watches.ts';
 
 export interface RemoteOptions extends Dialing {
   readonly enqueueTimeoutMs: number;
@@ -46,6 +49,7 @@ export class RemoteBroker implements Broker {
   readonly #producer: Producer;
   readonly #waits: Waits;
   readonly #calls: Calls;
+  readonly #watches: Watches;
   readonly #consumptions = new Set<RemoteConsumption>();
   #opened: { resolve: (broker: RemoteBroker) => void; reject: (error: MillraceError) => void } | undefined;
   #closing: Promise<void> | undefined;
@@ -64,6 +68,7 @@ export class RemoteBroker implements Broker {
     this.#waits = new Waits(options.clock, this.#connection);
     this.#calls = new Calls(options.clock, this.#connection, options.callTimeoutMs);
     this.schedules = new RemoteSchedules(this.#calls, options.random);
+    this.#watches = new Watches(options.clock, this.#connection, options.callTimeoutMs);
   }
 
   /** Resolves once connected. Rejects with DISCONNECTED after `connectTimeoutMs`, or at once with PROTOCOL or PROTOCOL_VERSION. */
@@ -152,6 +157,10 @@ export class RemoteBroker implements Broker {
     return (await this.#calls.call('queue.limit', { ...limits, queue })) as unknown as QueueLimits;
   }
 
+  watch(filter: EventFilter, watcher: Watcher): Promise<() => void> {
+    return this.#watches.watch(filter, watcher);
+  }
+
   async status(): Promise<Status> {
     return (await this.#calls.call('status', {})) as unknown as Status;
   }
@@ -185,6 +194,7 @@ export class RemoteBroker implements Broker {
     this.#producer.ready();
     this.#waits.ready();
     this.#calls.ready();
+    this.#watches.ready();
   }
 
   #frame(type: number, requestId: number, buffer: Buffer, start: number, end: number): void {
@@ -195,12 +205,16 @@ export class RemoteBroker implements Broker {
       case FRAME.RESULT:
         this.#waits.results(buffer, start, end);
         return;
+      case FRAME.EVENTS:
+        this.#watches.events(requestId, readJson(buffer, start, end));
+        return;
       case FRAME.REPLY:
         this.#replied(requestId, readJson(buffer, start, end));
         return;
       case FRAME.ERROR: {
         const error = errorFromJSON(readJson(buffer, start, end));
-        if (!this.#producer.refused(requestId, error)) this.#calls.refused(requestId, error);
+        if (this.#producer.refused(requestId, error) || this.#watches.refused(requestId, error)) return;
+        this.#calls.refused(requestId, error);
         return;
       }
       default:
@@ -209,7 +223,8 @@ export class RemoteBroker implements Broker {
   }
 
   #replied(requestId: number, reply: Record<string, unknown>): void {
-    if (!this.#producer.submitted(requestId, reply)) this.#calls.replied(requestId, reply);
+    if (this.#producer.submitted(requestId, reply) || this.#watches.replied(requestId)) return;
+    this.#calls.replied(requestId, reply);
   }
 
   #ended(error: MillraceError): void {
@@ -222,6 +237,7 @@ export class RemoteBroker implements Broker {
     this.#producer.close(error);
     this.#waits.close(error);
     this.#calls.close(error);
+    this.#watches.close(error);
   }
 }
 
