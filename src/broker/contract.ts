@@ -289,6 +289,8 @@ export interface QueueStatus {
   totals: { enqueued: number; completed: number; failed: number; dead: number; cancelled: number };
   retention: Retention;
   limits: QueueLimits;
+  /** Why its ready tasks are not handed out although workers may have handlers free; absent when nothing holds them up. */
+  heldUpBy?: 'paused' | 'concurrency' | 'rate';
 }
 
 export interface Retention {

@@ -3,7 +3,7 @@ import type { TaskEvent } from '../broker/contract.ts';
 import { addCommand } from './command.ts';
 import { CONNECTION_FLAGS, withClient } from './connection.ts';
 import { flag, text, toggle } from './flags.ts';
-import { printNote, printSlowly } from './output.ts';
+import { print, printSlowly } from './output.ts';
 import { printable } from './table.ts';
 import { formatCount } from './units.ts';
 
@@ -26,7 +26,7 @@ export function register(program: Command): void {
       withClient(values, { name: 'millrace events' }, async (client) => {
         const { queue, task, json } = values;
         const events = await client.events({ queue, task });
-        if (!json) printNote('watching; Ctrl-C ends this');
+        if (!json) print('watching; Ctrl-C ends this');
         for await (const event of events) await printSlowly(json ? JSON.stringify(event) : describeEvent(event));
       }),
   });

@@ -8,6 +8,7 @@ import { CONNECTION_FLAGS, type ConnectionValues, withClient } from './connectio
 import { UsageError } from './failure.ts';
 import { flag, integer, toggle } from './flags.ts';
 import { print, printJson, printNote, screenColumns } from './output.ts';
+import { registerLimit } from './queue-limit.ts';
 import { queueTable } from './status-view.ts';
 import { printable } from './table.ts';
 import { formatCount, formatDuration, plural } from './units.ts';
@@ -75,6 +76,7 @@ export function register(program: Command): void {
       }),
   });
   registerRetention(group);
+  registerLimit(group);
 }
 
 function registerPurge(group: Command): void {

@@ -14,7 +14,7 @@ import {
 const BAR_WIDTH = 10;
 
 const QUEUE_COLUMNS: readonly Column<QueueStatus>[] = [
-  { title: 'QUEUE', elastic: true, text: ({ name, paused }) => (paused ? `${name} (paused)` : name) },
+  { title: 'QUEUE', elastic: true, text: ({ name, heldUpBy, paused }) => noted(name, paused ? 'paused' : heldUpBy) },
   count('READY', ({ ready }) => ready),
   count('ACTIVE', ({ active }) => active),
   count('SCHEDULED', ({ scheduled }) => scheduled),
@@ -41,6 +41,12 @@ const WORKER_COLUMNS: readonly Column<WorkerStatus>[] = [
   count('FAILED', ({ failed }) => failed),
   { title: 'QUEUES', elastic: true, text: ({ queues }) => queues.join(', ') },
 ];
+
+const NOTES = { paused: 'paused', concurrency: 'at its concurrency', rate: 'at its rate' } as const;
+
+function noted(name: string, heldUpBy: QueueStatus['heldUpBy']): string {
+  return heldUpBy === undefined ? name : `${name} (${NOTES[heldUpBy]})`;
+}
 
 function count<Row>(title: string, of: (row: Row) => number): Column<Row> {
   return { title, align: 'right', text: (row) => formatCount(of(row)) };

@@ -67,7 +67,15 @@ function describeQueue(engine: Engine, queue: Queue, steadyMs: number): Record<s
     totals: { ...totals },
     retention: { ...retention },
     limits: queue.limits ?? NO_LIMITS,
+    ...(ready === 0 ? {} : heldUpBy(queue, steadyMs)),
   };
+}
+
+function heldUpBy(queue: Queue, steadyMs: number): { heldUpBy?: 'paused' | 'concurrency' | 'rate' } {
+  const { paused, limits, bucket, active } = queue;
+  if (paused) return { heldUpBy: 'paused' };
+  if (limits?.concurrency != null && active >= limits.concurrency) return { heldUpBy: 'concurrency' };
+  return bucket !== undefined && bucket.available(steadyMs) === 0 ? { heldUpBy: 'rate' } : {};
 }
 
 function describeWorker(engine: Engine, session: Session, steadyMs: number): Record<string, unknown>[] {

@@ -78,6 +78,35 @@ test('a task is enqueued, run, waited for and looked at', async () => {
   expect(readFileSync(join(directory, 'worker.log'), 'utf8')).toMatch(/"completed":1,"failed":1,"abandoned":0/);
 });
 
+test('limits of a queue are set, shown and lifted', async () => {
+  await outputOf(['enqueue', 'job', '{}', '--queue', 'limited']);
+  const args = ['queue', 'limit', 'limited'];
+  const none = { concurrency: null, rate: null, concurrencyPerKey: null };
+  expect(await jsonOf(...args)).toEqual(none);
+  expect(await jsonOf(...args, '--concurrency', '3', '--rate', '100/1s', '--burst', '20')).toEqual({
+    ...none,
+    concurrency: 3,
+    rate: { count: 100, periodMs: 1000, burst: 20 },
+  });
+  expect(await jsonOf(...args, '--concurrency', 'none')).toMatchObject({ concurrency: null, rate: { count: 100 } });
+  expect(await outputOf(args)).toMatch(/^at one time +no limit\nrate +100 in /);
+  expect(await millrace(...args, '--rate', 'fast')).toMatchObject({ code: 2 });
+  expect(await millrace(...args, '--burst', '5')).toMatchObject({ code: 2 });
+});
+
+test('events are printed as they come', async () => {
+  const events = new RunningCommand(['events', '--queue', 'watched'], {
+    directory,
+    environment: { MILLRACE_URL: url },
+  });
+  await events.said(/watching/);
+  const id = await outputOf(['enqueue', 'job', '{}', '--queue', 'watched']);
+  await events.said(new RegExp(`enqueued +${id} +watched +job`));
+  await outputOf(['task', 'cancel', id]);
+  await events.said(new RegExp(`cancelled +${id}`));
+  await events.kill();
+});
+
 test('lines of standard input become tasks, in their order', async () => {
   const lines = Array.from({ length: 500 }, (_, index) => `{"line": ${index}}`);
   const ids = (await outputOf(['enqueue', 'line', '-', '--queue', 'lines'], `${lines.join('\n')}\n\n`)).split('\n');

@@ -17,6 +17,7 @@ const AS_IT_COMES =
   'while a worker hands tasks back the broker may give it the next ones: they stand in the order in which they come back';
 const BY_ONE = 'a broker delivers message by message: which of them come together is a matter of time';
 
+const NO_LIMITS = 'a broker hands out messages by itself, to each worker as many as that asks for';
 const NO_EVENTS = 'a broker tells nobody what becomes of its messages';
 
 function all(names: readonly string[], reason: string): Record<string, string> {
@@ -49,6 +50,7 @@ const SCHEDULING = all(
 
 const LIMITING = all(
   [
+    'status says what holds a queue up',
     'no more tasks of a queue run at the same time than its concurrency, over all workers',
     'a limited queue does not hold up others of the same worker',
     'tasks are handed out no faster than the rate of their queue',
@@ -60,7 +62,7 @@ const LIMITING = all(
     'limits and keys are found again after everything was closed and opened',
     'a limit or key outside its bounds is refused, and changes nothing',
   ],
-  'the broker hands out messages by itself: limit the concurrency of the workers',
+  NO_LIMITS,
 );
 
 const WATCHING = all(

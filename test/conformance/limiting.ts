@@ -84,6 +84,32 @@ export const limiting: Behaviours = {
     }
   },
 
+  'status says what holds a queue up': async (place) => {
+    const client = await place.connect();
+    const queue = client.queue('few');
+    await queue.limit({ concurrency: 1, rate: { count: 2, periodMs: LIMITS.ratePeriodMsMax } });
+    const tasks = await client.enqueueMany('step', [1, 2, 3], { queue: 'few' });
+    expect((await queue.status()).heldUpBy).toBeUndefined();
+    const started = new Arrivals<unknown>();
+    const go = new Deferred();
+    await client.work(
+      {
+        step: async (input) => {
+          started.add(input);
+          await go.promise;
+        },
+      },
+      { queues: ['few'] },
+    );
+    await started.count(1);
+    expect((await queue.status()).heldUpBy).toBe('concurrency');
+    go.resolve();
+    await tasks.at(1).result();
+    expect((await queue.status()).heldUpBy).toBe('rate');
+    await queue.pause();
+    expect((await queue.status()).heldUpBy).toBe('paused');
+  },
+
   'limits are changed and lifted while tasks wait': async (place) => {
     const client = await place.connect();
     const queue = client.queue('few');

@@ -28,9 +28,14 @@ describe('the example', () => {
 }
 `);
   });
+
   test('nightly-report.js is scheduled, and made when asked for', async () => {
     expect(await output('nightly-report.js', 'now')).toMatch(
       /^next report: .*:30:00.000Z\nSales of the day, begun .*\nmade: \{ pages: 16 \}\n$/,
     );
+  });
+
+  test('rate-limited-api.js calls no more often than it may', async () => {
+    expect(await output('rate-limited-api.js')).toBe('10 calls, at most 2 at a time, no faster than allowed\n');
   });
 });
