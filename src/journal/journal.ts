@@ -279,7 +279,7 @@ export class Journal {
   settleEmptied(): void {
     this.#asksForEmptied = false;
     for (const segment of this.#segments) {
-      if (segment === this.#tail.active || segment.liveCount > 0) break;
+      if (!this.#isEmpty(segment)) break;
       if (segment.keptSequence < 0) segment.keptSequence = this.#tail.sequence;
     }
     this.#recycle();
@@ -384,12 +384,16 @@ export class Journal {
     if (!this.#isOpen) throw new MillraceError('CLOSED', 'the journal is closed');
   }
 
+  #isEmpty(segment: Segment): boolean {
+    return segment !== this.#tail.active && segment.liveCount === 0;
+  }
+
   /** Gives up the oldest segments that nothing needs, once what emptied them and the head of the next are on disk. */
   #recycle(): void {
     if (!this.#isOpen) return;
     for (;;) {
       const oldest = this.#segments.oldest as Segment;
-      if (oldest === this.#tail.active || oldest.liveCount > 0 || oldest.readers > 0) return;
+      if (!this.#isEmpty(oldest) || oldest.readers > 0) return;
       if (this.#options.onEmptied !== undefined && oldest.keptSequence < 0) {
         if (this.#asksForEmptied) return;
         this.#asksForEmptied = true;

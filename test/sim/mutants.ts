@@ -135,8 +135,8 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'segment-given-up-early',
     bug: 'a segment is used again while a few tasks in it are live',
     file: 'src/journal/journal.ts',
-    find: 'if (oldest === this.#tail.active || oldest.liveCount > 0 || oldest.readers > 0) return;',
-    replace: 'if (oldest === this.#tail.active || oldest.liveCount > 3 || oldest.readers > 0) return;',
+    find: 'segment.liveCount === 0;',
+    replace: 'segment.liveCount <= 3;',
   },
   {
     name: 'failed-sync-believed',
