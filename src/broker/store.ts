@@ -1,17 +1,21 @@
 import type {
+  Dependency,
   Outcome,
+  ParentPage,
   Payload,
   Percentiles,
   QueueStatus,
   Retention,
   ScheduleInfo,
   ScheduleSettings,
+  SubmittedTask,
   TaskError,
   TaskFilter,
   TaskInfo,
   TaskLog,
   TaskPage,
   TaskSpec,
+  Uniqueness,
   WorkerStatus,
 } from './contract.ts';
 
@@ -27,11 +31,25 @@ import type {
  *   insert ─▶ ready | scheduled ─begin─▶ active ─end─▶ completed | dead | cancelled
  *                     ▲                    │
  *                     └──── failed, released
+ *
+ * A submitted task that depends on others is blocked before that. Whatever ends a task (a worker, a cancel, a purge, the loss
+ * of a worker) also decides, in the same transaction, what becomes of those that depend on it; `StoreWatcher.released` says
+ * what is to be published then.
  */
 export interface Store {
   readonly schedules: StoredSchedules;
   /** New tasks, all or none of one call. They stay in the outbox until `published`. An id that is known already is left alone. */
   insert(batches: readonly NewTasks[]): Promise<Unpublished>;
+  /**
+   * New tasks that have to do with others, all or none. Rejects like the contract's, but for what `checkSubmission` says.
+   * Those that depend on nothing are in the outbox.
+   */
+  submit(tasks: readonly NewRelatedTask[]): Promise<Submission>;
+  parents(id: string, from: number): Promise<ParentPage>;
+  /**
+   * What these entries of the outbox are to have published: as many of them as may be at once, and none that are gone.
+   */
+  reread(what: Unpublished): Promise<Republish>;
   /** Their messages are confirmed. Gathered and lazy: until it is written, a sweep may publish them once more. */
   published(what: Unpublished): void;
   /**
@@ -53,7 +71,7 @@ export interface Store {
   cancelTask(id: string): Promise<'cancelled' | 'requested'>;
   /** Resolves with what is to be published, which is in the outbox. Rejects NOT_FOUND, CONFLICT. */
   retryTask(id: string): Promise<Republish>;
-  /** As the contract's; counts ready and scheduled tasks. */
+  /** As the contract's. */
   purgeQueue(queue: string): Promise<number>;
   /** One portion of the queue's dead tasks, made ready again with fresh attempts and in the outbox; empty when there is none left. */
   redrive(queue: string): Promise<Republish>;
@@ -107,6 +125,22 @@ export interface NewTasks {
   readonly enqueuedAtMs: number;
   /** Wall-clock time; undefined: at once. */
   readonly runAtMs: number | undefined;
+}
+
+export interface NewRelatedTask {
+  readonly id: string;
+  readonly spec: TaskSpec;
+  readonly payload: Payload;
+  readonly enqueuedAtMs: number;
+  readonly runAtMs: number | undefined;
+  /** By index: in the same call. */
+  readonly dependsOn: readonly Dependency[];
+  readonly unique: Uniqueness | undefined;
+}
+
+export interface Submission extends Unpublished {
+  /** In their order. */
+  readonly tasks: readonly SubmittedTask[];
 }
 
 /** Names entries of the outbox. */
@@ -201,4 +235,9 @@ export interface StoreWatcher {
   cancelRequested(ids: readonly string[]): void;
   /** All queues that are paused now. */
   paused(queues: readonly string[]): void;
+  /**
+   * By a call of this process tasks wait for others no longer, and are in the outbox under these names, or were cancelled
+   * because of what they depended on.
+   */
+  released(what: Unpublished): void;
 }

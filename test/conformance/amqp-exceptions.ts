@@ -10,6 +10,8 @@ const NO_PAUSE = 'nobody would tell the other workers; set `store`';
 const NO_RETENTION = 'nothing is retained of what has ended; set `store`';
 const NO_COUNTS = 'a broker counts what is ready, of queues that one names; set `store`';
 const PURGES_READY = 'what waits in the delay ladder cannot be told apart by queue; set `store`';
+const NO_RELATIONS = 'a broker does not know what has ended, so nothing can wait for it; set `store`';
+const NO_UNIQUENESS = 'a broker does not know which tasks wait; set `store`';
 const ANY_ID = 'other programs give their tasks any id, so no text is none';
 const NO_SCHEDULES = 'nobody would remember them and fire them; set `store`';
 const PREFETCHED = 'prefetch is granted for each band, so a low task may be there before the next of the normal ones';
@@ -203,6 +205,40 @@ export const WITHOUT_STORE: Record<string, string> = {
       'a result that is waited for arrives even when nothing is retained',
     ],
     NO_RETENTION,
+  ),
+  ...all(
+    [
+      'a task starts when all that it depends on have completed, and reads their results',
+      'what has completed already counts',
+      'a task without dependencies has no parents',
+      'a flow is submitted whole: a diamond over two queues runs in its order',
+      'a chain runs one after the other',
+      'a fan-out of 10,000 and its fan-in end, with all results',
+      'a task whose parent dies or is cancelled is cancelled, and so is what depends on that',
+      'a task that is to run all the same sees that its parent died, and why',
+      'a task that is to wait for a redrive stays blocked until its parent is retried and completes',
+      'a blocked task can be cancelled, and its parents go on',
+      'a purge of the parents’ queue ends what depends on them',
+      'a purge takes what is blocked too',
+      'a delay of a task that depends on others counts from its enqueue',
+      'parents are retained for as long as somebody depends on them',
+      'what does not exist, a circle, or the same task twice is refused, and nothing is enqueued',
+      'a batch tells how far it is, and its callback runs when all have ended',
+      'dependencies are found again after everything was closed and opened',
+    ],
+    NO_RELATIONS,
+  ),
+  ...all(
+    [
+      'a second enqueue with the same unique key gives the first task, and says so',
+      'by default a key is free again when its task has ended, however it ended',
+      'a key for while its task waits is free when that has started',
+      'a key for a time is held though its task has ended, and free afterwards',
+      'unique tasks of one flow find each other, and can be depended on',
+      'unique keys are held after everything was closed and opened',
+      'a unique key outside its bounds is refused',
+    ],
+    NO_UNIQUENESS,
   ),
 };
 

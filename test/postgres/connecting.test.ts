@@ -125,7 +125,7 @@ describe.skipIf(shared === undefined)('connecting', () => {
     'after close every call rejects with CLOSED, and close resolves again',
     within(async (scene) => {
       const store = await scene.store({ upkeep: true });
-      await store.watch({ cancelRequested: () => {}, paused: () => {} });
+      await store.watch({ cancelRequested: () => {}, paused: () => {}, released: () => {} });
       await store.close(1000);
       await store.close(1000);
       for (const call of [store.status(), store.insert([tasks(scene.ids(1))]), store.getTask('t'), store.sweep(0)]) {

@@ -15,6 +15,8 @@ class Ears implements StoreWatcher {
   paused(queues: readonly string[]): void {
     this.pauses.add(queues.join());
   }
+
+  released(): void {}
 }
 
 describe.skipIf(shared === undefined)('watching', () => {

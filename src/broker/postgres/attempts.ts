@@ -6,6 +6,7 @@ import { flagArray, numberArray, pack, textArray } from './encode.ts';
 import type { Kinds } from './kinds.ts';
 import type { Row } from './lane.ts';
 import { STATE } from './schema.ts';
+import { RELATED, SETTLED } from './settling.ts';
 
 type EndVerdict = EndReport['verdicts'][number];
 type Completed = Extract<End, { kind: 'completed' }>;
@@ -27,6 +28,8 @@ export interface AttemptParts {
   readonly workerNo: (worker: string) => Promise<number>;
   /** Tasks of these queues have ended. */
   readonly ended: (queueNos: readonly number[]) => void;
+  /** What `settle` gave, or null. */
+  readonly settled: (settled: unknown) => void;
 }
 
 /**
@@ -116,6 +119,7 @@ export class Attempts {
         flagArray(each.map((arrival) => arrival.redelivered)),
         textArray([lease, ...this.#doubtful]),
       ]);
+      this.#parts.settled((row as Row).settled);
       left.push(...this.#spread(part, row as Row, (index) => (verdicts[index] = 'run')));
     }
     return left;
@@ -229,6 +233,7 @@ export class Attempts {
   #report(row: Row): void {
     const queues = (row as { queues: number[] | null }).queues;
     if (queues !== null) this.#parts.ended(queues);
+    this.#parts.settled(row.settled);
   }
 
   /** The answer names what was taken only where that is not everything. Returns the others. */
@@ -336,7 +341,7 @@ WITH changed AS (
   WHERE t.id = a.id AND t.state < 2 AND (
     a.attempt > t.attempt
     OR (a.attempt = t.attempt AND (t.state = 0 OR a.redelivered OR t.lease = ANY ($4::bigint[]))))
-  RETURNING a.n, t.queue_no, t.seq, t.prior, t.state
+  RETURNING a.n, t.queue_no, t.seq, t.prior, t.state, ${RELATED}
 ), counted AS (
   INSERT INTO deltas (queue_no, waiting, active, cancelled, cancelled_total)
   SELECT queue_no, -count(*) FILTER (WHERE prior = 0),
@@ -347,7 +352,7 @@ WITH changed AS (
   INSERT INTO ended (queue_no, dead, seqs)
   SELECT queue_no, false, array_agg(seq) FROM changed WHERE state = 4 GROUP BY queue_no
 )
-SELECT ${ANSWER} FROM changed WHERE state = 1`;
+SELECT ${ANSWER}, (SELECT ${SETTLED} FROM changed WHERE state = 4) AS settled FROM changed WHERE state = 1`;
 
 // A task that was cancelled while its message was on its way needs to be remembered no longer than others.
 const ABSENT = `
@@ -382,7 +387,7 @@ WITH changed AS (
     lease = $3::bigint << 32, progress = NULL${result}
   FROM ${source}
   WHERE ${HELD}
-  RETURNING a.n, t.queue_no, t.seq, t.prior
+  RETURNING a.n, t.queue_no, t.seq, t.prior, ${RELATED}
 ), counted AS (
   INSERT INTO deltas (queue_no, waiting, active, completed, completed_total)
   SELECT queue_no, -count(*) FILTER (WHERE prior = 0), -count(*) FILTER (WHERE prior = 1), count(*), count(*)
@@ -391,7 +396,7 @@ WITH changed AS (
   INSERT INTO ended (queue_no, dead, seqs) SELECT queue_no, false, array_agg(seq) FROM changed GROUP BY queue_no
   RETURNING queue_no
 )
-SELECT ${ANSWER}, (SELECT array_to_json(array_agg(queue_no)) FROM over) AS queues FROM changed`;
+SELECT ${ANSWER}, (SELECT array_to_json(array_agg(queue_no)) FROM over) AS queues, ${SETTLED} AS settled FROM changed`;
 
 const COMPLETE = completion('', 'unnest($1::text[], $2::integer[]) WITH ORDINALITY AS a(id, attempt, n)');
 
@@ -417,7 +422,8 @@ WITH changed AS (
   FROM unnest($1::text[], $2::integer[], $4::integer[], $5::float8[], $6::text[], $7::text[]) WITH ORDINALITY
          AS a(id, attempt, what, retry_at, failure, entry, n)
   WHERE ${HELD}
-  RETURNING a.n, a.what, a.entry, t.id, t.queue_no, t.seq, t.prior, t.state, octet_length(t.payload) AS bytes
+  RETURNING a.n, a.what, a.entry, t.id, t.queue_no, t.seq, t.prior, t.state, octet_length(t.payload) AS bytes,
+    CASE WHEN t.state > 1 THEN t.children END AS relatives
 ), counted AS (
   INSERT INTO deltas (queue_no, waiting, active, dead, cancelled, failed_total, dead_total, cancelled_total)
   SELECT queue_no, count(*) FILTER (WHERE state = 0) - count(*) FILTER (WHERE prior = 0),
@@ -436,7 +442,9 @@ WITH changed AS (
   ON CONFLICT (entry) DO NOTHING
 )
 SELECT ${ANSWER}, array_to_json(array_agg(n) FILTER (WHERE state = 4)) AS cancelled,
-  (SELECT array_to_json(array_agg(queue_no)) FROM over) AS queues FROM changed`;
+  (SELECT array_to_json(array_agg(queue_no)) FROM over) AS queues,
+  CASE WHEN count(relatives) > 0 THEN settle(array_agg(id) FILTER (WHERE relatives IS NOT NULL)) END AS settled
+FROM changed`;
 
 const LOOK = `
 SELECT a.n, t.state, t.attempt, (t.lease >> 32)::integer AS worker_no

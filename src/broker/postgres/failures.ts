@@ -1,4 +1,5 @@
 import { MillraceError } from '../../errors.ts';
+import { RAISED } from './relations-schema.ts';
 import type { Settings } from './settings.ts';
 
 /**
@@ -19,6 +20,12 @@ const AWAY_CODES = new Set([
   ...['CONNECTION_CLOSED', 'CONNECTION_ENDED', 'CONNECTION_DESTROYED', 'CONNECT_TIMEOUT', 'STATEMENT_TIMEOUT'],
   // The server: going down, crashed, starting, idle for too long, too many clients, a standby after a switch
   ...['57P01', '57P02', '57P03', '57P05', '53300', '25006'],
+]);
+
+/** By our own functions, in our own words. */
+const RAISED_CODES = new Map<string, 'NOT_FOUND' | 'QUEUE_FULL'>([
+  [RAISED.NOT_FOUND, 'NOT_FOUND'],
+  [RAISED.QUEUE_FULL, 'QUEUE_FULL'],
 ]);
 
 const CLASH_CODES = new Set(['40001', '40P01', '55P03']);
@@ -51,6 +58,8 @@ export function disconnected(settings: Settings, cause: unknown): MillraceError 
 export function typed(settings: Settings, error: unknown): unknown {
   if (error instanceof MillraceError) return error;
   const code = codeOf(error);
+  const raised = RAISED_CODES.get(code);
+  if (raised !== undefined) return new MillraceError(raised, reasonOf(error));
   const { place, schema } = settings;
   const reason = reasonOf(error);
   const options = { cause: reduced(error), details: { place, sqlState: code } };

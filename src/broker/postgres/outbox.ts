@@ -51,6 +51,15 @@ export class Outbox {
     }
   }
 
+  /** As many of the entries as may be published at once; none that are gone. */
+  async reread({ entries }: Unpublished): Promise<Republish> {
+    const rows = await this.#database.query('durable', REREAD, [textArray(entries)]);
+    return {
+      entries: rows.map((row) => row.entry as string),
+      tasks: await this.read(rows.flatMap((row) => row.ids as string[])),
+    };
+  }
+
   /** Those of the tasks that wait to be begun: what has ended, or runs, needs no message. */
   async read(ids: readonly string[]): Promise<Republish['tasks']> {
     const rows = await this.#database.query('durable', READ, [textArray(ids)]);
@@ -86,6 +95,13 @@ FROM counted c
 WHERE c.entry = o.entry
   AND (c.n = 1 OR (c.tasks <= ${LIMITS.storePortionTasks} AND c.bytes <= ${LIMITS.storePortionBytes}))
 RETURNING o.entry, array_to_json(o.ids) AS ids`;
+
+const REREAD = `
+SELECT entry, array_to_json(ids) AS ids FROM (
+  SELECT o.entry, o.ids, a.n, row_number() OVER w AS place, sum(cardinality(o.ids)) OVER w AS tasks, sum(o.bytes) OVER w AS bytes
+  FROM unnest($1::text[]) WITH ORDINALITY AS a(entry, n) JOIN outbox o ON o.entry = a.entry WINDOW w AS (ORDER BY a.n)
+) s WHERE place = 1 OR (tasks <= ${LIMITS.storePortionTasks} AND bytes <= ${LIMITS.storePortionBytes})
+ORDER BY n`;
 
 const READ = `
 SELECT t.id, t.payload, t.attempt, ${msOf('t.enqueued_at')} AS enqueued_at_ms,

@@ -1,15 +1,17 @@
 import { MillraceError } from '../../errors.ts';
 import { settlesWithin } from '../../io/clock.ts';
-import type { Outcome, Retention, TaskFilter, TaskInfo, TaskLog, TaskPage } from '../contract.ts';
+import type { Outcome, ParentPage, Retention, TaskFilter, TaskInfo, TaskLog, TaskPage } from '../contract.ts';
 import type {
   Arrival,
   End,
   EndReport,
+  NewRelatedTask,
   NewTasks,
   Republish,
   Store,
   StoreStatus,
   StoreWatcher,
+  Submission,
   Unpublished,
   Verdict,
   WorkerBeat,
@@ -24,9 +26,12 @@ import { LazyWrites } from './lazy-writes.ts';
 import { migrate } from './migrate.ts';
 import { Outbox } from './outbox.ts';
 import { Queues } from './queues.ts';
+import { readParents } from './relatives.ts';
 import { Schedules } from './schedules.ts';
 import { type PostgresStoreOptions, resolveSettings } from './settings.ts';
+import { settledOf } from './settling.ts';
 import { readStatus } from './status.ts';
+import { Submissions } from './submissions.ts';
 import { Tasks } from './tasks.ts';
 import { Upkeep } from './upkeep.ts';
 import { Watching } from './watching.ts';
@@ -43,6 +48,7 @@ export class PostgresStore implements Store {
   readonly schedules: Schedules;
   readonly #database: Database;
   readonly #insertion: Insertion;
+  readonly #submissions: Submissions;
   readonly #attempts: Attempts;
   readonly #outbox: Outbox;
   readonly #tasks: Tasks;
@@ -82,13 +88,15 @@ export class PostgresStore implements Store {
     this.#database = database;
     this.#upkeep = new Upkeep(database);
     const ended = (queueNos: readonly number[]): void => this.#upkeep.ended(queueNos);
-    this.#workers = new Workers(database, newEntry);
+    const settled = (what: unknown): void => this.#settled(what);
+    this.#workers = new Workers(database, newEntry, settled);
     this.#outbox = new Outbox(database);
     this.#insertion = new Insertion(database, kinds, newEntry);
+    this.#submissions = new Submissions(database, kinds, settled);
     const workerNo = (worker: string): Promise<number> => this.#workers.number(worker);
-    this.#attempts = new Attempts({ database, kinds, newEntry, workerNo, ended });
-    this.#tasks = new Tasks(database, this.#outbox, newEntry, ended);
-    this.#queues = new Queues(database, this.#outbox, this.#upkeep, newEntry);
+    this.#attempts = new Attempts({ database, kinds, newEntry, workerNo, ended, settled });
+    this.#tasks = new Tasks(database, this.#outbox, newEntry, ended, settled);
+    this.#queues = new Queues(database, this.#outbox, this.#upkeep, newEntry, settled);
     this.schedules = new Schedules(database, kinds, this.#outbox, newEntry);
     this.#watching = new Watching(database);
     this.#progress = new LazyWrites(database, async (values) => {
@@ -105,6 +113,18 @@ export class PostgresStore implements Store {
 
   insert(batches: readonly NewTasks[]): Promise<Unpublished> {
     return this.#insertion.insert(batches);
+  }
+
+  submit(tasks: readonly NewRelatedTask[]): Promise<Submission> {
+    return this.#submissions.submit(tasks);
+  }
+
+  parents(id: string, from: number): Promise<ParentPage> {
+    return readParents(this.#database, id, from);
+  }
+
+  reread(what: Unpublished): Promise<Republish> {
+    return this.#outbox.reread(what);
   }
 
   published(what: Unpublished): void {
@@ -203,6 +223,14 @@ export class PostgresStore implements Store {
   close(timeoutMs: number): Promise<void> {
     this.#closing ??= this.#close(timeoutMs);
     return this.#closing;
+  }
+
+  #settled(what: unknown): void {
+    const settled = settledOf(what);
+    if (settled === undefined) return;
+    const { queues, entries, cancelled } = settled;
+    this.#upkeep.ended(queues);
+    if (entries.length > 0 || cancelled.length > 0) this.#watching.released({ entries });
   }
 
   async #close(timeoutMs: number): Promise<void> {

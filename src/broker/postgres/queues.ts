@@ -6,6 +6,7 @@ import type { Database } from './database.ts';
 import { makeQueues } from './kinds.ts';
 import type { Row } from './lane.ts';
 import type { Outbox } from './outbox.ts';
+import { cancelledIn, RELATED, SETTLED } from './settling.ts';
 import type { Upkeep } from './upkeep.ts';
 
 /** Tasks that one statement of a purge cancels. */
@@ -17,12 +18,20 @@ export class Queues {
   readonly #outbox: Outbox;
   readonly #upkeep: Upkeep;
   readonly #newEntry: () => string;
+  readonly #settled: (settled: unknown) => void;
 
-  constructor(database: Database, outbox: Outbox, upkeep: Upkeep, newEntry: () => string) {
+  constructor(
+    database: Database,
+    outbox: Outbox,
+    upkeep: Upkeep,
+    newEntry: () => string,
+    settled: (settled: unknown) => void,
+  ) {
     this.#database = database;
     this.#outbox = outbox;
     this.#upkeep = upkeep;
     this.#newEntry = newEntry;
+    this.#settled = settled;
   }
 
   async pause(queue: string): Promise<void> {
@@ -51,12 +60,14 @@ export class Queues {
     let count = 0;
     for (let after = '0'; last !== null; ) {
       const [row] = (await this.#database.query('durable', PURGE, [queueNo, after, last])) as [
-        { count: number; to: string | null },
+        { count: number; to: string | null; settled: unknown },
       ];
       if (row.to === null) break;
       after = row.to;
-      count += row.count;
+      // Those that depended on what was purged, and waited in the same queue.
+      count += row.count + cancelledIn(row.settled, queueNo);
       this.#upkeep.ended([queueNo]);
+      this.#settled(row.settled);
     }
     return count;
   }
@@ -64,6 +75,7 @@ export class Queues {
   /** A portion whose outcome is unknown is in the outbox, and published by a sweep. Rejects NOT_FOUND. */
   async redrive(queue: string): Promise<Republish> {
     const queueNo = await this.#known(queue);
+    await this.#database.query('durable', HELD_TOO, [queueNo]);
     for (;;) {
       const entry = this.#newEntry();
       const [row] = await this.#database.query('durable', REDRIVE, [queueNo, entry]);
@@ -128,18 +140,27 @@ const LAST = 'SELECT max(seq) AS last FROM tasks WHERE queue_no = $1';
 // `run_at` stays: it says until when its message may come.
 const PURGE = `
 WITH candidates AS (
-  SELECT seq FROM tasks WHERE queue_no = $1 AND seq > $2::bigint AND seq <= $3::bigint AND state = 0
+  SELECT seq FROM tasks WHERE queue_no = $1 AND seq > $2::bigint AND seq <= $3::bigint AND state IN (0, 5)
   ORDER BY seq LIMIT ${PURGE_TASKS} FOR UPDATE
 ), changed AS (
-  UPDATE tasks t SET prior = 0, state = 4, finished_at = now() FROM candidates c WHERE t.queue_no = $1 AND t.seq = c.seq
-  RETURNING t.seq
+  UPDATE tasks t SET prior = t.state, state = 4, finished_at = now() FROM candidates c
+  WHERE t.queue_no = $1 AND t.seq = c.seq
+  RETURNING t.seq, t.prior, ${RELATED}
 ), counted AS (
-  INSERT INTO deltas (queue_no, waiting, cancelled, cancelled_total)
-  SELECT $1, -count(*), count(*), count(*) FROM changed HAVING count(*) > 0
+  INSERT INTO deltas (queue_no, waiting, blocked, cancelled, cancelled_total)
+  SELECT $1, -count(*) FILTER (WHERE prior = 0), -count(*) FILTER (WHERE prior = 5), count(*), count(*)
+  FROM changed HAVING count(*) > 0
 ), over AS (
   INSERT INTO ended (queue_no, dead, seqs) SELECT $1, false, array_agg(seq) FROM changed HAVING count(*) > 0
 )
-SELECT count(*)::integer AS count, max(seq)::text AS to FROM changed`;
+SELECT count(*)::integer AS count, max(seq)::text AS to, ${SETTLED} AS settled FROM changed`;
+
+// What is not to be kept for its own sake any more, and for that of others is.
+const HELD_TOO = `
+WITH back AS (DELETE FROM held WHERE queue_no = $1 AND dead RETURNING id, at)
+INSERT INTO ended (queue_no, dead, at, seqs)
+SELECT $1, true, b.at, array_agg(t.seq ORDER BY t.seq) FROM back b JOIN tasks t ON t.id = b.id AND t.finished_at = b.at
+GROUP BY b.at`;
 
 // The oldest that died together: as many of them as may be published at once. The rest stays.
 const REDRIVE = `

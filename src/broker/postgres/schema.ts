@@ -1,3 +1,5 @@
+import { relationsStatements } from './relations-schema.ts';
+
 /**
  * The tables, as numbered steps. A step that was released is never changed: what comes later is a new one at the end.
  *
@@ -17,8 +19,8 @@ export interface Migration {
   readonly statements: (serverVersion: number) => readonly string[];
 }
 
-/** Task states as stored. Scheduled is WAITING with a `run_at` to come; 5 is kept for tasks that wait for others. */
-export const STATE = { WAITING: 0, ACTIVE: 1, COMPLETED: 2, DEAD: 3, CANCELLED: 4 } as const;
+/** Task states as stored. Scheduled is WAITING with a `run_at` to come. */
+export const STATE = { WAITING: 0, ACTIVE: 1, COMPLETED: 2, DEAD: 3, CANCELLED: 4, BLOCKED: 5 } as const;
 
 const VACUUM_OFTEN =
   'autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0, ' +
@@ -153,5 +155,9 @@ export const MIGRATIONS: readonly Migration[] = [
   {
     name: 'logs of tasks',
     statements: () => ['ALTER TABLE tasks ADD COLUMN log text'],
+  },
+  {
+    name: 'dependencies, unique keys',
+    statements: () => relationsStatements(VACUUM_SMALL),
   },
 ];

@@ -42,7 +42,7 @@ function queueOf(row: Row, oldestReadyMs: number): QueueStatus {
     ready,
     active: number('active'),
     scheduled: number('scheduled'),
-    blocked: 0,
+    blocked: number('blocked'),
     completed: number('completed'),
     dead: number('dead'),
     cancelled: number('cancelled'),
@@ -76,7 +76,7 @@ const QUEUES = `
 SELECT q.no, q.name, q.paused, q.completed_count_max, q.completed_age_ms, q.dead_count_max, q.dead_age_ms,
        coalesce(s.scheduled, 0)::float8 AS scheduled,
        ${[
-         ...['waiting', 'active', 'completed', 'dead', 'cancelled'],
+         ...['waiting', 'blocked', 'active', 'completed', 'dead', 'cancelled'],
          ...['enqueued_total', 'completed_total', 'failed_total', 'dead_total', 'cancelled_total'],
        ]
          .map((name) => `coalesce(c.${name}, 0) AS ${name}`)

@@ -1,4 +1,3 @@
-import { isUtf8 } from 'node:buffer';
 import { invariant, MillraceError, shown } from '../../errors.ts';
 import { checkInteger, LIMITS } from '../../limits.ts';
 import type {
@@ -17,7 +16,9 @@ import { msOf, textArray } from './encode.ts';
 import { SPEC_COLUMNS } from './kinds.ts';
 import type { Row } from './lane.ts';
 import type { Outbox } from './outbox.ts';
+import { DEPENDENCIES, readRelatives } from './relatives.ts';
 import { STATE } from './schema.ts';
+import { encoded, failuresOf, notFound, STATE_NAME, shownId } from './task-rows.ts';
 
 const LIST_LIMIT = 100;
 const STATES: readonly string[] = ['scheduled', 'blocked', 'ready', 'active', 'completed', 'dead', 'cancelled'];
@@ -28,13 +29,16 @@ export class Tasks {
   readonly #outbox: Outbox;
   readonly #newEntry: () => string;
   readonly #ended: (queueNos: readonly number[]) => void;
+  readonly #settled: (settled: unknown) => void;
 
   constructor(
     database: Database,
     outbox: Outbox,
     newEntry: () => string,
     ended: (queueNos: readonly number[]) => void,
+    settled: (settled: unknown) => void,
   ) {
+    this.#settled = settled;
     this.#database = database;
     this.#outbox = outbox;
     this.#newEntry = newEntry;
@@ -59,6 +63,7 @@ export class Tasks {
     const result = row.result as Buffer | null;
     return {
       ...info,
+      ...(row.children === null ? {} : await readRelatives(this.#database, id, info.dependencies)),
       payload: encoded(row.payload as Buffer),
       ...(result === null ? {} : { result: encoded(result) }),
       ...(row.log === null ? {} : { log: JSON.parse(row.log as string) as TaskLog }),
@@ -97,6 +102,7 @@ export class Tasks {
     if (row !== undefined) {
       if (row.state === STATE.ACTIVE) return 'requested';
       this.#ended([row.queue_no as number]);
+      this.#settled(row.settled);
       return 'cancelled';
     }
     const state = await this.#state(id);
@@ -132,18 +138,8 @@ function checkState(state: string | undefined): void {
   throw new MillraceError('INVALID_ARGUMENT', `there is no state ${shown(state)}; there are ${STATES.join(', ')}`);
 }
 
-function notFound(id: string): MillraceError {
-  return new MillraceError('NOT_FOUND', `task ${shownId(id)} does not exist, or has ended and is no longer retained`, {
-    details: { id },
-  });
-}
-
 function conflict(id: string, state: TaskState, what: string): MillraceError {
   return new MillraceError('CONFLICT', `task ${shownId(id)} is ${state} and cannot be ${what}`, { details: { state } });
-}
-
-function shownId(id: string): string {
-  return /^[\w.:~-]{1,64}$/.test(id) ? id : shown(id);
 }
 
 function outcomeOf(row: Row): Outcome | 'unknown' {
@@ -162,13 +158,6 @@ function outcomeOf(row: Row): Outcome | 'unknown' {
 /** Of a row that another program made dead without saying why. */
 const UNKNOWN_ERROR: TaskError = { name: 'Error', message: 'no error was recorded', code: 'HANDLER_FAILED' };
 
-function failuresOf(texts: unknown): TaskInfo['failures'] {
-  return ((texts ?? []) as string[]).map((text) => {
-    const { attempt, atMs, error } = JSON.parse(text) as TaskInfo['failures'][number];
-    return { attempt, atMs: Math.round(atMs), error };
-  });
-}
-
 function infoOf(row: Row): TaskInfo {
   const state = row.state_name as TaskState;
   const active = state === 'active';
@@ -179,7 +168,7 @@ function infoOf(row: Row): TaskInfo {
     state,
     priority: row.priority as number,
     // The row has the attempt that comes next; it counts when it runs, and when it ended the task.
-    attempt: (row.attempt as number) - (row.state === STATE.WAITING || row.state === STATE.CANCELLED ? 1 : 0),
+    attempt: (row.attempt as number) - (row.state === STATE.ACTIVE || isOver(row.state) ? 0 : 1),
     maxAttempts: row.max_attempts as number,
     timeoutMs: Number(row.timeout_ms),
     enqueuedAtMs: Math.round(row.enqueued_at_ms as number),
@@ -188,35 +177,31 @@ function infoOf(row: Row): TaskInfo {
     ...(active && row.worker !== null ? { worker: row.worker as string } : {}),
     ...(active && row.progress !== null ? { progress: JSON.parse(row.progress as string) as TaskProgress } : {}),
     ...(active && row.cancel_requested === true ? { cancelRequested: true } : {}),
+    ...(row.dependencies === null ? {} : { dependencies: row.dependencies as NonNullable<TaskInfo['dependencies']> }),
+    ...(row.unique_key === null ? {} : { uniqueKey: row.unique_key as string }),
     payloadBytes: row.payload_bytes as number,
     failures: failuresOf(row.failures),
   };
 }
 
-function encoded(bytes: Buffer): NonNullable<TaskInfo['payload']> {
-  return isUtf8(bytes)
-    ? { encoding: 'utf8', data: bytes.toString('utf8') }
-    : { encoding: 'base64', data: bytes.toString('base64') };
+function isOver(state: unknown): boolean {
+  return state === STATE.COMPLETED || state === STATE.DEAD;
 }
 
 const OUTCOMES = `
 SELECT a.n, t.state, t.result, CASE WHEN t.state = 3 THEN array_to_json(t.failures) END AS failures
 FROM unnest($1::text[]) WITH ORDINALITY AS a(id, n) LEFT JOIN tasks t ON t.id = a.id
-WHERE t.id IS NULL OR t.state > 1`;
-
-const STATE_NAME = (t: string): string =>
-  `CASE ${t}.state WHEN 0 THEN CASE WHEN ${t}.run_at > now() THEN 'scheduled' ELSE 'ready' END
-    WHEN 1 THEN 'active' WHEN 2 THEN 'completed' WHEN 3 THEN 'dead' WHEN 4 THEN 'cancelled' END`;
+WHERE t.id IS NULL OR t.state IN (2, 3, 4)`;
 
 const INFO = (failures: string): string => `t.id, t.seq, t.state, ${STATE_NAME('t')} AS state_name, t.attempt,
   ${msOf('t.enqueued_at')} AS enqueued_at_ms, ${msOf('t.run_at')} AS run_at_ms, ${msOf('t.finished_at')} AS finished_at_ms,
-  w.id AS worker, t.progress, t.cancel_requested, octet_length(t.payload) AS payload_bytes,
+  w.id AS worker, t.unique_key, CASE WHEN t.children IS NOT NULL THEN ${DEPENDENCIES} END AS dependencies, t.progress, t.cancel_requested, octet_length(t.payload) AS payload_bytes,
   array_to_json(${failures}) AS failures, ${SPEC_COLUMNS}`;
 
 const JOINS = `JOIN kinds k ON k.no = t.kind_no JOIN queues q ON q.no = t.queue_no
   LEFT JOIN workers w ON t.state = 1 AND w.no = (t.lease >> 32)`;
 
-const GET = `SELECT ${INFO('t.failures')}, t.payload, t.result, t.log FROM tasks t ${JOINS} WHERE t.id = $1`;
+const GET = `SELECT ${INFO('t.failures')}, t.children, t.payload, t.result, t.log FROM tasks t ${JOINS} WHERE t.id = $1`;
 
 /** One queue after the other in its order, as far as a page may look. */
 const QUEUES = 'FROM queues eq WHERE $1::text IS NULL OR eq.name = $1';
@@ -245,17 +230,21 @@ CROSS JOIN LATERAL (
 const CANCEL = `
 WITH changed AS (
   UPDATE tasks t SET prior = t.state, cancel_requested = true,
-    state = CASE WHEN t.state = 0 THEN 4 ELSE t.state END, finished_at = CASE WHEN t.state = 0 THEN now() END
-  WHERE t.id = $1 AND t.state < 2
-  RETURNING t.id, t.queue_no, t.seq, t.state
+    state = CASE WHEN t.state = 1 THEN 1 ELSE 4 END, finished_at = CASE WHEN t.state <> 1 THEN now() END
+  WHERE t.id = $1 AND t.state IN (0, 1, 5)
+  RETURNING t.id, t.queue_no, t.seq, t.prior, t.state, t.children
 ), counted AS (
-  INSERT INTO deltas (queue_no, waiting, cancelled, cancelled_total) SELECT queue_no, -1, 1, 1 FROM changed WHERE state = 4
+  INSERT INTO deltas (queue_no, waiting, blocked, cancelled, cancelled_total)
+  SELECT queue_no, CASE WHEN prior = 0 THEN -1 ELSE 0 END, CASE WHEN prior = 5 THEN -1 ELSE 0 END, 1, 1
+  FROM changed WHERE state = 4
 ), over AS (
   INSERT INTO ended (queue_no, dead, seqs) SELECT queue_no, false, ARRAY[seq] FROM changed WHERE state = 4
 ), asked AS (
   INSERT INTO cancels (id) SELECT id FROM changed WHERE state = 1 ON CONFLICT (id) DO NOTHING
 )
-SELECT queue_no, state, CASE WHEN state = 1 THEN pg_notify($2::text, 'cancel ' || id)::text END FROM changed`;
+SELECT queue_no, state, CASE WHEN state = 1 THEN pg_notify($2::text, 'cancel ' || id)::text END,
+  CASE WHEN state = 4 AND children IS NOT NULL THEN settle(ARRAY[id]) END AS settled
+FROM changed`;
 
 // A task that pauses between two attempts keeps its count; one that is dead begins anew, and keeps its errors.
 const RETRY = `

@@ -134,6 +134,7 @@ export class Upkeep {
       this.#slowMs = nowMs;
       await this.#database.query('lazy', FORGET_TOMBSTONES);
       await this.#database.query('lazy', FORGET_CANCELS);
+      await this.#database.query('lazy', LOOK_AGAIN);
       await this.#raiseLow();
     }
     let behind = false;
@@ -181,6 +182,11 @@ export class Upkeep {
         more = ((row as Row).looked as number) > 0;
       }
     }
+    for (let more = true; more; ) {
+      if (++statements > statementsMax) return false;
+      const [row] = await this.#database.query('lazy', FORGET_HELD, [queueNo]);
+      more = ((row as Row).looked as number) > 0;
+    }
     return true;
   }
 }
@@ -192,7 +198,7 @@ function isTight({ completedCountMax, deadCountMax }: Retention): boolean {
 const POLICIES = 'SELECT no, completed_count_max, completed_age_ms, dead_count_max, dead_age_ms FROM queues';
 
 const COUNTS = [
-  ...['waiting', 'active', 'completed', 'dead', 'cancelled'],
+  ...['waiting', 'blocked', 'active', 'completed', 'dead', 'cancelled'],
   ...['enqueued_total', 'completed_total', 'failed_total', 'dead_total', 'cancelled_total'],
 ];
 
@@ -220,17 +226,23 @@ WHERE (completed.at IS NOT NULL AND c.completed + c.cancelled > coalesce(q.compl
    OR completed.at < now() - coalesce(q.completed_age_ms, $2::bigint) * interval '1 millisecond'
    OR (dead.at IS NOT NULL AND c.dead > coalesce(q.dead_count_max, $3::integer))
    OR dead.at < now() - coalesce(q.dead_age_ms, $4::bigint) * interval '1 millisecond'
+   OR EXISTS (SELECT FROM held h WHERE h.queue_no = q.no AND h.due)
 ORDER BY q.no`;
 
 const FORGET_TOMBSTONES = `
 DELETE FROM tombstones WHERE id IN (SELECT id FROM tombstones WHERE until < now() ORDER BY until LIMIT ${LIMITS.storeTrimTasks})`;
+
+const FORGET_HELD = 'SELECT forget_held($1::integer) AS looked';
+
+// Keys that were held for a time, and children that ended just when their parents were being looked at.
+const LOOK_AGAIN = 'UPDATE held SET due = true WHERE NOT due';
 
 const FORGET_CANCELS = `
 DELETE FROM cancels c WHERE NOT EXISTS (SELECT FROM tasks t WHERE t.id = c.id AND t.state = 1)`;
 
 const MARKS = `
 SELECT q.no, q.low_seq::text AS low_seq, coalesce(
-  (SELECT seq FROM tasks WHERE queue_no = q.no AND seq >= q.low_seq AND state < 2 ORDER BY seq LIMIT 1),
+  (SELECT seq FROM tasks WHERE queue_no = q.no AND seq >= q.low_seq AND state IN (0, 1, 5) ORDER BY seq LIMIT 1),
   (SELECT seq FROM tasks WHERE queue_no = q.no ORDER BY seq DESC LIMIT 1), 0)::text AS seq
 FROM queues q`;
 
@@ -239,12 +251,14 @@ const RAISE_LOW = `
 UPDATE queues q SET low_seq = m.seq
 FROM unnest($1::integer[], $2::bigint[], $3::bigint[]) AS m(no, low_seq, seq)
 WHERE q.no = m.no AND q.low_seq = m.low_seq AND m.seq > m.low_seq AND NOT EXISTS (
-  SELECT FROM tasks t WHERE t.queue_no = m.no AND t.seq >= m.low_seq AND t.seq < m.seq AND t.state < 2)`;
+  SELECT FROM tasks t WHERE t.queue_no = m.no AND t.seq >= m.low_seq AND t.seq < m.seq AND t.state IN (0, 1, 5))`;
 
 // Oldest first: what is too old, else as many as there are too many. A task that was retried since is not meant any more.
+// One that has relatives is kept back until none of them needs it.
 const TRIM = `
 WITH kept AS (
-  SELECT coalesce(sum(CASE WHEN $2::boolean THEN c.dead ELSE c.completed + c.cancelled END), 0) - $4::integer AS excess
+  SELECT coalesce(sum(CASE WHEN $2::boolean THEN c.dead ELSE c.completed + c.cancelled END), 0) - $4::integer
+    - (SELECT count(*) FROM held WHERE queue_no = $1 AND dead = $2::boolean) AS excess
   FROM ${COUNTED} WHERE c.queue_no = $1
 ), oldest AS (
   SELECT no, at, seqs FROM ended WHERE queue_no = $1 AND dead = $2::boolean ORDER BY no LIMIT 200 FOR UPDATE SKIP LOCKED
@@ -260,8 +274,15 @@ WITH kept AS (
   SELECT no, at, seqs[1:take] AS seqs, seqs[take + 1:] AS rest FROM chosen WHERE take > 0
 ), gone AS (
   DELETE FROM tasks t USING portion p, unnest(p.seqs) AS s(seq)
-  WHERE t.queue_no = $1 AND t.seq = s.seq AND t.finished_at = p.at AND t.state > 1 AND (t.state = 3) = $2::boolean
+  WHERE t.queue_no = $1 AND t.seq = s.seq AND t.finished_at = p.at AND t.state IN (2, 3, 4)
+    AND (t.state = 3) = $2::boolean AND t.children IS NULL
   RETURNING t.id, t.state, t.prior, t.run_at
+), kept_back AS (
+  INSERT INTO held AS h (id, queue_no, dead, at)
+  SELECT t.id, $1, $2::boolean, p.at FROM portion p, unnest(p.seqs) AS s(seq), tasks t
+  WHERE t.queue_no = $1 AND t.seq = s.seq AND t.finished_at = p.at AND t.state IN (2, 3, 4)
+    AND (t.state = 3) = $2::boolean AND t.children IS NOT NULL
+  ON CONFLICT (id) DO UPDATE SET dead = excluded.dead, at = excluded.at, due = true, looked_at = NULL
 ), buried AS (
   INSERT INTO tombstones (id, until)
   SELECT id, greatest(now(), run_at) + ${LIMITS.storeTombstoneMs} * interval '1 millisecond' FROM gone

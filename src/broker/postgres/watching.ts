@@ -1,6 +1,6 @@
 import { MillraceError } from '../../errors.ts';
 import type { Timer } from '../../io/clock.ts';
-import type { StoreWatcher } from '../store.ts';
+import type { StoreWatcher, Unpublished } from '../store.ts';
 import type { Database } from './database.ts';
 import type { Lane } from './lane.ts';
 import { PAUSED } from './queues.ts';
@@ -55,6 +55,11 @@ export class Watching {
       throw error;
     }
     await this.#tellAll();
+  }
+
+  /** Said by this process itself. */
+  released(what: Unpublished): void {
+    for (const watcher of this.#watchers) watcher.released(what);
   }
 
   async close(): Promise<void> {

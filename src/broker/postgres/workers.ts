@@ -2,7 +2,9 @@ import { LIMITS } from '../../limits.ts';
 import type { WorkerBeat } from '../store.ts';
 import type { Database } from './database.ts';
 import { numberArray, textArray } from './encode.ts';
+import type { Row } from './lane.ts';
 import { LazyWrites } from './lazy-writes.ts';
+import { RELATED, SETTLED } from './settling.ts';
 
 /** How often one process looks for workers that are lost. */
 const LOOK_MS = 10_000;
@@ -15,10 +17,12 @@ export class Workers {
   readonly #numbers = new Map<string, Promise<number>>();
   readonly #beats: LazyWrites<WorkerBeat>;
   readonly #newEntry: () => string;
+  readonly #settled: (settled: unknown) => void;
   #lookedMs = Number.NEGATIVE_INFINITY;
 
-  constructor(database: Database, newEntry: () => string) {
+  constructor(database: Database, newEntry: () => string, settled: (settled: unknown) => void) {
     this.#database = database;
+    this.#settled = settled;
     this.#newEntry = newEntry;
     this.#beats = new LazyWrites(database, (beats) => this.#write(beats));
   }
@@ -60,7 +64,8 @@ export class Workers {
     this.#lookedMs = nowMs;
     // The statement below looks at every task that is not over: not for nothing.
     if ((await this.#database.query('calm', `${LOST} LIMIT 1`)).length === 0) return;
-    await this.#database.query('durable', GIVE_BACK, [this.#newEntry()]);
+    const [row] = await this.#database.query('durable', GIVE_BACK, [this.#newEntry()]);
+    this.#settled((row as Row).settled);
   }
 
   async #register(id: string): Promise<number> {
@@ -112,7 +117,7 @@ WITH lost AS (
            'error', json_build_object('name', 'MillraceError', 'message', '${MESSAGE}', 'code', 'WORKER_LOST'))::text
   FROM lost l, queues q, kinds k
   WHERE t.queue_no = q.no AND t.seq >= q.low_seq AND k.no = t.kind_no AND t.state = 1 AND (t.lease >> 32) = l.no
-  RETURNING t.id, t.queue_no, t.seq, t.state, octet_length(t.payload) AS bytes
+  RETURNING t.id, t.queue_no, t.seq, t.state, octet_length(t.payload) AS bytes, ${RELATED}
 ), counted AS (
   INSERT INTO deltas (queue_no, waiting, active, cancelled, failed_total, cancelled_total)
   SELECT queue_no, count(*) FILTER (WHERE state = 0), -count(*), count(*) FILTER (WHERE state = 4), count(*),
@@ -122,8 +127,10 @@ WITH lost AS (
   INSERT INTO ended (queue_no, dead, seqs) SELECT queue_no, false, array_agg(seq) FROM changed WHERE state = 4 GROUP BY queue_no
 ), gone AS (
   DELETE FROM workers w USING lost l WHERE w.no = l.no
+), unpublished AS (
+  INSERT INTO outbox (entry, ids, bytes, created_at)
+  SELECT $1::text || '.' || part, array_agg(id), sum(bytes), now() - interval '1 day'
+  FROM (SELECT id, bytes, (row_number() OVER (ORDER BY seq) - 1) / ${ENTRY_TASKS} AS part FROM changed WHERE state = 0) p
+  GROUP BY part ON CONFLICT (entry) DO NOTHING
 )
-INSERT INTO outbox (entry, ids, bytes, created_at)
-SELECT $1::text || '.' || part, array_agg(id), sum(bytes), now() - interval '1 day'
-FROM (SELECT id, bytes, (row_number() OVER (ORDER BY seq) - 1) / ${ENTRY_TASKS} AS part FROM changed WHERE state = 0) p
-GROUP BY part ON CONFLICT (entry) DO NOTHING`;
+SELECT ${SETTLED} AS settled FROM changed WHERE state = 4`;

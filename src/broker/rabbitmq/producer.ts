@@ -2,8 +2,8 @@ import { MillraceError } from '../../errors.ts';
 import type { Clock } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import { manyBytesBound } from '../../protocol/batch-writer.ts';
-import type { Payload, TaskIds, TaskSpec, When } from '../contract.ts';
-import type { NewTasks, Store } from '../store.ts';
+import type { Payload, RelatedTask, SubmittedTask, TaskIds, TaskSpec, When } from '../contract.ts';
+import type { NewTasks, Store, Submission } from '../store.ts';
 import { DeadlineTimer } from '../tcp/deadlines.ts';
 import type { Link } from './link.ts';
 import { bodyOf, headOf, tailOf } from './message.ts';
@@ -13,6 +13,7 @@ import type { Outbound } from './outbound.ts';
 import { parcel } from './publisher.ts';
 import type { ReplyQueue } from './reply-queue.ts';
 import { routeTask } from './routes.ts';
+import { checkSubmission } from './submission.ts';
 
 /** Enqueues of one client: each is a parcel of messages that the publisher sends until they are confirmed. */
 interface Waiter {
@@ -86,6 +87,38 @@ export class Producer {
     });
   }
 
+  /**
+   * With a store only. What is to wait for others is in the store then; what is not is published as well, like other tasks.
+   * The answer does not wait for tasks that were let go meanwhile.
+   */
+  submit(store: Store, tasks: readonly RelatedTask[]): Promise<readonly SubmittedTask[]> {
+    return new Promise((resolve, reject) => {
+      const bytes = checkSubmission(tasks);
+      const source = this.#room(tasks.length, bytes);
+      const ids = tasks.map(() => source.next());
+      let submission: Submission | undefined;
+      const answer = (): void => resolve((submission as Submission).tasks);
+      const settled = this.#await(ids.length, bytes, answer, reject);
+      const nowMs = this.#clock.wallMs();
+      const entries = tasks.map((task, index) => this.#entryOf(task, ids[index] as string, nowMs, () => {}));
+      const rows = tasks.map(({ spec, payload, dependsOn, unique }, index) => {
+        const { enqueuedAtMs, runAtMs } = timesOf(entries[index] as Entry);
+        return { id: ids[index] as string, spec, payload, dependsOn, unique, enqueuedAtMs, runAtMs };
+      });
+      store.submit(rows).then(
+        (done) => {
+          submission = done;
+          const ready = entries.filter((_, index) => done.tasks[index]?.isNew && tasks[index]?.dependsOn.length === 0);
+          this.#publishAll(ready, (error) => {
+            if (error === undefined) store.published(done);
+            settled(error);
+          });
+        },
+        (error: unknown) => settled(refusalOf(error)),
+      );
+    });
+  }
+
   /** Resolves when nothing is unconfirmed. */
   drained(): Promise<void> {
     if (this.#taskCount === 0) return Promise.resolve();
@@ -119,17 +152,24 @@ export class Producer {
     // Throws before anything is counted.
     this.#headOf(spec);
     const nowMs = this.#clock.wallMs();
-    const delayMs = when.kind === 'delay' ? when.ms : when.kind === 'at' ? when.ms - nowMs : 0;
+    const settled = this.#await(ids.length, bytes, resolve, reject);
+    const entry: Entry = { spec, ids, payloads, ...startOf(when, nowMs), settled };
+    if (this.#options.store === undefined) this.#publish(entry, settled);
+    else this.#gather(entry);
+  }
+
+  /** Counts what is enqueued until it is settled; its caller learns of that, or that its time is over. */
+  #await(count: number, bytes: number, resolve: () => void, reject: (error: MillraceError) => void): Entry['settled'] {
     const deadlineMs = this.#clock.steadyMs() + this.#options.enqueueTimeoutMs;
     const waiter: Waiter = { deadlineMs, expire: reject, done: false };
     this.#waiters.push(waiter);
     this.#deadlines.need(deadlineMs);
-    this.#taskCount += ids.length;
+    this.#taskCount += count;
     this.#byteCount += bytes;
     this.#options.replyQueue?.want();
-    const settled = (error: MillraceError | undefined): void => {
+    return (error: MillraceError | undefined): void => {
       waiter.done = true;
-      this.#taskCount -= ids.length;
+      this.#taskCount -= count;
       this.#byteCount -= bytes;
       if (error === undefined) resolve();
       else reject(error);
@@ -137,10 +177,6 @@ export class Producer {
       this.#waiters = [];
       for (const idle of this.#idle.splice(0)) idle();
     };
-    const atMs = when.kind === 'at' ? when.ms : 0;
-    const entry: Entry = { spec, ids, payloads, enqueuedAtMs: Math.floor(nowMs), delayMs, atMs, settled };
-    if (this.#options.store === undefined) this.#publish(entry, settled);
-    else this.#gather(entry);
   }
 
   #publish(entry: Entry, settled: Entry['settled']): void {
@@ -175,22 +211,33 @@ export class Producer {
   /** Remembered first, then published: what is lost in between is in the store's outbox. */
   #remember(store: Store, entries: readonly Entry[]): void {
     store.insert(together(entries)).then(
-      (unpublished) => {
-        let left = entries.length;
-        let complete = true;
-        for (const entry of entries) {
-          this.#publish(entry, (error) => {
-            complete &&= error === undefined;
-            if (--left === 0 && complete) store.published(unpublished);
-            entry.settled(error);
-          });
-        }
-      },
+      (unpublished) =>
+        this.#publishAll(entries, (error) => {
+          if (error === undefined) store.published(unpublished);
+        }),
       (error: unknown) => {
-        const refused = error instanceof MillraceError ? error : new MillraceError('STORAGE_FAILED', String(error));
+        const refused = refusalOf(error);
         for (const entry of entries) entry.settled(refused);
       },
     );
+  }
+
+  /** `done` comes after each entry was told, with the first error that one had. */
+  #publishAll(entries: readonly Entry[], done: Entry['settled']): void {
+    let left = entries.length;
+    let first: MillraceError | undefined;
+    if (left === 0) done(undefined);
+    for (const entry of entries) {
+      this.#publish(entry, (error) => {
+        first ??= error;
+        entry.settled(error);
+        if (--left === 0) done(first);
+      });
+    }
+  }
+
+  #entryOf({ spec, payload, when }: RelatedTask, id: string, nowMs: number, settled: Entry['settled']): Entry {
+    return { spec, ids: [id], payloads: [payload], ...startOf(when, nowMs), settled };
   }
 
   #headOf(spec: TaskSpec): string {
@@ -237,11 +284,26 @@ function noKeys(): MillraceError {
   return new MillraceError('UNSUPPORTED', message);
 }
 
+function startOf(when: When, nowMs: number): Pick<Entry, 'enqueuedAtMs' | 'delayMs' | 'atMs'> {
+  const delayMs = when.kind === 'delay' ? when.ms : when.kind === 'at' ? when.ms - nowMs : 0;
+  return { enqueuedAtMs: Math.floor(nowMs), delayMs, atMs: when.kind === 'at' ? when.ms : 0 };
+}
+
+function timesOf({ enqueuedAtMs, delayMs, atMs }: Entry): Pick<NewTasks, 'enqueuedAtMs' | 'runAtMs'> {
+  if (delayMs <= 0) return { enqueuedAtMs, runAtMs: undefined };
+  return { enqueuedAtMs, runAtMs: atMs > 0 ? atMs : enqueuedAtMs + delayMs };
+}
+
+function refusalOf(error: unknown): MillraceError {
+  return error instanceof MillraceError ? error : new MillraceError('STORAGE_FAILED', String(error));
+}
+
 /** Calls one after the other that enqueue the same kind of task at the same time, as one. */
 function together(entries: readonly Entry[]): NewTasks[] {
   const batches: (NewTasks & { ids: string[]; payloads: Payload[] })[] = [];
-  for (const { spec, ids, payloads, enqueuedAtMs, delayMs, atMs } of entries) {
-    const runAtMs = atMs > 0 ? (delayMs > 0 ? atMs : undefined) : delayMs > 0 ? enqueuedAtMs + delayMs : undefined;
+  for (const entry of entries) {
+    const { spec, ids, payloads } = entry;
+    const { enqueuedAtMs, runAtMs } = timesOf(entry);
     const last = batches.at(-1);
     if (last !== undefined && last.spec === spec && last.enqueuedAtMs === enqueuedAtMs && last.runAtMs === runAtMs) {
       for (const id of ids) last.ids.push(id);

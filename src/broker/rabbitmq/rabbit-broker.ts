@@ -147,6 +147,7 @@ export class RabbitBroker implements Broker {
       await broker.#remembered?.start({
         cancelRequested: (ids) => broker.#cancelRequested(ids),
         paused: (queues) => broker.#pausedNow(queues),
+        released: (what) => broker.#remembered?.released(what),
       });
     } catch (error) {
       await broker.close({ timeoutMs: 0 });
@@ -165,12 +166,14 @@ export class RabbitBroker implements Broker {
     return this.#producer.enqueueMany(spec, payloads, when);
   }
 
-  async submit(_tasks: readonly RelatedTask[]): Promise<readonly SubmittedTask[]> {
-    throw unsupported('what depends on other tasks, or is unique,');
+  async submit(tasks: readonly RelatedTask[]): Promise<readonly SubmittedTask[]> {
+    const store = this.#store('what depends on other tasks, or is unique,');
+    for (const { spec } of tasks) this.#operations.saw(spec.queue);
+    return this.#producer.submit(store, tasks);
   }
 
-  async parents(_id: string, _from: number): Promise<ParentPage> {
-    throw unsupported('what depends on other tasks');
+  async parents(id: string, from: number): Promise<ParentPage> {
+    return this.#store('what depends on other tasks', id).parents(id, from);
   }
 
   async outcome(id: string, options: { timeoutMs: number; signal?: AbortSignal | undefined }): Promise<Outcome> {
@@ -290,6 +293,9 @@ export class RabbitBroker implements Broker {
     await Promise.all([...this.#consumptions].map((consumption) => consumption.close()));
     if (this.#failure === undefined) {
       await settlesWithin(this.#clock, timeoutMs, this.#producer.drained());
+      // Another process would find it in the outbox, a little later.
+      const releases = this.#remembered?.drained() ?? Promise.resolve();
+      await settlesWithin(this.#clock, Math.min(timeoutMs, LIMITS.amqpCloseTimeoutMs), releases);
       await settlesWithin(
         this.#clock,
         Math.min(timeoutMs, LIMITS.amqpCloseTimeoutMs),

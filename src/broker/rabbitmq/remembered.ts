@@ -26,6 +26,9 @@ const POLL_MS_MAX = 5000;
 /** The store may have forgotten a task whose reply is still on its way. */
 const REPLY_MS_MAX = 5000;
 
+/** Portions of released tasks that are on their way to the broker at the same time. */
+const RELEASES_MAX = 4;
+
 interface Poll {
   nextMs: number;
   pauseMs: number;
@@ -52,6 +55,10 @@ export class Remembered {
   readonly #polling: DeadlineTimer;
   #asking = false;
   #sweeper: Timer | undefined;
+  /** Entries of the outbox with tasks that wait for others no longer. */
+  #released = new Set<string>();
+  #releasing = 0;
+  #drained: (() => void)[] = [];
   #closed = false;
 
   constructor(options: RememberedOptions) {
@@ -110,11 +117,54 @@ export class Remembered {
     this.store.published({ entries } satisfies Unpublished);
   }
 
+  /** Tasks were let go, or cancelled, because others ended here: publishes them, and asks for the ends. */
+  released({ entries }: Unpublished): void {
+    this.pollAll();
+    this.#releaseAll(entries);
+  }
+
+  /** Resolves when what was released is published, or left to the outbox. */
+  drained(): Promise<void> {
+    if (this.#releasing === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#drained.push(resolve));
+  }
+
   stop(): void {
     this.#closed = true;
     this.#sweeper?.cancel();
     this.firing.stop();
     this.#polling.cancel();
+  }
+
+  #releaseAll(entries: readonly string[]): void {
+    for (const entry of entries) this.#released.add(entry);
+    while (this.#released.size > 0 && this.#releasing < RELEASES_MAX && !this.#closed) this.#release();
+  }
+
+  #release(): void {
+    const entries = [...this.#released];
+    this.#released.clear();
+    this.#releasing++;
+    this.#publishReleased(entries)
+      .catch((error: unknown) => {
+        // The store or the broker is away: a sweep finds it in the outbox.
+        if (!(error instanceof MillraceError)) throw error;
+      })
+      .finally(() => {
+        this.#releasing--;
+        this.#releaseAll([]);
+        if (this.#releasing === 0) for (const drained of this.#drained.splice(0)) drained();
+      });
+  }
+
+  async #publishReleased(entries: readonly string[]): Promise<void> {
+    const portion = await this.store.reread({ entries });
+    const taken = new Set(portion.entries);
+    // What was too much for one portion; unless it is nothing, which means that all of them are gone.
+    if (taken.size > 0) {
+      this.#releaseAll(entries.filter((entry) => !taken.has(entry)));
+      await this.publish(portion);
+    }
   }
 
   #replyTo(id: string): string | undefined {
