@@ -271,7 +271,7 @@ BEGIN
     SELECT min(p.id) INTO culprit FROM (
       SELECT unnest(parents) AS id EXCEPT SELECT unnest(found_parents)
     ) p;
-    IF culprit <> ALL (outers) THEN
+    IF culprit IS NOT NULL AND culprit <> ALL (outers) THEN
       -- It had a key of these when that was looked at: look again.
       RAISE EXCEPTION 'task % was forgotten meanwhile', culprit USING ERRCODE = '40001';
     ELSIF culprit IS NOT NULL THEN
