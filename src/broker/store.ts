@@ -236,8 +236,8 @@ export interface StoreWatcher {
   /** All queues that are paused now. */
   paused(queues: readonly string[]): void;
   /**
-   * By a call of this process tasks wait for others no longer, and are in the outbox under these names, or were cancelled
-   * because of what they depended on.
+   * By a call of this process tasks wait for others no longer, and are in the outbox under these names; or so many were
+   * cancelled because of what they depended on.
    */
-  released(what: Unpublished): void;
+  released(what: Unpublished, cancelled: number): void;
 }

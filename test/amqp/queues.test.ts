@@ -117,6 +117,10 @@ describe.skipIf(rabbit === undefined)('queues', () => {
       () => client.queue('default').retention({ deadAgeMs: 1 }),
       () => client.schedule('hourly', { everyMs: 3_600_000, task: 'any' }),
       () => client.schedules.list(),
+      () => client.enqueue('any', 1, { dependsOn: task }),
+      () => client.enqueue('any', 1, { uniqueKey: 'one' }),
+      () => client.flow((b) => b.add('any')),
+      () => client.batch((b) => b.add('any'), { task: 'all' }),
       () => other.task(task.id).result(),
     ]) {
       const error = await failure(call);

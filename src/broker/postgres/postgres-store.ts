@@ -230,7 +230,8 @@ export class PostgresStore implements Store {
     if (settled === undefined) return;
     const { queues, entries, cancelled } = settled;
     this.#upkeep.ended(queues);
-    if (entries.length > 0 || cancelled.length > 0) this.#watching.released({ entries });
+    const count = cancelled.flat().reduce((sum, [, more]) => sum + more, 0);
+    if (entries.length > 0 || count > 0) this.#watching.released({ entries }, count);
   }
 
   async #close(timeoutMs: number): Promise<void> {

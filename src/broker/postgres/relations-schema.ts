@@ -30,7 +30,7 @@ export const UNIQUE_SCOPE = { waiting: 0, unfinished: 1, time: 2 } as const;
 /** What `submit` raises. */
 export const RAISED = { NOT_FOUND: 'MR404', QUEUE_FULL: 'MR429' } as const;
 
-export function relationsStatements(vacuumSmall: string): string[] {
+export function relationsStatements(vacuumOften: string, vacuumSmall: string): string[] {
   return [
     'ALTER TABLE tasks ADD COLUMN children integer, ADD COLUMN unique_key text',
     `COMMENT ON COLUMN tasks.children IS 'null: it depends on nothing, nothing depends on it, and it is not unique; else how many were made to depend on it'`,
@@ -44,7 +44,7 @@ export function relationsStatements(vacuumSmall: string): string[] {
       child text COLLATE "C" NOT NULL,
       parent text COLLATE "C" NOT NULL,
       PRIMARY KEY (child, ordinal)
-    ) WITH (fillfactor = 50)`,
+    ) WITH (fillfactor = 50, ${vacuumOften})`,
     `COMMENT ON COLUMN edges.ended IS 'how the parent ended for this child: 0 it has not, 1 completed, 2 dead, 3 cancelled'`,
     `COMMENT ON COLUMN edges.on_failure IS '0 cancel, 1 run, 2 wait'`,
     'CREATE UNIQUE INDEX edges_parent ON edges (parent, child)',
@@ -71,7 +71,7 @@ export function relationsStatements(vacuumSmall: string): string[] {
       looked_at timestamptz
     ) WITH (${vacuumSmall})`,
     `COMMENT ON TABLE held IS 'ended tasks that are to be forgotten when no other needs them any more'`,
-    'CREATE INDEX held_of_queue ON held (queue_no) WHERE due',
+    'CREATE INDEX held_of_queue ON held (queue_no, dead, due)',
     SETTLE,
     SUBMIT,
     FORGET_HELD,

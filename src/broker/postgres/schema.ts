@@ -158,6 +158,6 @@ export const MIGRATIONS: readonly Migration[] = [
   },
   {
     name: 'dependencies, unique keys',
-    statements: () => relationsStatements(VACUUM_SMALL),
+    statements: () => relationsStatements(VACUUM_OFTEN, VACUUM_SMALL),
   },
 ];

@@ -58,8 +58,8 @@ export class Watching {
   }
 
   /** Said by this process itself. */
-  released(what: Unpublished): void {
-    for (const watcher of this.#watchers) watcher.released(what);
+  released(what: Unpublished, cancelled: number): void {
+    for (const watcher of this.#watchers) watcher.released(what, cancelled);
   }
 
   async close(): Promise<void> {

@@ -147,7 +147,7 @@ export class RabbitBroker implements Broker {
       await broker.#remembered?.start({
         cancelRequested: (ids) => broker.#cancelRequested(ids),
         paused: (queues) => broker.#pausedNow(queues),
-        released: (what) => broker.#remembered?.released(what),
+        released: (what, cancelled) => broker.#remembered?.released(what, cancelled),
       });
     } catch (error) {
       await broker.close({ timeoutMs: 0 });

@@ -117,9 +117,9 @@ export class Remembered {
     this.store.published({ entries } satisfies Unpublished);
   }
 
-  /** Tasks were let go, or cancelled, because others ended here: publishes them, and asks for the ends. */
-  released({ entries }: Unpublished): void {
-    this.pollAll();
+  /** Tasks were let go because others ended here, which publishes them, or cancelled, of which no reply tells. */
+  released({ entries }: Unpublished, cancelled: number): void {
+    if (cancelled > 0) this.pollAll();
     this.#releaseAll(entries);
   }
 
