@@ -271,12 +271,11 @@ export const relating: Behaviours = {
       b.add('child', 2, { dependsOn: ended });
     });
     expect((await failure(partly)).code).toBe('NOT_FOUND');
-    const foreign = client.flow(async (b) => {
-      const [other] = await new Promise<FlowTask[]>((resolve) => {
-        void client.flow((inner) => resolve([inner.add('x')]));
-      });
-      b.add('child', null, { dependsOn: other as FlowTask });
+    let other: FlowTask | undefined;
+    await client.flow((b) => {
+      other = b.add('x');
     });
+    const foreign = client.flow((b) => b.add('child', null, { dependsOn: other as FlowTask }));
     expect((await failure(foreign)).code).toBe('INVALID_ARGUMENT');
     const many = new Array<string>(LIMITS.dependenciesMax + 1).fill(known.id);
     expect((await failure(client.enqueue('child', null, { dependsOn: many }))).code).toBe('INVALID_ARGUMENT');
