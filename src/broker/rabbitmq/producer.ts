@@ -93,6 +93,7 @@ export class Producer {
    */
   submit(store: Store, tasks: readonly RelatedTask[]): Promise<readonly SubmittedTask[]> {
     return new Promise((resolve, reject) => {
+      if (tasks.some(({ spec }) => spec.concurrencyKey !== undefined)) throw noKeys();
       const bytes = checkSubmission(tasks);
       const source = this.#room(tasks.length, bytes);
       const ids = tasks.map(() => source.next());
