@@ -321,7 +321,10 @@ function checkTimers(world: World, engine: Engine): void {
     if (core.table.state(slot) !== State.SCHEDULED) return true;
     const isWall = core.table.hasFlag(slot, FLAG_WALL);
     const lateMs = (isWall ? clock.wallMs() : clock.steadyMs()) - core.dueMs(slot);
-    const sinceMs = clock.steadyMs() - Math.max(freeMs, core.table.enqueuedAtMs(slot));
+    // One that waited for others may have been due for long when they ended.
+    const isUnblocked = (core.relations.of(id)?.edges.length ?? 0) > 0;
+    const scheduledMs = isUnblocked ? world.seenDueMs(id, lateMs > 0, clock.steadyMs()) : core.table.enqueuedAtMs(slot);
+    const sinceMs = clock.steadyMs() - Math.max(freeMs, scheduledMs);
     check(Math.min(lateMs, sinceMs) < OVERDUE_MS, 'delay-late', `task ${formatTaskId(id)} was due ${lateMs} ms ago`);
     return true;
   });

@@ -100,6 +100,15 @@ export class World {
   }
 
   /** Tasks that have not ended, as far as there is a server. */
+  readonly #seenDue = new Map<number, number>();
+
+  /** When a task was first seen to be due, by the server's steady clock. */
+  seenDueMs(id: number, isDue: boolean, nowMs: number): number {
+    const sinceMs = isDue ? Math.min(this.#seenDue.get(id) ?? nowMs, nowMs) : nowMs;
+    this.#seenDue.set(id, sinceMs);
+    return sinceMs;
+  }
+
   get waitingTasks(): number {
     let count = 0;
     for (const queue of this.server?.host.engine.core.queues.values() ?? []) {
