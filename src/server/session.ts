@@ -513,6 +513,8 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     if (worker === undefined || !this.#engine.core.holds(worker, id, token)) return;
     this.#progress.set(id, { token, progress });
     const { events, core } = this.#engine;
+    // A handler may say so before its worker has said that it has begun.
+    if (!core.assignments.hasBegun(core.index.get(id))) this.#begun(token);
     if (events.isWatched) events.progressed(core.index.get(id), progress);
     if (this.#progress.size <= worker.prefetch * 2) return;
     for (const [known, progress] of this.#progress) {

@@ -71,6 +71,7 @@ const WATCHING = all(
   [
     'the life of a task is told in order, with its attempts',
     'progress is told while the task runs',
+    'a task is told to have started before its progress is, however soon it tells of that',
     'a task that used its attempts is told as failed, then as dead',
     'cancelled and purged tasks are told as cancelled',
     'only the events of the queue, or of the task, are told',

@@ -22,6 +22,24 @@ function typesOf(events: readonly TaskEvent[], id: string): string[] {
 }
 
 export const watching: Behaviours = {
+  'a task is told to have started before its progress is, however soon it tells of that': async (place) => {
+    const client = await place.connect();
+    const events = await client.events({ queue: 'default' });
+    await client.work({
+      soon: async (_, context) => {
+        context.progress(0.5);
+        await new Promise((resolve) => setImmediate(resolve));
+      },
+    });
+    await client.enqueue('soon', null);
+    const types: string[] = [];
+    for await (const { type } of events) {
+      types.push(type);
+      if (type === 'completed') break;
+    }
+    expect(types).toEqual(['enqueued', 'started', 'progress', 'completed']);
+  },
+
   'the life of a task is told in order, with its attempts': async (place) => {
     const client = await place.connect();
     const events = await client.events();
