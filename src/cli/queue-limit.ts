@@ -29,6 +29,7 @@ const RATE_KIND: Kind<string> = {
 const FLAGS = {
   ...CONNECTION_FLAGS,
   concurrency: flag(COUNT, 'tasks that workers have at the same time, those that they hold ahead included'),
+  concurrencyPerKey: flag(COUNT, 'the same for the tasks of one concurrencyKey'),
   rate: flag(RATE_KIND, 'tasks that are handed out in a time, evenly'),
   burst: flag(integer(1, 1_000_000), 'with --rate: how many at once after a pause; as many as its number unless given'),
   json: toggle('print JSON'),
@@ -45,8 +46,8 @@ export function registerLimit(group: Command): void {
       'millrace queue limit api --concurrency 10 --rate 100/1s --burst 20',
       'millrace queue limit api --rate none',
     ],
-    run: ({ concurrency, rate, burst, json, ...values }, [name = '']) => {
-      const change = readChange(concurrency, rate, burst);
+    run: ({ concurrency, concurrencyPerKey, rate, burst, json, ...values }, [name = '']) => {
+      const change = readChange({ concurrency, concurrencyPerKey, rate, burst });
       return withClient(values, { name: 'millrace queue' }, async (client) => {
         const queue = client.queue(name);
         const limits = Object.keys(change).length === 0 ? (await queue.status()).limits : await queue.limit(change);
@@ -57,14 +58,26 @@ export function registerLimit(group: Command): void {
   });
 }
 
-function readChange(concurrency?: string, rate?: string, burst?: number): QueueLimitsChange {
+interface Given {
+  concurrency: string | undefined;
+  concurrencyPerKey: string | undefined;
+  rate: string | undefined;
+  burst: number | undefined;
+}
+
+function readChange({ concurrency, concurrencyPerKey, rate, burst }: Given): QueueLimitsChange {
   if (burst !== undefined && (rate === undefined || rate === NONE)) {
     throw new UsageError('--burst belongs to a rate: give --rate too, such as --rate 100/1s');
   }
   return {
-    ...(concurrency === undefined ? {} : { concurrency: concurrency === NONE ? null : Number(concurrency) }),
+    ...(concurrency === undefined ? {} : { concurrency: parseCount(concurrency) }),
+    ...(concurrencyPerKey === undefined ? {} : { concurrencyPerKey: parseCount(concurrencyPerKey) }),
     ...(rate === undefined ? {} : { rate: rate === NONE ? null : { ...parseRate(rate), burst } }),
   };
+}
+
+function parseCount(count: string): number | null {
+  return count === NONE ? null : Number(count);
 }
 
 /** Of what the flag's schema let through. */

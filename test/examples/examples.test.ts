@@ -15,6 +15,10 @@ async function output(name: string, ...args: string[]): Promise<string> {
 }
 
 describe('the example', () => {
+  test('fair-tenants.js lets a small tenant pass a big one', async () => {
+    expect(await output('fair-tenants.js')).toBe('the small tenant did not wait for the big one\n');
+  });
+
   test('image-pipeline.js fans out, fans in, and prints the album', async () => {
     expect(await output('image-pipeline.js')).toBe(`7 tasks
 {
