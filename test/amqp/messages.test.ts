@@ -198,6 +198,15 @@ describe.skipIf(rabbit === undefined)('messages', () => {
     }
   });
 
+  test('that want their answer where the broker ends the connection of whoever sends there end it once', async () => {
+    await client.work({ double: (input) => Number(input) * 2 });
+    const replyTo = 'amq.rabbitmq.reply-to.g2dkABByZXBseUA4MzQyMTM0MQAAAAAAAAAAYmFk.abc';
+    scene.publish('millrace.default', '{"task": "double", "payload": 1}', { replyTo });
+    const results: number[] = [];
+    for (let n = 2; n < 6; n++) results.push((await (await client.enqueue<number>('double', n)).result()) as number);
+    expect(results).toEqual([4, 6, 8, 10]);
+  });
+
   test('that the ladder brings too early go around once more', async () => {
     const ran = new Arrivals<[number, number]>();
     await client.work({ at: (input: unknown) => ran.add([Number(input), Date.now()]) });

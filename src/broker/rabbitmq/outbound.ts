@@ -2,6 +2,7 @@ import { MillraceError } from '../../errors.ts';
 import type { Clock } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import type { ChannelModel, ConfirmChannel } from './amqplib.ts';
+import { type Fault, faultOf } from './channel-fault.ts';
 import type { Link } from './link.ts';
 import { type Parcel, Publisher } from './publisher.ts';
 import type { Need, Topology } from './topology.ts';
@@ -31,6 +32,8 @@ export class Outbound {
   /** What has to be there before anything is sent over a new connection. */
   readonly #always: () => readonly Need[];
   #channel: ConfirmChannel | undefined;
+  /** Why the broker closed the channel, or its connection, last, and when, steady time. */
+  #lastFault: { readonly fault: Fault; readonly atMs: number } | undefined;
   #closed: MillraceError | undefined;
 
   constructor(clock: Clock, link: Link, topology: Topology, always: () => readonly Need[]) {
@@ -66,10 +69,19 @@ export class Outbound {
   async open(model: ChannelModel): Promise<void> {
     const channel = await this.#link.answer(model, model.createConfirmChannel(), LIMITS.amqpCallTimeoutMs);
     if (this.#link.model !== model) return;
-    channel.on('error', () => {
-      // What it was follows with `close`: an exchange that is not there, for one.
+    let fault: Fault | undefined;
+    const keep = (scope: Fault['scope'], error: unknown): void => {
+      fault = faultOf(scope, error);
+      if (fault !== undefined) this.#lastFault = { fault, atMs: this.#clock.steadyMs() };
+    };
+    const ended = (error: unknown): void => keep('connection', error);
+    // `close` follows.
+    channel.on('error', (error) => keep('channel', error));
+    model.once('error', ended);
+    channel.on('close', () => {
+      model.removeListener('error', ended);
+      if (this.#link.model === model) this.#channelClosed(model, fault);
     });
-    channel.on('close', () => this.#channelClosed(model));
     this.#channel = channel;
     await this.#restore();
     this.publisher.attach(channel);
@@ -84,6 +96,12 @@ export class Outbound {
     link.answer(link.model, channel.close(), LIMITS.amqpCloseTimeoutMs).catch(() => {
       // It is closed already, or its connection is given up: either opens the next.
     });
+  }
+
+  /** What the broker said when it closed the channel, or its connection, if it has done so since then. */
+  faultSince(steadyMs: number): string | undefined {
+    const last = this.#lastFault;
+    return last === undefined || last.atMs < steadyMs ? undefined : last.fault.message;
   }
 
   lost(): void {
@@ -148,8 +166,8 @@ export class Outbound {
     await this.#topology.ensure(needs);
   }
 
-  #channelClosed(model: ChannelModel): void {
-    this.publisher.detach();
+  #channelClosed(model: ChannelModel, fault: Fault | undefined): void {
+    this.publisher.detach(fault);
     this.#clock
       .setTimer(RETRY_MS, () => {
         if (this.#link.model !== model) return;

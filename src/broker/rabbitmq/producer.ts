@@ -257,16 +257,18 @@ export class Producer {
     while (first < waiters.length) {
       const waiter = waiters[first] as Waiter;
       if (!waiter.done && waiter.deadlineMs > nowMs) break;
-      if (!waiter.done) waiter.expire(this.#timeout());
+      if (!waiter.done) waiter.expire(this.#timeout(waiter.deadlineMs));
       first++;
     }
     waiters.splice(0, first);
     return waiters[0]?.deadlineMs ?? Number.POSITIVE_INFINITY;
   }
 
-  #timeout(): MillraceError {
-    const { enqueueTimeoutMs } = this.#options;
-    const message = `the enqueue was not confirmed within ${enqueueTimeoutMs} ms (${this.#state()}): it may or may not have been enqueued, and this client goes on sending it until it is closed; enqueueing it again can run it twice`;
+  #timeout(deadlineMs: number): MillraceError {
+    const { enqueueTimeoutMs, outbound } = this.#options;
+    const fault = outbound.faultSince(deadlineMs - enqueueTimeoutMs);
+    const state = fault === undefined ? this.#state() : `${this.#state()}; meanwhile the broker said: ${fault}`;
+    const message = `the enqueue was not confirmed within ${enqueueTimeoutMs} ms (${state}): it may or may not have been enqueued, and this client goes on sending it until it is closed; enqueueing it again can run it twice`;
     return new MillraceError('TIMEOUT', message, { details: { timeoutMs: enqueueTimeoutMs } });
   }
 

@@ -2,6 +2,7 @@ import { MillraceError } from '../../errors.ts';
 import type { Clock } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import type { ConfirmChannel, Options } from './amqplib.ts';
+import { blamedBy, blameOf, type Fault, isChannelClosed, isOfAMessage, unwritable } from './channel-fault.ts';
 import { CONTENT_TYPE, MESSAGE_TYPE } from './message.ts';
 import type { Need } from './topology.ts';
 
@@ -13,6 +14,8 @@ import type { Need } from './topology.ts';
  *      ├──── channel lost ────────┘ └──returned, then ack──▶ its queue is declared anew and it is sent again, twice at most
  *
  * What is sent twice has the same id. Confirmed messages give their bytes up one by one; a parcel settles with its last.
+ * A channel that the broker closes because of a message takes the innocent with it: when the broker does not say which
+ * one it was, what was under way is sent again one by one, and the one with which a channel ends again is settled.
  */
 export interface Parcel {
   exchange: string;
@@ -34,7 +37,8 @@ export interface Parcel {
   readonly needs: readonly Need[];
   /**
    * `refuse`: a nack is the caller's error. `insist`: what was taken from the broker must get back to it, so it is sent
-   * until it is confirmed. `drop`: nobody minds.
+   * until it is confirmed, or can never be. `drop`: nobody minds, and nobody knows where it goes: it is not sent again
+   * after the broker closed a channel or a connection over which it was sent.
    */
   readonly care: 'refuse' | 'insist' | 'drop';
   /** Called once, when all are confirmed, or with why not. */
@@ -78,6 +82,12 @@ class Sending {
   /** Indexes of messages that no queue took. */
   returned: Set<number> | undefined;
   returns = 0;
+  /** Messages that the broker refused for good. */
+  refused = 0;
+  /** Channels that were lost with a message of it under way. */
+  losses = 0;
+  /** Goes without what another program put into its properties: that cannot be written again. */
+  bare = false;
   /** The channel on which the broker refused a message of it that may do better on another. */
   refusedOn: ConfirmChannel | undefined;
 
@@ -98,6 +108,11 @@ export interface PublisherHooks {
   /** Declares anew what the parcel needs: a queue or an exchange is gone. Rejects when that cannot be done. */
   restore(parcel: Parcel): Promise<void>;
 }
+
+/** A queue's refusals open another channel no more often: what is unconfirmed goes out again each time. */
+const REOPEN_EVERY_MS = 60_000;
+/** Networks may break: with more channels than that, it is the parcel. */
+const DROP_LOSSES_MAX = 3;
 
 /** amqplib takes undefined for what is absent. */
 type PublishOptions = { -readonly [Name in keyof Options.Publish]: Options.Publish[Name] | undefined };
@@ -129,6 +144,12 @@ export class Publisher {
   /** Queues that have taken a message from this channel, and the one that did so last. */
   readonly #takers = new Set<string>();
   #lastTaker: string | undefined;
+  /** Queues whose refusal opened another channel, and when, steady time. */
+  readonly #reopenedMs = new Map<string, number>();
+  /** The channel that is given up for another. */
+  #leaving: ConfirmChannel | undefined;
+  /** One of them is to blame for the end of a channel: until it is known which, messages go one by one. */
+  readonly #suspects = new Set<Sending>();
   /** False while the channel's buffer is full. */
   #flowing = false;
   #pumping = false;
@@ -171,10 +192,17 @@ export class Publisher {
     this.#pump();
   }
 
-  /** The channel is gone. */
-  detach(): void {
+  /** The channel is gone; `fault` when the broker closed it. */
+  detach(fault?: Fault): void {
+    const messages = this.#inFlight;
+    const underWay = new Set(this.#sent.filter((sending) => sending !== undefined));
     this.#channel = undefined;
     this.#reset();
+    for (const sending of underWay) sending.losses++;
+    if (fault !== undefined) this.#blame(fault, underWay, messages);
+    for (const sending of underWay) {
+      if (sending.parcel.care === 'drop' && sending.losses > DROP_LOSSES_MAX) this.#fail(sending, undeliverable());
+    }
   }
 
   /** What is not confirmed and does not go straight to a queue. */
@@ -230,6 +258,27 @@ export class Publisher {
     }
   }
 
+  /** `messages`: how many had no answer when the channel ended. */
+  #blame(fault: Fault, underWay: ReadonlySet<Sending>, messages: number): void {
+    let known = !isOfAMessage(fault);
+    const isToBlame = blamedBy(fault);
+    if (!known && isToBlame !== undefined) {
+      for (const sending of this.#sendings) {
+        if (!isToBlame(sending.parcel)) continue;
+        known = true;
+        this.#fail(sending, blameOf(fault));
+      }
+    }
+    if (known && fault.scope === 'channel') return;
+    const one = messages === 1 && !known;
+    if (!known && !one) this.#suspects.clear();
+    for (const sending of underWay) {
+      if (one) this.#fail(sending, blameOf(fault));
+      else if (sending.parcel.care === 'drop') this.#fail(sending, undeliverable());
+      else if (!known) this.#suspects.add(sending);
+    }
+  }
+
   #pump(): void {
     if (this.#pumping) return;
     this.#pumping = true;
@@ -246,8 +295,8 @@ export class Publisher {
 
   /** False when the window, or the channel's buffer, is full before its end. */
   #transmit(sending: Sending): boolean {
-    const { bodies, ids } = sending.parcel;
-    const options = this.#optionsFor(sending.parcel);
+    const { bodies } = sending.parcel;
+    const options = this.#optionsFor(sending);
     for (let index = sending.next; index < bodies.length; index++) {
       const body = bodies[index];
       if (body === undefined) continue;
@@ -255,10 +304,11 @@ export class Publisher {
         sending.next = index;
         return false;
       }
-      options.messageId = ids[index];
       this.#publish(sending, index, body, options);
       // The channel failed while it was written to.
       if (this.#channel === undefined) return false;
+      // It could not be written, and is settled.
+      if (sending.next === bodies.length) return true;
     }
     sending.next = bodies.length;
     return true;
@@ -266,30 +316,48 @@ export class Publisher {
 
   #publish(sending: Sending, index: number, body: Buffer, options: PublishOptions): void {
     const { exchange, routingKey } = sending.parcel;
+    options.messageId = messageIdOf(sending, index);
     this.#sent.push(sending);
     this.#sentIndex.push(index);
     this.#inFlight++;
     this.#inFlightBytes += body.length;
     try {
       this.#flowing = (this.#channel as ConfirmChannel).publish(exchange, routingKey, body, options as Options.Publish);
-    } catch {
-      // The channel was closed in this turn: its owner attaches the next, and everything goes out again.
-      this.detach();
+    } catch (error) {
+      // Closed in this turn: its owner attaches the next, and everything goes out again.
+      if (isChannelClosed(error)) this.detach();
+      else this.#unwritable(sending, index, error);
     }
+  }
+
+  /** The last that was given to the channel is not on its way: amqplib writes a message only when it could encode all of it. */
+  #unwritable(sending: Sending, index: number, error: unknown): void {
+    const body = sending.parcel.bodies[index] as Buffer;
+    this.#sent.pop();
+    this.#sentIndex.pop();
+    this.#inFlight--;
+    this.#inFlightBytes -= body.length;
+    if (sending.bare || sending.parcel.care !== 'insist') {
+      this.#fail(sending, unwritable(error));
+      return;
+    }
+    sending.bare = true;
+    this.#publish(sending, index, body, this.#optionsFor(sending));
   }
 
   #hasRoom(bytes: number): boolean {
     if (this.#inFlight >= LIMITS.amqpUnconfirmedMessagesMax) return false;
+    if (this.#suspects.size > 0) return this.#inFlight === 0;
     return this.#inFlight === 0 || this.#inFlightBytes + bytes <= LIMITS.amqpUnconfirmedBytesMax;
   }
 
-  #optionsFor(parcel: Parcel): PublishOptions {
+  #optionsFor({ parcel, bare }: Sending): PublishOptions {
     const options = this.#options;
-    options.type = parcel.type;
+    options.type = bare ? shortText(parcel.type) : parcel.type;
     const { replyTo } = parcel;
-    options.replyTo = typeof replyTo === 'object' ? replyTo.name : replyTo;
-    options.correlationId = parcel.correlationId;
-    options.headers = parcel.headers;
+    options.replyTo = typeof replyTo === 'object' ? replyTo.name : bare ? shortText(replyTo) : replyTo;
+    options.correlationId = bare ? shortText(parcel.correlationId) : parcel.correlationId;
+    options.headers = bare ? headersOfOurs(parcel.headers) : parcel.headers;
     return options;
   }
 
@@ -329,12 +397,14 @@ export class Publisher {
       this.#takers.add(routingKey);
       this.#lastTaker = routingKey;
     }
+    // Messages go one by one: all of it that came before has its answer.
+    if (this.#suspects.size > 0 && sending.next >= bodies.length) this.#suspects.delete(sending);
     if (!taken && this.#mayDoBetter(sending)) return;
     if (!taken && care === 'insist') {
       this.#again(sending, RESEND_MS);
       return;
     }
-    if (!taken) sending.error ??= refused(routingKey);
+    if (!taken) sending.refused++;
     bodies[index] = undefined;
     if (--sending.unconfirmed === 0) this.#settle(sending);
   }
@@ -342,15 +412,28 @@ export class Publisher {
   /**
    * A channel that first meets a quorum queue while that has no leader is refused there for as long as it lives: the broker
    * tries no second time to announce it. So what a queue refuses that has taken nothing from this channel is sent once more
-   * from another.
+   * from another. A queue that is full refuses as well, and everything unconfirmed goes out again over another channel: so
+   * never for a parcel that nobody minds, and seldom for one queue.
    */
   #mayDoBetter(sending: Sending): boolean {
     const channel = this.#channel;
-    if (channel === undefined || this.#takers.has(sending.parcel.routingKey)) return false;
+    const { care, routingKey } = sending.parcel;
+    if (channel === undefined || care === 'drop' || this.#takers.has(routingKey)) return false;
     if (sending.refusedOn === channel) return true;
-    if (sending.refusedOn !== undefined && sending.parcel.care !== 'insist') return false;
+    if (sending.refusedOn !== undefined && care !== 'insist') return false;
+    if (this.#leaving !== channel && !this.#mayLeave(routingKey)) return false;
     sending.refusedOn = channel;
+    if (this.#leaving === channel) return true;
+    this.#leaving = channel;
     this.#hooks.refused();
+    return true;
+  }
+
+  #mayLeave(queue: string): boolean {
+    const nowMs = this.#clock.steadyMs();
+    for (const [each, atMs] of this.#reopenedMs) if (nowMs - atMs >= REOPEN_EVERY_MS) this.#reopenedMs.delete(each);
+    if (this.#reopenedMs.has(queue)) return false;
+    this.#reopenedMs.set(queue, nowMs);
     return true;
   }
 
@@ -362,7 +445,7 @@ export class Publisher {
       const at = (this.#returnScan + step) % this.#sent.length;
       const sending = this.#sent[at];
       const index = this.#sentIndex[at] as number;
-      if (sending === undefined || sending.parcel.ids[index] !== messageId || sending.returned?.has(index)) continue;
+      if (sending === undefined || messageIdOf(sending, index) !== messageId || sending.returned?.has(index)) continue;
       sending.returned ??= new Set();
       sending.returned.add(index);
       this.#returnScan = at + 1;
@@ -374,7 +457,6 @@ export class Publisher {
   #unroutable(sending: Sending): void {
     const { parcel } = sending;
     if (parcel.care === 'drop') {
-      this.dropped++;
       this.#fail(sending, unroutable(parcel.routingKey));
       return;
     }
@@ -394,8 +476,10 @@ export class Publisher {
   }
 
   #again(sending: Sending, delayMs: number): void {
-    if (delayMs > 0) {
-      this.#clock.setTimer(delayMs, () => this.#again(sending, 0)).unref();
+    // A suspect that goes alone is alone.
+    const pauseMs = this.#suspects.size > 0 ? Math.max(delayMs, RESEND_MS) : delayMs;
+    if (pauseMs > 0) {
+      this.#clock.setTimer(pauseMs, () => this.#again(sending, 0)).unref();
       return;
     }
     if (this.#sendings.has(sending)) this.#resend(sending);
@@ -409,13 +493,12 @@ export class Publisher {
     }
     const { bodies } = sending.parcel;
     if (this.#channel === undefined) return;
-    const options = this.#optionsFor(sending.parcel);
+    const options = this.#optionsFor(sending);
     for (let index = 0; index < sending.next; index++) {
       const body = bodies[index];
       if (body === undefined || underWay.has(index) || sending.returned?.has(index)) continue;
-      options.messageId = sending.parcel.ids[index];
       this.#publish(sending, index, body, options);
-      if (this.#channel === undefined) return;
+      if (this.#channel === undefined || !this.#sendings.has(sending)) return;
     }
     this.#pump();
   }
@@ -427,6 +510,9 @@ export class Publisher {
 
   #settle(sending: Sending): void {
     if (!this.#sendings.delete(sending)) return;
+    this.#suspects.delete(sending);
+    if (sending.refused > 0) sending.error ??= refusal(sending);
+    if (sending.error !== undefined && sending.parcel.care === 'drop') this.dropped++;
     // A message of it may still be on its way: its answer finds no parcel.
     if (sending.unconfirmed > 0) this.#forget(sending);
     sending.parcel.settled(sending.error);
@@ -445,9 +531,33 @@ export class Publisher {
   }
 }
 
-function refused(queue: string): MillraceError {
-  const message = `the broker refused a message for ${queue} (basic.nack): the queue is at its length limit, or has no quorum; nothing of it was enqueued`;
-  return new MillraceError('QUEUE_FULL', message, { details: { queue } });
+const TEXT_BYTES_MAX = 255;
+
+function shortText(text: string | undefined): string | undefined {
+  return text === undefined || Buffer.byteLength(text) > TEXT_BYTES_MAX ? undefined : text;
+}
+
+function messageIdOf({ parcel, bare }: Sending, index: number): string | undefined {
+  return bare ? shortText(parcel.ids[index]) : parcel.ids[index];
+}
+
+function headersOfOurs(headers: Parcel['headers']): Parcel['headers'] {
+  if (headers === undefined) return undefined;
+  return Object.fromEntries(Object.entries(headers).filter(([name]) => name.startsWith('millrace-')));
+}
+
+function refusal({ parcel, refused }: Sending): MillraceError {
+  const queue = parcel.routingKey;
+  const total = parcel.bodies.length;
+  const confirmed = total - refused;
+  const what = total === 1 ? 'a message' : `${refused} of ${total} messages`;
+  const rest = total === 1 ? 'it was not enqueued' : `${confirmed} were confirmed and are enqueued`;
+  const message = `the broker refused ${what} for ${queue} (basic.nack): the queue is at its length limit, or has no quorum; ${rest}`;
+  return new MillraceError('QUEUE_FULL', message, { details: { queue, refused, confirmed } });
+}
+
+function undeliverable(): MillraceError {
+  return new MillraceError('DISCONNECTED', 'the connection was lost with it under way, and it is not sent again');
 }
 
 function unroutable(queue: string): MillraceError {
