@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { connect, defineTask } from '../../src/index.ts';
-import { Arrivals, failure } from '../conformance/events.ts';
+import { Arrivals, failure, until } from '../conformance/events.ts';
 import { sharedRabbit } from '../support/services.ts';
 import { AmqpScene } from './scene.ts';
 
@@ -26,6 +26,26 @@ describe.skipIf(rabbit === undefined)('queues', () => {
       expect(error.details).toMatchObject({ argument: 'x-queue-type', name: 'millrace.default' });
     }
     await client.enqueue('any', 1, { queue: 'other' });
+  });
+
+  test('of dead letters that are there with other arguments are an error of a worker that starts, and the end of one that needs them', async () => {
+    const other = { durable: true, arguments: { 'x-queue-type': 'classic' } };
+    const client = await scene.connect();
+    const worker = await client.work({ bad: () => Promise.reject(new Error('no')) });
+    await scene.channel.deleteQueue('millrace.default.dead');
+    await scene.channel.assertQueue('millrace.default.dead', other);
+    const { id } = await client.enqueue('bad', 1, { maxAttempts: 1 });
+    const ended = await worker.ended;
+    expect(ended?.code).toBe('CONFLICT');
+    expect(ended?.message).toContain(id);
+    expect(ended?.message).toContain('millrace.default.dead');
+    const error = await failure(client.work({ bad: () => {} }));
+    expect(error.code).toBe('CONFLICT');
+    expect(error.details).toMatchObject({ name: 'millrace.default.dead' });
+    await until(
+      () => client.queue('default').status(),
+      ({ ready }) => ready === 1,
+    );
   });
 
   test('that somebody deletes are made again: by the next enqueue, and by a worker that waits', async () => {

@@ -99,6 +99,7 @@ export class RabbitConsumption implements Consumption {
       shared,
       (task) => this.#done(task),
       (task) => this.#giveBack(task),
+      (error) => this.#endedBy(error),
     );
     this.#memory =
       shared.store === undefined ? undefined : new WorkerMemory(shared.store, shared, options, () => this.#figures());

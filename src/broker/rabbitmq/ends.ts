@@ -1,3 +1,4 @@
+import { type ErrorCode, MillraceError } from '../../errors.ts';
 import { LIMITS } from '../../limits.ts';
 import type { Payload, TaskError } from '../contract.ts';
 import type { Unpublished } from '../store.ts';
@@ -31,10 +32,18 @@ export class Ends {
   readonly #shared: Shared;
   readonly #done: (task: HeldTask) => void;
   readonly #giveBack: (task: HeldTask) => void;
+  readonly #refused: (error: MillraceError) => void;
   readonly #letters = new Map<string, Letter>();
 
-  constructor(shared: Shared, done: (task: HeldTask) => void, giveBack: (task: HeldTask) => void) {
+  /** `refused`: the broker will never take what must come before an acknowledgement; the worker cannot go on. */
+  constructor(
+    shared: Shared,
+    done: (task: HeldTask) => void,
+    giveBack: (task: HeldTask) => void,
+    refused: (error: MillraceError) => void,
+  ) {
     this.#shared = shared;
+    this.#refused = refused;
     this.#done = done;
     this.#giveBack = giveBack;
   }
@@ -70,7 +79,10 @@ export class Ends {
       case 'failed': {
         const body = copyOf(task.message, task.attempt + 1);
         sendTask(this.#shared, task.message, body, end.delayMs, (error) => {
-          if (error !== undefined) return;
+          if (error !== undefined) {
+            this.#stuck(task, 'its next attempt', error);
+            return;
+          }
           published();
           this.#done(task);
         });
@@ -107,7 +119,10 @@ export class Ends {
         [copyOf(message, task.attempt)],
         [message.id],
         (failure) => {
-          if (failure !== undefined) return;
+          if (failure !== undefined) {
+            this.#stuck(task, 'its dead letter', failure);
+            return;
+          }
           this.#told(task, error);
           this.#post();
         },
@@ -133,9 +148,18 @@ export class Ends {
         [message.id],
         (failure) => {
           if (failure === undefined) this.#done(task);
+          else this.#stuck(task, 'what gives it back', failure);
         },
       ),
     );
+  }
+
+  /** The broker has the task as long as the worker does not acknowledge it, and gives it to the next when this one ends. */
+  #stuck({ message, spec }: HeldTask, what: string, error: MillraceError): void {
+    // This client is closed, or has given the broker up: the worker ends with it.
+    if (ENDS_OF_CLIENTS.has(error.code)) return;
+    const text = `the worker ends: the broker does not take ${what} of task ${message.id} of queue ${spec.queue}, which is with the broker as it was: ${error.message}`;
+    this.#refused(new MillraceError(error.code, text, { cause: error, details: error.details }));
   }
 
   #reply({ message }: HeldTask, text: string): void {
@@ -171,6 +195,8 @@ export class Ends {
     );
   }
 }
+
+const ENDS_OF_CLIENTS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['CLOSED', 'DISCONNECTED']);
 
 function completedText({ message, attempt }: HeldTask, result: Payload | undefined): string {
   if (typeof result === 'string') {

@@ -71,6 +71,15 @@ export class Link {
     return this.#state === 'ready';
   }
 
+  get closed(): boolean {
+    return this.#state === 'closed';
+  }
+
+  /** How long whoever wants something of the broker for the first time waits for it. */
+  get connectTimeoutMs(): number {
+    return this.#dialing.connectTimeoutMs;
+  }
+
   /** Only while ready. */
   get model(): ChannelModel | undefined {
     return this.#model;

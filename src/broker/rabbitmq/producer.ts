@@ -1,4 +1,4 @@
-import { MillraceError } from '../../errors.ts';
+import { type ErrorCode, MillraceError } from '../../errors.ts';
 import type { Clock } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import { manyBytesBound } from '../../protocol/batch-writer.ts';
@@ -110,8 +110,8 @@ export class Producer {
         (done) => {
           submission = done;
           const ready = entries.filter((_, index) => done.tasks[index]?.isNew && tasks[index]?.dependsOn.length === 0);
-          this.#publishAll(ready, (error) => {
-            if (error === undefined) store.published(done);
+          this.#publishAll(store, ready, (isPublished, error) => {
+            if (isPublished) store.published(done);
             settled(error);
           });
         },
@@ -213,8 +213,8 @@ export class Producer {
   #remember(store: Store, entries: readonly Entry[]): void {
     store.insert(together(entries)).then(
       (unpublished) =>
-        this.#publishAll(entries, (error) => {
-          if (error === undefined) store.published(unpublished);
+        this.#publishAll(store, entries, (isPublished) => {
+          if (isPublished) store.published(unpublished);
         }),
       (error: unknown) => {
         const refused = refusalOf(error);
@@ -223,18 +223,39 @@ export class Producer {
     );
   }
 
-  /** `done` comes after each entry was told, with the first error that one had. */
-  #publishAll(entries: readonly Entry[], done: Entry['settled']): void {
+  /** `done` comes after each entry was told: whether the broker has all of them, and the first error that one was told. */
+  #publishAll(
+    store: Store,
+    entries: readonly Entry[],
+    done: (isPublished: boolean, error: MillraceError | undefined) => void,
+  ): void {
     let left = entries.length;
+    let isPublished = true;
     let first: MillraceError | undefined;
-    if (left === 0) done(undefined);
+    if (left === 0) done(true, undefined);
     for (const entry of entries) {
-      this.#publish(entry, (error) => {
+      const told = (error: MillraceError | undefined): void => {
         first ??= error;
         entry.settled(error);
-        if (--left === 0) done(first);
+        if (--left === 0) done(isPublished, first);
+      };
+      this.#publish(entry, (error) => {
+        isPublished &&= error === undefined;
+        if (error === undefined || LATER.has(error.code)) told(undefined);
+        else if (NEVER.has(error.code)) void this.#takeBack(store, entry.ids, error).then(told);
+        else told(error);
       });
     }
+  }
+
+  /** The broker will never take it: whoever enqueued it is told so, and a sweep of the outbox is not to try for ever. */
+  async #takeBack(store: Store, ids: readonly string[], error: MillraceError): Promise<MillraceError> {
+    const results = await Promise.allSettled(ids.map((id) => store.cancelTask(id)));
+    const failed = results.find((result) => result.status === 'rejected');
+    if (failed === undefined) return error;
+    const reason = failed.reason instanceof Error ? failed.reason.message : String(failed.reason);
+    const message = `${error.message}; and not all of it could be taken back from the store: ${reason}`;
+    return new MillraceError(error.code, message, { cause: error, details: error.details });
   }
 
   #entryOf({ spec, payload, when }: RelatedTask, id: string, nowMs: number, settled: Entry['settled']): Entry {
@@ -300,6 +321,15 @@ function timesOf({ enqueuedAtMs, delayMs, atMs }: Entry): Pick<NewTasks, 'enqueu
 function refusalOf(error: unknown): MillraceError {
   return error instanceof MillraceError ? error : new MillraceError('STORAGE_FAILED', String(error));
 }
+
+/** With a store: the task is durable, and a sweep of the outbox publishes it when the broker takes it. */
+const LATER: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['QUEUE_FULL', 'NOT_FOUND']);
+const NEVER: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'CONFLICT',
+  'UNSUPPORTED',
+  'INVALID_ARGUMENT',
+  'PAYLOAD_TOO_LARGE',
+]);
 
 /** Calls one after the other that enqueue the same kind of task at the same time, as one. */
 function together(entries: readonly Entry[]): NewTasks[] {

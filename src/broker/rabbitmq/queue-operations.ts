@@ -156,49 +156,51 @@ export class QueueOperations {
     count: number,
     reopen: (ids: readonly string[]) => void,
   ): Promise<number> {
-    let moved = 0;
+    const progress: Redrive = { queue, moved: 0, underWay: 0, refusal: undefined };
     for (let left = count; left > 0; left -= LIMITS.amqpRedrivePortion) {
-      const portion = await this.#move(channel, name, queue, Math.min(left, LIMITS.amqpRedrivePortion), reopen);
-      moved += portion.count;
-      if (portion.empty) break;
+      const portion = Math.min(left, LIMITS.amqpRedrivePortion);
+      const isEmpty = await this.#move(channel, name, progress, portion, reopen);
+      if (progress.refusal !== undefined) throw redriveEnded(progress, progress.refusal);
+      if (isEmpty) break;
     }
-    return moved;
+    return progress.moved;
   }
 
+  /** True when there is nothing left. */
   async #move(
     channel: Channel,
     name: string,
-    queue: string,
+    progress: Redrive,
     portion: number,
     reopen: (ids: readonly string[]) => void,
-  ): Promise<{ count: number; empty: boolean }> {
+  ): Promise<boolean> {
     const { clock, newId } = this.#shared;
-    const reader = new MessageReader(queue, newId, () => clock.wallMs());
+    const { callTimeoutMs } = this.#options;
+    const reader = new MessageReader(progress.queue, newId, () => clock.wallMs());
     const sent: Promise<void>[] = [];
-    let empty = false;
+    let isEmpty = false;
     for (let index = 0; index < portion; index++) {
       const message = await channel.get(name);
       if (message === false) {
-        empty = true;
+        isEmpty = true;
         break;
       }
-      const moved = this.#send(channel, message as unknown as ConsumeMessage, reader, reopen);
+      const moved = this.#send(channel, message as unknown as ConsumeMessage, reader, progress, reopen);
       if (moved !== undefined) sent.push(moved);
     }
-    const confirmed = Promise.all(sent);
-    if (!(await settlesWithin(clock, this.#options.callTimeoutMs, confirmed))) {
-      const message = `the broker did not confirm within ${this.#options.callTimeoutMs} ms what was redriven from ${queue}: what it did not confirm is still dead`;
-      throw new MillraceError('TIMEOUT', message);
+    if (!(await settlesWithin(clock, callTimeoutMs, Promise.all(sent)))) {
+      const text = `the broker did not confirm within ${callTimeoutMs} ms what was redriven`;
+      throw redriveEnded(progress, new MillraceError('TIMEOUT', text, { details: { timeoutMs: callTimeoutMs } }));
     }
-    await confirmed;
-    return { count: sent.length, empty };
+    return isEmpty;
   }
 
-  /** Undefined for what is no task: it stays, and goes back when the channel is closed. */
+  /** Resolves when it is known whether it was moved. Undefined for what is no task: it stays, and goes back when the channel is closed. */
   #send(
     channel: Channel,
     message: ConsumeMessage,
     reader: MessageReader,
+    progress: Redrive,
     reopen: (ids: readonly string[]) => void,
   ): Promise<void> | undefined {
     let task: ReturnType<MessageReader['read']>;
@@ -209,17 +211,46 @@ export class QueueOperations {
       return undefined;
     }
     reopen([task.id]);
-    return new Promise((resolve, reject) => {
-      sendTask(this.#shared, task, copyOf(task, 1), 0, (error) => {
-        if (error !== undefined) {
-          reject(error);
-          return;
-        }
-        channel.ack(message);
+    progress.underWay++;
+    return new Promise((resolve) => {
+      const settled = (error: MillraceError | undefined): void => {
+        progress.underWay--;
+        if (error !== undefined) progress.refusal ??= error;
+        else if (acknowledge(channel, message)) progress.moved++;
         resolve();
-      });
+      };
+      // A queue that does not take it leaves it among the dead: it is not to come when nobody expects it any more.
+      sendTask(this.#shared, task, copyOf(task, 1), 0, settled, 'refuse');
     });
   }
+}
+
+interface Redrive {
+  readonly queue: string;
+  /** Ready again, and gone from the dead letters. */
+  moved: number;
+  /** Sent, without an answer. */
+  underWay: number;
+  refusal: MillraceError | undefined;
+}
+
+/** False when the call had been given up, or its channel was lost: then the message is among the dead letters again. */
+function acknowledge(channel: Channel, message: ConsumeMessage): boolean {
+  try {
+    channel.ack(message);
+    return true;
+  } catch {
+    // amqplib throws when the channel is closed.
+    return false;
+  }
+}
+
+function redriveEnded({ queue, moved, underWay }: Redrive, cause: MillraceError): MillraceError {
+  let message = `not all dead tasks of ${queue} were redriven: ${cause.message}. ${moved} of them are ready again, and those that the broker refused are still dead`;
+  if (underWay > 0) {
+    message += `; ${underWay} have no answer: this client goes on sending them, so they may run and be among the dead as well, and to redrive these would run them twice`;
+  }
+  return new MillraceError(cause.code, message, { cause, details: { ...cause.details, queue, moved, underWay } });
 }
 
 function noQueue(queue: string): MillraceError {

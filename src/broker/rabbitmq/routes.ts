@@ -4,7 +4,7 @@ import type { TaskError, TaskSpec } from '../contract.ts';
 import { routeOf } from './delay.ts';
 import type { TaskMessage } from './message.ts';
 import { bandOf, type Names } from './names.ts';
-import { parcel } from './publisher.ts';
+import { type Parcel, parcel } from './publisher.ts';
 import type { Shared } from './shared.ts';
 import type { Need } from './topology.ts';
 
@@ -40,10 +40,11 @@ export function sendTask(
   body: Buffer,
   delayMs: number,
   settled: (error: MillraceError | undefined) => void,
+  care: Parcel['care'] = 'insist',
 ): void {
   const { replyTo, correlationId, headers, spec } = message;
   const route = routeTask(names, spec, delayMs);
-  outbound.send(parcel({ ...route, care: 'insist', replyTo, correlationId, headers }, [body], [message.id], settled));
+  outbound.send(parcel({ ...route, care, replyTo, correlationId, headers }, [body], [message.id], settled));
 }
 
 /** Headers hold at most so many characters of an error; a header frame has 128 KiB. */

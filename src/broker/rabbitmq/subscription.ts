@@ -1,6 +1,6 @@
 import type { Channel, ConsumeMessage, Message } from 'amqplib';
-import type { MillraceError } from '../../errors.ts';
-import { type Clock, settlesWithin } from '../../io/clock.ts';
+import { MillraceError } from '../../errors.ts';
+import { type Clock, settlesWithin, type Timer } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import type { ChannelModel } from './amqplib.ts';
 import type { Link } from './link.ts';
@@ -15,7 +15,8 @@ import { type Need, refusalOf, type Topology } from './topology.ts';
  *                         ▲                                            │
  *                         └──────── the channel alone: after a pause ──┘
  *
- * A queue that is deleted is declared and consumed anew. Delivery tags hold for one channel only: `lost` says that all
+ * One that has never been open is given up after the connect timeout: its owner's caller waits for it. A queue that is
+ * deleted is declared and consumed anew. Delivery tags hold for one channel only: `lost` says that all
  * of them are void.
  */
 export interface Source {
@@ -33,7 +34,7 @@ export interface SubscriptionOwner {
   opened(): void;
   /** Everything that was delivered is the broker's again. */
   lost(reason: string): void;
-  /** The broker refuses what is needed, for good. */
+  /** The broker refuses what is needed, for good, or did not give it in time for the first time. */
   refused(error: MillraceError): void;
 }
 
@@ -53,10 +54,16 @@ export class Subscription {
   readonly #topology: Topology;
   readonly #owner: SubscriptionOwner;
   readonly #consumers: ConsumerState[];
+  /** What has to be there. */
+  readonly #needs: readonly Need[];
   #channel: Channel | undefined;
   #isOpen = false;
   #stopped = false;
   #failures = 0;
+  /** From the first connection until it is open for the first time. */
+  #patience: Timer | undefined;
+  #everOpen = false;
+  #lastReason = 'it did not answer';
   #paused: ReadonlySet<string> = new Set();
   /** Changes of what is consumed, one after the other. */
   #changing: Promise<void> = Promise.resolve();
@@ -88,6 +95,9 @@ export class Subscription {
       consumers.push({ source, prefetch: 1, tag: undefined });
     }
     this.#consumers = consumers;
+    // Without a queue for dead letters, tasks that are dead could not leave their worker: it would hold more and more of them.
+    const dead = queues.map(({ queue }): Need => ({ kind: 'queue', name: names.dead(queue) }));
+    this.#needs = [...consumers.map(({ source }) => needOf(source)), ...dead];
   }
 
   get isOpen(): boolean {
@@ -96,12 +106,17 @@ export class Subscription {
 
   /** Connected. */
   open(model: ChannelModel): void {
+    if (!this.#everOpen && this.#patience === undefined) {
+      this.#patience = this.#clock.setTimer(this.#link.connectTimeoutMs, () => this.#giveUp());
+      this.#patience.unref();
+    }
     this.#open(model).catch((error: unknown) => this.#failed(model, error));
   }
 
   /** The connection is gone, and the channel with it. */
   disconnected(reason: string): void {
     this.#channel = undefined;
+    this.#lastReason = reason;
     this.#lose(reason);
   }
 
@@ -136,7 +151,7 @@ export class Subscription {
   }
 
   async #open(model: ChannelModel): Promise<void> {
-    await this.#topology.ensure(this.#consumers.map(({ source }) => needOf(source)));
+    await this.#topology.ensure(this.#needs);
     if (this.#link.model !== model) return;
     const channel = await this.#link.answer(model, model.createChannel(), LIMITS.amqpCallTimeoutMs);
     let reason = 'the broker closed the channel';
@@ -150,6 +165,8 @@ export class Subscription {
     await this.#link.answer(model, this.#consume(channel, this.#wanted()), LIMITS.amqpCallTimeoutMs);
     if (this.#channel !== channel) return;
     this.#isOpen = true;
+    this.#everOpen = true;
+    this.#patience?.cancel();
     this.#failures = 0;
     this.#owner.opened();
     // What changed meanwhile.
@@ -249,6 +266,7 @@ export class Subscription {
   #channelClosed(model: ChannelModel, channel: Channel, reason: string): void {
     if (this.#channel !== channel || this.#link.model !== model) return;
     this.#channel = undefined;
+    this.#lastReason = reason;
     this.#lose(reason);
     this.#openLater(model);
   }
@@ -262,10 +280,20 @@ export class Subscription {
   #failed(model: ChannelModel, error: unknown): void {
     if (this.#link.model !== model) return;
     const refusal = refusalOf(error);
-    this.#topology.forget(this.#consumers.map(({ source }) => needOf(source)));
-    if (refusal.code === 'CONFLICT' || refusal.code === 'UNSUPPORTED') this.#owner.refused(refusal);
-    else if (this.#channel === undefined) this.#openLater(model);
+    this.#lastReason = refusal.message;
+    this.#topology.forget(this.#needs);
+    if (refusal.code === 'CONFLICT' || refusal.code === 'UNSUPPORTED') {
+      this.#patience?.cancel();
+      this.#owner.refused(refusal);
+    } else if (this.#channel === undefined) this.#openLater(model);
     else this.#reopen(this.#channel);
+  }
+
+  #giveUp(): void {
+    if (this.#everOpen || this.#stopped || this.#link.closed) return;
+    const timeoutMs = this.#link.connectTimeoutMs;
+    const message = `the broker did not let this worker consume within ${timeoutMs} ms (connectTimeoutMs): ${this.#lastReason}`;
+    this.#owner.refused(new MillraceError('TIMEOUT', message, { details: { timeoutMs } }));
   }
 
   #openLater(model: ChannelModel): void {

@@ -1,0 +1,183 @@
+import amqplib from 'amqplib';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { createVhost, deleteVhost } from '../../scripts/services/vhosts.mjs';
+import { Arrivals, failure } from '../conformance/events.ts';
+import { type Rabbit, rabbitPrograms, type SharedRabbit, sharedPostgres, startRabbit } from '../support/services.ts';
+import { AmqpScene } from './scene.ts';
+
+const available = await rabbitPrograms();
+const postgres = available ? await sharedPostgres() : undefined;
+
+const CLASSIC = { amqp: { queueType: 'classic' } } as const;
+const FULL = {
+  pattern: '^millrace\\.default$',
+  definition: { 'max-length': 0, overflow: 'reject-publish' },
+  'apply-to': 'queues',
+};
+
+/** A broker whose limits and rights the tests set. */
+class Strict implements SharedRabbit {
+  readonly #rabbit: Rabbit;
+  vhostName = '';
+  #count = 0;
+
+  static async start(): Promise<Strict> {
+    return new Strict(await startRabbit({ management: true, config: 'max_message_size = 100000' }));
+  }
+
+  private constructor(rabbit: Rabbit) {
+    this.#rabbit = rabbit;
+  }
+
+  async vhost(): Promise<{ url: string; drop: () => Promise<void> }> {
+    const { url, managementUrl } = this.#rabbit as { url: string; managementUrl: string };
+    const name = `strict-${++this.#count}`;
+    this.vhostName = name;
+    await createVhost(url, managementUrl, name);
+    return { url: `${url}/${name}`, drop: () => deleteVhost(url, managementUrl, name) };
+  }
+
+  /** What an operator does; `VHOST` in the path stands for the test's. */
+  async set(method: 'PUT' | 'DELETE', path: string, body?: object): Promise<void> {
+    const response = await fetch(`${this.#rabbit.managementUrl}/api/${path.replace('VHOST', this.vhostName)}`, {
+      method,
+      headers: { authorization: `Basic ${btoa('guest:guest')}`, 'content-type': 'application/json' },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    });
+    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`);
+  }
+
+  stop(): Promise<void> {
+    return this.#rabbit.stop();
+  }
+}
+
+describe.skipIf(!available)('a broker that refuses', () => {
+  let broker: Strict;
+  let scene: AmqpScene;
+
+  beforeAll(async () => {
+    broker = await Strict.start();
+  }, 120_000);
+
+  afterAll(() => broker?.stop(), 60_000);
+
+  beforeEach(async () => {
+    scene = await AmqpScene.open(broker);
+  });
+
+  afterEach(() => scene.close());
+
+  /** Of a classic queue, which looks at its limit for each message. */
+  async function setFull(isFull: boolean): Promise<void> {
+    if (isFull) await broker.set('PUT', 'policies/VHOST/full', FULL);
+    else await broker.set('DELETE', 'policies/VHOST/full');
+    const model = await amqplib.connect(scene.url);
+    model.on('error', () => {});
+    const channel = await model.createConfirmChannel();
+    for (;;) {
+      // The broker applies a policy some time after it has said so.
+      const refused = await new Promise<boolean>((resolve) => {
+        channel.sendToQueue('millrace.default', Buffer.from('{}'), {}, (error) => resolve(error !== null));
+      });
+      if (refused === isFull) break;
+    }
+    await channel.purgeQueue('millrace.default');
+    await model.close();
+  }
+
+  test('a message over its limit refuses that one, and takes the others', async () => {
+    const client = await scene.connect();
+    const big = failure(client.enqueue('any', 'x'.repeat(200_000)));
+    const small = Array.from({ length: 20 }, (_, n) => client.enqueue('any', n));
+    const error = await big;
+    expect(error.code).toBe('PAYLOAD_TOO_LARGE');
+    expect(error.message).toContain('max_message_size');
+    await Promise.all(small);
+    await client.enqueue('any', 'later');
+  });
+
+  test('a message over its limit takes it back from the store', async () => {
+    if (postgres === undefined) return;
+    const database = await postgres.database();
+    const client = await scene.connect({ store: database.url });
+    const error = await failure(client.enqueue('any', 'x'.repeat(200_000)));
+    expect(error.code).toBe('PAYLOAD_TOO_LARGE');
+    expect(await client.queue('default').status()).toMatchObject({ ready: 0, cancelled: 1 });
+    await client.close();
+    await database.drop();
+  });
+
+  test('to be written to says so to whoever enqueues', async () => {
+    await broker.set('PUT', 'users/reader', { password: 'reader', tags: '' });
+    await broker.set('PUT', 'permissions/VHOST/reader', { configure: '.*', write: '^millrace.*', read: '.*' });
+    const url = new URL(scene.url);
+    url.username = 'reader';
+    url.password = 'reader';
+    const client = await scene.connect({}, url.href);
+    const error = await failure(client.enqueue('any', 1));
+    expect(error.code).toBe('UNSUPPORTED');
+    expect(error.message).toContain('amq.default');
+    await client.enqueue('any', 2, { delayMs: 60_000 });
+  });
+
+  test('to declare what a worker needs ends the start of the worker in time, with the reason', async () => {
+    await broker.set('PUT', 'vhost-limits/VHOST/max-queues', { value: 0 });
+    const client = await scene.connect({ connectTimeoutMs: 1500 });
+    const error = await failure(client.work({ any: () => {} }));
+    expect(error.code).toBe('TIMEOUT');
+    expect(error.message).toContain('queue limit');
+  });
+
+  test('a task for a full queue says that it was not enqueued', async () => {
+    const client = await scene.connect(CLASSIC);
+    await client.enqueue('any', 1);
+    await setFull(true);
+    const error = await failure(client.enqueue('any', 2));
+    expect(error.code).toBe('QUEUE_FULL');
+    expect(error.message).toContain('it was not enqueued');
+  });
+
+  test('a task that the store has already refuses nothing: it runs when there is room', async () => {
+    if (postgres === undefined) return;
+    const database = await postgres.database();
+    const client = await scene.connect({ ...CLASSIC, store: database.url });
+    await client.enqueue('any', 0);
+    await setFull(true);
+    const tasks = await client.enqueueMany('any', [1, 2]);
+    expect(await client.queue('default').status()).toMatchObject({ ready: 3 });
+    await setFull(false);
+    await client.work({ any: (input: unknown) => input });
+    expect(await tasks.results()).toEqual([1, 2]);
+    await client.close();
+    await database.drop();
+  }, 60_000);
+
+  test('what is redriven leaves it dead, and says so; nothing of it runs twice when there is room', async () => {
+    const client = await scene.connect(CLASSIC);
+    let broken = true;
+    const ran = new Arrivals<unknown>();
+    const work = {
+      moody: (input: unknown) => {
+        if (broken) throw new Error('not today');
+        ran.add(input);
+      },
+    };
+    const worker = await client.work(work);
+    const tasks = await client.enqueueMany('moody', [1, 2, 3], { maxAttempts: 1 });
+    await Promise.allSettled([...tasks].map((task) => task.result()));
+    await worker.stop();
+    await setFull(true);
+    const error = await failure(client.queue('default').redrive());
+    expect(error.code).toBe('QUEUE_FULL');
+    expect(error.message).toContain('0 of them');
+    expect(await client.queue('default').status()).toMatchObject({ ready: 0, dead: 3 });
+    await setFull(false);
+    broken = false;
+    await client.work(work);
+    expect(await client.queue('default').redrive()).toBe(3);
+    await ran.count(3);
+    expect(await client.queue('default').status()).toMatchObject({ ready: 0, dead: 0 });
+    expect(ran.all).toEqual([1, 2, 3]);
+  });
+});
