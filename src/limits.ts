@@ -177,6 +177,10 @@ export const LIMITS = {
   /** The shortest step of the delay ladder; each of the next is twice the one before. */
   amqpDelayStepMs: 16,
   amqpDelayLevels: 31,
+  /** Headers of another program's message that go with its copies; a table of headers may have 64 KiB in all. */
+  amqpCarriedHeaderBytesMax: 32 * KiB,
+  /** JSON of an error in a dead letter's header. */
+  amqpErrorHeaderBytesMax: 16 * KiB,
   /** Dead letters that a redrive moves at a time. */
   amqpRedrivePortion: 100,
 
@@ -407,6 +411,10 @@ relation(LIMITS.frameBytesMax <= LIMITS.unfinishedFrameBytesMax, 'one frame ≤ 
 relation(LIMITS.payloadBytesMax <= LIMITS.storePortionBytes, 'a payload fits into a portion of the store');
 relation(LIMITS.storeWorkerStaleMs < LIMITS.storeWorkerLostMs, 'a worker is stale before it is lost');
 relation(LIMITS.payloadBytesMax * 2 <= LIMITS.amqpUnconfirmedBytesMax, 'the largest message fits into the window');
+relation(
+  LIMITS.amqpCarriedHeaderBytesMax + LIMITS.amqpErrorHeaderBytesMax < 63 * KiB,
+  'the headers of a dead letter fit into 64 KiB',
+);
 relation(
   LIMITS.amqpDelayStepMs * (2 ** LIMITS.amqpDelayLevels - LIMITS.amqpDelayLevels - 1) > LIMITS.delayMsMax,
   'the delay ladder reaches the longest delay',

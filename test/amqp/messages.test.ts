@@ -182,6 +182,23 @@ describe.skipIf(rabbit === undefined)('messages', () => {
     });
   });
 
+  test('of a task that is dead have an error and headers that can be read, however long both were', async () => {
+    await client.work({
+      broken: () => {
+        throw new Error('\u0001'.repeat(50_000));
+      },
+    });
+    const headers = { tenant: 'a', long: 'x'.repeat(60_000), also: { nested: ['b', Buffer.from('c')] } };
+    scene.publish('millrace.default', '{"task": "broken", "payload": 1, "maxAttempts": 1}', { headers });
+    const { properties } = await scene.get('millrace.default.dead');
+    expect(properties.headers).toMatchObject({ tenant: 'a', also: headers.also, 'millrace-reason': 'HANDLER_FAILED' });
+    expect(properties.headers).not.toHaveProperty('long');
+    const error = JSON.parse(properties.headers?.['millrace-error']);
+    expect(error.name).toBe('Error');
+    expect(error.message).toContain('\u0001'.repeat(1000));
+    expect(error.stack).toContain(`Error: ${'\u0001'.repeat(100)}`);
+  });
+
   test('are answered where they say, one by one when they have a correlation id', async () => {
     await client.work({ double: (input) => Number(input) * 2 });
     const { queue } = await scene.channel.assertQueue('', { exclusive: true });

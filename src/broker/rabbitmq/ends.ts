@@ -6,7 +6,7 @@ import type { HeldTask } from './held-task.ts';
 import { copyOf } from './message.ts';
 import { parcel } from './publisher.ts';
 import { REPLY_TYPE, writeOutcome, writeReply } from './replies.ts';
-import { deadLetterHeaders, sendTask } from './routes.ts';
+import { carriedHeaders, deadLetterHeaders, sendTask } from './routes.ts';
 import type { Shared } from './shared.ts';
 
 /** How a worker is done with a task. */
@@ -113,7 +113,7 @@ export class Ends {
           care: 'insist',
           replyTo: message.replyTo,
           correlationId: message.correlationId,
-          headers: { ...message.headers, ...deadLetterHeaders(error.code, error, atMs) },
+          headers: { ...carriedHeaders(message.headers), ...deadLetterHeaders(error.code, error, atMs) },
           needs: [{ kind: 'queue', name }],
         },
         [copyOf(message, task.attempt)],
@@ -140,7 +140,8 @@ export class Ends {
     const { outbound, names } = this.#shared;
     const { message, spec } = task;
     const name = names.suspect(spec.queue);
-    const { replyTo, correlationId, headers } = message;
+    const { replyTo, correlationId } = message;
+    const headers = carriedHeaders(message.headers);
     outbound.send(
       parcel(
         { routingKey: name, care: 'insist', replyTo, correlationId, headers, needs: [{ kind: 'suspect', name }] },

@@ -42,18 +42,56 @@ export function sendTask(
   settled: (error: MillraceError | undefined) => void,
   care: Parcel['care'] = 'insist',
 ): void {
-  const { replyTo, correlationId, headers, spec } = message;
+  const { replyTo, correlationId, spec } = message;
+  const headers = carriedHeaders(message.headers);
   const route = routeTask(names, spec, delayMs);
   outbound.send(parcel({ ...route, care, replyTo, correlationId, headers }, [body], [message.id], settled));
 }
 
-/** Headers hold at most so many characters of an error; a header frame has 128 KiB. */
-const ERROR_CHARACTERS_MAX = 16_000;
+/** What goes with a copy of the headers that another program has set: one after the other, those that fit. */
+export function carriedHeaders(headers: TaskMessage['headers']): TaskMessage['headers'] {
+  if (headers === undefined) return undefined;
+  const carried: Record<string, unknown> = {};
+  let left = LIMITS.amqpCarriedHeaderBytesMax;
+  for (const [name, value] of Object.entries(headers)) {
+    const bytes = fieldBytes(name, value, NESTING_MAX);
+    if (bytes > left) continue;
+    left -= bytes;
+    carried[name] = value;
+  }
+  return carried;
+}
+
+const NESTING_MAX = 100;
+
+/** At least what AMQP takes for it; Infinity for what is nested deeper than `depth`. */
+function fieldBytes(name: string, value: unknown, depth: number): number {
+  let bytes = 16 + Buffer.byteLength(name);
+  if (typeof value === 'string') bytes += Buffer.byteLength(value);
+  else if (value instanceof Uint8Array) bytes += value.length;
+  else if (typeof value === 'object' && value !== null) {
+    if (depth === 0) return Number.POSITIVE_INFINITY;
+    for (const [key, each] of Object.entries(value)) bytes += fieldBytes(key, each, depth - 1);
+  }
+  return bytes;
+}
 
 export function deadLetterHeaders(reason: string, error: TaskError, atMs: number): Record<string, unknown> {
   return {
     'millrace-reason': reason,
-    'millrace-error': JSON.stringify(error).slice(0, ERROR_CHARACTERS_MAX),
+    'millrace-error': errorText(error),
     'millrace-failed-at-ms': Math.floor(atMs),
   };
+}
+
+/** The error as JSON that can be read, its texts shortened as far as its bytes want it. */
+function errorText(error: TaskError): string {
+  const bytesMax = LIMITS.amqpErrorHeaderBytesMax;
+  let text = JSON.stringify(error);
+  for (let characters = bytesMax / 2; Buffer.byteLength(text) > bytesMax; characters /= 2) {
+    text = JSON.stringify(error, (_, value: unknown) =>
+      typeof value === 'string' ? value.slice(0, characters) : value,
+    );
+  }
+  return text;
 }
