@@ -1,6 +1,7 @@
 import type { ConsumeMessage } from 'amqplib';
 import { MillraceError } from '../../errors.ts';
 import type { TaskError } from '../contract.ts';
+import { ENDS_OF_CLIENTS } from './ends.ts';
 import { HeldTask } from './held-task.ts';
 import { copyOf, MESSAGE_TYPE, type TaskMessage } from './message.ts';
 import { parcel } from './publisher.ts';
@@ -24,6 +25,8 @@ export interface ArrivalsOwner {
   adopt(task: HeldTask, tag: number): void;
   /** Nothing is left to do with the delivery. */
   acknowledge(tag: number, generation: number): void;
+  /** The broker will never take what must come before an acknowledgement. */
+  refused(error: MillraceError): void;
 }
 
 interface Arrived {
@@ -121,9 +124,16 @@ export class Arrivals {
   /** A foreign message without an id: whoever has it must know it again when it comes back, so it gets one before it runs. */
   #name(read: TaskMessage, tag: number): void {
     const generation = this.generation;
-    sendTask(this.#shared, read, copyOf(read, read.attempt), 0, (error) => {
-      if (error === undefined) this.#owner.acknowledge(tag, generation);
-    });
+    sendTask(this.#shared, read, copyOf(read, read.attempt), 0, (error) => this.#passedOn(tag, generation, error));
+  }
+
+  /** Another queue has the message now, or none ever will: then it stays with the broker, and this worker cannot go on. */
+  #passedOn(tag: number, generation: number, error: MillraceError | undefined): void {
+    if (error === undefined) this.#owner.acknowledge(tag, generation);
+    else if (!ENDS_OF_CLIENTS.has(error.code)) {
+      const message = `the worker ends: the broker does not take a message that is to go to another queue, and keeps it as it was: ${error.message}`;
+      this.#owner.refused(new MillraceError(error.code, message, { cause: error, details: error.details }));
+    }
   }
 
   /** To those of which each worker has one at a time. */
@@ -146,9 +156,7 @@ export class Arrivals {
         },
         [body],
         [read.id],
-        (error) => {
-          if (error === undefined) this.#owner.acknowledge(fields.deliveryTag, generation);
-        },
+        (error) => this.#passedOn(fields.deliveryTag, generation, error),
       ),
     );
   }
@@ -157,9 +165,9 @@ export class Arrivals {
   #defer(read: TaskMessage, tag: number): void {
     const generation = this.generation;
     const delayMs = read.runAtMs - this.#shared.clock.wallMs();
-    sendTask(this.#shared, read, copyOf(read, read.attempt, read.runAtMs), delayMs, (error) => {
-      if (error === undefined) this.#owner.acknowledge(tag, generation);
-    });
+    sendTask(this.#shared, read, copyOf(read, read.attempt, read.runAtMs), delayMs, (error) =>
+      this.#passedOn(tag, generation, error),
+    );
   }
 
   /** No task: whoever looks at the dead letters finds it as it came, with the reason. */
@@ -182,9 +190,7 @@ export class Arrivals {
         },
         [content],
         [typeof properties.messageId === 'string' ? properties.messageId : newId()],
-        (failure) => {
-          if (failure === undefined) this.#owner.acknowledge(fields.deliveryTag, generation);
-        },
+        (failure) => this.#passedOn(fields.deliveryTag, generation, failure),
       ),
     );
   }

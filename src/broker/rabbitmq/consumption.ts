@@ -94,6 +94,7 @@ export class RabbitConsumption implements Consumption {
       take: (tasks) => this.#take(tasks),
       adopt: (task, tag) => this.#adopt(task, tag),
       acknowledge: (tag, generation) => this.#acknowledge(tag, generation),
+      refused: (error) => this.#endedBy(error),
     });
     this.#ends = new Ends(
       shared,

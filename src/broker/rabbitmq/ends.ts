@@ -197,7 +197,7 @@ export class Ends {
   }
 }
 
-const ENDS_OF_CLIENTS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['CLOSED', 'DISCONNECTED']);
+export const ENDS_OF_CLIENTS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['CLOSED', 'DISCONNECTED']);
 
 function completedText({ message, attempt }: HeldTask, result: Payload | undefined): string {
   if (typeof result === 'string') {
