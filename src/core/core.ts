@@ -338,8 +338,10 @@ export class Core {
       bytes += length;
       if (bytes > bytesMax && count > 0) break;
       lists.shift(priority, words[at + NEXT]);
-      group.active++;
-      rotation?.taken(group);
+      if (rotation !== undefined) {
+        group.active++;
+        rotation.taken(group);
+      }
       words[at + NEXT] = assignments.add(worker, slot, epoch, token++);
       words[at + KIND_STATE] = (words[at + KIND_STATE] & STATE_CLEARED) | (State.ACTIVE << STATE_SHIFT);
       out[count++] = slot;
@@ -373,7 +375,7 @@ export class Core {
     if (state === State.READY) {
       kind.queue.remove(slot, kind.group, kind.spec.priority);
       kind.queue.active++;
-      kind.group.active++;
+      if (kind.queue.rotation !== undefined) kind.group.active++;
     } else if (state === State.ACTIVE && this.assignments.isAside(slot)) this.assignments.end(slot, nowMs);
     else return undefined;
     const tokenLow = this.ids.nextToken;
@@ -699,7 +701,6 @@ export class Core {
       case State.ACTIVE:
         this.assignments.end(slot, nowMs);
         queue.active--;
-        kind.group.active--;
         if (queue.rotation !== undefined || queue.limits !== undefined) this.#freed(kind);
         break;
       case State.READY:
@@ -712,13 +713,13 @@ export class Core {
         break;
       case State.COMPLETED:
       case State.CANCELLED: {
-        const segment = this.ended.remove(slot);
+        const segment = this.ended.remove(slot, queue, false);
         if (segment !== NONE) this.#dropped.add(segment);
         if (state === State.CANCELLED) queue.cancelledKept--;
         break;
       }
       case State.DEAD:
-        this.ended.remove(slot);
+        this.ended.remove(slot, queue, true);
         break;
       case State.BLOCKED:
         queue.blocked--;
@@ -733,7 +734,10 @@ export class Core {
 
   /** A task of a queue with limits is with its worker no more: another may be. */
   #freed({ queue, group }: Kind): void {
-    queue.rotation?.enlist(group);
+    if (queue.rotation !== undefined) {
+      group.active--;
+      queue.rotation.enlist(group);
+    }
     this.mark(queue);
   }
 
@@ -771,7 +775,8 @@ export class Core {
     const dead = state === State.DEAD;
     const related = this.table.hasFlag(slot, FLAG_RELATED);
     if (related && this.relations.isHeld(this.table.id(slot), atMs)) this.ended.markHeld(slot);
-    this.ended.historyOf(slot).push(slot, atMs, resultSegment, resultOffset);
+    const history = related ? this.ended.historyOf(slot) : dead ? queue.dead : queue.finished;
+    history.push(slot, atMs, resultSegment, resultOffset);
     if (state === State.CANCELLED) queue.cancelledKept++;
     if (this.table.hasFlag(slot, FLAG_WATCHED)) {
       this.table.clearFlag(slot, FLAG_WATCHED);

@@ -27,7 +27,15 @@ export class Ended {
   }
 
   /** Takes the task out; returns where its result lies, NONE for none. */
-  remove(slot: number): number {
+  remove(slot: number, queue: Queue, dead: boolean): number {
+    if (this.#held.size > 0 && this.#held.has(slot)) return this.#removeHeld(slot);
+    const history = dead ? queue.dead : queue.finished;
+    const segment = history.resultSegment(slot);
+    history.remove(slot);
+    return segment;
+  }
+
+  #removeHeld(slot: number): number {
     const history = this.historyOf(slot);
     const segment = history.resultSegment(slot);
     history.remove(slot);

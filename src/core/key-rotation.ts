@@ -5,6 +5,7 @@ import type { TaskTable } from './task-table.ts';
 export class KeyGroup {
   readonly key: string;
   readonly lists: ReadyLists;
+  /** Counted for groups with a key only, whose queue has a rotation. */
   active = 0;
   /** Kinds of its tasks. */
   kindCount = 0;
