@@ -5,7 +5,7 @@ import { DEFAULTS, LIMITS } from '../limits.ts';
 import { addCommand } from './command.ts';
 import { CONNECTION_FLAGS, withClient } from './connection.ts';
 import { UsageError } from './failure.ts';
-import { flag, integer, text, toggle, type Values } from './flags.ts';
+import { choice, flag, integer, text, toggle, type Values } from './flags.ts';
 import { LinesAhead, readLines, type Said } from './lines.ts';
 import { keepRunningWithoutReader, print } from './output.ts';
 
@@ -21,6 +21,10 @@ const FLAGS = {
     'how long an attempt may run',
     DEFAULTS.timeoutMs as number,
   ),
+  dependsOn: flag(text('ids'), 'start when these tasks have ended: ids with commas between'),
+  onParentFailure: flag(choice('cancel', 'run', 'wait'), 'with --depends-on: when one of them fails', 'cancel'),
+  uniqueKey: flag(text('key'), 'at most one such task of the queue that has not ended'),
+  concurrencyKey: flag(text('key'), 'take turns with tasks of other keys'),
   wait: toggle('wait for the end and print the result in place of the id'),
   waitTimeoutMs: flag(integer(1, LIMITS.timeoutMsMax, 'ms'), 'with --wait', DEFAULTS.resultTimeoutMs as number),
   json: toggle('print a JSON object for each task'),
@@ -39,6 +43,7 @@ export function register(program: Command): void {
     examples: [
       `millrace enqueue image.resize '{"url": "https://example.org/1.png", "width": 800}' --wait`,
       'millrace enqueue mail.send - --queue mail < mails.ndjson',
+      'millrace enqueue album.publish --depends-on 1-2rk,1-2rl',
     ],
     run: (values, [name = '', payload]) => {
       keepRunningWithoutReader();
@@ -55,7 +60,9 @@ export function register(program: Command): void {
   });
 }
 
-function enqueueOptions({ queue, priority, delayMs, runAt, maxAttempts, timeoutMs }: EnqueueValues): EnqueueOptions {
+function enqueueOptions(values: EnqueueValues): EnqueueOptions {
+  const { queue, priority, delayMs, runAt, maxAttempts, timeoutMs } = values;
+  const { dependsOn, onParentFailure, uniqueKey, concurrencyKey } = values;
   if (runAt !== undefined && delayMs !== undefined) {
     throw new UsageError('--delay-ms and --run-at say the same in two ways: give one of them');
   }
@@ -63,7 +70,8 @@ function enqueueOptions({ queue, priority, delayMs, runAt, maxAttempts, timeoutM
   if (at !== undefined && Number.isNaN(at.getTime())) {
     throw new UsageError(`--run-at is ${JSON.stringify(runAt)}; it must be a time such as 2026-08-01T12:00:00Z`);
   }
-  return { queue, priority, delayMs, runAt: at, maxAttempts, timeoutMs };
+  const relations = dependsOn === undefined ? {} : { dependsOn: dependsOn.split(','), onParentFailure };
+  return { queue, priority, delayMs, runAt: at, maxAttempts, timeoutMs, ...relations, uniqueKey, concurrencyKey };
 }
 
 function checkJson(payload: string): void {
@@ -76,8 +84,8 @@ function checkJson(payload: string): void {
 
 /** The id, or with --wait how it ended. */
 async function describeTask(task: Task, { wait, waitTimeoutMs, json }: EnqueueValues): Promise<Said> {
-  const { id } = task;
-  if (!wait) return { line: json ? JSON.stringify({ id }) : id };
+  const { id, isNew } = task;
+  if (!wait) return { line: json ? JSON.stringify(isNew ? { id } : { id, isNew }) : id };
   try {
     const result = await task.result({ timeoutMs: waitTimeoutMs });
     return { line: json ? JSON.stringify({ id, state: 'completed', result }) : (JSON.stringify(result) ?? 'null') };
