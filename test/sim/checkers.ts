@@ -215,13 +215,20 @@ export class Checkers {
   /** The server's. */
   steadyMs: () => number = () => 0;
 
-  settled(session: SessionFacts, requestId: number, refused: ReadonlySet<number>): void {
+  /**
+   * `refused` says how often each id was named. A task that expired and came again to the same worker may be in one frame
+   * twice, under both its tokens: named once, it is the older that was refused.
+   */
+  settled(session: SessionFacts, requestId: number, refused: Map<number, number>): void {
     const pending = session.settlements.get(requestId);
     if (pending === undefined) throw new Violation('answer-unasked', `SETTLED ${requestId} to ${session.name}`);
     session.settlements.delete(requestId);
-    for (const { id, token, valid, final, attempt } of pending.entries) {
-      this.#scheduler.note(`${pending.kind} of ${formatTaskId(id)}: ${refused.has(id) ? 'refused' : 'done'}`);
-      if (refused.has(id)) {
+    const oldestFirst = [...pending.entries].sort((a, b) => a.token - b.token);
+    for (const { id, token, valid, final, attempt } of oldestFirst) {
+      const times = refused.get(id) ?? 0;
+      this.#scheduler.note(`${pending.kind} of ${formatTaskId(id)}: ${times > 0 ? 'refused' : 'done'}`);
+      if (times > 0) {
+        refused.set(id, times - 1);
         this.counts.refused++;
         check(
           !valid,

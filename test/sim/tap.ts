@@ -163,8 +163,8 @@ export class ServerTap implements LinkTap {
         }
         break;
       case FRAME.SETTLED: {
-        const refused = new Set<number>();
-        readIds(buffer, start, end, (id) => refused.add(id));
+        const refused = new Map<number, number>();
+        readIds(buffer, start, end, (id) => refused.set(id, (refused.get(id) ?? 0) + 1));
         checkers.settled(session, requestId, refused);
         break;
       }
