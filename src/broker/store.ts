@@ -6,8 +6,7 @@ import type {
   Percentiles,
   QueueStatus,
   Retention,
-  ScheduleInfo,
-  ScheduleSettings,
+  ScheduleOperations,
   SubmittedTask,
   TaskError,
   TaskFilter,
@@ -95,14 +94,8 @@ export interface Store {
   close(timeoutMs: number): Promise<void>;
 }
 
-/** Like the contract's; what is enqueued is in the outbox, and to be published by whoever asked. */
-export interface StoredSchedules {
-  set(name: string, settings: ScheduleSettings): Promise<ScheduleInfo>;
-  get(name: string): Promise<ScheduleInfo>;
-  list(): Promise<ScheduleInfo[]>;
-  pause(name: string): Promise<void>;
-  resume(name: string): Promise<void>;
-  remove(name: string): Promise<boolean>;
+/** What is enqueued is in the outbox, and to be published by whoever asked. */
+export interface StoredSchedules extends Omit<ScheduleOperations, 'runNow'> {
   /** Enqueues its task under this new id. */
   runNow(name: string, id: string): Promise<Republish>;
   /**

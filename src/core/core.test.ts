@@ -152,7 +152,7 @@ describe('a core that is loading', () => {
     bench.restore(first, State.READY, 0, 7);
     const cancelled = bench.core.loaded(0);
     expect(cancelled.map((slot) => bench.core.table.id(slot))).toEqual([first + 1]);
-    const worker = bench.core.addWorker(['q'], 9, 9, NOW_MS);
+    const worker = bench.core.queues.addWorker(['q'], 9, 9, NOW_MS);
     const out = new Uint32Array(9);
     const count = bench.core.take(worker, bench.core.queue('q'), 9, 1e6, READER, NOW_MS, out);
     expect([...out.subarray(0, count)].map((slot) => bench.core.table.id(slot))).toEqual([first, first + 1, first + 2]);
@@ -168,7 +168,7 @@ describe('a lost worker’s task', () => {
     const { core } = bench;
     const fail = (attempt: number, lost: boolean): void =>
       core.fail(slot, { attempt, atMs: NOW_MS, segment: 2, offset: attempt }, 'retry', NOW_MS, lost);
-    const worker = core.addWorker(['q'], 1, 1, NOW_MS);
+    const worker = core.queues.addWorker(['q'], 1, 1, NOW_MS);
     const out = new Uint32Array(1);
     core.take(worker, core.queue('q'), 1, 1e6, READER, NOW_MS, out);
     fail(1, true);
@@ -198,18 +198,18 @@ describe('queues at their limit', () => {
     // All but one are in use, so that each new name drops what is unused.
     for (let i = 0; i < LIMITS.queuesMax - 1; i++) bench.core.queue(`unused${i}`).paused = true;
     bench.core.queue('one');
-    expect(() => bench.core.addWorker(['one', 'two'], 1, 1, NOW_MS)).toThrow('use fewer queues');
+    expect(() => bench.core.queues.addWorker(['one', 'two'], 1, 1, NOW_MS)).toThrow('use fewer queues');
     expect(bench.core.queue('one').workers).toEqual([]);
     expect(bench.core.assignments.workers.size).toBe(0);
   });
 
   it('are the ones that a worker listens to', () => {
     const bench = full();
-    const worker = bench.core.addWorker(['one', 'two'], 2, 2, NOW_MS);
+    const worker = bench.core.queues.addWorker(['one', 'two'], 2, 2, NOW_MS);
     expect(worker.queues).toEqual([bench.core.queues.get('one'), bench.core.queues.get('two')]);
-    bench.core.removeWorker(worker);
+    bench.core.queues.removeWorker(worker);
     for (let i = 0; i < LIMITS.queuesMax; i++) bench.core.queue(`other${i}`);
-    const again = bench.core.addWorker(['three', 'four'], 2, 2, NOW_MS);
+    const again = bench.core.queues.addWorker(['three', 'four'], 2, 2, NOW_MS);
     expect(again.queues.map(({ name }) => bench.core.queues.has(name))).toEqual([true, true]);
   });
 });

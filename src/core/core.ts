@@ -1,4 +1,4 @@
-import { invariant, MillraceError } from '../errors.ts';
+import { invariant } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { Assignments } from './assignments.ts';
 import type { CoreCounters, CoreEffects, FailureOutcome, PayloadReader } from './effects.ts';
@@ -8,7 +8,8 @@ import { IdIndex } from './id-index.ts';
 import type { Kind, KindSpec } from './kind.ts';
 import { Kinds } from './kinds.ts';
 import { Producers } from './producers.ts';
-import { Queue, type QueueLimits, type RetentionPolicy } from './queue.ts';
+import type { Queue, RetentionPolicy } from './queue.ts';
+import { Queues } from './queues.ts';
 import { DroppedReferences } from './references.ts';
 import { Relations, type RelationsOf } from './relations.ts';
 import { Schedules } from './schedules.ts';
@@ -36,7 +37,7 @@ import {
 } from './task-table.ts';
 import { Timers } from './timers.ts';
 import type { CoreWatcher } from './watcher.ts';
-import { CoreWorker } from './worker.ts';
+import type { CoreWorker } from './worker.ts';
 
 /** Tasks of one kind and time that were enqueued together; their bytes (u32 length, payload, each) were checked before. */
 export interface EnqueuedSection {
@@ -80,7 +81,7 @@ export class Core {
   readonly #kinds = new Kinds();
   readonly assignments: Assignments;
   readonly index = new IdIndex();
-  readonly queues = new Map<string, Queue>();
+  readonly queues: Queues;
   readonly producers = new Producers({
     producersMax: LIMITS.producersMax,
     batchesMax: LIMITS.unconfirmedBatchesMax * 2,
@@ -90,8 +91,6 @@ export class Core {
   readonly schedules = new Schedules();
   /** Since this process started. */
   readonly counters: CoreCounters = { enqueued: 0, completed: 0, failed: 0 };
-  /** Queues that have become able to deliver since the owner last emptied this. */
-  readonly marked: Queue[] = [];
 
   /** Set while somebody wants to know. */
   watcher: CoreWatcher | undefined;
@@ -113,12 +112,8 @@ export class Core {
   );
 
   readonly #effects: CoreEffects;
-  readonly #retention: RetentionPolicy;
   readonly #timers = new Timers(this.table);
-  /** Queues with a rate. */
-  readonly #paced = new Set<Queue>();
   readonly #failures = new Failures();
-  #workerCount = 0;
   #loading = true;
   /** Completions until one's latency is sampled again. */
   #untilSample = 1;
@@ -126,36 +121,21 @@ export class Core {
 
   constructor(options: { effects: CoreEffects; retention: RetentionPolicy; graceMs: number }) {
     this.#effects = options.effects;
-    this.#retention = options.retention;
     this.assignments = new Assignments(this.table, this.#kinds, {
       graceMs: options.graceMs,
       startedAfter: (ms) => options.effects.startedAfter(ms),
+    });
+    this.queues = new Queues(this.table, this.assignments, {
+      retention: options.retention,
+      isLoading: () => this.#loading,
     });
   }
 
   // ── Queues and kinds ──────────────────────────────────────────────────────────────────────────────────────────────
 
-  /**
-   * The queue, made if it is new. Throws QUEUE_FULL when there are too many; not while loading, when what had expired is
-   * there again for a while.
-   */
+  /** The queue, made if it is new. Throws QUEUE_FULL, like `Queues.open`. */
   queue(name: string): Queue {
-    return this.queues.get(name) ?? this.#addQueue(name);
-  }
-
-  #addQueue(name: string): Queue {
-    if (this.queues.size >= LIMITS.queuesMax) {
-      for (const each of this.queues.values()) if (each.unused) this.queues.delete(each.name);
-    }
-    if (this.queues.size >= LIMITS.queuesMax && !this.#loading) {
-      throw new MillraceError(
-        'QUEUE_FULL',
-        `queue ${JSON.stringify(name)} would be one more than the ${LIMITS.queuesMax} allowed; use fewer queues`,
-      );
-    }
-    const queue = new Queue(name, this.table, this.#retention);
-    this.queues.set(name, queue);
-    return queue;
+    return this.queues.open(name);
   }
 
   knownKind(key: string): Kind | undefined {
@@ -209,7 +189,7 @@ export class Core {
     }
     if (!ready) queue.scheduled += count;
     else if (!listed) queue.ready += count;
-    else this.mark(queue);
+    else this.queues.mark(queue);
     kind.taskCount += count;
     queue.totals.enqueued += count;
     this.counters.enqueued += count;
@@ -251,47 +231,6 @@ export class Core {
   }
 
   // ── Delivery ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-  /** Throws QUEUE_FULL. */
-  addWorker(queueNames: readonly string[], concurrency: number, prefetch: number, nowMs: number): CoreWorker {
-    const worker = new CoreWorker(this.#workerCount++, [], concurrency, prefetch, nowMs);
-    try {
-      for (const name of queueNames) {
-        const queue = this.queue(name);
-        // At once: a queue without workers may be dropped to make room for the next name.
-        queue.workers.push(worker);
-        worker.queues.push(queue);
-      }
-    } catch (error) {
-      this.#leaveQueues(worker);
-      throw error;
-    }
-    this.assignments.workers.set(worker.index, worker);
-    for (const queue of worker.queues) this.mark(queue);
-    return worker;
-  }
-
-  #leaveQueues(worker: CoreWorker): void {
-    for (const queue of worker.queues) queue.workers.splice(queue.workers.indexOf(worker), 1);
-  }
-
-  /** Only once it holds nothing. */
-  removeWorker(worker: CoreWorker): void {
-    invariant(worker.held === 0, 'a worker that leaves holds nothing');
-    this.#leaveQueues(worker);
-    this.assignments.workers.delete(worker.index);
-  }
-
-  mark(queue: Queue): void {
-    if (queue.marked || queue.paused || queue.ready === 0 || queue.workers.length === 0) return;
-    queue.marked = true;
-    this.marked.push(queue);
-  }
-
-  /** The worker may take more. */
-  markQueuesOf(worker: CoreWorker): void {
-    for (const queue of worker.queues) this.mark(queue);
-  }
 
   /** The token of the first task of the last `take`; the others follow on. */
   firstToken = 0;
@@ -539,9 +478,7 @@ export class Core {
 
   /** When `tick` or a schedule next has something to do, as (steady, wall) times; Infinity for none. */
   nextSteadyMs(): number {
-    let nextMs = Math.min(this.#timers.nextSteadyMs, this.assignments.nextDeadlineMs());
-    for (const { bucket } of this.#paced) nextMs = Math.min(nextMs, bucket?.nextMs ?? nextMs);
-    return nextMs;
+    return Math.min(this.#timers.nextSteadyMs, this.assignments.nextDeadlineMs(), this.queues.nextPacedMs());
   }
 
   nextWallMs(): number {
@@ -550,12 +487,7 @@ export class Core {
 
   /** Makes what is due ready, `countMax` tasks at most; returns whether more is due. */
   tick(steadyMs: number, wallMs: number, countMax: number): boolean {
-    for (const queue of this.#paced) {
-      const { bucket } = queue;
-      if (bucket === undefined || bucket.nextMs > steadyMs) continue;
-      bucket.isWaitedFor = false;
-      this.mark(queue);
-    }
+    this.queues.markPaced(steadyMs);
     for (let left = countMax; left > 0; left--) {
       const slot = this.#timers.pop(steadyMs, wallMs);
       if (slot === NONE) return false;
@@ -738,15 +670,7 @@ export class Core {
       group.active--;
       queue.rotation.enlist(group);
     }
-    this.mark(queue);
-  }
-
-  /** Undefined: none any more. */
-  setLimits(queue: Queue, limits: QueueLimits | undefined, nowMs: number): void {
-    queue.setLimits(limits, nowMs);
-    if (queue.bucket === undefined) this.#paced.delete(queue);
-    else this.#paced.add(queue);
-    this.mark(queue);
+    this.queues.mark(queue);
   }
 
   #becomeReady(slot: number, kind: Kind, front: boolean): void {
@@ -758,7 +682,7 @@ export class Core {
     }
     if (front) queue.pushFront(slot, kind.group, kind.spec.priority);
     else queue.pushBack(slot, kind.group, kind.spec.priority);
-    this.mark(queue);
+    this.queues.mark(queue);
   }
 
   #schedule(slot: number, queue: Queue, dueMs: number): void {

@@ -1,3 +1,4 @@
+import type { QueueLimits } from '../limits.ts';
 import { History } from './history.ts';
 import { KeyGroup, KeyRotation } from './key-rotation.ts';
 import type { ReadyLists } from './ready-lists.ts';
@@ -10,15 +11,6 @@ export interface RetentionPolicy {
   completedAgeMs: number;
   deadCountMax: number;
   deadAgeMs: number;
-}
-
-/** Null: without limit. */
-export interface QueueLimits {
-  /** Tasks that are with workers at the same time. */
-  readonly concurrency: number | null;
-  readonly rate: Rate | null;
-  /** The same for the tasks with one concurrency key. */
-  readonly concurrencyPerKey: number | null;
 }
 
 /** Counted since the queue was first used, over restarts. */

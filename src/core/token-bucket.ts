@@ -1,11 +1,6 @@
-export interface Rate {
-  /** So many tasks … */
-  readonly count: number;
-  /** … in so many milliseconds, … */
-  readonly periodMs: number;
-  /** … and so many at once after a pause. */
-  readonly burst: number;
-}
+import type { QueueLimits } from '../limits.ts';
+
+export type Rate = NonNullable<QueueLimits['rate']>;
 
 /** Tokens come evenly; a task that is handed out takes one. Full when it is made. */
 export class TokenBucket {

@@ -1,5 +1,5 @@
 import type { Core } from '../core/core.ts';
-import type { QueueLimits, RetentionPolicy } from '../core/queue.ts';
+import type { RetentionPolicy } from '../core/queue.ts';
 import type { Consequences } from '../core/relations.ts';
 import { NONE, STATE_NAMES, State } from '../core/task-table.ts';
 import { deadIds, waitingIds } from '../core/views.ts';
@@ -7,6 +7,7 @@ import { MillraceError } from '../errors.ts';
 import { formatTaskId } from '../ids.ts';
 import type { Clock } from '../io/clock.ts';
 import type { Journal } from '../journal/journal.ts';
+import { NO_LIMITS, type QueueLimits } from '../limits.ts';
 import { type Command, forEachId, idRuns, RECORD } from './records.ts';
 
 /** First ids and counts in one record, which then stays far below what the journal takes. */
@@ -113,7 +114,7 @@ export class Commands {
 
   setLimits(name: string, change: Partial<QueueLimits>): QueueLimits {
     const queue = this.#core.queue(name);
-    const limits: QueueLimits = { concurrency: null, rate: null, concurrencyPerKey: null, ...queue.limits, ...change };
+    const limits: QueueLimits = { ...NO_LIMITS, ...queue.limits, ...change };
     this.run({ op: 'limits', queue: name, limits, at: this.#clock.steadyMs() });
     return limits;
   }
@@ -144,7 +145,7 @@ export class Commands {
 
   #known(name: string): string {
     if (this.#core.queues.has(name)) return name;
-    const names = [...this.#core.queues.keys()].slice(0, 20).join(', ');
+    const names = [...this.#core.queues.names()].slice(0, 20).join(', ');
     throw new MillraceError(
       'NOT_FOUND',
       `queue ${JSON.stringify(name)} has never been used; the queues are: ${names || 'none yet'}`,
@@ -227,7 +228,7 @@ export function applyCommand(core: Core, command: Command): void {
     case 'resume': {
       const queue = core.queue(command.queue);
       queue.paused = false;
-      core.mark(queue);
+      core.queues.mark(queue);
       break;
     }
     case 'schedule':
@@ -244,7 +245,7 @@ export function applyCommand(core: Core, command: Command): void {
       break;
     case 'limits': {
       const isNone = Object.values(command.limits).every((limit) => limit === null);
-      core.setLimits(core.queue(command.queue), isNone ? undefined : command.limits, command.at);
+      core.queues.setLimits(core.queue(command.queue), isNone ? undefined : command.limits, command.at);
       break;
     }
     case 'retention': {

@@ -52,7 +52,7 @@ export class Dispatcher {
   }
 
   run(nowMs: number): void {
-    const { marked } = this.#core;
+    const { marked } = this.#core.queues;
     if (marked.length === 0) return;
     this.#reader.refresh();
     // A queue may be marked again while it is served; that is for the next turn.
@@ -115,7 +115,7 @@ export class Dispatcher {
     const { table } = this.#core;
     const again = (): void => {
       this.#loading.delete(queue);
-      this.#core.mark(queue);
+      this.#core.queues.mark(queue);
       this.#again();
     };
     this.#reader

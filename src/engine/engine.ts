@@ -379,7 +379,7 @@ export class Engine {
   // ── Workers ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   addWorker(queues: readonly string[], concurrency: number, prefetch: number, target: DeliveryTarget): CoreWorker {
-    const worker = this.core.addWorker(queues, concurrency, prefetch, this.clock.steadyMs());
+    const worker = this.core.queues.addWorker(queues, concurrency, prefetch, this.clock.steadyMs());
     this.#dispatcher.targets.set(worker.index, target);
     this.#dispatchSoon();
     return worker;
@@ -409,7 +409,7 @@ export class Engine {
 
   /** The worker has answered: it is there. */
   heard(worker: CoreWorker): void {
-    if (this.core.assignments.heard(worker, this.clock.steadyMs())) this.core.markQueuesOf(worker);
+    if (this.core.assignments.heard(worker, this.clock.steadyMs())) this.core.queues.markQueuesOf(worker);
     this.#dispatchSoon();
   }
 
@@ -418,14 +418,14 @@ export class Engine {
     worker.paused = true;
     if (this.#failure !== undefined) this.settlements.abandon(worker);
     else this.settlements.takeBack(worker, lost);
-    this.core.removeWorker(worker);
+    this.core.queues.removeWorker(worker);
     this.#dispatcher.targets.delete(worker.index);
     this.#dispatchSoon();
   }
 
   /** The worker's link has room again, or it may take tasks again. */
   workerReady(worker: CoreWorker): void {
-    this.core.markQueuesOf(worker);
+    this.core.queues.markQueuesOf(worker);
     this.#dispatchSoon();
   }
 
@@ -570,7 +570,7 @@ export class Engine {
         const message = `the attempt ran longer than ${timeoutMs} ms`;
         this.settlements.failOne(slot, { name: 'TaskTimeout', code: 'TASK_TIMEOUT', message });
         this.revoke(worker, id, token, 'lease-lost');
-        this.core.markQueuesOf(worker);
+        this.core.queues.markQueuesOf(worker);
       }
     }
   }

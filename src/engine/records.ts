@@ -1,7 +1,8 @@
-import type { QueueLimits, QueueTotals } from '../core/queue.ts';
+import type { QueueTotals } from '../core/queue.ts';
 import type { Schedule } from '../core/schedules.ts';
 import { formatTaskId } from '../ids.ts';
 import { formatTime } from '../io/clock.ts';
+import type { QueueLimits } from '../limits.ts';
 import { readF64, readU16, readU32, readU64, writeF64, writeU64 } from '../protocol/bytes.ts';
 
 /**

@@ -1,8 +1,9 @@
 import type { Core } from '../core/core.ts';
 import type { Kind } from '../core/kind.ts';
 import type { ProducerState } from '../core/producers.ts';
-import type { QueueLimits, QueueTotals, RetentionPolicy } from '../core/queue.ts';
+import type { QueueTotals, RetentionPolicy } from '../core/queue.ts';
 import type { Schedule } from '../core/schedules.ts';
+import type { QueueLimits } from '../limits.ts';
 import { type EnqueueReader, WHEN } from '../protocol/batch.ts';
 import { decodeSpec } from '../protocol/spec.ts';
 import type { FireHead } from './records.ts';
@@ -41,7 +42,7 @@ export function restoreState(core: Core, body: Buffer): void {
     queue.paused = paused;
     if (retention !== undefined) queue.retention = retention;
     // Its bucket is full: it was not used for as long as the server was away.
-    if (limits !== undefined) core.setLimits(queue, limits, 0);
+    if (limits !== undefined) core.queues.setLimits(queue, limits, 0);
     Object.assign(queue.totals, totals);
   }
   core.producers.import(state.producers);

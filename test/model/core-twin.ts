@@ -116,7 +116,7 @@ export class CoreTwin implements PayloadReader {
           model.complete(task, this.nowMs, result);
           expect(core.leased(worker, task.id, token)).toBe(NONE);
           core.reportDropped();
-          core.markQueuesOf(worker);
+          core.queues.markQueuesOf(worker);
         });
         break;
       case 'fail':
@@ -124,7 +124,7 @@ export class CoreTwin implements PayloadReader {
           if (task.aside) return;
           const worker = this.#workers.get((task.worker as ModelWorker).index) as CoreWorker;
           this.#fail(task, slot, { final: command.final, delayMs: command.delayMs, lost: false });
-          core.markQueuesOf(worker);
+          core.queues.markQueuesOf(worker);
         });
         break;
       case 'release':
@@ -132,7 +132,7 @@ export class CoreTwin implements PayloadReader {
           if (task.aside) return;
           const worker = this.#workers.get((task.worker as ModelWorker).index) as CoreWorker;
           this.#release(task, slot);
-          core.markQueuesOf(worker);
+          core.queues.markQueuesOf(worker);
         });
         break;
       case 'cancel':
@@ -174,7 +174,7 @@ export class CoreTwin implements PayloadReader {
       case 'pause': {
         const queue = core.queue(QUEUE_NAMES[command.queue]);
         queue.paused = command.paused;
-        core.mark(queue);
+        core.queues.mark(queue);
         model.queue(queue.name).paused = command.paused;
         break;
       }
@@ -200,7 +200,7 @@ export class CoreTwin implements PayloadReader {
         break;
       case 'heard':
         this.#withWorker(command.pick, (of, worker) => {
-          if (core.assignments.heard(worker, this.nowMs)) core.markQueuesOf(worker);
+          if (core.assignments.heard(worker, this.nowMs)) core.queues.markQueuesOf(worker);
           model.heard(of, this.nowMs);
         });
         break;
@@ -210,7 +210,7 @@ export class CoreTwin implements PayloadReader {
           const worker = this.#workers.get((task.worker as ModelWorker).index) as CoreWorker;
           core.assignments.setAside(slot, this.nowMs, ASIDE_MS);
           model.setAside(task, this.nowMs, ASIDE_MS);
-          core.markQueuesOf(worker);
+          core.queues.markQueuesOf(worker);
         });
         break;
       case 'begin':
@@ -285,7 +285,7 @@ export class CoreTwin implements PayloadReader {
     if (this.#workers.size >= 6) return;
     const names = command.queues.map((index) => QUEUE_NAMES[index]);
     const prefetch = command.concurrency + command.extra;
-    const worker = this.core.addWorker(names, command.concurrency, prefetch, this.nowMs);
+    const worker = this.core.queues.addWorker(names, command.concurrency, prefetch, this.nowMs);
     this.#workers.set(worker.index, worker);
     this.model.addWorker(worker.index, names, command.concurrency, prefetch);
   }
@@ -298,14 +298,14 @@ export class CoreTwin implements PayloadReader {
     for (const task of running.reverse()) {
       this.#fail(task, this.#slotOf(task), { final: false, delayMs: 0, lost: true });
     }
-    this.core.removeWorker(worker);
+    this.core.queues.removeWorker(worker);
     this.model.removeWorker(of);
     this.#workers.delete(of.index);
   }
 
   /** What the owner does once a turn. */
   #dispatch(bytesMax: number): void {
-    for (const queue of this.core.marked.splice(0)) {
+    for (const queue of this.core.queues.marked.splice(0)) {
       queue.marked = false;
       if (queue.paused) continue;
       for (const worker of [...queue.workers]) {
@@ -313,10 +313,10 @@ export class CoreTwin implements PayloadReader {
         this.#take(of, worker, queue.name, worker.credit, bytesMax);
         // The owner marks the queue again when the bytes have come.
         if (this.core.missing !== NONE) {
-          this.core.mark(queue);
+          this.core.queues.mark(queue);
           break;
         }
-        if (worker.credit > 0) this.core.mark(queue);
+        if (worker.credit > 0) this.core.queues.mark(queue);
       }
     }
   }
@@ -398,7 +398,7 @@ export class CoreTwin implements PayloadReader {
       expect(this.#revoked.pop()).toBe(`${(worker as ModelWorker).index} ${task.id} ${token} cancelled`);
     } else {
       core.cancel(slot, nowMs);
-      if (worker !== undefined) core.markQueuesOf(this.#workers.get(worker.index) as CoreWorker);
+      if (worker !== undefined) core.queues.markQueuesOf(this.#workers.get(worker.index) as CoreWorker);
     }
   }
 
@@ -457,7 +457,7 @@ export class CoreTwin implements PayloadReader {
     expect(core.assignments.isPresumed(worker, slot)).toBe(of.presumed === task);
     if (of.presumed !== task) {
       this.#fail(task, slot, { final: false, delayMs: -1, lost: false });
-      core.markQueuesOf(worker);
+      core.queues.markQueuesOf(worker);
     } else if (of.probed) {
       worker.silent = true;
       of.silent = true;
@@ -503,7 +503,7 @@ export class CoreTwin implements PayloadReader {
     expect(core.table.count).toBe(model.tasks.size);
     for (const task of model.tasks.values()) this.#checkTask(task);
     this.#checkIds();
-    for (const name of core.queues.keys()) this.#checkQueue(name);
+    for (const name of core.queues.names()) this.#checkQueue(name);
     for (const worker of model.workers) this.#checkWorker(worker);
     const references = [...this.#references].filter(([, count]) => count !== 0);
     expect(new Map(references)).toEqual(model.references());
@@ -599,8 +599,8 @@ export class CoreTwin implements PayloadReader {
     expect(deadIds(core, name)).toEqual(expected.dead.map(({ id }) => id));
     expect(this.#listed(name), `ready in ${name}`).toEqual(model.readyOrder(name).map(({ id }) => id));
     const canDeliver = queue.ready > 0 && !queue.paused && queue.workers.some(({ credit }) => credit > 0);
-    if (canDeliver) expect(core.marked, `${name} can deliver`).toContain(queue);
-    for (const marked of core.marked) expect(marked.marked).toBe(true);
+    if (canDeliver) expect(core.queues.marked, `${name} can deliver`).toContain(queue);
+    for (const marked of core.queues.marked) expect(marked.marked).toBe(true);
   }
 
   /** Walks the lists forward and, by the neighbours' links, backward. */

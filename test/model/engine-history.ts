@@ -361,7 +361,8 @@ export class EngineHistory {
         expect(count(after, name, dead), `${dead ? 'dead' : 'finished'} in ${name}`).toBeGreaterThanOrEqual(left);
       }
     }
-    for (const [name, queue] of this.bench.engine.core.queues) {
+    for (const queue of this.bench.engine.core.queues.values()) {
+      const { name } = queue;
       expect(queue.finished.count, `finished in ${name}`).toBeLessThanOrEqual(queue.retention.completedCountMax);
       expect(queue.dead.count, `dead in ${name}`).toBeLessThanOrEqual(queue.retention.deadCountMax);
     }

@@ -89,7 +89,7 @@ export class ReplyQueue {
     await channel.consume(this.#name, (message) => {
       if (message === null) {
         // Deleted, or its node went down: the channel's end makes it anew.
-        channel.close().catch(() => {});
+        this.#link.answer(model, channel.close(), LIMITS.amqpCloseTimeoutMs).catch(() => {});
         return;
       }
       this.#arrived(message);
