@@ -47,7 +47,7 @@ export const LIMITS = {
   dependenciesMax: 65_535,
   /** Dependencies in one submission. */
   submissionDependenciesMax: 262_144,
-  /** Dependencies of all tasks that have not ended. */
+  /** Dependencies of all tasks that are kept, ended ones too. */
   relationsMax: 4_000_000,
   /** Parents, or children, that are named when a task is looked at. */
   relationsShownMax: 100,
@@ -63,7 +63,7 @@ export const LIMITS = {
   ratePeriodMsMax: 1 * DAY,
   /** How long a unique key may be held beyond the end of its task. */
   uniqueForMsMax: 366 * DAY,
-  /** Unique keys that are held. */
+  /** Tasks with a unique key, of those that are kept the last of each key. */
   uniqueKeysMax: 4_000_000,
 
   // Schedules
@@ -81,6 +81,8 @@ export const LIMITS = {
 
   // Frames and connections
   frameBytesMax: 16 * MiB,
+  /** A record of the journal: the largest frame, what comes with it, and by how much a plan may be longer than what asks for it. */
+  recordBytesMax: 16 * MiB + 64 * KiB + 5 * MiB,
   helloBytesMax: 4 * KiB,
   callBytesMax: 1 * MiB,
   connectionsMax: 1024,
@@ -128,6 +130,8 @@ export const LIMITS = {
   producersMax: 10_000,
   /** Batches of all producers together: each segment of the journal begins with them. */
   rememberedBatchesMax: 250_000,
+  /** In these batches, tasks that were not enqueued because another had their unique key. */
+  rememberedExistingMax: 262_144,
   producerIdleMs: 1 * HOUR,
   /** Batches that a client may have sent and not seen confirmed. */
   unconfirmedBatchesMax: 256,
@@ -393,7 +397,13 @@ relation(
 relation(LIMITS.scheduleNameBytesMax < 256, 'the length of a schedule’s name fits into a byte');
 relation(LIMITS.schedulesBytesMax * 2 <= LIMITS.segmentBytes, 'schedules leave room in a segment');
 relation(LIMITS.resultBytesMax < LIMITS.frameBytesMax, 'resultBytesMax < frameBytesMax');
-relation(LIMITS.frameBytesMax + LIMITS.pageBytes < LIMITS.segmentBytes, 'a frame fits into a segment');
+relation(LIMITS.recordBytesMax + LIMITS.pageBytes < LIMITS.segmentBytes, 'a record fits into a segment');
+relation(
+  LIMITS.frameBytesMax + 64 * KiB + 16 * (LIMITS.batchTasksMax + LIMITS.submissionDependenciesMax) <=
+    LIMITS.recordBytesMax,
+  'the plan of a submission, which has up to 16 bytes more for each task and dependency, fits into a record',
+);
+relation(LIMITS.batchTasksMax <= LIMITS.rememberedExistingMax, 'a batch is remembered whole');
 relation(
   LIMITS.refusedConnectionsMin + LIMITS.readSegmentsMax + 32 <= LIMITS.openFilesReserved,
   'what is not a connection finds a file to open',

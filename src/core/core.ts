@@ -11,7 +11,7 @@ import { Producers } from './producers.ts';
 import type { Queue, RetentionPolicy } from './queue.ts';
 import { Queues } from './queues.ts';
 import { DroppedReferences } from './references.ts';
-import { Relations, type RelationsOf } from './relations.ts';
+import { type NewRelations, Relations, type RelationsOf } from './relations.ts';
 import { Schedules } from './schedules.ts';
 import { Sequences } from './sequences.ts';
 import {
@@ -86,6 +86,7 @@ export class Core {
     producersMax: LIMITS.producersMax,
     batchesMax: LIMITS.unconfirmedBatchesMax * 2,
     allBatchesMax: LIMITS.rememberedBatchesMax,
+    existingMax: LIMITS.rememberedExistingMax,
     idleMs: LIMITS.producerIdleMs,
   });
   readonly schedules = new Schedules();
@@ -197,14 +198,12 @@ export class Core {
     if (this.watcher !== undefined) this.watcher.enqueued(kind, firstId, count, enqueuedAtMs);
   }
 
-  /** A task that was just enqueued depends on others, or has a unique key. */
-  relate(id: number, { edges, ends, unique }: Omit<RelationsOf, 'dueMs'>, atMs: number): void {
-    const slot = this.index.get(id);
-    if (unique !== undefined) {
-      this.relations.claim(id, unique);
-      this.table.setFlag(slot, FLAG_RELATED);
+  /** Tasks that were just enqueued, all together, depend on others or have unique keys. */
+  relate(tasks: readonly NewRelations[], atMs: number): void {
+    for (const { id, edges, unique } of tasks) {
+      if (edges.length > 0 || unique !== undefined) this.table.setFlag(this.index.get(id), FLAG_RELATED);
     }
-    if (edges.length > 0) this.relations.relate(slot, id, edges, ends, atMs);
+    this.relations.relate(tasks, atMs);
     this.#dropped.report();
   }
 
@@ -288,7 +287,7 @@ export class Core {
     this.ids.useTokens(count);
     queue.active += count;
     queue.ready -= count;
-    queue.bucket?.spend(count);
+    this.queues.spend(queue, count);
     if (count > 0) assignments.touch(worker);
     return count;
   }
@@ -505,7 +504,7 @@ export class Core {
   /** Forgets finished tasks that are older than their queue keeps them, `countMax` at most. */
   expire(steadyMs: number, countMax: number): void {
     this.ended.expire(this.queues.values(), steadyMs, countMax);
-    this.relations.expire(steadyMs);
+    this.relations.expire(steadyMs, countMax);
     this.#dropped.report();
     this.producers.expire(steadyMs);
   }

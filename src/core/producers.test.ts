@@ -5,7 +5,14 @@ const NEW = -1;
 const FORGOTTEN = -2;
 
 function producers(limits: Partial<ConstructorParameters<typeof Producers>[0]> = {}): Producers {
-  return new Producers({ producersMax: 3, batchesMax: 4, allBatchesMax: 100, idleMs: 100, ...limits });
+  return new Producers({
+    producersMax: 3,
+    batchesMax: 4,
+    allBatchesMax: 100,
+    existingMax: 100,
+    idleMs: 100,
+    ...limits,
+  });
 }
 
 describe('repeated batches', () => {
@@ -31,6 +38,24 @@ describe('repeated batches', () => {
     known.remember('p', 3, 3, 30, 1, 0);
     expect(known.export()).toEqual([{ producer: 'p', lastSeenMs: 0, lowest: 3, batches: [3, 30, 1] }]);
     expect(known.find('p', 2)).toBe(FORGOTTEN);
+  });
+
+  it('are forgotten sooner when they name very many tasks that were there already', () => {
+    const pairs = (count: number): [number, number][] => Array.from({ length: count }, (_, i) => [i, i]);
+    const known = producers({ existingMax: 10 });
+    known.remember('p', 1, 1, 10, 6, 0, pairs(6));
+    known.remember('q', 1, 1, 20, 3, 0, pairs(3));
+    expect(known.existing('p', 1)).toHaveLength(6);
+    // The idlest producer goes first, then the older batches of the one that is here; never the last.
+    known.remember('q', 2, 1, 30, 4, 0, pairs(4));
+    expect([known.find('p', 1), known.find('q', 1), known.find('q', 2)]).toEqual([NEW, 20, 30]);
+    known.remember('q', 3, 1, 40, 20, 0, pairs(20));
+    expect([known.find('q', 1), known.find('q', 2), known.find('q', 3)]).toEqual([FORGOTTEN, FORGOTTEN, 40]);
+    expect(known.existing('q', 3)).toHaveLength(20);
+    const copy = producers({ existingMax: 10 });
+    copy.import(known.export());
+    copy.remember('r', 1, 1, 50, 1, 0, pairs(1));
+    expect([copy.find('q', 3), copy.find('r', 1)]).toEqual([NEW, 50]);
   });
 
   it('of all producers are bounded: those of the idlest producer go first, whatever else was dropped before', () => {

@@ -22,11 +22,23 @@ export class Producers {
   readonly #idleMs: number;
   readonly #allBatchesMax: number;
   #beganMs = Number.NEGATIVE_INFINITY;
-  /** Batches of all producers. */
+  /** Batches of all producers, and the tasks in them that were there already. */
   #count = 0;
+  #existingCount = 0;
+  readonly #existingMax: number;
 
-  /** `batchesMax` of one producer, `allBatchesMax` of all together. */
-  constructor(limits: { producersMax: number; batchesMax: number; allBatchesMax: number; idleMs: number }) {
+  /**
+   * `batchesMax` of one producer, `allBatchesMax` of all together; `existingMax`: of all together, tasks that were there
+   * already, and at least those of the last batch.
+   */
+  constructor(limits: {
+    producersMax: number;
+    batchesMax: number;
+    allBatchesMax: number;
+    existingMax: number;
+    idleMs: number;
+  }) {
+    this.#existingMax = limits.existingMax;
     this.#allBatchesMax = limits.allBatchesMax;
     this.#producersMax = limits.producersMax;
     this.#batchesMax = limits.batchesMax;
@@ -69,15 +81,36 @@ export class Producers {
     state.lowest = Math.max(state.lowest, lowestUnconfirmed);
     const { batches } = state;
     batches.splice(placeOf(batches, batch), 0, batch, firstId, count);
-    if (existing.length > 0) state.existing = { ...state.existing, [batch]: existing };
+    if (existing.length > 0) {
+      state.existing = { ...state.existing, [batch]: existing };
+      this.#existingCount += existing.length;
+    }
     if (batches.length > this.#batchesMax * TRIPLE) state.lowest = Math.max(state.lowest, batches[0] + 1);
+    this.#count++;
+    this.#forgetBelowLowest(state);
+    while (this.#isTooMuch && this.#states.size > 1) this.#dropIdlest();
+    while (this.#existingCount > this.#existingMax && batches.length > TRIPLE) {
+      state.lowest = batches[0] + 1;
+      this.#forgetBelowLowest(state);
+    }
+  }
+
+  get #isTooMuch(): boolean {
+    return this.#count > this.#allBatchesMax || this.#existingCount > this.#existingMax;
+  }
+
+  #forgetBelowLowest(state: ProducerState): void {
+    const { batches, lowest } = state;
     let over = 0;
-    while (over < batches.length && batches[over] < state.lowest) over += TRIPLE;
+    while (over < batches.length && batches[over] < lowest) over += TRIPLE;
     // Shifting a short array is cheap; the window bounds it.
     if (over > 0) batches.splice(0, over);
-    if (state.existing !== undefined) dropExisting(state);
-    this.#count += 1 - over / TRIPLE;
-    while (this.#count > this.#allBatchesMax && this.#states.size > 1) this.#dropIdlest();
+    this.#count -= over / TRIPLE;
+    for (const [batch, existing] of Object.entries(state.existing ?? {})) {
+      if (Number(batch) >= lowest) continue;
+      delete state.existing?.[Number(batch)];
+      this.#existingCount -= existing.length;
+    }
   }
 
   /** The state of a producer, as the one that was used last. */
@@ -87,7 +120,7 @@ export class Producers {
     // One that was taken although it is below was taken after the producer had been forgotten: a replay forgets it here.
     const state =
       known !== undefined && batch >= known.lowest ? known : { producer, lastSeenMs: 0, lowest: 1, batches: [] };
-    if (known !== undefined && known !== state) this.#count -= known.batches.length / TRIPLE;
+    if (known !== undefined && known !== state) this.#uncount(known);
     if (known === undefined && this.#states.size >= this.#producersMax) this.#dropIdlest();
     this.#states.set(producer, state);
     return state;
@@ -113,8 +146,13 @@ export class Producers {
     for (const state of states) {
       const known = this.#states.get(state.producer);
       if (known !== undefined) this.#drop(known);
-      this.#states.set(state.producer, { ...state, batches: [...state.batches] });
+      this.#states.set(state.producer, {
+        ...state,
+        batches: [...state.batches],
+        ...(state.existing === undefined ? {} : { existing: { ...state.existing } }),
+      });
       this.#count += state.batches.length / TRIPLE;
+      this.#existingCount += existingOf(state);
     }
   }
 
@@ -127,14 +165,17 @@ export class Producers {
 
   #drop(state: ProducerState): void {
     this.#states.delete(state.producer);
+    this.#uncount(state);
+  }
+
+  #uncount(state: ProducerState): void {
     this.#count -= state.batches.length / TRIPLE;
+    this.#existingCount -= existingOf(state);
   }
 }
 
-function dropExisting(state: ProducerState): void {
-  for (const batch of Object.keys(state.existing ?? {})) {
-    if (Number(batch) < state.lowest) delete state.existing?.[Number(batch)];
-  }
+function existingOf({ existing }: ProducerState): number {
+  return Object.values(existing ?? {}).reduce((sum, { length }) => sum + length, 0);
 }
 
 /** Where `batch` is among the triples, or would be: usually at the end. */

@@ -156,9 +156,8 @@ export class Queue {
   /** How many tasks may be handed out now. */
   allowance(nowMs: number): number {
     const { limits, bucket } = this;
-    const free = (limits?.concurrency ?? Number.POSITIVE_INFINITY) - this.active;
-    if (bucket === undefined || free <= 0) return Math.max(0, free);
-    return Math.min(free, bucket.available(nowMs));
+    const free = Math.max(0, (limits?.concurrency ?? Number.POSITIVE_INFINITY) - this.active);
+    return bucket === undefined ? free : Math.min(free, bucket.available(nowMs));
   }
 }
 

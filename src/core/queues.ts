@@ -12,7 +12,7 @@ export class Queues {
   readonly #assignments: Assignments;
   readonly #isLoading: () => boolean;
   readonly #byName = new Map<string, Queue>();
-  /** Those with a rate. */
+  /** Those that wait for a token of their rate. */
   readonly #paced = new Set<Queue>();
   #workerCount = 0;
   /** Queues that have become able to deliver since the owner last emptied this. */
@@ -118,23 +118,28 @@ export class Queues {
   /** Undefined: none any more. */
   setLimits(queue: Queue, limits: QueueLimits | undefined, nowMs: number): void {
     queue.setLimits(limits, nowMs);
-    if (queue.bucket === undefined) this.#paced.delete(queue);
-    else this.#paced.add(queue);
     this.mark(queue);
+  }
+
+  /** So many of its tasks were just handed out. */
+  spend(queue: Queue, count: number): void {
+    const { bucket } = queue;
+    if (bucket === undefined) return;
+    bucket.spend(count);
+    if (bucket.isEmpty) this.#paced.add(queue);
   }
 
   /** When a queue that waits for its rate may deliver again, as steady time; Infinity for never. */
   nextPacedMs(): number {
     let nextMs = Number.POSITIVE_INFINITY;
-    for (const { bucket } of this.#paced) nextMs = Math.min(nextMs, bucket?.nextMs ?? nextMs);
+    for (const { bucket } of this.#paced) nextMs = Math.min(nextMs, bucket?.nextMs ?? 0);
     return nextMs;
   }
 
   markPaced(steadyMs: number): void {
     for (const queue of this.#paced) {
-      const { bucket } = queue;
-      if (bucket === undefined || bucket.nextMs > steadyMs) continue;
-      bucket.isWaitedFor = false;
+      if ((queue.bucket?.nextMs ?? 0) > steadyMs) continue;
+      this.#paced.delete(queue);
       this.mark(queue);
     }
   }

@@ -45,12 +45,23 @@ export interface UniqueClaim {
   readonly untilMs: number;
 }
 
+/** What a task that was just enqueued comes with. */
+export interface NewRelations {
+  readonly id: number;
+  readonly edges: readonly Edge[];
+  /** How the parents had ended by then. */
+  readonly ends: readonly ParentEnd[];
+  readonly unique: UniqueClaim | undefined;
+}
+
 /** All that is known of one task's relations, for a snapshot. */
 export interface RelationsOf {
   readonly edges: readonly Edge[];
   readonly ends: readonly ParentEnd[];
   readonly dueMs: number;
   readonly unique: UniqueClaim | undefined;
+  /** Whether another task has taken its key since. */
+  readonly isKeyLost: boolean;
 }
 
 /** What the core does with tasks whose relations ask for it. */
@@ -87,7 +98,7 @@ export class Relations {
   readonly #claims = new Map<number, UniqueClaim>();
   readonly #uniques = new Map<string, number>();
   /** Tasks whose key holds for a time, by the second in which that is over. */
-  readonly #expiring = new Map<number, number[]>();
+  readonly #expiring = new Map<number, Set<number>>();
   #expiredTo = Number.POSITIVE_INFINITY;
   readonly #ended: { id: number; end: ParentEnd; atMs: number }[] = [];
   #settling = false;
@@ -126,33 +137,68 @@ export class Relations {
     const parents = this.#parents.get(id);
     const unique = this.#claims.get(id);
     if (parents === undefined && unique === undefined) return undefined;
-    const { ids = [], onFailure = [], ends = [], dueMs = 0 } = parents ?? {};
     return {
-      edges: ids.map((parent, index) => ({ id: parent, onFailure: onFailure[index] as OnFailure })),
-      ends: Array.from(ends) as ParentEnd[],
-      dueMs,
+      edges: this.edges(id, 0, parents?.ids.length ?? 0),
+      ends: Array.from(parents?.ends ?? []) as ParentEnd[],
+      dueMs: parents?.dueMs ?? 0,
       unique,
+      isKeyLost: unique !== undefined && !this.#hasKey(id, unique),
     };
+  }
+
+  /** What the task depends on, from the place `from` on; at most `countMax`. */
+  edges(id: number, from: number, countMax: number): Edge[] {
+    const { ids = [], onFailure = [] } = this.#parents.get(id) ?? {};
+    return ids
+      .slice(from, from + countMax)
+      .map((parent, index) => ({ id: parent, onFailure: onFailure[from + index] as OnFailure }));
+  }
+
+  /** How many parents the task has that ended so. */
+  endCounts(id: number): Record<keyof typeof PARENT_END, number> {
+    const counts = [0, 0, 0, 0];
+    for (const end of this.#parents.get(id)?.ends ?? []) counts[end]++;
+    const [open = 0, completed = 0, dead = 0, cancelled = 0] = counts;
+    return { open, completed, dead, cancelled };
+  }
+
+  parentCount(id: number): number {
+    return this.#parents.get(id)?.ids.length ?? 0;
+  }
+
+  uniqueKey(id: number): string | undefined {
+    return this.#claims.get(id)?.key;
   }
 
   // ── Dependencies ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   /**
-   * The task was just enqueued: blocks it while a parent is open, or cancels it when one has ended so that it must be. `ends`
-   * is how the parents had ended by then.
+   * The tasks were just enqueued, together: takes their keys, blocks those with a parent that is open, and cancels those with
+   * one that has ended so that they must be. All are known to their parents before any of them may end: what one of them
+   * leaves behind is held for the others.
    */
-  relate(slot: number, id: number, edges: readonly Edge[], ends: readonly ParentEnd[], atMs: number): void {
-    const parents = this.#add(id, edges);
-    this.#owner.related(slot);
-    for (const [index, end] of ends.entries()) {
-      // One that was submitted with it may have been cancelled since.
-      if (this.#settle(parents, index, end === PARENT_END.open ? this.endOf(parents.ids[index] as number) : end))
-        continue;
-      this.#owner.cancel(slot, atMs);
-      return;
+  relate(tasks: readonly NewRelations[], atMs: number): void {
+    for (const { id, edges, unique } of tasks) {
+      if (unique !== undefined) this.#claim(id, unique);
+      if (edges.length === 0) continue;
+      this.#add(id, edges);
+      this.#enlist(id);
     }
-    this.#enlist(id);
-    if (parents.open > 0) parents.dueMs = this.#owner.block(slot);
+    for (const { id, ends } of tasks) if (ends.length > 0) this.#begin(id, ends, atMs);
+  }
+
+  #begin(id: number, ends: readonly ParentEnd[], atMs: number): void {
+    const slot = this.#owner.slotOf(id);
+    const parents = this.#parents.get(id) as Parents;
+    let mayLive = true;
+    for (let index = 0; mayLive && index < ends.length; index++) {
+      // One that was submitted with it may have been cancelled just now.
+      const known = parents.ends[index] as ParentEnd;
+      mayLive =
+        known === PARENT_END.open ? this.#settle(parents, index, ends[index] as ParentEnd) : livesOn(parents, index);
+    }
+    if (!mayLive) this.#owner.cancel(slot, atMs);
+    else if (parents.open > 0) parents.dueMs = this.#owner.block(slot);
   }
 
   /** How a task has ended, as far as one can see. */
@@ -170,7 +216,10 @@ export class Relations {
       for (const end of known.ends) if (end === PARENT_END.open) parents.open++;
       parents.dueMs = known.dueMs;
     }
-    if (known.unique !== undefined) this.claim(id, known.unique);
+    if (known.unique !== undefined) {
+      if (known.isKeyLost) this.#claims.set(id, known.unique);
+      else this.#claim(id, known.unique);
+    }
     this.#owner.related(slot);
     const state = this.#owner.stateOf(slot);
     if (state === State.BLOCKED) this.#settleAll(slot, id, atMs);
@@ -272,7 +321,7 @@ export class Relations {
     if (end === PARENT_END.dead && onFailure === ON_FAILURE.wait) return true;
     parents.ends[index] = end;
     parents.open--;
-    return end === PARENT_END.completed || onFailure === ON_FAILURE.run;
+    return livesOn(parents, index);
   }
 
   /** Its parents have a child more that has not ended. */
@@ -301,22 +350,24 @@ export class Relations {
     if (this.#settling) return;
     this.#settling = true;
     for (let next = this.#ended.pop(); next !== undefined; next = this.#ended.pop()) {
-      this.#leaveParents(next.id);
+      this.#leaveParents(next.id, next.atMs);
       this.#tellChildren(next.id, next.end, next.atMs);
     }
     this.#settling = false;
   }
 
-  #leaveParents(id: number): void {
+  #leaveParents(id: number, atMs: number): void {
     for (const parent of this.#parents.get(id)?.ids ?? []) {
       const children = this.#children.get(parent);
       if (children?.delete(id) !== true || children.size > 0) continue;
       this.#children.delete(parent);
-      this.#letGo(parent);
+      this.#letGo(parent, atMs);
     }
   }
 
-  #letGo(id: number): void {
+  /** One of the things is over for which a task was held. */
+  #letGo(id: number, nowMs: number): void {
+    if (this.isHeld(id, nowMs)) return;
     const slot = this.#owner.slotOf(id);
     if (slot !== NONE && this.#owner.stateOf(slot) >= State.COMPLETED) this.#owner.letGo(slot);
   }
@@ -339,7 +390,7 @@ export class Relations {
 
   /** The task that has the key now, or -1. */
   holder(queue: string, key: string, nowMs: number): number {
-    const id = this.#uniques.get(keyOf(queue, key));
+    const id = this.#uniques.get(uniqueName(queue, key));
     if (id === undefined) return -1;
     const { scope, untilMs } = this.#claims.get(id) as UniqueClaim;
     if (scope === 'time') return nowMs < untilMs ? id : -1;
@@ -350,32 +401,49 @@ export class Relations {
   }
 
   /** Takes the key, whoever had it. */
-  claim(id: number, unique: UniqueClaim): void {
+  #claim(id: number, unique: UniqueClaim): void {
     this.#claims.set(id, unique);
-    this.#uniques.set(keyOf(unique.queue, unique.key), id);
+    this.#uniques.set(uniqueName(unique.queue, unique.key), id);
     if (unique.scope !== 'time') return;
-    const bucket = Math.ceil(unique.untilMs / BUCKET_MS);
+    const bucket = bucketOf(unique);
     const ids = this.#expiring.get(bucket);
-    if (ids === undefined) this.#expiring.set(bucket, [id]);
-    else ids.push(id);
+    if (ids === undefined) this.#expiring.set(bucket, new Set([id]));
+    else ids.add(id);
     this.#expiredTo = Math.min(this.#expiredTo, bucket);
+  }
+
+  #hasKey(id: number, { queue, key }: UniqueClaim): boolean {
+    return this.#uniques.get(uniqueName(queue, key)) === id;
   }
 
   /** Whether an ended task is not to be forgotten. */
   isHeld(id: number, nowMs: number): boolean {
     if (this.#children.has(id)) return true;
     const claim = this.#claims.get(id);
-    return claim?.scope === 'time' && claim.untilMs > nowMs && this.#uniques.get(keyOf(claim.queue, claim.key)) === id;
+    return claim?.scope === 'time' && claim.untilMs > nowMs && this.#hasKey(id, claim);
   }
 
-  /** Keys whose time is over hold their tasks no longer. */
-  expire(nowMs: number): void {
+  /** Keys whose time is over hold their tasks no longer, `countMax` of them at most. */
+  expire(nowMs: number, countMax: number): void {
     const last = Math.floor(nowMs / BUCKET_MS);
+    let left = countMax;
     for (; this.#expiring.size > 0 && this.#expiredTo <= last; this.#expiredTo++) {
-      for (const id of this.#expiring.get(this.#expiredTo) ?? []) if (!this.#children.has(id)) this.#letGo(id);
+      const ids = this.#expiring.get(this.#expiredTo);
+      for (const id of ids ?? []) {
+        if (left-- <= 0) return;
+        ids?.delete(id);
+        this.#letGo(id, nowMs);
+      }
       this.#expiring.delete(this.#expiredTo);
     }
     if (this.#expiring.size === 0) this.#expiredTo = Number.POSITIVE_INFINITY;
+  }
+
+  #expireNoMore(id: number, claim: UniqueClaim): void {
+    const bucket = bucketOf(claim);
+    const ids = this.#expiring.get(bucket);
+    ids?.delete(id);
+    if (ids?.size === 0) this.#expiring.delete(bucket);
   }
 
   // ── The end ───────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -387,8 +455,8 @@ export class Relations {
     const claim = this.#claims.get(id);
     if (claim === undefined) return;
     this.#claims.delete(id);
-    const key = keyOf(claim.queue, claim.key);
-    if (this.#uniques.get(key) === id) this.#uniques.delete(key);
+    if (claim.scope === 'time') this.#expireNoMore(id, claim);
+    if (this.#hasKey(id, claim)) this.#uniques.delete(uniqueName(claim.queue, claim.key));
   }
 
   /** The journal has been read: what names tasks that are gone is put right. */
@@ -401,7 +469,7 @@ export class Relations {
       }
       if (children.size === 0) {
         this.#children.delete(parent);
-        this.#letGo(parent);
+        this.#letGo(parent, atMs);
       } else if (owner.slotOf(parent) === NONE) this.ended(parent, State.CANCELLED, atMs);
     }
   }
@@ -413,6 +481,16 @@ function endOf(state: State): ParentEnd {
   return state === State.CANCELLED ? PARENT_END.cancelled : PARENT_END.open;
 }
 
-function keyOf(queue: string, key: string): string {
+/** Whether the child may live on after this parent's end. */
+function livesOn({ ends, onFailure }: Parents, index: number): boolean {
+  return ends[index] === PARENT_END.completed || onFailure[index] === ON_FAILURE.run;
+}
+
+function bucketOf({ untilMs }: UniqueClaim): number {
+  return Math.ceil(untilMs / BUCKET_MS);
+}
+
+/** Of a unique key, which belongs to a queue. */
+export function uniqueName(queue: string, key: string): string {
   return `${queue}\n${key}`;
 }

@@ -7,8 +7,6 @@ export class TokenBucket {
   readonly rate: Rate;
   #tokens: number;
   #atMs: number;
-  /** There was none left when tasks were handed out last. */
-  isWaitedFor = false;
 
   constructor(rate: Rate, nowMs: number) {
     this.rate = rate;
@@ -28,12 +26,15 @@ export class TokenBucket {
 
   spend(count: number): void {
     this.#tokens -= count;
-    this.isWaitedFor = this.#tokens < 1;
   }
 
-  /** When there is a token; Infinity when nobody waits for one. */
+  /** Whether the next task has to wait. */
+  get isEmpty(): boolean {
+    return this.#tokens < 1;
+  }
+
+  /** When there is a token, as far as it was looked at. */
   get nextMs(): number {
-    if (!this.isWaitedFor) return Number.POSITIVE_INFINITY;
     return this.#atMs + (Math.max(0, 1 - this.#tokens) * this.rate.periodMs) / this.rate.count;
   }
 }

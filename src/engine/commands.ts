@@ -130,7 +130,7 @@ export class Commands {
   /** Call before segments are given up: records that follow them may count tasks that replay no longer meets. */
   keepTotals(): void {
     const queues = [...this.#core.queues.values()].map(({ name, totals }) => ({ name, totals }));
-    this.run({ op: 'totals', queues });
+    this.#append({ op: 'totals', queues });
   }
 
   /** The task's slot. Throws NOT_FOUND. */

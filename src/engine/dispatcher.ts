@@ -86,7 +86,8 @@ export class Dispatcher {
     let takers = 0;
     for (let i = 0; i < count; i++) if (this.#room(workers[i], idleOnly) > 0) takers++;
     if (takers === 0) return false;
-    const share = Math.ceil(queue.ready / takers);
+    // One at least: who takes nothing for want of a token makes the queue wait for it.
+    const share = Math.max(1, Math.ceil(Math.min(queue.ready, queue.allowance(nowMs)) / takers));
     const first = queue.turn++ % count;
     let taken = false;
     for (let i = 0; i < count && queue.ready > 0; i++) {

@@ -342,10 +342,7 @@ export class Engine {
 
   #checkRoom(bytes: number, taskCount: number): void {
     if (!this.journal.hasRoom(bytes, 'task')) {
-      throw new MillraceError(
-        'DISK_FULL',
-        'the disk is full: no new tasks are taken until there is room; completions are',
-      );
+      throw new MillraceError('DISK_FULL', NO_ROOM);
     }
     if (this.core.table.count + taskCount > LIMITS.tasksMax) {
       throw new MillraceError(

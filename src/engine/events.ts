@@ -78,11 +78,20 @@ export class Events implements CoreWatcher {
       for (const sink of this.#ofAll) sink.push(text, sequence, count);
       if (ofQueue !== undefined) for (const sink of ofQueue) sink.push(text, sequence, count);
     }
-    for (const [id, sinks] of this.#ofTask) {
-      if (id < firstId || id >= firstId + count) continue;
-      const text = JSON.stringify({ ...event, id: formatTaskId(id) });
-      for (const sink of sinks) sink.push(text, sequence, 1);
+    if (count < this.#ofTask.size) {
+      for (let id = firstId; id < firstId + count; id++) this.#enqueuedOne(event, id, sequence);
+    } else {
+      for (const id of this.#ofTask.keys()) {
+        if (id >= firstId && id < firstId + count) this.#enqueuedOne(event, id, sequence);
+      }
     }
+  }
+
+  #enqueuedOne(event: object, id: number, sequence: number): void {
+    const sinks = this.#ofTask.get(id);
+    if (sinks === undefined) return;
+    const text = JSON.stringify({ ...event, id: formatTaskId(id) });
+    for (const sink of sinks) sink.push(text, sequence, 1);
   }
 
   cancelled(slot: number): void {

@@ -177,15 +177,12 @@ const ON_FAILURE_NAMES = Object.keys(ON_FAILURE);
 
 /** Counts only. */
 function describeRelations(engine: Engine, id: number): Pick<InspectedTask, 'dependencies' | 'uniqueKey'> {
-  const known = engine.core.relations.of(id);
-  if (known === undefined) return {};
-  const { edges, ends, unique } = known;
-  const counts = [0, 0, 0, 0];
-  for (const end of ends) counts[end]++;
-  const [open = 0, completed = 0, dead = 0, cancelled = 0] = counts;
+  const { relations } = engine.core;
+  const total = relations.parentCount(id);
+  const uniqueKey = relations.uniqueKey(id);
   return {
-    ...(edges.length === 0 ? {} : { dependencies: { total: edges.length, open, completed, dead, cancelled } }),
-    ...(unique === undefined ? {} : { uniqueKey: unique.key }),
+    ...(total === 0 ? {} : { dependencies: { total, ...relations.endCounts(id) } }),
+    ...(uniqueKey === undefined ? {} : { uniqueKey }),
   };
 }
 
@@ -193,8 +190,7 @@ function describeRelations(engine: Engine, id: number): Pick<InspectedTask, 'dep
 function describeRelatives(engine: Engine, id: number): Pick<InspectedTask, 'dependencies' | 'children'> {
   const { relations } = engine.core;
   const { dependencies } = describeRelations(engine, id);
-  const edges = relations.of(id)?.edges.slice(0, LIMITS.relationsShownMax) ?? [];
-  const parents = edges.map((edge) => ({
+  const parents = relations.edges(id, 0, LIMITS.relationsShownMax).map((edge) => ({
     id: formatTaskId(edge.id),
     state: stateName(engine, edge.id),
     onFailure: ON_FAILURE_NAMES[edge.onFailure],
@@ -219,17 +215,22 @@ export async function readParents(
   from: number,
 ): Promise<{ parents: InspectedParent[]; next?: number }> {
   engine.commands.find(id);
-  const edges = engine.core.relations.of(id)?.edges ?? [];
+  const { relations } = engine.core;
+  const total = relations.parentCount(id);
   const parents: InspectedParent[] = [];
   let bytes = 0;
-  let at = from;
-  for (; at < edges.length && parents.length < LIMITS.parentPageTasksMax; at++) {
-    const parent = await readParent(engine, edges[at].id);
-    bytes += parent.result?.data.length ?? 0;
+  for (const edge of relations.edges(id, from, LIMITS.parentPageTasksMax)) {
+    const parent = await readParent(engine, edge.id);
+    bytes += bytesOf(parent);
     if (bytes > LIMITS.parentPageBytesMax && parents.length > 0) break;
     parents.push(parent);
   }
-  return at < edges.length ? { parents, next: at } : { parents };
+  const next = from + parents.length;
+  return next < total ? { parents, next } : { parents };
+}
+
+function bytesOf({ result, error }: InspectedParent): number {
+  return (result?.data.length ?? 0) + (error === undefined ? 0 : JSON.stringify(error).length);
 }
 
 async function readParent(engine: Engine, id: number): Promise<InspectedParent> {

@@ -19,12 +19,13 @@ const unique: fc.Arbitrary<UniqueClaim> = fc.record({
   untilMs: time,
 });
 const relations: fc.Arbitrary<RelationsOf> = fc
-  .tuple(fc.array(edge, { maxLength: 5 }), time, fc.option(unique, { nil: undefined }))
-  .map(([edges, dueMs, claim]) => ({
+  .tuple(fc.array(edge, { maxLength: 5 }), time, fc.option(unique, { nil: undefined }), fc.boolean())
+  .map(([edges, dueMs, claim, isKeyLost]) => ({
     edges: edges.map(({ id: parent, onFailure }) => ({ id: parent, onFailure })),
     ends: edges.map(({ end }) => end),
     dueMs,
     unique: claim,
+    isKeyLost: claim !== undefined && isKeyLost,
   }));
 const task: fc.Arbitrary<TaskSnapshot> = fc.record({
   id,

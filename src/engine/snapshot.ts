@@ -14,7 +14,7 @@ import { readF64, readU16, readU32, readU64, writeF64, writeU16, writeU32, write
  * The lengths before blobs are what the core points at. With `FLAG_RELATED` in the flags, after the failures:
  *
  * ```
- * relations = u32 edgeCount, edge{edgeCount}, f64 dueMs, u8 keyLength, 0 or: key, u8 queueLength, queue, u8 scope, f64 untilMs
+ * relations = u32 edgeCount, edge{edgeCount}, f64 dueMs, u8 keyLength, 0 or: key, u8 queueLength, queue, u8 scope, f64 untilMs, u8 isKeyLost
  * edge = u64 id, u8 onFailure, u8 end
  * ```
  */
@@ -25,11 +25,11 @@ const RELATED = FLAG_RELATED >>> 24;
 const EDGE_BYTES = 10;
 const SCOPES: readonly UniqueClaim['scope'][] = ['waiting', 'unfinished', 'time'];
 
-function packRelations({ edges, ends, dueMs, unique }: RelationsOf): Buffer {
+function packRelations({ edges, ends, dueMs, unique, isKeyLost }: RelationsOf): Buffer {
   const key = Buffer.from(unique?.key ?? '');
   const queue = Buffer.from(unique?.queue ?? '');
   const head = LENGTH_BYTES + edges.length * EDGE_BYTES + 8;
-  const bytes = Buffer.allocUnsafe(head + 1 + (unique === undefined ? 0 : key.length + 1 + queue.length + 9));
+  const bytes = Buffer.allocUnsafe(head + 1 + (unique === undefined ? 0 : key.length + 1 + queue.length + 10));
   writeU32(bytes, 0, edges.length);
   for (const [index, { id, onFailure }] of edges.entries()) {
     const at = LENGTH_BYTES + index * EDGE_BYTES;
@@ -48,6 +48,7 @@ function packRelations({ edges, ends, dueMs, unique }: RelationsOf): Buffer {
   at += queue.length;
   bytes[at] = SCOPES.indexOf(unique.scope);
   writeF64(bytes, at + 1, unique.untilMs);
+  bytes[at + 9] = isKeyLost ? 1 : 0;
   return bytes;
 }
 
@@ -62,7 +63,7 @@ function unpackRelations(body: Buffer, start: number): RelationsOf {
   }
   const dueMs = readF64(body, at);
   const keyEnd = at + 9 + body[at + 8];
-  if (keyEnd === at + 9) return { edges, ends, dueMs, unique: undefined };
+  if (keyEnd === at + 9) return { edges, ends, dueMs, unique: undefined, isKeyLost: false };
   const queueEnd = keyEnd + 1 + body[keyEnd];
   return {
     edges,
@@ -74,6 +75,7 @@ function unpackRelations(body: Buffer, start: number): RelationsOf {
       scope: SCOPES[body[queueEnd]],
       untilMs: readF64(body, queueEnd + 1),
     },
+    isKeyLost: body[queueEnd + 9] === 1,
   };
 }
 

@@ -1,5 +1,12 @@
 import type { Core } from '../core/core.ts';
-import { type Edge, ON_FAILURE, type ParentEnd, type UniqueClaim } from '../core/relations.ts';
+import {
+  type Edge,
+  type NewRelations,
+  ON_FAILURE,
+  type ParentEnd,
+  type UniqueClaim,
+  uniqueName,
+} from '../core/relations.ts';
 import { NONE } from '../core/task-table.ts';
 import { MillraceError } from '../errors.ts';
 import { formatTaskId } from '../ids.ts';
@@ -19,9 +26,16 @@ export interface SubmissionPlan {
   readonly tasks: readonly {
     readonly index: number;
     /** Triples of id, `ON_FAILURE` and `PARENT_END` as it is now. */
-    readonly parents: readonly (readonly [number, number, number])[];
-    readonly unique?: { readonly key: string; readonly scope: UniqueClaim['scope']; readonly forMs: number };
+    readonly parents?: readonly (readonly [number, number, number])[];
+    readonly unique?: Claimed;
   }[];
+}
+
+interface Claimed {
+  readonly key: string;
+  readonly scope: UniqueClaim['scope'];
+  /** With the scope `time`. */
+  readonly forMs?: number;
 }
 
 /** The queue of each task, and whether it is alone in its section. */
@@ -47,10 +61,15 @@ export function planSubmission(
   checkCircles(added, existing);
   const tasks = added.map(({ index, dependsOn, unique }) => ({
     index,
-    parents: parentsOf(core, index, dependsOn, existing, firstId),
-    ...(unique === undefined ? {} : { unique }),
+    ...(dependsOn.length === 0 ? {} : { parents: parentsOf(core, index, dependsOn, existing, firstId) }),
+    ...(unique === undefined ? {} : { unique: claimed(unique) }),
   }));
   return { existing: [...existing], tasks };
+}
+
+/** Without what need not be said: with LIMITS.recordBytesMax a plan fits into a record whose request fits into a frame. */
+function claimed({ key, scope, forMs }: NonNullable<SubmittedRelations['unique']>): Claimed {
+  return scope === 'time' ? { key, scope, forMs } : { key, scope };
 }
 
 /** By index: the ids of tasks that have the keys which these ask for. */
@@ -62,15 +81,15 @@ function findExisting(
   nowMs: number,
 ): Map<number, number> {
   const existing = new Map<number, number>();
-  const claimed = new Map<string, number>();
+  const taken = new Map<string, number>();
   for (const { index, unique } of relations) {
     if (unique === undefined) continue;
     if (!alone[index]) throw malformed(`task ${index} has a unique key and shares its section`);
     const queue = queues[index] as string;
-    const name = `${queue}\n${unique.key}`;
-    const known = claimed.get(name) ?? core.relations.holder(queue, unique.key, nowMs);
+    const name = uniqueName(queue, unique.key);
+    const known = taken.get(name) ?? core.relations.holder(queue, unique.key, nowMs);
     if (known >= 0) existing.set(index, known);
-    else claimed.set(name, firstId + index);
+    else taken.set(name, firstId + index);
   }
   return existing;
 }
@@ -175,23 +194,19 @@ export function applySubmission(
   const { firstId, steadyMs } = place;
   const left = new Set(plan.existing.map(([index]) => firstId + index));
   applyEnqueue(core, reader, buffer, start, end, { ...place, left });
-  for (const { index, parents, unique } of plan.tasks) {
+  const related = plan.tasks.map(({ index, parents = [], unique }): NewRelations => {
     const id = firstId + index;
-    const edges = parents.map(
-      ([parent, onFailure]): Edge => ({ id: parent, onFailure: onFailure as Edge['onFailure'] }),
-    );
-    const ends = parents.map(([, , end]) => end as ParentEnd);
-    const claim = unique === undefined ? undefined : claimOf(core, id, unique, steadyMs);
-    core.relate(id, { edges, ends, unique: claim }, steadyMs);
-  }
+    return {
+      id,
+      edges: parents.map(([parent, onFailure]): Edge => ({ id: parent, onFailure: onFailure as Edge['onFailure'] })),
+      ends: parents.map(([, , end]) => end as ParentEnd),
+      unique: unique === undefined ? undefined : claimOf(core, id, unique, steadyMs),
+    };
+  });
+  core.relate(related, steadyMs);
 }
 
-function claimOf(
-  core: Core,
-  id: number,
-  { key, scope, forMs }: { key: string; scope: UniqueClaim['scope']; forMs: number },
-  steadyMs: number,
-): UniqueClaim {
+function claimOf(core: Core, id: number, { key, scope, forMs = 0 }: Claimed, steadyMs: number): UniqueClaim {
   const { queue } = core.kindOf(core.index.get(id)).spec;
   return { queue, key, scope, untilMs: scope === 'time' ? steadyMs + forMs : 0 };
 }

@@ -4,6 +4,7 @@ import { ManualClock } from '../../test/twins/manual-clock.ts';
 import { MemoryDisk } from '../../test/twins/memory-disk.ts';
 import { InvariantError } from '../errors.ts';
 import { EPOCH_MAX } from '../ids.ts';
+import { LIMITS } from '../limits.ts';
 import { EPOCH, Journal, SEGMENT_STATE } from './journal.ts';
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
@@ -65,7 +66,7 @@ describe('what was appended', () => {
 
   test('is refused beyond the largest record, and under a type of the journal itself', async () => {
     const { journal } = await openJournal();
-    expect(() => journal.append(TEXT, Buffer.alloc(18 * 1024 * 1024))).toThrow(InvariantError);
+    expect(() => journal.append(TEXT, Buffer.alloc(LIMITS.recordBytesMax + 1))).toThrow(InvariantError);
     expect(() => journal.append(4, Buffer.alloc(1))).toThrow(InvariantError);
   });
 

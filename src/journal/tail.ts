@@ -6,8 +6,6 @@ import type { RecordType } from './record.ts';
 import { Page, Segment, type Segments } from './segment.ts';
 import type { Writer } from './writer.ts';
 
-const RECORD_BYTES_MAX = LIMITS.frameBytesMax + 64 * 1024;
-
 export interface TailOptions {
   segments: Segments;
   cache: PageCache;
@@ -58,8 +56,8 @@ export class Tail {
   append(type: RecordType, parts: readonly Uint8Array[]): number {
     let length = 0;
     for (const part of parts) length += part.length;
-    if (length > RECORD_BYTES_MAX && type !== SEGMENT_STATE) {
-      throw new InvariantError(`a record of ${length} bytes is over the limit of ${RECORD_BYTES_MAX}`);
+    if (length > LIMITS.recordBytesMax && type !== SEGMENT_STATE) {
+      throw new InvariantError(`a record of ${length} bytes is over the limit of ${LIMITS.recordBytesMax}`);
     }
     const bytes = recordBytes(length);
     if (this.#page.filled + bytes > this.#page.bytes.length) this.#turnPage(bytes);

@@ -139,7 +139,12 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
 
   /** Of the memory of the server. */
   get unsentBytes(): number {
-    return this.#link.bufferedBytes + this.writer.pendingBytes + this.#results.heldBytes;
+    return (
+      this.#link.bufferedBytes +
+      this.writer.pendingBytes +
+      this.#results.heldBytes +
+      (this.#watches?.heldCharacters ?? 0)
+    );
   }
 
   get unfinishedFrameBytes(): number {

@@ -47,6 +47,7 @@ function journalStatus(engine: Engine): Record<string, number> {
 function describeQueue(engine: Engine, queue: Queue, steadyMs: number): Record<string, unknown> {
   let oldestMs = 0;
   for (const lists of queue.readyLists()) {
+    if (lists.occupied === 0) continue;
     for (let priority = 0; priority < PRIORITY_COUNT; priority++) {
       const head = lists.head(priority);
       if (head !== NONE) oldestMs = Math.max(oldestMs, steadyMs - engine.core.table.enqueuedAtMs(head));

@@ -31,7 +31,8 @@ class Watch implements EventSink {
   readonly filter: EventFilter;
   readonly #sink: WatchSink;
   #entries: Entry[] = [];
-  #characters = 0;
+  /** Of what waits. */
+  characters = 0;
   #dropped = 0;
 
   constructor(filter: EventFilter, sink: WatchSink) {
@@ -41,7 +42,7 @@ class Watch implements EventSink {
 
   push(text: string, sequence: number, count: number): void {
     const bound = LIMITS.eventBufferCharactersMax / (this.#dropped > 0 ? 2 : 1);
-    if (this.#characters + text.length > bound) {
+    if (this.characters + text.length > bound) {
       this.#dropped += count;
       return;
     }
@@ -58,7 +59,7 @@ class Watch implements EventSink {
 
   #add(text: string, sequence: number): void {
     this.#entries.push({ text, sequence });
-    this.#characters += text.length;
+    this.characters += text.length;
   }
 
   /** Whether something waits for the disk. */
@@ -78,7 +79,7 @@ class Watch implements EventSink {
         if (sequence > durableSequence) break;
         texts.push(text);
         characters += text.length;
-        this.#characters -= text.length;
+        this.characters -= text.length;
       }
       if (texts.length === 0) break;
       this.#sink.send(watch, texts);
@@ -121,6 +122,12 @@ export class Watches {
   get isOwing(): boolean {
     for (const watch of this.#watches.values()) if (watch.isOwing) return true;
     return false;
+  }
+
+  get heldCharacters(): number {
+    let characters = 0;
+    for (const watch of this.#watches.values()) characters += watch.characters;
+    return characters;
   }
 
   send(): void {
