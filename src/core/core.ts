@@ -168,6 +168,7 @@ export class Core {
     const ready = dueMs === 0;
     const kindState = kind.index | ((ready ? State.READY : State.SCHEDULED) << STATE_SHIFT);
     const listed = ready && !this.#loading;
+    const timers = this.#timers.heap(wall);
     const shift = offset - start;
     let position = start;
     for (let i = 0; i < count; i++) {
@@ -183,7 +184,7 @@ export class Core {
       if (listed) queue.pushBack(slot, group, priority);
       else if (!ready) {
         words[at + KIND_STATE] = kindState | FLAG_DEFERRED | (wall ? FLAG_WALL : 0);
-        this.#timers.push(slot, dueMs);
+        timers.push(slot, dueMs);
       }
       position +=
         4 + (bytes[position] | (bytes[position + 1] << 8) | (bytes[position + 2] << 16) | (bytes[position + 3] << 24));

@@ -40,7 +40,6 @@ export interface Firing {
 /** Beside its texts: numbers, property names, what it remembers of its firings. */
 const SCHEDULE_OVERHEAD_BYTES = 768;
 const RUNS_KEPT = 8;
-const STALE_MAX = 64;
 
 /** What a schedule adds to the begin of each segment, at most. */
 export function scheduleBytes({ name, timing, spec, payload }: Schedule): number {
@@ -54,8 +53,7 @@ interface Entry {
 }
 
 /**
- * All schedules, and in which order they are due: a binary heap whose entries are not removed but outlived. An entry counts
- * while its schedule is still kept and still due at that time.
+ * All schedules, and in which order they are due: a sorted list, for there are LIMITS.schedulesMax at most.
  *
  *   set ─► waiting ──due──► fired (waiting for its next time) … ──removed──► gone
  *             ▲ │ put aside: its task cannot be taken now
@@ -63,7 +61,10 @@ interface Entry {
  */
 export class Schedules {
   readonly #byName = new Map<string, Schedule>();
-  readonly #heap: Entry[] = [];
+  /** By when they are due, then by when that was said. */
+  readonly #waiting: Entry[] = [];
+  /** The same, by name. */
+  readonly #entries = new Map<string, Entry>();
   #aside: Schedule[] = [];
   #added = 0;
   #bytes = 0;
@@ -79,7 +80,7 @@ export class Schedules {
 
   /** Wall time; Infinity when none waits. */
   get nextMs(): number {
-    return this.#heap.length === 0 ? Number.POSITIVE_INFINITY : this.#heap[0].dueMs;
+    return this.#waiting.length === 0 ? Number.POSITIVE_INFINITY : this.#waiting[0].dueMs;
   }
 
   get(name: string): Schedule | undefined {
@@ -103,7 +104,7 @@ export class Schedules {
     if (known === undefined) return;
     this.#byName.delete(name);
     this.#bytes -= scheduleBytes(known);
-    this.#dropOutlived();
+    this.#waitNoMore(name);
   }
 
   /** To another time without firing: paused, resumed, or past times that are let go. */
@@ -129,76 +130,57 @@ export class Schedules {
 
   /** The one that is due first, and has been since `wallMs` or before. */
   due(wallMs: number): Schedule | undefined {
-    return this.nextMs <= wallMs ? this.#heap[0].schedule : undefined;
+    return this.nextMs <= wallMs ? this.#waiting[0].schedule : undefined;
   }
 
   /** The one that is due first cannot fire now: the others have their turn. */
   putAside(): void {
-    this.#aside.push(this.#heap[0].schedule);
-    this.#pop();
-    this.#dropOutlived();
+    const { schedule } = this.#waiting[0];
+    this.#aside.push(schedule);
+    this.#waitNoMore(schedule.name);
   }
 
   bringBack(): void {
     if (this.#aside.length === 0) return;
     const aside = this.#aside;
     this.#aside = [];
-    for (const schedule of aside) if (this.#byName.get(schedule.name) === schedule) this.#wait(schedule);
+    for (const schedule of aside) {
+      const isWaiting = this.#entries.has(schedule.name) || this.#byName.get(schedule.name) !== schedule;
+      if (!isWaiting) this.#wait(schedule);
+    }
   }
 
   #moveTo(schedule: Schedule, nextMs: number | null): void {
     if (schedule.nextMs === nextMs) return;
+    this.#waitNoMore(schedule.name);
     schedule.nextMs = nextMs;
     this.#wait(schedule);
   }
 
   #wait(schedule: Schedule): void {
-    if (schedule.nextMs !== null) {
-      this.#heap.push({ schedule, dueMs: schedule.nextMs, order: this.#added++ });
-      this.#siftUp(this.#heap.length - 1);
-    }
-    this.#dropOutlived();
+    if (schedule.nextMs === null) return;
+    const entry = { schedule, dueMs: schedule.nextMs, order: this.#added++ };
+    this.#entries.set(schedule.name, entry);
+    this.#waiting.splice(this.#placeOf(entry), 0, entry);
   }
 
-  #counts({ schedule, dueMs }: Entry): boolean {
-    return schedule.nextMs === dueMs && this.#byName.get(schedule.name) === schedule;
+  #waitNoMore(name: string): void {
+    const entry = this.#entries.get(name);
+    if (entry === undefined) return;
+    this.#entries.delete(name);
+    this.#waiting.splice(this.#placeOf(entry), 1);
   }
 
-  /** So that the first entry always counts, and the others are few. */
-  #dropOutlived(): void {
-    const heap = this.#heap;
-    if (heap.length > this.#byName.size * 2 + STALE_MAX) {
-      const kept = heap.filter((entry) => this.#counts(entry)).sort(earlier);
-      heap.length = 0;
-      // In order is a heap.
-      for (const entry of kept) heap.push(entry);
+  /** Where the entry is, or belongs. */
+  #placeOf(entry: Entry): number {
+    let from = 0;
+    let to = this.#waiting.length;
+    while (from < to) {
+      const middle = (from + to) >> 1;
+      if (earlier(this.#waiting[middle], entry) < 0) from = middle + 1;
+      else to = middle;
     }
-    while (heap.length > 0 && !this.#counts(heap[0])) this.#pop();
-  }
-
-  #pop(): void {
-    const heap = this.#heap;
-    const last = heap.pop() as Entry;
-    if (heap.length === 0) return;
-    heap[0] = last;
-    for (let at = 0; ; ) {
-      const left = at * 2 + 1;
-      if (left >= heap.length) return;
-      const least = left + 1 < heap.length && earlier(heap[left + 1], heap[left]) < 0 ? left + 1 : left;
-      if (earlier(heap[at], heap[least]) <= 0) return;
-      [heap[at], heap[least]] = [heap[least], heap[at]];
-      at = least;
-    }
-  }
-
-  #siftUp(start: number): void {
-    const heap = this.#heap;
-    for (let at = start; at > 0; ) {
-      const parent = (at - 1) >> 1;
-      if (earlier(heap[parent], heap[at]) <= 0) return;
-      [heap[at], heap[parent]] = [heap[parent], heap[at]];
-      at = parent;
-    }
+    return from;
   }
 }
 

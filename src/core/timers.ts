@@ -21,6 +21,11 @@ export class Timers {
     return this.#wall.nextDueMs;
   }
 
+  /** Where tasks with this flag wait, for many at once. */
+  heap(wall: boolean): TimerHeap {
+    return wall ? this.#wall : this.#steady;
+  }
+
   push(slot: number, dueMs: number): void {
     this.#of(slot).push(slot, dueMs);
   }
@@ -40,6 +45,6 @@ export class Timers {
   }
 
   #of(slot: number): TimerHeap {
-    return this.#table.hasFlag(slot, FLAG_WALL) ? this.#wall : this.#steady;
+    return this.heap(this.#table.hasFlag(slot, FLAG_WALL));
   }
 }

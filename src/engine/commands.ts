@@ -191,8 +191,8 @@ function conflict(id: number, state: State, what: string): MillraceError {
   });
 }
 
-function unlessEnded(core: Core, slot: number, act: () => void): void {
-  if (core.table.state(slot) < State.COMPLETED) act();
+function hasEnded(core: Core, slot: number): boolean {
+  return core.table.state(slot) >= State.COMPLETED;
 }
 
 /** Also replays: a task that a later record has finished and forgotten is passed over. */
@@ -204,7 +204,9 @@ export function applyCommand(core: Core, command: Command): void {
     });
   switch (command.op) {
     case 'cancel':
-      each([command.id, 1], (slot) => unlessEnded(core, slot, () => core.cancel(slot, command.at)));
+      each([command.id, 1], (slot) => {
+        if (!hasEnded(core, slot)) core.cancel(slot, command.at);
+      });
       break;
     case 'requestCancel':
       each([command.id, 1], (slot) => core.requestCancel(slot));
@@ -217,7 +219,9 @@ export function applyCommand(core: Core, command: Command): void {
       break;
     case 'purge':
       // One that depended on another of them was cancelled with it.
-      each(command.ids, (slot) => unlessEnded(core, slot, () => core.purge(slot, command.at)));
+      each(command.ids, (slot) => {
+        if (!hasEnded(core, slot)) core.purge(slot, command.at);
+      });
       break;
     case 'related':
       core.relations.applyConsequences(command, command.at);

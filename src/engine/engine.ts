@@ -23,7 +23,7 @@ import { type KeptOutcome, SegmentReader, type StoredOutcome } from './segment-r
 import { Settlements } from './settlements.ts';
 import { applyEnqueue, kindOfSpec, packState } from './state.ts';
 import { Stats } from './stats.ts';
-import { applySubmission, planSubmission, shapeOf } from './submissions.ts';
+import { applySubmission, planSubmission, type Shape, shapeOf } from './submissions.ts';
 import { TaskLogs } from './task-logs.ts';
 import { Unreadable } from './unreadable.ts';
 import { Waiters, type Waiting } from './waiters.ts';
@@ -272,23 +272,14 @@ export class Engine {
     const reader = this.#enqueues;
     reader.open(buffer, start, end);
     const { batch, lowestUnconfirmed, taskCount } = reader;
-    const known = this.core.producers.find(producer, batch);
+    const known = this.#findBatch(producer, batch);
     if (known >= 0) return { batch, firstId: known, count: taskCount };
-    if (known === -2) throw this.#forgotten(producer, batch);
     this.#checkRoom(end - start, taskCount);
     this.#checkSections(buffer);
-    // Before anything is appended, so that deliveries go out before the write begins.
-    this.#dispatchSoon();
     const nowMs = this.clock.steadyMs();
-    const firstId = this.core.ids.reserveIds(taskCount);
-    const { journal } = this;
-    journal.append(RECORD.ENQUEUE, packEnqueueHead(nowMs, firstId, producer), buffer.subarray(start, end));
-    applyEnqueue(this.core, reader, buffer, start, end, {
-      segment: this.reader.tag(journal.lastSegment),
-      shift: journal.lastOffset + ENQUEUE_HEAD_BYTES - start,
-      steadyMs: nowMs,
-      firstId,
-    });
+    const place = this.#place(RECORD.ENQUEUE, producer, taskCount, nowMs, start, buffer.subarray(start, end));
+    const { firstId } = place;
+    applyEnqueue(this.core, reader, buffer, start, end, place);
     this.core.producers.remember(producer, batch, lowestUnconfirmed, firstId, taskCount, nowMs);
     return { batch, firstId, count: taskCount };
   }
@@ -303,32 +294,47 @@ export class Engine {
     const { enqueueEnd, relations } = splitSubmission(buffer, start, end);
     reader.open(buffer, start, enqueueEnd);
     const { batch, lowestUnconfirmed, taskCount } = reader;
-    const known = producers.find(producer, batch);
-    if (known === -2) throw this.#forgotten(producer, batch);
+    const known = this.#findBatch(producer, batch);
     if (known >= 0) return { batch, firstId: known, count: taskCount, existing: producers.existing(producer, batch) };
     this.#checkRoom(end - start, taskCount);
     const parsed = parseRelations(relations, taskCount);
     const nowMs = this.clock.steadyMs();
     const firstId = this.core.ids.reserveIds(0);
     const plan = this.#checkSections(buffer, () => {
-      const shape = shapeOf(this.core, reader, buffer, start, enqueueEnd);
+      const shape = (): Shape => shapeOf(this.core, reader, buffer, start, enqueueEnd);
       return planSubmission(this.core, parsed, shape, firstId, nowMs);
     });
-    this.core.ids.reserveIds(taskCount);
-    this.#dispatchSoon();
-    const { journal } = this;
-    const head = packEnqueueHead(nowMs, firstId, producer);
-    journal.append(RECORD.SUBMIT, head, buffer.subarray(start, enqueueEnd), packTrailer(plan));
-    const place = {
-      segment: this.reader.tag(journal.lastSegment),
-      shift: journal.lastOffset + ENQUEUE_HEAD_BYTES - start,
-      steadyMs: nowMs,
-      firstId,
-    };
+    const parts = [buffer.subarray(start, enqueueEnd), packTrailer(plan)];
+    const place = this.#place(RECORD.SUBMIT, producer, taskCount, nowMs, start, ...parts);
     applySubmission(this.core, reader, buffer, start, enqueueEnd, place, plan);
     const { existing } = plan;
     producers.remember(producer, batch, lowestUnconfirmed, firstId, taskCount, nowMs, existing);
     return { batch, firstId, count: taskCount, existing };
+  }
+
+  /** Journals the tasks; returns where they lie and which ids they have. */
+  #place(
+    type: typeof RECORD.ENQUEUE | typeof RECORD.SUBMIT,
+    producer: string,
+    taskCount: number,
+    nowMs: number,
+    start: number,
+    ...parts: readonly Uint8Array[]
+  ): { segment: number; shift: number; steadyMs: number; firstId: number } {
+    // Before anything is appended, so that deliveries go out before the write begins.
+    this.#dispatchSoon();
+    const { journal } = this;
+    const firstId = this.core.ids.reserveIds(taskCount);
+    journal.append(type, packEnqueueHead(nowMs, firstId, producer), ...parts);
+    const shift = journal.lastOffset + ENQUEUE_HEAD_BYTES - start;
+    return { segment: this.reader.tag(journal.lastSegment), shift, steadyMs: nowMs, firstId };
+  }
+
+  /** The first id of a batch that is known; -1 when it is new. Throws CONFLICT when that is forgotten. */
+  #findBatch(producer: string, batch: number): number {
+    const known = this.core.producers.find(producer, batch);
+    if (known === -2) throw this.#forgotten(producer, batch);
+    return known;
   }
 
   #forgotten(producer: string, batch: number): MillraceError {

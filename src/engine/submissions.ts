@@ -39,23 +39,24 @@ interface Claimed {
 }
 
 /** The queue of each task, and whether it is alone in its section. */
-interface Shape {
+export interface Shape {
   readonly queues: readonly string[];
   readonly alone: readonly boolean[];
 }
 
 /**
  * Throws INVALID_ARGUMENT for a circle, NOT_FOUND for a parent that is not there, QUEUE_FULL, and PROTOCOL for a unique task
- * that is not alone in its section. `firstId` is the id that the first task will have.
+ * that is not alone in its section. `shape` is asked for keys only; `firstId` is the id that the first task will have.
  */
 export function planSubmission(
   core: Core,
   relations: readonly SubmittedRelations[],
-  shape: Shape,
+  shape: () => Shape,
   firstId: number,
   nowMs: number,
 ): SubmissionPlan {
-  const existing = findExisting(core, relations, shape, firstId, nowMs);
+  const unique = relations.filter((each) => each.unique !== undefined);
+  const existing = unique.length === 0 ? NONE_EXISTS : findExisting(core, unique, shape(), firstId, nowMs);
   const added = relations.filter(({ index }) => !existing.has(index));
   checkRoom(core, added);
   checkCircles(added, existing);
@@ -71,6 +72,8 @@ export function planSubmission(
 function claimed({ key, scope, forMs }: NonNullable<SubmittedRelations['unique']>): Claimed {
   return scope === 'time' ? { key, scope, forMs } : { key, scope };
 }
+
+const NONE_EXISTS: ReadonlyMap<number, number> = new Map();
 
 /** By index: the ids of tasks that have the keys which these ask for. */
 function findExisting(
