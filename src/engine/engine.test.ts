@@ -453,7 +453,7 @@ describe('a failed write', () => {
     expect(bench.engine.core.table.count).toBe(1);
     const worker = await bench.addWorker();
     expect(worker.held).toEqual([]);
-    await bench.engine.close().catch(() => undefined);
+    await expect(bench.engine.close()).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
   });
 
   it('ends what time does: no timeout is charged and nothing is cleaned any more', async () => {
@@ -469,7 +469,7 @@ describe('a failed write', () => {
     expect(ids.map((id) => bench.state(id))).toEqual(['active', 'active', 'active']);
     expect(worker.revoked).toEqual([]);
     expect(bench.failures).toHaveLength(1);
-    await bench.engine.close().catch(() => undefined);
+    await expect(bench.engine.close()).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
   });
 
   it('does not keep workers from leaving, not even one that runs what was to be cancelled', async () => {
@@ -484,7 +484,7 @@ describe('a failed write', () => {
     bench.removeWorker(worker, true);
     expect(bench.engine.core.assignments.workers.size).toBe(0);
     expect([bench.state(id), bench.state(other)]).toEqual(['ready', 'ready']);
-    await bench.engine.close().catch(() => undefined);
+    await expect(bench.engine.close()).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
     await bench.crash();
     expect([bench.state(id), bench.state(other)]).toEqual(['cancelled', 'ready']);
     await bench.engine.close();

@@ -156,7 +156,7 @@ describe('a failed write or sync', () => {
     await durable(journal.appendedSequence);
     disk.fail('write', 'EIO');
     journal.append(TEXT, Buffer.from('x'));
-    await journal.flush().catch(() => undefined);
+    await expect(journal.flush()).rejects.toMatchObject({ code: 'STORAGE_FAILED' });
     expect(journal.locate(place.segment, place.offset)).toBeDefined();
   });
 });
