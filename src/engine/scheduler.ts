@@ -211,6 +211,8 @@ export class Scheduler {
       const plan = this.#plan(schedule, wallMs);
       if (plan.count > 0) this.#fire(schedule, plan, '');
       else this.#commands.run({ op: 'moveSchedule', name: schedule.name, paused: false, nextMs: plan.nextMs });
+      if (plan.madeUp > 0) this.#madeUp.set(schedule, plan.madeUp);
+      else this.#madeUp.delete(schedule);
       this.#trouble = '';
       return Math.max(plan.count, 1);
     } catch (error) {
@@ -229,13 +231,10 @@ export class Scheduler {
 
   #plan(schedule: Schedule, wallMs: number): Plan {
     const fitting = Math.floor(RECORD_BYTES_MAX / (schedule.payload.data.length + 4));
-    const plan = planFiring(schedule, schedule.nextMs as number, wallMs, {
+    return planFiring(schedule, schedule.nextMs as number, wallMs, {
       countMax: Math.max(1, Math.min(RECORD_TASKS_MAX, fitting)),
       madeUp: this.#madeUp.get(schedule) ?? 0,
     });
-    if (plan.madeUp > 0) this.#madeUp.set(schedule, plan.madeUp);
-    else this.#madeUp.delete(schedule);
-    return plan;
   }
 
   /** Returns the id of the last task. Throws DISK_FULL, QUEUE_FULL; then nothing has happened. */
