@@ -4,7 +4,8 @@ import type { Engine } from '../../src/engine/engine.ts';
 import { formatTaskId, parseTaskId } from '../../src/ids.ts';
 import type { Model, PendingSettlement, SessionFacts, Submission, SubmittedParent, TaskFacts } from './model.ts';
 import { type Scheduler, Violation } from './scheduler.ts';
-import type { Settled } from './tap.ts';
+import type { ScheduleChecker } from './schedules.ts';
+import { FIRED, type Settled } from './tap.ts';
 
 /** Rounding of times on their way through the journal and the task table. */
 const CLOCK_SLACK_MS = 1;
@@ -29,6 +30,7 @@ interface QueueOrder {
 /** Every promise that can be judged from what passes the server's links, checked the moment it is broken. */
 export class Checkers {
   readonly model: Model;
+  readonly schedules: ScheduleChecker;
   /** Whether finished tasks may be forgotten soon. */
   readonly forgets: boolean;
   readonly #scheduler: Scheduler;
@@ -49,10 +51,15 @@ export class Checkers {
     overtaken: 0,
   };
 
-  constructor(model: Model, scheduler: Scheduler, options: { forgets: boolean }) {
+  constructor(
+    model: Model,
+    scheduler: Scheduler,
+    { forgets, schedules }: { forgets: boolean; schedules: ScheduleChecker },
+  ) {
     this.model = model;
+    this.schedules = schedules;
     this.#scheduler = scheduler;
-    this.forgets = options.forgets;
+    this.forgets = forgets;
   }
 
   submitted(key: string, spec: TaskSpec, when: Submission['when'], steadyMs: number): void {
@@ -102,6 +109,14 @@ export class Checkers {
   }
 
   // ── Deliveries ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** A task that a schedule has enqueued is met for the first time when it is delivered. */
+  fired(session: SessionFacts, engine: Engine, delivery: Delivery, spec: TaskSpec): void {
+    check(delivery.key === FIRED + spec.queue, 'wrong-queue', `${delivery.key} is in the queue ${spec.queue}`);
+    const key = `${delivery.key} ${formatTaskId(delivery.id)}`;
+    this.submitted(key, spec, { kind: 'now', ms: 0 }, 0);
+    this.delivered(session, engine, { ...delivery, key });
+  }
 
   delivered(session: SessionFacts, engine: Engine, delivery: Delivery): void {
     const task = this.#identify(delivery.id, delivery.key);
@@ -265,6 +280,7 @@ export class Checkers {
     if (!session.closed) this.#scheduler.note(`${session.name} is gone, with ${session.held.size} tasks`);
     this.counts.lost += session.held.size;
     this.#overlaps = this.#overlaps.filter(({ from }) => from !== session);
+    for (const call of session.calls.values()) this.schedules.forget(call);
     this.model.closeSession(session);
   }
 
@@ -319,7 +335,9 @@ export class Checkers {
   }
 
   callReceived(session: SessionFacts, requestId: number, method: string, params: Record<string, unknown>): void {
-    session.calls.set(requestId, { method, params });
+    const call = { method, params };
+    session.calls.set(requestId, call);
+    this.schedules.asked(call, method, params.name);
     this.#scheduler.note(`${session.name} calls ${method} ${JSON.stringify(params)}`);
     if (method === 'task.retry' || method === 'task.cancel') {
       const task = this.model.task(parseTaskId(String(params.id)));
@@ -341,6 +359,7 @@ export class Checkers {
   replied(session: SessionFacts, requestId: number, reply: Record<string, unknown>): void {
     const call = session.calls.get(requestId);
     session.calls.delete(requestId);
+    if (call !== undefined) this.schedules.answered(call, call.method, call.params.name, true);
     if (call?.method !== 'task.cancel' || reply.outcome !== 'cancelled') return;
     const task = this.model.task(parseTaskId(String(call.params.id)));
     // A dead task is not cancelled, so nothing but a purge comes after it.
@@ -349,6 +368,9 @@ export class Checkers {
 
   refused(session: SessionFacts, requestId: number, error: Record<string, unknown>): void {
     session.batches.delete(requestId);
+    const call = session.calls.get(requestId);
+    session.calls.delete(requestId);
+    if (call !== undefined) this.schedules.answered(call, call.method, call.params.name, false);
     const { code, message } = error;
     const ended = code === 'PROTOCOL' && String(message).includes('lifeline is for is gone');
     check(
@@ -363,6 +385,7 @@ export class Checkers {
   /** A server has read its disk: what was confirmed is there, as it was confirmed. */
   recovered(engine: Engine): void {
     const { core } = engine;
+    this.schedules.check(engine);
     const alive = new Map<string, number>();
     for (const task of this.model.tasks.values()) {
       const slot = core.index.get(task.id);

@@ -145,4 +145,18 @@ export const MUTANTS: readonly Mutant[] = [
     find: 'await rewrite(this.#active.file, found.active.syncedEnd, found.active.end);',
     replace: 'await this.#active.file.sync();',
   },
+  {
+    name: 'firing-not-replayed',
+    bug: 'a start enqueues again what a schedule had fired, and does not move the schedule on',
+    file: 'src/engine/state.ts',
+    find: '  core.schedules.fired(name, {',
+    replace: '  if (!core.loading) core.schedules.fired(name, {',
+  },
+  {
+    name: 'missed-time-skipped',
+    bug: 'a schedule that makes up for what it missed leaves one time out',
+    file: 'src/schedule/plan.ts',
+    find: '  let nextMs = nextDueMs(timing, firstMs);',
+    replace: '  let nextMs = nextDueMs(timing, nextDueMs(timing, firstMs) ?? firstMs);',
+  },
 ];

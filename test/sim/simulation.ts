@@ -120,6 +120,7 @@ class Simulation {
     const faults = Object.fromEntries([...this.#nemesis.counts].map(([fault, count]) => [`fault ${fault}`, count]));
     return {
       ...checkers.counts,
+      fired: checkers.schedules.fired,
       tasks: model.tasks.size,
       serverLives,
       diskOperations: disk.operations,
@@ -179,6 +180,16 @@ class Simulation {
     if (engine === undefined || engine.stopping) return;
     // As an administrator would who finds them paused.
     for (const queue of engine.core.queues.values()) if (queue.paused) engine.commands.resumeQueue(queue.name);
+    // Or who wants to see the end of it.
+    for (const { name } of this.#world.schedules) this.#endSchedule(engine, name);
+  }
+
+  #endSchedule(engine: Engine, name: string): void {
+    const call = {};
+    this.#world.endedSchedules.add(name);
+    this.#world.checkers.schedules.asked(call, 'schedule.remove', name);
+    engine.scheduler.remove(name);
+    this.#world.checkers.schedules.forget(call);
   }
 
   #isDrained(): boolean {
@@ -257,6 +268,7 @@ class Simulation {
     if (engine === undefined || this.#world.serverIsIn !== 'running') return;
     checkCounters(engine);
     checkTimers(this.#world, engine);
+    this.#world.checkers.schedules.check(engine);
     const { scheduler, serverProcess, checkers } = this.#world;
     const stalled = (serverProcess?.stalledUntilMs ?? 0) + 1000 > scheduler.nowMs;
     checkers.checkWaiters(engine, stalled || engine.journal.unwrittenBytes > 0);
@@ -317,6 +329,7 @@ function checkTimers(world: World, engine: Engine): void {
     clock.steadyMs() - (nowMs - world.serverClockSetMs),
     clock.steadyMs() + stalledMs,
   );
+  world.checkers.schedules.checkDue(engine, clock.steadyMs() - freeMs);
   core.index.scan(0, (id, slot) => {
     if (core.table.state(slot) !== State.SCHEDULED) return true;
     const isWall = core.table.hasFlag(slot, FLAG_WALL);

@@ -20,6 +20,9 @@ import type { Checkers } from './checkers.ts';
 import type { LinkTap } from './link.ts';
 import type { SessionFacts } from './model.ts';
 
+/** What the keys of tasks begin with that a schedule enqueues: its name follows. */
+export const FIRED = '@';
+
 const WHEN_KINDS = { [WHEN.NOW]: 'now', [WHEN.DELAY]: 'delay', [WHEN.AT]: 'at' } as const;
 
 /** The key that the workload put into a payload. */
@@ -153,12 +156,10 @@ export class ServerTap implements LinkTap {
         for (const run of this.#deliveries.read(buffer, start, end)) {
           for (let i = 0; i < run.length; i++) {
             const { firstId, firstToken, attempt } = run;
-            checkers.delivered(session, this.#engine, {
-              id: firstId + i,
-              token: firstToken + i,
-              attempt,
-              key: keyOf(Buffer.from(run.bytes(i)).toString('utf8')),
-            });
+            const key = keyOf(Buffer.from(run.bytes(i)).toString('utf8'));
+            const delivery = { id: firstId + i, token: firstToken + i, attempt, key };
+            if (key.startsWith(FIRED)) checkers.fired(session, this.#engine, delivery, run.spec);
+            else checkers.delivered(session, this.#engine, delivery);
           }
         }
         break;

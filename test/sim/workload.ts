@@ -11,7 +11,8 @@ import type { SimProcess } from './process.ts';
 import { type Promises, SimProgram } from './program.ts';
 import type { SimRandom } from './random.ts';
 import { Violation } from './scheduler.ts';
-import { keyOf } from './tap.ts';
+import { SCHEDULES } from './schedules.ts';
+import { FIRED, keyOf } from './tap.ts';
 import type { World } from './world.ts';
 
 /** What clients do and what handlers do with it. The payload says how its handler behaves. */
@@ -46,6 +47,7 @@ export const ACTIONS = {
   purge: 1,
   redrive: 1,
   limit: 1,
+  schedule: 4,
 } as const;
 export type Action = keyof typeof ACTIONS;
 
@@ -132,8 +134,42 @@ export class ClientProgram extends SimProgram {
       case 'limit':
         this.#call(action, process, queue.limit(this.#limits(this.random)), []);
         break;
+      case 'schedule':
+        this.#schedule(process, client);
+        break;
       default:
         action satisfies never;
+    }
+  }
+
+  #schedule(process: SimProcess, client: Client): void {
+    const { random, world } = this;
+    const planned = random.pick(world.schedules);
+    const { name, everyMs, misfire, isSteered } = planned;
+    const steered = isSteered ? 1 : 0;
+    const weights = { set: 8, remove: 0.2, pause: 2 * steered, resume: 3 * steered, runNow: 4 * steered };
+    const act = random.weighted(weights);
+    const { schedules } = client;
+    switch (act) {
+      case 'set': {
+        if (world.endedSchedules.has(name)) return;
+        const payload: Work = { k: FIRED + name, act: 'return', ms: 1, fails: 0, how: 'throw' };
+        const made = client.schedule(name, { everyMs, misfire, queue: name, task: 'single', payload });
+        this.#call('schedule', process, made, []);
+        return;
+      }
+      case 'remove':
+        world.endedSchedules.add(name);
+        this.#call(act, process, schedules.remove(name), []);
+        return;
+      case 'pause':
+        this.#call(act, process, schedules.pause(name), []);
+        return;
+      case 'resume':
+        this.#call(act, process, schedules.resume(name), []);
+        return;
+      default:
+        this.#call(act, process, schedules.runNow(name), []);
     }
   }
 
@@ -304,7 +340,8 @@ export class WorkerProgram extends SimProgram {
     const { random } = this;
     const concurrency = random.pick([1, 2, 5, 20]);
     const prefetch = concurrency + random.pick([0, 0, 1, 10]);
-    const queues = this.name === 'worker0' || random.chance(0.7) ? QUEUES : QUEUES.filter(() => random.chance(0.6));
+    const all = [...QUEUES, ...SCHEDULES];
+    const queues = this.name === 'worker0' || random.chance(0.7) ? all : all.filter(() => random.chance(0.6));
     const bulk = defineTask<Work, unknown>('bulk').handleBatch((batch) => this.#bulk(process, [...batch], batch), {
       batchSize: random.int(1, concurrency),
     });

@@ -9,6 +9,7 @@ import { SimNet } from './net.ts';
 import { Machine, SimProcess } from './process.ts';
 import type { SimRandom } from './random.ts';
 import { Scheduler, Violation } from './scheduler.ts';
+import { type PlannedSchedule, planSchedules, ScheduleChecker } from './schedules.ts';
 import { ServerTap } from './tap.ts';
 
 export const PORT = 5555;
@@ -50,6 +51,9 @@ export class World {
   readonly disk: SimDisk;
   readonly model = new Model();
   readonly checkers: Checkers;
+  readonly schedules: readonly PlannedSchedule[];
+  /** Schedules that somebody has begun to end: nobody makes them again. */
+  readonly endedSchedules = new Set<string>();
   readonly serverMachine = new Machine('server');
   readonly machines: Machine[] = [this.serverMachine];
   /** No more faults: whatever is wrong from here on is the product's. */
@@ -69,7 +73,9 @@ export class World {
     this.net.latencyMeanMs = options.latencyMeanMs;
     this.net.serverMachine = this.serverMachine;
     this.disk = new SimDisk(this.scheduler, random.fork('disk'), crash);
-    this.checkers = new Checkers(this.model, this.scheduler, { forgets: options.forgets });
+    this.schedules = planSchedules(random.fork('schedules'));
+    const schedules = new ScheduleChecker(this.schedules);
+    this.checkers = new Checkers(this.model, this.scheduler, { forgets: options.forgets, schedules });
     this.checkers.steadyMs = () => this.server?.host.engine.clock.steadyMs() ?? 0;
     this.scheduler.afterEvent = () => {
       if (this.serverProcess !== undefined) {
