@@ -134,6 +134,12 @@ test('a line that is not JSON ends it with its number', async () => {
   expect(stderr).toMatch(/^millrace: NOT_JSON: line 2 is not JSON: .*; 1 task before it was enqueued\n$/);
 });
 
+test('a task that depends on one that is not there is refused, naming that one and no other', async () => {
+  const { code, stderr } = await millrace('enqueue', 'x', '--depends-on', '1-zzzz');
+  expect(stderr).toMatch(/^millrace: NOT_FOUND: task 1-zzzz is to be depended on, and does not exist[^\n]*\n$/);
+  expect(code).toBe(1);
+});
+
 test('a queue is paused, purged and resumed', async () => {
   await outputOf(['queue', 'retention', 'q', '--dead-count-max', '7']);
   expect(await outputOf(['queue', 'pause', 'q'])).toBe('q: paused (no task has used this queue yet)');
