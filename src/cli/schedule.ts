@@ -1,18 +1,19 @@
 import type { Command } from 'commander';
 import { MillraceError } from '../errors.ts';
-import type { Client } from '../index.ts';
 import { DEFAULTS, LIMITS } from '../limits.ts';
 import { addCommand, addGroup } from './command.ts';
-import { CONNECTION_FLAGS, type ConnectionValues, withClient } from './connection.ts';
+import { CONNECTION_FLAGS, withClient } from './connection.ts';
 import { UsageError } from './failure.ts';
 import { choice, flag, integer, text, toggle } from './flags.ts';
 import { print, printJson, screenColumns } from './output.ts';
 import { scheduleDetails, scheduleTable } from './schedule-view.ts';
+import { forEachOf } from './several.ts';
 import { printable } from './table.ts';
 import { formatTime } from './units.ts';
 
 const json = toggle('print JSON');
 const NAME = 'millrace schedule';
+const SCHEDULES = { noun: 'schedule', key: 'name' };
 
 export function register(program: Command): void {
   const group = addGroup(program, 'schedule', 'tasks that come again and again, by cron or interval', [
@@ -120,7 +121,7 @@ function registerSteering(group: Command): void {
     flags: { ...CONNECTION_FLAGS, json },
     examples: ['millrace schedule pause nightly'],
     run: (values, names) =>
-      forEachSchedule(values, names, async (client, name) => {
+      forEachOf(SCHEDULES, values, names, async (client, name) => {
         await client.schedules.pause(name);
         return { said: 'paused', result: { paused: true } };
       }),
@@ -131,7 +132,7 @@ function registerSteering(group: Command): void {
     flags: { ...CONNECTION_FLAGS, json },
     examples: ['millrace schedule resume nightly'],
     run: (values, names) =>
-      forEachSchedule(values, names, async (client, name) => {
+      forEachOf(SCHEDULES, values, names, async (client, name) => {
         await client.schedules.resume(name);
         const schedule = await client.schedules.get(name);
         return { said: `resumed, ${whenNext(schedule)}`, result: { paused: false, nextAtMs: schedule.nextAtMs } };
@@ -143,7 +144,7 @@ function registerSteering(group: Command): void {
     flags: { ...CONNECTION_FLAGS, json },
     examples: ['millrace schedule run nightly'],
     run: (values, names) =>
-      forEachSchedule(values, names, async (client, name) => {
+      forEachOf(SCHEDULES, values, names, async (client, name) => {
         const { id } = await client.schedules.runNow(name);
         return { said: `task ${id}`, result: { id } };
       }),
@@ -154,26 +155,12 @@ function registerSteering(group: Command): void {
     flags: { ...CONNECTION_FLAGS, json },
     examples: ['millrace schedule delete nightly'],
     run: (values, names) =>
-      forEachSchedule(values, names, async (client, name) => {
+      forEachOf(SCHEDULES, values, names, async (client, name) => {
         if (await client.schedules.remove(name)) return { said: 'removed', result: { removed: true } };
         throw new MillraceError(
           'NOT_FOUND',
           `there is no schedule ${JSON.stringify(name)}: see millrace schedule list`,
         );
       }),
-  });
-}
-
-async function forEachSchedule(
-  values: ConnectionValues & { json: boolean },
-  names: readonly string[],
-  act: (client: Client, name: string) => Promise<{ said: string; result: object }>,
-): Promise<void> {
-  await withClient(values, { name: NAME }, async (client) => {
-    for (const name of names) {
-      const { said, result } = await act(client, name);
-      if (values.json) printJson({ name, ...result });
-      else print(`${printable(name)}: ${said}`);
-    }
   });
 }

@@ -227,3 +227,29 @@ test('a schedule is set, looked at, steered and removed', async () => {
   });
   expect(await millrace('schedule', 'set', 'a', 'b')).toMatchObject({ code: 2 });
 });
+
+test('of several names all are tried, and the command fails when one could not be done', async () => {
+  await outputOf(['schedule', 'set', 'there', 'report', '--every-ms', '3600000']);
+  expect(await millrace('schedule', 'pause', 'gone', 'there')).toEqual({
+    code: 1,
+    stdout: 'there: paused\n',
+    stderr: expect.stringMatching(
+      /^gone: NOT_FOUND: [^\n]*\nmillrace: REFUSED: 1 of 2 schedules were left as they are\n$/,
+    ),
+  });
+  await outputOf(['enqueue', 'x', '--queue', 'used']);
+  const resumed = await millrace('queue', 'resume', 'gone', 'used', '--json');
+  expect(resumed).toMatchObject({ code: 1, stderr: expect.stringContaining('1 of 2 queues') });
+  expect(
+    resumed.stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line)),
+  ).toEqual([
+    { queue: 'gone', error: expect.objectContaining({ code: 'NOT_FOUND' }) },
+    { queue: 'used', paused: false, isUsed: true },
+  ]);
+  const id = await outputOf(['enqueue', 'x', '--queue', 'used']);
+  expect(await millrace('task', 'cancel', '1-zzzz', id)).toMatchObject({ code: 1, stdout: `${id}: cancelled\n` });
+  await outputOf(['schedule', 'delete', 'there']);
+});
