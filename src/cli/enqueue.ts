@@ -22,7 +22,7 @@ const FLAGS = {
     DEFAULTS.timeoutMs as number,
   ),
   dependsOn: flag(text('ids'), 'start when these tasks have ended: ids with commas between'),
-  onParentFailure: flag(choice('cancel', 'run', 'wait'), 'with --depends-on: when one of them fails', 'cancel'),
+  onParentFailure: flag(choice('cancel', 'run', 'wait'), 'with --depends-on: when one of them fails (default: cancel)'),
   uniqueKey: flag(text('key'), 'at most one such task of the queue that has not ended'),
   concurrencyKey: flag(text('key'), 'take turns with tasks of other keys'),
   wait: toggle('wait for the end and print the result in place of the id'),
@@ -69,6 +69,9 @@ function enqueueOptions(values: EnqueueValues): EnqueueOptions {
   const at = runAt === undefined ? undefined : new Date(runAt);
   if (at !== undefined && Number.isNaN(at.getTime())) {
     throw new UsageError(`--run-at is ${JSON.stringify(runAt)}; it must be a time such as 2026-08-01T12:00:00Z`);
+  }
+  if (onParentFailure !== undefined && dependsOn === undefined) {
+    throw new UsageError('--on-parent-failure belongs to --depends-on: give the ids of the parents too');
   }
   const relations = dependsOn === undefined ? {} : { dependsOn: dependsOn.split(','), onParentFailure };
   return { queue, priority, delayMs, runAt: at, maxAttempts, timeoutMs, ...relations, uniqueKey, concurrencyKey };

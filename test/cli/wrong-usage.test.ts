@@ -32,6 +32,7 @@ test.each([
   [['queue', 'purge', 'mail'], 'add --yes'],
   [['enqueue', 'x', '{nope'], 'the payload is not JSON'],
   [['enqueue', 'x', '--run-at', 'soon'], '--run-at is "soon"'],
+  [['enqueue', 'x', '--on-parent-failure', 'run'], '--on-parent-failure belongs to --depends-on'],
   [['worker', '--handlers', 'h.js', '--fail-rate', '0.1'], 'for the built-in handler'],
 ])('%j is told in one line and ends with 2', async (args, message) => {
   const { code, stdout, stderr } = await millrace(...args);
