@@ -5,7 +5,7 @@ import { DEFAULTS, LIMITS } from '../limits.ts';
 import { addCommand } from './command.ts';
 import { CONNECTION_FLAGS, withClient } from './connection.ts';
 import { UsageError } from './failure.ts';
-import { choice, flag, integer, text, toggle, type Values } from './flags.ts';
+import { choice, flag, integer, list, text, toggle, type Values } from './flags.ts';
 import { LinesAhead, readLines, type Said } from './lines.ts';
 import { keepRunningWithoutReader, print } from './output.ts';
 
@@ -21,7 +21,7 @@ const FLAGS = {
     'how long an attempt may run',
     DEFAULTS.timeoutMs as number,
   ),
-  dependsOn: flag(text('ids'), 'start when these tasks have ended: ids with commas between'),
+  dependsOn: flag(list('ids'), 'start when these tasks have ended: ids with commas between'),
   onParentFailure: flag(choice('cancel', 'run', 'wait'), 'with --depends-on: when one of them fails (default: cancel)'),
   uniqueKey: flag(text('key'), 'at most one such task of the queue that has not ended'),
   concurrencyKey: flag(text('key'), 'take turns with tasks of other keys'),
@@ -73,7 +73,7 @@ function enqueueOptions(values: EnqueueValues): EnqueueOptions {
   if (onParentFailure !== undefined && dependsOn === undefined) {
     throw new UsageError('--on-parent-failure belongs to --depends-on: give the ids of the parents too');
   }
-  const relations = dependsOn === undefined ? {} : { dependsOn: dependsOn.split(','), onParentFailure };
+  const relations = dependsOn === undefined ? {} : { dependsOn, onParentFailure };
   return { queue, priority, delayMs, runAt: at, maxAttempts, timeoutMs, ...relations, uniqueKey, concurrencyKey };
 }
 

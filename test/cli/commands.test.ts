@@ -134,6 +134,17 @@ test('a line that is not JSON ends it with its number', async () => {
   expect(stderr).toMatch(/^millrace: NOT_JSON: line 2 is not JSON: .*; 1 task before it was enqueued\n$/);
 });
 
+test('a task depends on those that are listed, with spaces or without', async () => {
+  const parents = [
+    await outputOf(['enqueue', 'x', '--queue', 'kin']),
+    await outputOf(['enqueue', 'x', '--queue', 'kin']),
+  ];
+  const child = await outputOf(['enqueue', 'x', '--queue', 'kin', '--depends-on', ` ${parents.join(' , ')} `]);
+  expect(await jsonOf<TaskInfo>('task', 'get', child)).toMatchObject({ state: 'blocked', dependencies: { total: 2 } });
+  const twice = await millrace('enqueue', 'x', '--depends-on', `${child}, ${child}`);
+  expect(twice).toMatchObject({ code: 2, stderr: expect.stringContaining(`names task "${child}" twice`) });
+});
+
 test('a task that depends on one that is not there is refused, naming that one and no other', async () => {
   const { code, stderr } = await millrace('enqueue', 'x', '--depends-on', '1-zzzz');
   expect(stderr).toMatch(/^millrace: NOT_FOUND: task 1-zzzz is to be depended on, and does not exist[^\n]*\n$/);
