@@ -7,7 +7,7 @@ import { CONNECTION_FLAGS, withClient } from './connection.ts';
 import { UsageError } from './failure.ts';
 import { choice, flag, integer, list, text, toggle, type Values } from './flags.ts';
 import { LinesAhead, readLines, type Said } from './lines.ts';
-import { keepRunningWithoutReader, print } from './output.ts';
+import { keepRunningWithoutReader, print, printNote } from './output.ts';
 
 const FLAGS = {
   ...CONNECTION_FLAGS,
@@ -88,13 +88,17 @@ function checkJson(payload: string): void {
 /** The id, or with --wait how it ended. */
 async function describeTask(task: Task, { wait, waitTimeoutMs, json }: EnqueueValues): Promise<Said> {
   const { id, isNew } = task;
-  if (!wait) return { line: json ? JSON.stringify(isNew ? { id } : { id, isNew }) : id };
+  const known = isNew ? { id } : { id, isNew };
+  if (!isNew && !json) printNote(`${id} was there already; this payload was not enqueued`);
+  if (!wait) return { line: json ? JSON.stringify(known) : id };
   try {
     const result = await task.result({ timeoutMs: waitTimeoutMs });
-    return { line: json ? JSON.stringify({ id, state: 'completed', result }) : (JSON.stringify(result) ?? 'null') };
+    return {
+      line: json ? JSON.stringify({ ...known, state: 'completed', result }) : (JSON.stringify(result) ?? 'null'),
+    };
   } catch (error) {
     if (!(error instanceof MillraceError)) throw error;
-    return { line: json ? JSON.stringify({ id, error: error.toJSON() }) : undefined, failure: error };
+    return { line: json ? JSON.stringify({ ...known, error: error.toJSON() }) : undefined, failure: error };
   }
 }
 

@@ -145,6 +145,17 @@ test('a task depends on those that are listed, with spaces or without', async ()
   expect(twice).toMatchObject({ code: 2, stderr: expect.stringContaining(`names task "${child}" twice`) });
 });
 
+test('an enqueue that meets its unique key prints the task that has it, and says that it is another', async () => {
+  const args = ['enqueue', 'x', '1', '--queue', 'once', '--unique-key', 'k'];
+  const id = await outputOf(args);
+  expect(await millrace(...args)).toEqual({
+    code: 0,
+    stdout: `${id}\n`,
+    stderr: `${id} was there already; this payload was not enqueued\n`,
+  });
+  expect(await jsonOf(...args)).toEqual({ id, isNew: false });
+});
+
 test('a task that depends on one that is not there is refused, naming that one and no other', async () => {
   const { code, stderr } = await millrace('enqueue', 'x', '--depends-on', '1-zzzz');
   expect(stderr).toMatch(/^millrace: NOT_FOUND: task 1-zzzz is to be depended on, and does not exist[^\n]*\n$/);
