@@ -79,6 +79,9 @@ test('a task is enqueued, run, waited for and looked at', async () => {
 });
 
 test('limits of a queue are set, shown and lifted', async () => {
+  expect((await millrace('queue', 'limit', 'limited')).stderr).toMatch(
+    /^millrace: NOT_FOUND: .*or when it is paused, limited/,
+  );
   await outputOf(['enqueue', 'job', '{}', '--queue', 'limited']);
   const args = ['queue', 'limit', 'limited'];
   const none = { concurrency: null, rate: null, concurrencyPerKey: null };
