@@ -8,23 +8,16 @@ import { UsageError } from './failure.ts';
 import { choice, flag, integer, list, text, toggle, type Values } from './flags.ts';
 import { LinesAhead, readLines, type Said } from './lines.ts';
 import { keepRunningWithoutReader, print, printNote } from './output.ts';
+import { TASK_FLAGS, taskOptions } from './task-flags.ts';
 
 const FLAGS = {
   ...CONNECTION_FLAGS,
-  queue: flag(text('queue'), 'queue that the tasks go to', DEFAULTS.queue as string),
-  priority: flag(integer(0, LIMITS.priorityMax), 'higher first', DEFAULTS.priority as number),
+  ...TASK_FLAGS,
   delayMs: flag(integer(0, LIMITS.delayMsMax, 'ms'), 'start no sooner than so long after now'),
   runAt: flag(text('time'), 'start no sooner than this time: 2026-08-01T12:00:00Z'),
-  maxAttempts: flag(integer(1, LIMITS.maxAttemptsMax), 'how often to try', DEFAULTS.maxAttempts as number),
-  timeoutMs: flag(
-    integer(LIMITS.timeoutMsMin, LIMITS.timeoutMsMax, 'ms'),
-    'how long an attempt may run',
-    DEFAULTS.timeoutMs as number,
-  ),
   dependsOn: flag(list('ids'), 'start when these tasks have ended: ids with commas between'),
   onParentFailure: flag(choice('cancel', 'run', 'wait'), 'with --depends-on: when one of them fails (default: cancel)'),
   uniqueKey: flag(text('key'), 'at most one such task of the queue that has not ended'),
-  concurrencyKey: flag(text('key'), 'take turns with tasks of other keys'),
   wait: toggle('wait for the end and print the result in place of the id'),
   waitTimeoutMs: flag(integer(1, LIMITS.timeoutMsMax, 'ms'), 'with --wait', DEFAULTS.resultTimeoutMs as number),
   json: toggle('print a JSON object for each task'),
@@ -61,8 +54,7 @@ export function register(program: Command): void {
 }
 
 function enqueueOptions(values: EnqueueValues): EnqueueOptions {
-  const { queue, priority, delayMs, runAt, maxAttempts, timeoutMs } = values;
-  const { dependsOn, onParentFailure, uniqueKey, concurrencyKey } = values;
+  const { delayMs, runAt, dependsOn, onParentFailure, uniqueKey } = values;
   if (runAt !== undefined && delayMs !== undefined) {
     throw new UsageError('--delay-ms and --run-at say the same in two ways: give one of them');
   }
@@ -74,7 +66,7 @@ function enqueueOptions(values: EnqueueValues): EnqueueOptions {
     throw new UsageError('--on-parent-failure belongs to --depends-on: give the ids of the parents too');
   }
   const relations = dependsOn === undefined ? {} : { dependsOn, onParentFailure };
-  return { queue, priority, delayMs, runAt: at, maxAttempts, timeoutMs, ...relations, uniqueKey, concurrencyKey };
+  return { ...taskOptions(values), delayMs, runAt: at, ...relations, uniqueKey };
 }
 
 function checkJson(payload: string): void {

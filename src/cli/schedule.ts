@@ -9,6 +9,7 @@ import { print, printJson, screenColumns } from './output.ts';
 import { scheduleDetails, scheduleTable } from './schedule-view.ts';
 import { forEachOf } from './several.ts';
 import { printable } from './table.ts';
+import { TASK_FLAGS, taskOptions } from './task-flags.ts';
 import { formatTime } from './units.ts';
 
 const json = toggle('print JSON');
@@ -58,14 +59,7 @@ const SET_FLAGS = {
   ),
   everyMs: flag(integer(LIMITS.scheduleEveryMsMin, LIMITS.delayMsMax, 'ms'), 'in place of --cron: again and again'),
   misfire: flag(choice('skip', 'once', 'all'), 'times that were missed: none, one, or each fires', DEFAULTS.misfire),
-  queue: flag(text('queue'), 'queue that the tasks go to', DEFAULTS.queue as string),
-  priority: flag(integer(0, LIMITS.priorityMax), 'higher first', DEFAULTS.priority as number),
-  maxAttempts: flag(integer(1, LIMITS.maxAttemptsMax), 'how often to try', DEFAULTS.maxAttempts as number),
-  timeoutMs: flag(
-    integer(LIMITS.timeoutMsMin, LIMITS.timeoutMsMax, 'ms'),
-    'how long an attempt may run',
-    DEFAULTS.timeoutMs as number,
-  ),
+  ...TASK_FLAGS,
   json,
 };
 
@@ -81,7 +75,8 @@ function registerSet(group: Command): void {
       `millrace schedule set nightly report.build '{"of": "yesterday"}' --cron '30 2 * * *' --time-zone Europe/Berlin`,
       'millrace schedule set poll feed.poll --every-ms 60_000 --misfire skip',
     ],
-    run: async ({ cron, timeZone, everyMs, misfire, queue, priority, maxAttempts, timeoutMs, ...values }, args) => {
+    run: async (values, args) => {
+      const { cron, timeZone, everyMs, misfire } = values;
       const [name = '', task = '', payload = 'null'] = args;
       if ((cron === undefined) === (everyMs === undefined)) {
         throw new UsageError(`a schedule needs --cron or --every-ms, one of them: --cron '30 2 * * *', say`);
@@ -89,7 +84,8 @@ function registerSet(group: Command): void {
       checkJson(payload);
       await withClient(values, { name: NAME }, async (client) => {
         const schedule = await client.schedule(name, {
-          ...{ cron, timeZone, everyMs, misfire, queue, priority, maxAttempts, timeoutMs, task },
+          ...taskOptions(values),
+          ...{ cron, timeZone, everyMs, misfire, task },
           // As bytes, so that numbers beyond a double's precision stay what they are.
           payload: Buffer.from(payload),
         });

@@ -253,6 +253,22 @@ test('a schedule is set, looked at, steered and removed', async () => {
   expect(await millrace('schedule', 'set', 'a', 'b')).toMatchObject({ code: 2 });
 });
 
+test('the tasks of a schedule have the options of an enqueue', async () => {
+  const options = ['--backoff', 'fixed', '--backoff-delay-ms', '1_000_000', '--backoff-jitter', 'off'];
+  const args = [...options, '--concurrency-key', 'tenant', '--max-attempts', '7', '--priority', '9'];
+  await outputOf(['schedule', 'set', 'with-options', 'x', '--every-ms', '3600000', ...args]);
+  expect(await jsonOf<ScheduleInfo>('schedule', 'get', 'with-options')).toMatchObject({
+    backoff: { type: 'fixed', delayMs: 1_000_000, maxDelayMs: 1_000_000, jitter: false },
+    ...{ concurrencyKey: 'tenant', maxAttempts: 7, priority: 9 },
+  });
+  const shown = await outputOf(['schedule', 'get', 'with-options']);
+  expect(shown).toMatch(/^Pauses +16 min 40 s$/m);
+  expect(shown).toMatch(/^Turns +by the key tenant$/m);
+  await outputOf(['schedule', 'delete', 'with-options']);
+  expect(await millrace('enqueue', 'x', ...args, '--backoff-delay-ms', '-1')).toMatchObject({ code: 2 });
+  await outputOf(['enqueue', 'x', '--queue', 'with-options', ...args]);
+});
+
 test('of several names all are tried, and the command fails when one could not be done', async () => {
   await outputOf(['schedule', 'set', 'there', 'report', '--every-ms', '3600000']);
   expect(await millrace('schedule', 'pause', 'gone', 'there')).toEqual({
