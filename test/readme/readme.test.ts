@@ -68,3 +68,10 @@ describe.runIf(existsSync(README))('README.md', () => {
     if (output !== undefined) expect(stdout).toBe(output);
   });
 });
+
+test('the files that docs/guarantees.md names as its proof are there', async () => {
+  const text = await readFile(join(ROOT, 'docs/guarantees.md'), 'utf8');
+  const named = [...text.matchAll(/`((?:src|test)\/[\w/.-]+)`/g)].map(([, path]) => path as string);
+  expect(named.length).toBeGreaterThan(20);
+  expect(named.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
+});
