@@ -4,6 +4,24 @@ import { once } from 'node:events';
 import { isFree } from './ports.mjs';
 import { findPostgres, findRabbit } from './services.mjs';
 
+const USAGE = `Usage: npm run services
+
+Starts RabbitMQ and PostgreSQL for development, on the usual ports if those are free, prints MILLRACE_URL and
+MILLRACE_STORE for them, and ends them with their data on Ctrl-C. They are those that AMQP_URL and DATABASE_URL name, or
+programs of this machine, or what apt-get installs where there are the rights, or Docker's.
+
+  -h, --help  show this`;
+
+const written = process.argv.slice(2);
+if (written.length === 1 && ['-h', '--help'].includes(written[0] ?? '')) {
+  process.stdout.write(`${USAGE}\n`);
+  process.exit(0);
+}
+if (written.length > 0) {
+  process.stderr.write(`npm run services takes no arguments but --help, and was given: ${written.join(' ')}\n`);
+  process.exit(2);
+}
+
 /** @param {string} line */
 const tell = (line) => process.stderr.write(`${line}\n`);
 /** @param {number} port */

@@ -5,26 +5,19 @@ import { DEFAULTS, LIMITS } from '../limits.ts';
 import { addCommand } from './command.ts';
 import { CONNECTION_FLAGS, withClient } from './connection.ts';
 import { UsageError } from './failure.ts';
-import { choice, flag, integer, text, toggle, type Values } from './flags.ts';
+import { choice, flag, integer, list, text, toggle, type Values } from './flags.ts';
 import { LinesAhead, readLines, type Said } from './lines.ts';
-import { keepRunningWithoutReader, print } from './output.ts';
+import { keepRunningWithoutReader, print, printNote } from './output.ts';
+import { TASK_FLAGS, taskOptions } from './task-flags.ts';
 
 const FLAGS = {
   ...CONNECTION_FLAGS,
-  queue: flag(text('queue'), 'queue that the tasks go to', DEFAULTS.queue as string),
-  priority: flag(integer(0, LIMITS.priorityMax), 'higher first', DEFAULTS.priority as number),
+  ...TASK_FLAGS,
   delayMs: flag(integer(0, LIMITS.delayMsMax, 'ms'), 'start no sooner than so long after now'),
   runAt: flag(text('time'), 'start no sooner than this time: 2026-08-01T12:00:00Z'),
-  maxAttempts: flag(integer(1, LIMITS.maxAttemptsMax), 'how often to try', DEFAULTS.maxAttempts as number),
-  timeoutMs: flag(
-    integer(LIMITS.timeoutMsMin, LIMITS.timeoutMsMax, 'ms'),
-    'how long an attempt may run',
-    DEFAULTS.timeoutMs as number,
-  ),
-  dependsOn: flag(text('ids'), 'start when these tasks have ended: ids with commas between'),
-  onParentFailure: flag(choice('cancel', 'run', 'wait'), 'with --depends-on: when one of them fails', 'cancel'),
+  dependsOn: flag(list('ids'), 'start when these tasks have ended: ids with commas between'),
+  onParentFailure: flag(choice('cancel', 'run', 'wait'), 'with --depends-on: when one of them fails (default: cancel)'),
   uniqueKey: flag(text('key'), 'at most one such task of the queue that has not ended'),
-  concurrencyKey: flag(text('key'), 'take turns with tasks of other keys'),
   wait: toggle('wait for the end and print the result in place of the id'),
   waitTimeoutMs: flag(integer(1, LIMITS.timeoutMsMax, 'ms'), 'with --wait', DEFAULTS.resultTimeoutMs as number),
   json: toggle('print a JSON object for each task'),
@@ -61,8 +54,7 @@ export function register(program: Command): void {
 }
 
 function enqueueOptions(values: EnqueueValues): EnqueueOptions {
-  const { queue, priority, delayMs, runAt, maxAttempts, timeoutMs } = values;
-  const { dependsOn, onParentFailure, uniqueKey, concurrencyKey } = values;
+  const { delayMs, runAt, dependsOn, onParentFailure, uniqueKey } = values;
   if (runAt !== undefined && delayMs !== undefined) {
     throw new UsageError('--delay-ms and --run-at say the same in two ways: give one of them');
   }
@@ -70,8 +62,11 @@ function enqueueOptions(values: EnqueueValues): EnqueueOptions {
   if (at !== undefined && Number.isNaN(at.getTime())) {
     throw new UsageError(`--run-at is ${JSON.stringify(runAt)}; it must be a time such as 2026-08-01T12:00:00Z`);
   }
-  const relations = dependsOn === undefined ? {} : { dependsOn: dependsOn.split(','), onParentFailure };
-  return { queue, priority, delayMs, runAt: at, maxAttempts, timeoutMs, ...relations, uniqueKey, concurrencyKey };
+  if (onParentFailure !== undefined && dependsOn === undefined) {
+    throw new UsageError('--on-parent-failure belongs to --depends-on: give the ids of the parents too');
+  }
+  const relations = dependsOn === undefined ? {} : { dependsOn, onParentFailure };
+  return { ...taskOptions(values), delayMs, runAt: at, ...relations, uniqueKey };
 }
 
 function checkJson(payload: string): void {
@@ -85,13 +80,17 @@ function checkJson(payload: string): void {
 /** The id, or with --wait how it ended. */
 async function describeTask(task: Task, { wait, waitTimeoutMs, json }: EnqueueValues): Promise<Said> {
   const { id, isNew } = task;
-  if (!wait) return { line: json ? JSON.stringify(isNew ? { id } : { id, isNew }) : id };
+  const known = isNew ? { id } : { id, isNew };
+  if (!isNew && !json) printNote(`${id} was there already; this payload was not enqueued`);
+  if (!wait) return { line: json ? JSON.stringify(known) : id };
   try {
     const result = await task.result({ timeoutMs: waitTimeoutMs });
-    return { line: json ? JSON.stringify({ id, state: 'completed', result }) : (JSON.stringify(result) ?? 'null') };
+    return {
+      line: json ? JSON.stringify({ ...known, state: 'completed', result }) : (JSON.stringify(result) ?? 'null'),
+    };
   } catch (error) {
     if (!(error instanceof MillraceError)) throw error;
-    return { line: json ? JSON.stringify({ id, error: error.toJSON() }) : undefined, failure: error };
+    return { line: json ? JSON.stringify({ ...known, error: error.toJSON() }) : undefined, failure: error };
   }
 }
 

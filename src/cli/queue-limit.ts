@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
-import type { QueueLimits, QueueLimitsChange } from '../limits.ts';
+import { LIMITS, type QueueLimits, type QueueLimitsChange } from '../limits.ts';
 import { addCommand } from './command.ts';
 import { CONNECTION_FLAGS, withClient } from './connection.ts';
 import { UsageError } from './failure.ts';
@@ -12,11 +12,13 @@ const UNIT_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
 const RATE = /^(\d+)\/(\d*)(ms|s|m|h)$/;
 const NONE = 'none';
 
-const COUNT: Kind<string> = {
+const NUMBER = integer(1, LIMITS.queueConcurrencyMax);
+
+const COUNT: Kind<number | typeof NONE> = {
   placeholder: 'n|none',
-  expects: 'a whole number, or none',
-  schema: z.string().regex(/^(none|[1-9]\d*)$/),
-  fromText: (written) => written,
+  expects: `${NUMBER.expects}, or none`,
+  schema: z.union([z.literal(NONE), NUMBER.schema]),
+  fromText: (written) => NUMBER.fromText(written),
 };
 
 const RATE_KIND: Kind<string> = {
@@ -31,7 +33,10 @@ const FLAGS = {
   concurrency: flag(COUNT, 'tasks that workers have at the same time, those that they hold ahead included'),
   concurrencyPerKey: flag(COUNT, 'the same for the tasks of one concurrencyKey'),
   rate: flag(RATE_KIND, 'tasks that are handed out in a time, evenly'),
-  burst: flag(integer(1, 1_000_000), 'with --rate: how many at once after a pause; as many as its number unless given'),
+  burst: flag(
+    integer(1, LIMITS.rateCountMax),
+    'with --rate: how many at once after a pause; as many as its number unless given',
+  ),
   json: toggle('print JSON'),
 };
 
@@ -59,8 +64,8 @@ export function registerLimit(group: Command): void {
 }
 
 interface Given {
-  concurrency: string | undefined;
-  concurrencyPerKey: string | undefined;
+  concurrency: number | typeof NONE | undefined;
+  concurrencyPerKey: number | typeof NONE | undefined;
   rate: string | undefined;
   burst: number | undefined;
 }
@@ -76,8 +81,8 @@ function readChange({ concurrency, concurrencyPerKey, rate, burst }: Given): Que
   };
 }
 
-function parseCount(count: string): number | null {
-  return count === NONE ? null : Number(count);
+function parseCount(count: number | typeof NONE): number | null {
+  return count === NONE ? null : count;
 }
 
 /** Of what the flag's schema let through. */

@@ -4,17 +4,19 @@ import type { QueueStatus, Retention } from '../broker/contract.ts';
 import type { Client } from '../index.ts';
 import { LIMITS } from '../limits.ts';
 import { addCommand, addGroup } from './command.ts';
-import { CONNECTION_FLAGS, type ConnectionValues, withClient } from './connection.ts';
+import { CONNECTION_FLAGS, withClient } from './connection.ts';
 import { UsageError } from './failure.ts';
 import { flag, integer, toggle } from './flags.ts';
 import { print, printJson, printNote, screenColumns } from './output.ts';
 import { registerLimit } from './queue-limit.ts';
+import { type Done, forEachOf } from './several.ts';
 import { queueTable } from './status-view.ts';
 import { printable } from './table.ts';
 import { formatCount, formatDuration, plural } from './units.ts';
 
 const json = toggle('print JSON');
 const NAME = 'millrace queue';
+const QUEUES = { noun: 'queue', key: 'queue' };
 
 const RETENTION_FLAGS = {
   completedCountMax: flag(integer(0, 10_000_000), 'ended tasks that are kept'),
@@ -47,7 +49,7 @@ export function register(program: Command): void {
     flags: { ...CONNECTION_FLAGS, json },
     examples: ['millrace queue pause mail'],
     run: (values, names) =>
-      forEachQueue(values, names, async (client, queue) => {
+      forEachOf(QUEUES, values, names, async (client, queue) => {
         await client.queue(queue).pause();
         return await saidOfUse(client, queue, 'paused', { paused: true });
       }),
@@ -58,7 +60,7 @@ export function register(program: Command): void {
     flags: { ...CONNECTION_FLAGS, json },
     examples: ['millrace queue resume mail'],
     run: (values, names) =>
-      forEachQueue(values, names, async (client, queue) => {
+      forEachOf(QUEUES, values, names, async (client, queue) => {
         await client.queue(queue).resume();
         return await saidOfUse(client, queue, 'resumed', { paused: false });
       }),
@@ -70,7 +72,7 @@ export function register(program: Command): void {
     flags: { ...CONNECTION_FLAGS, json },
     examples: ['millrace queue redrive mail'],
     run: (values, names) =>
-      forEachQueue(values, names, async (client, queue) => {
+      forEachOf(QUEUES, values, names, async (client, queue) => {
         const count = await client.queue(queue).redrive();
         return { said: `${plural(count, 'dead task')} made ready again`, result: { count } };
       }),
@@ -90,7 +92,7 @@ function registerPurge(group: Command): void {
       if (!values.yes && !(process.stdin.isTTY && process.stderr.isTTY)) {
         throw new UsageError('purge removes tasks for good: add --yes, since there is no terminal to ask in');
       }
-      await forEachQueue(values, names, async (client, queue) => {
+      await forEachOf(QUEUES, values, names, async (client, queue) => {
         if (!values.yes && !(await confirmPurge(await client.queue(queue).status()))) {
           return { said: 'left as it is', result: { count: 0 } };
         }
@@ -129,27 +131,8 @@ function describeRetention({ completedCountMax, completedAgeMs, deadCountMax, de
   ].join('\n');
 }
 
-async function forEachQueue(
-  values: ConnectionValues & { json: boolean },
-  names: readonly string[],
-  act: (client: Client, queue: string) => Promise<{ said: string; result: object }>,
-): Promise<void> {
-  await withClient(values, { name: NAME }, async (client) => {
-    for (const queue of names) {
-      const { said, result } = await act(client, queue);
-      if (values.json) printJson({ queue, ...result });
-      else print(`${printable(queue)}: ${said}`);
-    }
-  });
-}
-
 /** A queue may be paused before its first task comes; or its name is mistyped. */
-async function saidOfUse(
-  client: Client,
-  queue: string,
-  said: string,
-  result: object,
-): Promise<{ said: string; result: object }> {
+async function saidOfUse(client: Client, queue: string, said: string, result: object): Promise<Done> {
   const { totals } = await client.queue(queue).status();
   const isUsed = totals.enqueued > 0;
   return { said: isUsed ? said : `${said} (no task has used this queue yet)`, result: { ...result, isUsed } };

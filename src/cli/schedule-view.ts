@@ -30,6 +30,7 @@ function nextOf({ paused, nextAtMs }: ScheduleInfo): string {
 /** Everything, a line each. */
 export function scheduleDetails(schedule: ScheduleInfo): string[] {
   const { name, task, queue, misfire, priority, maxAttempts, timeoutMs, lastAtMs, lastTaskId, firedCount } = schedule;
+  const { backoff, concurrencyKey } = schedule;
   const rows: [string, string][] = [
     ['Schedule', name],
     ['When', timingOf(schedule)],
@@ -41,9 +42,17 @@ export function scheduleDetails(schedule: ScheduleInfo): string[] {
     ['Queue', queue],
     ['Priority', String(priority)],
     ['Attempts', `${maxAttempts}, each at most ${formatDuration(timeoutMs)}`],
+    ['Pauses', describeBackoff(backoff)],
+    ...(concurrencyKey === undefined ? [] : [['Turns', `by the key ${concurrencyKey}`] as [string, string]]),
     ['Payload', describePayload(schedule)],
   ];
   return rows.map(([title, value]) => `${title.padEnd(9)} ${printable(value)}`);
+}
+
+function describeBackoff({ type, delayMs, maxDelayMs, jitter }: ScheduleInfo['backoff']): string {
+  const first = formatDuration(delayMs);
+  const pauses = type === 'fixed' ? first : `${first}, twice as long each time, up to ${formatDuration(maxDelayMs)}`;
+  return jitter ? `${pauses}, with jitter` : pauses;
 }
 
 function describePayload({ payload, payloadBytes }: ScheduleInfo): string {

@@ -1,18 +1,20 @@
 import type { Command } from 'commander';
 import { MillraceError } from '../errors.ts';
-import type { Client } from '../index.ts';
 import { DEFAULTS, LIMITS } from '../limits.ts';
 import { addCommand, addGroup } from './command.ts';
-import { CONNECTION_FLAGS, type ConnectionValues, withClient } from './connection.ts';
+import { CONNECTION_FLAGS, withClient } from './connection.ts';
 import { UsageError } from './failure.ts';
 import { choice, flag, integer, text, toggle } from './flags.ts';
 import { print, printJson, screenColumns } from './output.ts';
 import { scheduleDetails, scheduleTable } from './schedule-view.ts';
+import { forEachOf } from './several.ts';
 import { printable } from './table.ts';
+import { TASK_FLAGS, taskOptions } from './task-flags.ts';
 import { formatTime } from './units.ts';
 
 const json = toggle('print JSON');
 const NAME = 'millrace schedule';
+const SCHEDULES = { noun: 'schedule', key: 'name' };
 
 export function register(program: Command): void {
   const group = addGroup(program, 'schedule', 'tasks that come again and again, by cron or interval', [
@@ -57,14 +59,7 @@ const SET_FLAGS = {
   ),
   everyMs: flag(integer(LIMITS.scheduleEveryMsMin, LIMITS.delayMsMax, 'ms'), 'in place of --cron: again and again'),
   misfire: flag(choice('skip', 'once', 'all'), 'times that were missed: none, one, or each fires', DEFAULTS.misfire),
-  queue: flag(text('queue'), 'queue that the tasks go to', DEFAULTS.queue as string),
-  priority: flag(integer(0, LIMITS.priorityMax), 'higher first', DEFAULTS.priority as number),
-  maxAttempts: flag(integer(1, LIMITS.maxAttemptsMax), 'how often to try', DEFAULTS.maxAttempts as number),
-  timeoutMs: flag(
-    integer(LIMITS.timeoutMsMin, LIMITS.timeoutMsMax, 'ms'),
-    'how long an attempt may run',
-    DEFAULTS.timeoutMs as number,
-  ),
+  ...TASK_FLAGS,
   json,
 };
 
@@ -80,7 +75,8 @@ function registerSet(group: Command): void {
       `millrace schedule set nightly report.build '{"of": "yesterday"}' --cron '30 2 * * *' --time-zone Europe/Berlin`,
       'millrace schedule set poll feed.poll --every-ms 60_000 --misfire skip',
     ],
-    run: async ({ cron, timeZone, everyMs, misfire, queue, priority, maxAttempts, timeoutMs, ...values }, args) => {
+    run: async (values, args) => {
+      const { cron, timeZone, everyMs, misfire } = values;
       const [name = '', task = '', payload = 'null'] = args;
       if ((cron === undefined) === (everyMs === undefined)) {
         throw new UsageError(`a schedule needs --cron or --every-ms, one of them: --cron '30 2 * * *', say`);
@@ -88,7 +84,8 @@ function registerSet(group: Command): void {
       checkJson(payload);
       await withClient(values, { name: NAME }, async (client) => {
         const schedule = await client.schedule(name, {
-          ...{ cron, timeZone, everyMs, misfire, queue, priority, maxAttempts, timeoutMs, task },
+          ...taskOptions(values),
+          ...{ cron, timeZone, everyMs, misfire, task },
           // As bytes, so that numbers beyond a double's precision stay what they are.
           payload: Buffer.from(payload),
         });
@@ -120,7 +117,7 @@ function registerSteering(group: Command): void {
     flags: { ...CONNECTION_FLAGS, json },
     examples: ['millrace schedule pause nightly'],
     run: (values, names) =>
-      forEachSchedule(values, names, async (client, name) => {
+      forEachOf(SCHEDULES, values, names, async (client, name) => {
         await client.schedules.pause(name);
         return { said: 'paused', result: { paused: true } };
       }),
@@ -131,7 +128,7 @@ function registerSteering(group: Command): void {
     flags: { ...CONNECTION_FLAGS, json },
     examples: ['millrace schedule resume nightly'],
     run: (values, names) =>
-      forEachSchedule(values, names, async (client, name) => {
+      forEachOf(SCHEDULES, values, names, async (client, name) => {
         await client.schedules.resume(name);
         const schedule = await client.schedules.get(name);
         return { said: `resumed, ${whenNext(schedule)}`, result: { paused: false, nextAtMs: schedule.nextAtMs } };
@@ -143,7 +140,7 @@ function registerSteering(group: Command): void {
     flags: { ...CONNECTION_FLAGS, json },
     examples: ['millrace schedule run nightly'],
     run: (values, names) =>
-      forEachSchedule(values, names, async (client, name) => {
+      forEachOf(SCHEDULES, values, names, async (client, name) => {
         const { id } = await client.schedules.runNow(name);
         return { said: `task ${id}`, result: { id } };
       }),
@@ -154,26 +151,12 @@ function registerSteering(group: Command): void {
     flags: { ...CONNECTION_FLAGS, json },
     examples: ['millrace schedule delete nightly'],
     run: (values, names) =>
-      forEachSchedule(values, names, async (client, name) => {
+      forEachOf(SCHEDULES, values, names, async (client, name) => {
         if (await client.schedules.remove(name)) return { said: 'removed', result: { removed: true } };
         throw new MillraceError(
           'NOT_FOUND',
           `there is no schedule ${JSON.stringify(name)}: see millrace schedule list`,
         );
       }),
-  });
-}
-
-async function forEachSchedule(
-  values: ConnectionValues & { json: boolean },
-  names: readonly string[],
-  act: (client: Client, name: string) => Promise<{ said: string; result: object }>,
-): Promise<void> {
-  await withClient(values, { name: NAME }, async (client) => {
-    for (const name of names) {
-      const { said, result } = await act(client, name);
-      if (values.json) printJson({ name, ...result });
-      else print(`${printable(name)}: ${said}`);
-    }
   });
 }

@@ -1,18 +1,16 @@
 import type { Command } from 'commander';
-import type { TaskInfo } from '../broker/contract.ts';
-import { MillraceError } from '../errors.ts';
-import type { Client } from '../index.ts';
 import { LIMITS } from '../limits.ts';
 import { addCommand, addGroup } from './command.ts';
-import { CONNECTION_FLAGS, type ConnectionValues, withClient } from './connection.ts';
-import { CommandFailed, describeFailure } from './failure.ts';
+import { CONNECTION_FLAGS, withClient } from './connection.ts';
 import { choice, flag, integer, text, toggle } from './flags.ts';
 import { print, printJson, printNote, screenColumns } from './output.ts';
+import { forEachOf } from './several.ts';
 import { graphLines, readGraph } from './task-graph.ts';
 import { taskDetails, taskTable } from './task-view.ts';
 
 const json = toggle('print JSON');
 const NAME = 'millrace task';
+const TASKS = { noun: 'task', key: 'id' };
 
 export function register(program: Command): void {
   const group = addGroup(program, 'task', 'look at tasks and steer them', [
@@ -43,7 +41,11 @@ export function register(program: Command): void {
     summary: 'cancel tasks; one that runs is told to stop',
     flags: { ...CONNECTION_FLAGS, json },
     examples: ['millrace task cancel 1-2rk'],
-    run: (values, ids) => forEachTask(values, ids, (client, id) => client.tasks.cancel(id)),
+    run: (values, ids) =>
+      forEachOf(TASKS, values, ids, async (client, id) => {
+        const outcome = await client.tasks.cancel(id);
+        return { said: outcome === 'requested' ? 'its worker was told to stop' : outcome, result: { outcome } };
+      }),
   });
   addCommand(group, {
     usage: 'retry <id...>',
@@ -51,9 +53,9 @@ export function register(program: Command): void {
     flags: { ...CONNECTION_FLAGS, json },
     examples: ['millrace task retry 1-2rk'],
     run: (values, ids) =>
-      forEachTask(values, ids, async (client, id) => {
+      forEachOf(TASKS, values, ids, async (client, id) => {
         await client.tasks.retry(id);
-        return 'ready';
+        return { said: 'ready', result: { outcome: 'ready' } };
       }),
   });
 }
@@ -85,29 +87,5 @@ function registerList(group: Command): void {
         else print(page.next === undefined ? 'There are no such tasks.' : 'No such task was found so far.');
         if (page.next !== undefined) printNote(`There may be more: add --after ${page.next}`);
       }),
-  });
-}
-
-/** All are tried; the command fails when one could not be done. */
-async function forEachTask(
-  values: ConnectionValues & { json: boolean },
-  ids: readonly string[],
-  act: (client: Client, id: string) => Promise<TaskInfo['state'] | 'requested'>,
-): Promise<void> {
-  await withClient(values, { name: NAME }, async (client) => {
-    let refused = 0;
-    for (const id of ids) {
-      try {
-        const outcome = await act(client, id);
-        if (values.json) printJson({ id, outcome });
-        else print(`${id}: ${outcome === 'requested' ? 'its worker was told to stop' : outcome}`);
-      } catch (error) {
-        if (ids.length === 1 || !(error instanceof MillraceError)) throw error;
-        refused++;
-        if (values.json) printJson({ id, error: error.toJSON() });
-        else printNote(`${id}: ${describeFailure(error).line}`);
-      }
-    }
-    if (refused > 0) throw new CommandFailed('REFUSED', `${refused} of ${ids.length} tasks were left as they are`);
   });
 }

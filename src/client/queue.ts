@@ -50,9 +50,7 @@ export class Queue {
     const { queues } = await this.#broker.status();
     const found = queues.find(({ name }) => name === this.name);
     if (found !== undefined) return found;
-    throw new MillraceError(
-      'NOT_FOUND',
-      `there is no queue ${JSON.stringify(this.name)}: it comes with its first task`,
-    );
+    const message = `there is no queue ${JSON.stringify(this.name)}: it comes with its first task, or when it is paused, limited or given a retention`;
+    throw new MillraceError('NOT_FOUND', message);
   }
 }

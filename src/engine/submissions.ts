@@ -117,7 +117,7 @@ function parentsOf(
 
 function checkParent(core: Core, index: number, id: number): void {
   if (core.index.get(id) === NONE) {
-    const message = `task ${index} depends on task ${formatTaskId(id)}, which does not exist, or has ended and is no longer retained: enqueue what depends on a task while that is there, or raise the retention of its queue`;
+    const message = `task ${formatTaskId(id)} is to be depended on, and does not exist, or has ended and is no longer retained: enqueue what depends on a task while that is there, or raise the retention of its queue`;
     throw new MillraceError('NOT_FOUND', message, { details: { index, id: formatTaskId(id) } });
   }
   const bound = LIMITS.dependenciesMax;

@@ -61,10 +61,11 @@ export function parseRelations(relations: Record<string, unknown>, taskCount: nu
     last = index;
     if (!Array.isArray(dependsOn)) throw malformed('dependsOn must be a list');
     edges += dependsOn.length;
-    checkInteger(`the number of tasks that task ${index} depends on`, dependsOn.length, 0, LIMITS.dependenciesMax);
+    const who = taskCount === 1 ? 'it' : `task ${index}`;
+    checkInteger(`the number of tasks that ${who} depends on`, dependsOn.length, 0, LIMITS.dependenciesMax);
     if (edges > LIMITS.submissionDependenciesMax) throw tooManyEdges(edges);
     const parsed = dependsOn.map((each: unknown) => parseDependency(each, taskCount));
-    checkDistinct(index, parsed);
+    checkDistinct(who, parsed);
     return { index, dependsOn: parsed, unique: unique === undefined ? undefined : parseUnique(unique) };
   });
 }
@@ -80,11 +81,11 @@ function parseDependency(value: unknown, taskCount: number): SubmittedRelations[
   return { index: on, id: -1, onFailure: onFailure as OnFailureName };
 }
 
-function checkDistinct(index: number, dependsOn: SubmittedRelations['dependsOn']): void {
+function checkDistinct(who: string, dependsOn: SubmittedRelations['dependsOn']): void {
   const known = new Set<number>();
   for (const parent of dependsOn) {
     const key = parent.index >= 0 ? -1 - parent.index : parent.id;
-    if (known.has(key)) throw new MillraceError('INVALID_ARGUMENT', `task ${index} depends on the same task twice`);
+    if (known.has(key)) throw new MillraceError('INVALID_ARGUMENT', `${who} depends on the same task twice`);
     known.add(key);
   }
 }

@@ -16,6 +16,10 @@ export function resolveRelations<Ref>(
 ): Relations | undefined {
   const { dependsOn, onParentFailure, uniqueKey } = options ?? {};
   checkOnFailure('onParentFailure', onParentFailure);
+  if (onParentFailure !== undefined && dependsOn === undefined) {
+    const message = `onParentFailure is ${shown(onParentFailure)}, and there is no parent: give dependsOn too`;
+    throw new MillraceError('INVALID_ARGUMENT', message);
+  }
   if (dependsOn === undefined && uniqueKey === undefined) return undefined;
   const refs = (dependsOn === undefined ? [] : Array.isArray(dependsOn) ? dependsOn : [dependsOn]) as ParentRef<Ref>[];
   if (refs.length > LIMITS.dependenciesMax) {

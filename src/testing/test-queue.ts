@@ -32,7 +32,10 @@ export interface DrainOptions {
 }
 
 export interface DrainReport extends Report {
-  /** Tasks that are ready and that no worker takes; those of paused queues are not counted. */
+  /**
+   * Tasks that are ready still: no worker takes their queue, or its limits hold them up. Those of paused queues are not
+   * counted.
+   */
   readonly ready: number;
 }
 

@@ -1,12 +1,22 @@
 import amqplib from 'amqplib';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createVhost, deleteVhost } from '../../scripts/services/vhosts.mjs';
-import { Arrivals, failure } from '../conformance/events.ts';
-import { type Rabbit, rabbitPrograms, type SharedRabbit, sharedPostgres, startRabbit } from '../support/services.ts';
+import { Arrivals, failure, until } from '../conformance/events.ts';
+import {
+  type Rabbit,
+  rabbitPrograms,
+  type SharedPostgres,
+  type SharedRabbit,
+  sharedPostgres,
+  startRabbit,
+} from '../support/services.ts';
 import { AmqpScene } from './scene.ts';
 
 const available = await rabbitPrograms();
 const postgres = available ? await sharedPostgres() : undefined;
+
+/** For the names of tests that are skipped. */
+const NO_STORE = postgres === undefined ? ' (not here: there is no PostgreSQL)' : '';
 
 const CLASSIC = { amqp: { queueType: 'classic' } } as const;
 const FULL = {
@@ -75,13 +85,16 @@ describe.skipIf(!available)('a broker that refuses', () => {
     const model = await amqplib.connect(scene.url);
     model.on('error', () => {});
     const channel = await model.createConfirmChannel();
-    for (;;) {
-      // The broker applies a policy some time after it has said so.
-      const refused = await new Promise<boolean>((resolve) => {
+    const isRefused = (): Promise<boolean> =>
+      new Promise((resolve) => {
         channel.sendToQueue('millrace.default', Buffer.from('{}'), {}, (error) => resolve(error !== null));
       });
-      if (refused === isFull) break;
-    }
+    // The broker applies a policy some time after it has said so.
+    await until(
+      isRefused,
+      (refused) => refused === isFull,
+      `that millrace.default is ${isFull ? '' : 'no longer '}full`,
+    );
     await channel.purgeQueue('millrace.default');
     await model.close();
   }
@@ -97,9 +110,8 @@ describe.skipIf(!available)('a broker that refuses', () => {
     await client.enqueue('any', 'later');
   });
 
-  test('a message over its limit takes it back from the store', async () => {
-    if (postgres === undefined) return;
-    const database = await postgres.database();
+  test.skipIf(postgres === undefined)(`a message over its limit takes it back from the store${NO_STORE}`, async () => {
+    const database = await (postgres as SharedPostgres).database();
     const client = await scene.connect({ store: database.url });
     const error = await failure(client.enqueue('any', 'x'.repeat(200_000)));
     expect(error.code).toBe('PAYLOAD_TOO_LARGE');
@@ -138,20 +150,23 @@ describe.skipIf(!available)('a broker that refuses', () => {
     expect(error.message).toContain('it was not enqueued');
   });
 
-  test('a task that the store has already refuses nothing: it runs when there is room', async () => {
-    if (postgres === undefined) return;
-    const database = await postgres.database();
-    const client = await scene.connect({ ...CLASSIC, store: database.url });
-    await client.enqueue('any', 0);
-    await setFull(true);
-    const tasks = await client.enqueueMany('any', [1, 2]);
-    expect(await client.queue('default').status()).toMatchObject({ ready: 3 });
-    await setFull(false);
-    await client.work({ any: (input: unknown) => input });
-    expect(await tasks.results()).toEqual([1, 2]);
-    await client.close();
-    await database.drop();
-  }, 60_000);
+  test.skipIf(postgres === undefined)(
+    `a task that the store has already refuses nothing: it runs when there is room${NO_STORE}`,
+    async () => {
+      const database = await (postgres as SharedPostgres).database();
+      const client = await scene.connect({ ...CLASSIC, store: database.url });
+      await client.enqueue('any', 0);
+      await setFull(true);
+      const tasks = await client.enqueueMany('any', [1, 2]);
+      expect(await client.queue('default').status()).toMatchObject({ ready: 3 });
+      await setFull(false);
+      await client.work({ any: (input: unknown) => input });
+      expect(await tasks.results()).toEqual([1, 2]);
+      await client.close();
+      await database.drop();
+    },
+    60_000,
+  );
 
   test('what is redriven leaves it dead, and says so; nothing of it runs twice when there is room', async () => {
     const client = await scene.connect(CLASSIC);

@@ -1,6 +1,6 @@
-import { setTimeout as sleep } from 'node:timers/promises';
-import amqplib, { type Channel, type ChannelModel, type GetMessage, type Options } from 'amqplib';
+import amqplib, { type Channel, type ChannelModel, type ConsumeMessage, type Options } from 'amqplib';
 import { type Client, type ClientOptions, connect } from '../../src/index.ts';
+import { Deferred, until, within } from '../conformance/events.ts';
 import { TcpProxy } from '../conformance/tcp-proxy.ts';
 import type { Portion, SharedRabbit } from '../support/services.ts';
 
@@ -48,12 +48,23 @@ export class AmqpScene {
     this.channel.sendToQueue(queue, Buffer.from(body), options);
   }
 
-  /** The next message of a queue that has one, or will. */
-  async get(queue: string): Promise<GetMessage> {
-    while (!(await this.#exists(queue))) await sleep(20);
-    for (;;) {
-      const message = await this.channel.get(queue, { noAck: true });
-      if (message !== false) return message;
+  /** The next message of a queue that has one, or will. Rejects naming the queue. */
+  async get(queue: string): Promise<ConsumeMessage> {
+    await until(() => this.#exists(queue), Boolean, `that there is a queue ${queue}`);
+    const channel = await this.#model.createChannel();
+    channel.on('error', () => {});
+    try {
+      // Others are not sent while this one is not acknowledged.
+      await channel.prefetch(1);
+      const arrived = new Deferred<ConsumeMessage | null>();
+      const { consumerTag } = await channel.consume(queue, arrived.resolve);
+      const message = await within(arrived.promise, `a message in the queue ${queue}`);
+      if (message === null) throw new Error(`the queue ${queue} was deleted while a message of it was waited for`);
+      await channel.cancel(consumerTag);
+      channel.ack(message);
+      return message;
+    } finally {
+      await channel.close().catch(() => {});
     }
   }
 

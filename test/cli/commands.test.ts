@@ -79,6 +79,9 @@ test('a task is enqueued, run, waited for and looked at', async () => {
 });
 
 test('limits of a queue are set, shown and lifted', async () => {
+  expect((await millrace('queue', 'limit', 'limited')).stderr).toMatch(
+    /^millrace: NOT_FOUND: .*or when it is paused, limited/,
+  );
   await outputOf(['enqueue', 'job', '{}', '--queue', 'limited']);
   const args = ['queue', 'limit', 'limited'];
   const none = { concurrency: null, rate: null, concurrencyPerKey: null };
@@ -132,6 +135,34 @@ test('a line that is not JSON ends it with its number', async () => {
   expect(code).toBe(1);
   expect(stdout.trim().split('\n')).toHaveLength(1);
   expect(stderr).toMatch(/^millrace: NOT_JSON: line 2 is not JSON: .*; 1 task before it was enqueued\n$/);
+});
+
+test('a task depends on those that are listed, with spaces or without', async () => {
+  const parents = [
+    await outputOf(['enqueue', 'x', '--queue', 'kin']),
+    await outputOf(['enqueue', 'x', '--queue', 'kin']),
+  ];
+  const child = await outputOf(['enqueue', 'x', '--queue', 'kin', '--depends-on', ` ${parents.join(' , ')} `]);
+  expect(await jsonOf<TaskInfo>('task', 'get', child)).toMatchObject({ state: 'blocked', dependencies: { total: 2 } });
+  const twice = await millrace('enqueue', 'x', '--depends-on', `${child}, ${child}`);
+  expect(twice).toMatchObject({ code: 2, stderr: expect.stringContaining(`names task "${child}" twice`) });
+});
+
+test('an enqueue that meets its unique key prints the task that has it, and says that it is another', async () => {
+  const args = ['enqueue', 'x', '1', '--queue', 'once', '--unique-key', 'k'];
+  const id = await outputOf(args);
+  expect(await millrace(...args)).toEqual({
+    code: 0,
+    stdout: `${id}\n`,
+    stderr: `${id} was there already; this payload was not enqueued\n`,
+  });
+  expect(await jsonOf(...args)).toEqual({ id, isNew: false });
+});
+
+test('a task that depends on one that is not there is refused, naming that one and no other', async () => {
+  const { code, stderr } = await millrace('enqueue', 'x', '--depends-on', '1-zzzz');
+  expect(stderr).toMatch(/^millrace: NOT_FOUND: task 1-zzzz is to be depended on, and does not exist[^\n]*\n$/);
+  expect(code).toBe(1);
 });
 
 test('a queue is paused, purged and resumed', async () => {
@@ -220,4 +251,46 @@ test('a schedule is set, looked at, steered and removed', async () => {
     stderr: expect.stringContaining('2 fields'),
   });
   expect(await millrace('schedule', 'set', 'a', 'b')).toMatchObject({ code: 2 });
+});
+
+test('the tasks of a schedule have the options of an enqueue', async () => {
+  const options = ['--backoff', 'fixed', '--backoff-delay-ms', '1_000_000', '--backoff-jitter', 'off'];
+  const args = [...options, '--concurrency-key', 'tenant', '--max-attempts', '7', '--priority', '9'];
+  await outputOf(['schedule', 'set', 'with-options', 'x', '--every-ms', '3600000', ...args]);
+  expect(await jsonOf<ScheduleInfo>('schedule', 'get', 'with-options')).toMatchObject({
+    backoff: { type: 'fixed', delayMs: 1_000_000, maxDelayMs: 1_000_000, jitter: false },
+    ...{ concurrencyKey: 'tenant', maxAttempts: 7, priority: 9 },
+  });
+  const shown = await outputOf(['schedule', 'get', 'with-options']);
+  expect(shown).toMatch(/^Pauses +16 min 40 s$/m);
+  expect(shown).toMatch(/^Turns +by the key tenant$/m);
+  await outputOf(['schedule', 'delete', 'with-options']);
+  expect(await millrace('enqueue', 'x', ...args, '--backoff-delay-ms', '-1')).toMatchObject({ code: 2 });
+  await outputOf(['enqueue', 'x', '--queue', 'with-options', ...args]);
+});
+
+test('of several names all are tried, and the command fails when one could not be done', async () => {
+  await outputOf(['schedule', 'set', 'there', 'report', '--every-ms', '3600000']);
+  expect(await millrace('schedule', 'pause', 'gone', 'there')).toEqual({
+    code: 1,
+    stdout: 'there: paused\n',
+    stderr: expect.stringMatching(
+      /^gone: NOT_FOUND: [^\n]*\nmillrace: REFUSED: 1 of 2 schedules were left as they are\n$/,
+    ),
+  });
+  await outputOf(['enqueue', 'x', '--queue', 'used']);
+  const resumed = await millrace('queue', 'resume', 'gone', 'used', '--json');
+  expect(resumed).toMatchObject({ code: 1, stderr: expect.stringContaining('1 of 2 queues') });
+  expect(
+    resumed.stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line)),
+  ).toEqual([
+    { queue: 'gone', error: expect.objectContaining({ code: 'NOT_FOUND' }) },
+    { queue: 'used', paused: false, isUsed: true },
+  ]);
+  const id = await outputOf(['enqueue', 'x', '--queue', 'used']);
+  expect(await millrace('task', 'cancel', '1-zzzz', id)).toMatchObject({ code: 1, stdout: `${id}: cancelled\n` });
+  await outputOf(['schedule', 'delete', 'there']);
 });

@@ -3,6 +3,7 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { LIMITS } from '../../src/limits.ts';
 import { type Finished, RunningCommand, runCommand } from '../support/command.ts';
 
 let directory: string;
@@ -32,6 +33,11 @@ test.each([
   [['queue', 'purge', 'mail'], 'add --yes'],
   [['enqueue', 'x', '{nope'], 'the payload is not JSON'],
   [['enqueue', 'x', '--run-at', 'soon'], '--run-at is "soon"'],
+  [['enqueue', 'x', '--on-parent-failure', 'run'], '--on-parent-failure belongs to --depends-on'],
+  [
+    ['queue', 'limit', 'mail', '--concurrency', '0'],
+    `--concurrency is 0; it must be a whole number from 1 to ${LIMITS.queueConcurrencyMax}, or none`,
+  ],
   [['worker', '--handlers', 'h.js', '--fail-rate', '0.1'], 'for the built-in handler'],
 ])('%j is told in one line and ends with 2', async (args, message) => {
   const { code, stdout, stderr } = await millrace(...args);

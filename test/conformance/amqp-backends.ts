@@ -40,8 +40,9 @@ class AmqpPlace extends UrlPlace {
   }
 
   /** Brokers are restarted in tests of their own: here everybody leaves. */
-  override async restart(): Promise<void> {
+  override async restart(meanwhile?: () => Promise<void>): Promise<void> {
     await this.closeClients();
+    await meanwhile?.();
   }
 
   override async close(): Promise<void> {

@@ -34,16 +34,34 @@ export class Arrivals<T> {
 
 const UNTIL_MS_MAX = 10_000;
 
-/** Asks again and again, for what nobody announces; each question goes to the backend and back, so this is no busy loop. */
-export async function until<T>(read: () => Promise<T>, holds: (value: T) => boolean): Promise<T> {
+/**
+ * Asks again and again, for what nobody announces; each question goes to the backend and back, so this is no busy loop.
+ * Rejects naming `what` when it takes too long.
+ */
+export async function until<T>(read: () => Promise<T>, holds: (value: T) => boolean, what = 'this'): Promise<T> {
   const deadlineMs = performance.now() + UNTIL_MS_MAX;
   for (;;) {
     const value = await read();
     if (holds(value)) return value;
     if (performance.now() > deadlineMs) {
-      throw new Error(`did not come true within ${UNTIL_MS_MAX} ms; the last answer was ${JSON.stringify(value)}`);
+      const last = JSON.stringify(value);
+      throw new Error(`${what} did not come true within ${UNTIL_MS_MAX} ms; the last answer was ${last}`);
     }
     await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
+/** Rejects naming `what` when the promise takes too long. */
+export async function within<T>(promise: Promise<T>, what: string): Promise<T> {
+  const late = new Deferred<never>();
+  const timer = setTimeout(
+    () => late.reject(new Error(`${what} did not come within ${UNTIL_MS_MAX} ms`)),
+    UNTIL_MS_MAX,
+  );
+  try {
+    return await Promise.race([promise, late.promise]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

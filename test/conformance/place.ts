@@ -6,8 +6,8 @@ export interface Place {
   readonly url: string;
   /** A client that is closed with the place at the latest. */
   connect(options?: ClientOptions): Promise<Client>;
-  /** Closes the clients, ends what holds the tasks, and starts it again. */
-  restart(): Promise<void>;
+  /** Closes the clients, ends what holds the tasks, waits for `meanwhile`, and starts it again. */
+  restart(meanwhile?: () => Promise<void>): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -34,7 +34,7 @@ export abstract class UrlPlace implements Place {
     return client;
   }
 
-  abstract restart(): Promise<void>;
+  abstract restart(meanwhile?: () => Promise<void>): Promise<void>;
 
   async close(): Promise<void> {
     await this.closeClients();

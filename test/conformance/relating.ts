@@ -266,6 +266,8 @@ export const relating: Behaviours = {
     expect(
       (await failure(client.enqueue('child', null, { dependsOn: known, onParentFailure: 'die' as 'run' }))).code,
     ).toBe('INVALID_ARGUMENT');
+    const orphan = await failure(client.enqueue('child', null, { onParentFailure: 'run' }));
+    expect([orphan.code, orphan.message]).toEqual(['INVALID_ARGUMENT', expect.stringContaining('dependsOn')]);
     const partly = client.flow((b) => {
       b.add('fine', 1);
       b.add('child', 2, { dependsOn: ended });

@@ -1,15 +1,12 @@
-import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { type Finished, RunningCommand } from '../support/command.ts';
+import { compile, type Installed, install, ROOT, run } from './installed.ts';
 
-const run = promisify(execFile);
-const ROOT = fileURLToPath(new URL('../../', import.meta.url));
-const README = join(ROOT, 'README.md');
+const LINES_MAX = 100;
+const COLUMNS_MAX = 120;
 
 /** A TypeScript block that begins with a comment naming its file, and the block of output that follows it, if one does. */
 interface Program {
@@ -18,53 +15,82 @@ interface Program {
   readonly output: string | undefined;
 }
 
-const BLOCKS = /^```ts\n(\/\/ ([\w-]+)\.ts\n[\s\S]*?)^```\n(?:```\n([\s\S]*?)^```$)?/gm;
+const PROGRAMS = /^```ts\n(\/\/ ([\w-]+)\.ts\n[\s\S]*?)^```\n(?:```\n([\s\S]*?)^```$)?/gm;
+const HANDLERS = /^```js\n\/\/ handlers\.js\n([\s\S]*?)^```$/m;
+const COMMANDS = /^npx millrace (\w+) .*$/gm;
 
-function programsIn(markdown: string): Program[] {
-  return [...markdown.matchAll(BLOCKS)].map(([, code, name, output]) => ({ name, code, output }));
+const readme = await readFile(join(ROOT, 'README.md'), 'utf8');
+const programs: Program[] = [...readme.matchAll(PROGRAMS)].map(([, code, name, output]) => ({ name, code, output }));
+
+/** The arguments of the command line as it stands there. */
+function commandOf(name: string): string[] {
+  const [line = ''] = [...readme.matchAll(COMMANDS)].find(([, command]) => command === name) ?? [];
+  const words = line.replace(/ +# .*$/, '').match(/'[^']*'|\S+/g) ?? [];
+  return words.slice(2).map((word) => word.replaceAll("'", ''));
 }
 
-const programs = existsSync(README) ? programsIn(await readFile(README, 'utf8')) : [];
+test('README.md is two screens long', () => {
+  const lines = readme.trimEnd().split('\n');
+  expect(lines.length).toBeLessThanOrEqual(LINES_MAX);
+  expect(lines.filter((line) => line.length > COLUMNS_MAX)).toEqual([]);
+});
 
-describe.runIf(existsSync(README))('README.md', () => {
-  let directory: string;
+describe('what README.md shows, with the package installed', () => {
+  let installed: Installed;
 
-  // As somebody has it who installed the package and copied the programs.
   beforeAll(async () => {
-    directory = await mkdtemp(join(tmpdir(), 'millrace-readme-'));
-    await mkdir(join(directory, 'node_modules'));
-    await symlink(ROOT, join(directory, 'node_modules/millrace'), 'junction');
-    await symlink(join(ROOT, 'node_modules/@types'), join(directory, 'node_modules/@types'), 'junction');
-    await writeFile(join(directory, 'package.json'), JSON.stringify({ type: 'module' }));
-    const compilerOptions = {
-      target: 'es2023',
-      module: 'nodenext',
-      strict: true,
-      types: ['node'],
-      skipLibCheck: false,
-    };
-    await writeFile(join(directory, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['*.ts'] }));
-    for (const { name, code } of programs) await writeFile(join(directory, `${name}.ts`), code);
-  });
+    installed = await install();
+  }, 60_000);
 
   afterAll(async () => {
-    await rm(directory, { recursive: true });
+    await rm(installed.directory, { recursive: true });
   });
 
-  test('shows programs that can be run', () => {
+  test('installs what npm pack makes', () => {
+    expect(readme).toContain(`makes \`${installed.tarball}\``);
+    expect(readme).toMatch(new RegExp(`^npm init .* npm install \\S+/${installed.tarball}$`, 'm'));
+  });
+
+  test('has programs that compile, strictly', { timeout: 60_000 }, async () => {
     expect(programs.length, 'a ```ts block that begins with a comment such as // first.ts').toBeGreaterThan(0);
+    for (const { name, code } of programs) await writeFile(join(installed.directory, `${name}.ts`), code);
+    await compile(installed.directory, ['*.ts']);
   });
 
-  test('shows programs that compile, strictly', { timeout: 60_000 }, async () => {
-    const tsc = join(ROOT, 'node_modules/typescript/bin/tsc');
-    await run(process.execPath, [tsc, '-p', directory]).catch(({ stdout, stderr }: Record<string, string>) => {
-      throw new Error(`${stdout}${stderr}`);
+  test.each(programs)('says what $name.ts prints', async ({ name, output }) => {
+    const { stdout, stderr } = await run(process.execPath, [`${name}.js`], {
+      cwd: installed.directory,
+      timeout: 15_000,
     });
-  });
-
-  test.each(programs)('shows what $name.ts prints', async ({ name, output }) => {
-    const { stdout, stderr } = await run(process.execPath, [`${name}.js`], { cwd: directory, timeout: 15_000 });
     expect(stderr).toBe('');
     if (output !== undefined) expect(stdout).toBe(output);
   });
+
+  test('has commands that run its handlers', { timeout: 60_000 }, async () => {
+    const { directory, main } = installed;
+    await writeFile(join(directory, 'handlers.js'), HANDLERS.exec(readme)?.[1] as string);
+    const running: RunningCommand[] = [];
+    const start = (name: string, environment: Record<string, string>): RunningCommand => {
+      const command = new RunningCommand(commandOf(name), { directory, main, environment });
+      running.push(command);
+      return command;
+    };
+    try {
+      // Not the port of the text, which others may have.
+      const [, url = ''] = await start('server', { MILLRACE_PORT: '0' }).said(/listens on (tcp:\S+)/);
+      await start('worker', { MILLRACE_URL: url }).said(/takes image\.resize/);
+      const enqueued: Finished = await start('enqueue', { MILLRACE_URL: url }).exited;
+      expect(enqueued).toEqual({ code: 0, stdout: '"cat.png at 800 px"\n', stderr: '' });
+      await start('status', { MILLRACE_URL: url }).said(/^default .*$/m);
+    } finally {
+      for (const command of running) await command.kill();
+    }
+  });
+});
+
+test('the files that docs/guarantees.md names as its proof are there', async () => {
+  const text = await readFile(join(ROOT, 'docs/guarantees.md'), 'utf8');
+  const named = [...text.matchAll(/`((?:src|test)\/[\w/.-]+)`/g)].map(([, path]) => path as string);
+  expect(named.length).toBeGreaterThan(20);
+  expect(named.filter((path) => !existsSync(join(ROOT, path)))).toEqual([]);
 });

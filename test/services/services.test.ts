@@ -1,8 +1,9 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
 import amqp from 'amqplib';
 import postgres from 'postgres';
 import { describe, expect, test } from 'vitest';
@@ -121,4 +122,12 @@ describe.skipIf(!ownPostgres)('a private PostgreSQL', () => {
     await expect(sql`select 1`).rejects.toThrow(/ECONNREFUSED|CONNECT_TIMEOUT/);
     await sql.end({ timeout: 1 });
   }, 60_000);
+});
+
+test.each([
+  [['--help'], { status: 0, stderr: '', stdout: expect.stringMatching(/^Usage: npm run services\n/) }],
+  [['--port', '1'], { status: 2, stdout: '', stderr: expect.stringMatching(/was given: --port 1\n$/) }],
+])('npm run services -- %j starts nothing', (args, outcome) => {
+  const main = fileURLToPath(new URL('../../scripts/services/main.mjs', import.meta.url));
+  expect(spawnSync(process.execPath, [main, ...args], { encoding: 'utf8' })).toMatchObject(outcome);
 });

@@ -16,6 +16,8 @@ export interface CommandOptions {
   directory: string;
   environment?: Record<string, string>;
   input?: string;
+  /** The file that is run, in place of the one that is tested otherwise. */
+  main?: string;
   /** What the process may open, as with `ulimit -n`; not on Windows. */
   openFilesMax?: number;
 }
@@ -28,13 +30,16 @@ export class RunningCommand {
   readonly #output = { stdout: '', stderr: '' };
   readonly #watchers = new Set<() => void>();
 
-  constructor(args: readonly string[], { directory, environment = {}, input, openFilesMax }: CommandOptions) {
-    if (!existsSync(MAIN)) throw new Error(`${MAIN} is missing: npm run build`);
+  constructor(
+    args: readonly string[],
+    { directory, environment = {}, input, main = MAIN, openFilesMax }: CommandOptions,
+  ) {
+    if (!existsSync(main)) throw new Error(`${main} is missing: npm run build`);
     // What is set around the tests must not reach the commands.
     const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('MILLRACE_'));
     const env = { ...Object.fromEntries(inherited), ...environment };
     this.#args = args;
-    const command = [process.execPath, MAIN, ...args];
+    const command = [process.execPath, main, ...args];
     const limit = ['sh', '-c', `ulimit -n ${openFilesMax} && exec "$@"`, 'sh'];
     const [program, ...rest] = openFilesMax === undefined ? command : [...limit, ...command];
     this.#child = spawn(program as string, rest, { cwd: directory, env, stdio: 'pipe' });

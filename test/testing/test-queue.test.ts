@@ -88,6 +88,15 @@ describe('drain', () => {
     expect(await queue.drain()).toMatchObject({ completed: 0, ready: 2 });
   });
 
+  test('says how many tasks are ready that the rate of their queue holds up', async () => {
+    await queue.client.queue('paced').limit({ rate: { count: 1, periodMs: 60_000 } });
+    await queue.client.work({ step: () => {} }, { queues: ['paced'] });
+    await queue.client.enqueueMany('step', [1, 2, 3], { queue: 'paced' });
+    expect(await queue.drain()).toMatchObject({ completed: 1, ready: 2 });
+    expect(await queue.advance('2m')).toMatchObject({ completed: 2 });
+    expect(await queue.drain()).toMatchObject({ ready: 0 });
+  });
+
   test('counts batch handlers by their tasks', async () => {
     await queue.client.work([
       defineTask<number>('many').handleBatch((batch) => {
