@@ -65,6 +65,17 @@ export class Outbound {
     else this.#gate(parcel, known);
   }
 
+  /** Settles those of the parcels that have no answer yet with `error`, and sends them no more. */
+  withdraw(parcels: ReadonlySet<Parcel>, error: MillraceError): void {
+    for (const gate of this.#gates.values()) {
+      for (const parcel of gate.parcels.splice(0)) {
+        if (parcels.has(parcel)) parcel.settled(error);
+        else gate.parcels.push(parcel);
+      }
+    }
+    this.publisher.withdraw(parcels, error);
+  }
+
   /** Resolves when the publisher has its channel; rejects when the broker refuses it. */
   async open(model: ChannelModel): Promise<void> {
     const channel = await this.#link.answer(model, model.createConfirmChannel(), LIMITS.amqpCallTimeoutMs);
@@ -131,6 +142,11 @@ export class Outbound {
 
   #open(gate: Gate): void {
     if (gate.opening || !this.#link.ready) return;
+    if (gate.parcels.length === 0) {
+      // All of them were withdrawn: whoever needs it next declares it.
+      this.#gates.delete(gate.key);
+      return;
+    }
     gate.opening = true;
     this.#topology.ensure(gate.needs).then(
       () => {

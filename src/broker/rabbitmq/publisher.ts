@@ -216,6 +216,19 @@ export class Publisher {
     return new Promise((resolve) => this.#idle.push(resolve));
   }
 
+  /** Settles those of the parcels that have no answer yet with `error`, and sends them no more. */
+  withdraw(parcels: ReadonlySet<Parcel>, error: MillraceError): void {
+    const withdrawn = [...this.#sendings].filter((sending) => parcels.has(sending.parcel));
+    if (withdrawn.length === 0) return;
+    for (const sending of withdrawn) this.#fail(sending, error);
+    // While the window is full nothing else lets go of them.
+    this.#waiting = this.#waiting.filter((sending, at) => at >= this.#waitingHead && this.#sendings.has(sending));
+    this.#waitingHead = 0;
+    // Else the oldest without an answer would be one that nobody waits for, and the channel taken for one that hangs.
+    this.#advance();
+    this.#pump();
+  }
+
   /** Settles everything that waits, and everything later, with `error`. */
   close(error: MillraceError): void {
     if (this.#closed !== undefined) return;
@@ -371,12 +384,14 @@ export class Publisher {
       this.#sent[at] = undefined;
       this.#answer(sending, this.#sentIndex[at] as number, taken);
     }
-    while (this.#sentHead < this.#sent.length && this.#sent[this.#sentHead] === undefined) this.#sentHead++;
-    if (this.#sentHead >= LIMITS.amqpUnconfirmedMessagesMax || this.#sentHead === this.#sent.length) this.#compact();
+    this.#advance();
     this.#pump();
   }
 
-  #compact(): void {
+  /** What was answered, or is not waited for any more, leaves from the front. */
+  #advance(): void {
+    while (this.#sentHead < this.#sent.length && this.#sent[this.#sentHead] === undefined) this.#sentHead++;
+    if (this.#sentHead < LIMITS.amqpUnconfirmedMessagesMax && this.#sentHead < this.#sent.length) return;
     this.#sent.splice(0, this.#sentHead);
     this.#sentIndex.splice(0, this.#sentHead);
     this.#firstTag += this.#sentHead;
