@@ -49,8 +49,11 @@ export interface Store {
    * What these entries of the outbox are to have published: as many of them as may be at once, and none that are gone.
    */
   reread(what: Unpublished): Promise<Republish>;
-  /** Their messages are confirmed. Gathered and lazy: until it is written, a sweep may publish them once more. */
-  published(what: Unpublished): void;
+  /**
+   * Their messages are confirmed, but for those of the tasks that are `left`: these stay in the outbox. Gathered and lazy:
+   * until it is written, a sweep may publish them once more.
+   */
+  published(what: Unpublished, left?: readonly string[]): void;
   /**
    * The messages came to this worker: what it is to do with each, in the same order. Those to `run` are active now. Need
    * not be durable: after a crash their messages come again.

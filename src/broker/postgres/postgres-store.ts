@@ -127,8 +127,8 @@ export class PostgresStore implements Store {
     return this.#outbox.reread(what);
   }
 
-  published(what: Unpublished): void {
-    this.#outbox.published(what);
+  published(what: Unpublished, left?: readonly string[]): void {
+    this.#outbox.published(what, left);
   }
 
   begin(worker: string, arrivals: readonly Arrival[]): Promise<Verdict[]> {

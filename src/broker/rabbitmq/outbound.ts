@@ -53,6 +53,11 @@ export class Outbound {
     });
   }
 
+  /** Whether there is a broker that takes messages now. */
+  get takes(): boolean {
+    return this.#link.ready && this.#link.blockedReason === undefined;
+  }
+
   send(parcel: Parcel): void {
     if (this.#closed !== undefined) {
       parcel.settled(this.#closed);

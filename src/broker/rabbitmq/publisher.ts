@@ -72,6 +72,11 @@ export function parcel(
   };
 }
 
+/** What takes a parcel's messages: a queue, or an exchange, whose routing keys may be any number. */
+export function takerOf({ exchange, routingKey }: Parcel): string {
+  return exchange === '' ? routingKey : exchange;
+}
+
 /** A parcel with how far it has come. */
 class Sending {
   readonly parcel: Parcel;
