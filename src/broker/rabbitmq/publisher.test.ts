@@ -98,3 +98,30 @@ describe('what is withdrawn', () => {
     expect(reopened).toBe(0);
   });
 });
+
+describe('a refusal', () => {
+  const delayed = (bits: string): ParcelOptions => ({ exchange: 'ladder', routingKey: `${bits}.queue` });
+
+  test('of an exchange that has taken a message with another routing key is one', () => {
+    send('a', delayed('0.1'));
+    channel.ack(1);
+    send('b', delayed('1.0'));
+    channel.nack(2);
+    expect(answers.get('b')).toBe('QUEUE_FULL');
+    expect(reopened).toBe(0);
+  });
+
+  test('opens another channel for an exchange once, whatever the routing keys', () => {
+    send('a', delayed('0.1'));
+    channel.nack(1);
+    expect(reopened).toBe(1);
+    publisher.detach();
+    attach();
+    channel.nack(1);
+    expect(answers.get('a')).toBe('QUEUE_FULL');
+    send('b', delayed('1.0'));
+    channel.nack(2);
+    expect(answers.get('b')).toBe('QUEUE_FULL');
+    expect(reopened).toBe(1);
+  });
+});

@@ -146,10 +146,10 @@ export class Publisher {
   #inFlight = 0;
   #inFlightBytes = 0;
   #returnScan = 0;
-  /** Queues that have taken a message from this channel, and the one that did so last. */
+  /** Queues and exchanges that have taken a message from this channel, and the one that did so last. */
   readonly #takers = new Set<string>();
   #lastTaker: string | undefined;
-  /** Queues whose refusal opened another channel, and when, steady time. */
+  /** Queues and exchanges whose refusal opened another channel, and when, steady time. */
   readonly #reopenedMs = new Map<string, number>();
   /** The channel that is given up for another. */
   #leaving: ConfirmChannel | undefined;
@@ -405,7 +405,7 @@ export class Publisher {
   }
 
   #answer(sending: Sending, index: number, taken: boolean): void {
-    const { bodies, care, routingKey } = sending.parcel;
+    const { bodies, care } = sending.parcel;
     const body = bodies[index] as Buffer;
     this.#inFlight--;
     this.#inFlightBytes -= body.length;
@@ -413,10 +413,7 @@ export class Publisher {
       this.#unroutable(sending);
       return;
     }
-    if (taken && routingKey !== this.#lastTaker) {
-      this.#takers.add(routingKey);
-      this.#lastTaker = routingKey;
-    }
+    if (taken && care !== 'drop') this.#took(sending.parcel);
     // Messages go one by one: all of it that came before has its answer.
     if (this.#suspects.size > 0 && sending.next >= bodies.length) this.#suspects.delete(sending);
     if (!taken && this.#mayDoBetter(sending)) return;
@@ -429,6 +426,13 @@ export class Publisher {
     if (--sending.unconfirmed === 0) this.#settle(sending);
   }
 
+  #took(parcel: Parcel): void {
+    const taker = takerOf(parcel);
+    if (taker === this.#lastTaker) return;
+    this.#takers.add(taker);
+    this.#lastTaker = taker;
+  }
+
   /**
    * A channel that first meets a quorum queue while that has no leader is refused there for as long as it lives: the broker
    * tries no second time to announce it. So what a queue refuses that has taken nothing from this channel is sent once more
@@ -437,11 +441,12 @@ export class Publisher {
    */
   #mayDoBetter(sending: Sending): boolean {
     const channel = this.#channel;
-    const { care, routingKey } = sending.parcel;
-    if (channel === undefined || care === 'drop' || this.#takers.has(routingKey)) return false;
+    const { care } = sending.parcel;
+    const taker = takerOf(sending.parcel);
+    if (channel === undefined || care === 'drop' || this.#takers.has(taker)) return false;
     if (sending.refusedOn === channel) return true;
     if (sending.refusedOn !== undefined && care !== 'insist') return false;
-    if (this.#leaving !== channel && !this.#mayLeave(routingKey)) return false;
+    if (this.#leaving !== channel && !this.#mayLeave(taker)) return false;
     sending.refusedOn = channel;
     if (this.#leaving === channel) return true;
     this.#leaving = channel;
@@ -449,11 +454,11 @@ export class Publisher {
     return true;
   }
 
-  #mayLeave(queue: string): boolean {
+  #mayLeave(taker: string): boolean {
     const nowMs = this.#clock.steadyMs();
     for (const [each, atMs] of this.#reopenedMs) if (nowMs - atMs >= REOPEN_EVERY_MS) this.#reopenedMs.delete(each);
-    if (this.#reopenedMs.has(queue)) return false;
-    this.#reopenedMs.set(queue, nowMs);
+    if (this.#reopenedMs.has(taker)) return false;
+    this.#reopenedMs.set(taker, nowMs);
     return true;
   }
 
