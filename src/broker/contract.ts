@@ -205,8 +205,7 @@ export interface TaskProgress {
 /**
  * The last lines that a task's handlers have logged, oldest first, over all its attempts; at most LIMITS.taskLogLinesMax.
  * Kept in the server's memory: gone after a restart, and when LIMITS.taskLogsMax other tasks, or LIMITS.taskLogsBytesMax of
- * their lines, were logged later. A store in PostgreSQL keeps, with the task,
- * what the worker that logged last has of it.
+ * their lines, were logged later. A store in PostgreSQL keeps them with the task.
  */
 export interface TaskLog {
   lines: { atMs: number; attempt: number; text: string }[];

@@ -63,8 +63,11 @@ export interface Store {
   end(worker: string, ends: readonly End[]): Promise<EndReport>;
   /** Lazy, may be lost. `progress` is the JSON of a TaskProgress. */
   progress(id: string, progress: string): void;
-  /** The task's log is now what `read` gives, in place of the one before; asked when it is written. Lazy, may be lost. */
-  log(id: string, read: () => TaskLog | undefined): void;
+  /**
+   * What this worker has logged of the task is now what `read` gives, beside what others have; asked when it is written.
+   * Lazy, may be lost.
+   */
+  log(worker: string, id: string, read: () => TaskLog | undefined): void;
 
   /** How each task ended; undefined while it has not, `unknown` for an id that the store has not (any more). */
   outcomes(ids: readonly string[]): Promise<(Outcome | undefined | 'unknown')[]>;

@@ -12,6 +12,8 @@ import { routeTask } from './routes.ts';
 
 /** A queue that has not taken a task in time is given no others for so long: whoever publishes them would wait as well. */
 const SLOW_MS = 30_000;
+/** What they are logged as, in place of a worker. */
+const REFUSALS = 'refusals';
 /** A character has three bytes at most. */
 const LOG_CHARACTERS_MAX = Math.floor(LIMITS.taskLogLineBytesMax / 3);
 
@@ -101,7 +103,7 @@ export class Republishing {
     if (refusal === undefined || !isNeverTaken(refusal)) return;
     const text = `the broker refused it: ${refusal.message}`.slice(0, LOG_CHARACTERS_MAX);
     const line = { atMs: Math.floor(this.#clock.wallMs()), attempt, text };
-    this.#store.log(id, () => ({ lines: [line], dropped: 0 }));
+    this.#store.log(REFUSALS, id, () => ({ lines: [line], dropped: 0 }));
   }
 }
 
