@@ -342,6 +342,15 @@ export interface Status {
   latencyMs: { start: Percentiles; total: Percentiles };
   journal: { segments: number; bytes: number; syncs: number; appendedBytes: number } | null;
   memory: { rssBytes: number; heapBytes: number };
+  /** Of this client, where the ends of tasks are told by messages. */
+  replies?: {
+    /** Messages of its workers that did not reach whoever enqueued the tasks. */
+    undelivered: number;
+    /** Ends that came to it and said nothing legible. */
+    unreadable: number;
+    /** Ends that it forgot before anybody asked, to make room for later ones. */
+    forgotten: number;
+  };
 }
 
 /** What becomes of due times that nobody was there for: none, one, or each is fired. */

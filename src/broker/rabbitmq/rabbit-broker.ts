@@ -122,7 +122,7 @@ export class RabbitBroker implements Broker {
       store,
       process: options.process,
     };
-    this.#operations = new QueueOperations(this.#shared, this.#topology, options);
+    this.#operations = new QueueOperations(this.#shared, this.#topology, this.#replies, options);
     this.schedules = new RabbitSchedules(() => {
       this.#check();
       if (this.#remembered === undefined) throw unsupported('a schedule');
