@@ -178,6 +178,8 @@ export const LIMITS = {
   amqpCloseTimeoutMs: 2 * SECOND,
   /** Twice so long without a confirm is too long, and what is unconfirmed is published again. */
   amqpConfirmMs: 6 * SECOND,
+  /** How long what the store's outbox has waits for its confirm, before it is left to a later sweep. */
+  amqpPublishMs: 15 * SECOND,
   /** The shortest step of the delay ladder; each of the next is twice the one before. */
   amqpDelayStepMs: 16,
   amqpDelayLevels: 31,
@@ -419,6 +421,10 @@ relation(
 relation(LIMITS.sendBufferBytesEvict <= LIMITS.unsentBytesMax, 'one connection ≤ all connections');
 relation(LIMITS.frameBytesMax <= LIMITS.unfinishedFrameBytesMax, 'one frame ≤ all frames');
 relation(LIMITS.payloadBytesMax <= LIMITS.storePortionBytes, 'a payload fits into a portion of the store');
+relation(
+  LIMITS.amqpConfirmMs * 2 < LIMITS.amqpPublishMs && LIMITS.amqpPublishMs < LIMITS.storeClaimMs,
+  'what is republished is tried on another channel, and given up while its entry is still claimed',
+);
 relation(LIMITS.storeWorkerStaleMs < LIMITS.storeWorkerLostMs, 'a worker is stale before it is lost');
 relation(LIMITS.payloadBytesMax * 2 <= LIMITS.amqpUnconfirmedBytesMax, 'the largest message fits into the window');
 relation(

@@ -205,8 +205,7 @@ export interface TaskProgress {
 /**
  * The last lines that a task's handlers have logged, oldest first, over all its attempts; at most LIMITS.taskLogLinesMax.
  * Kept in the server's memory: gone after a restart, and when LIMITS.taskLogsMax other tasks, or LIMITS.taskLogsBytesMax of
- * their lines, were logged later. A store in PostgreSQL keeps, with the task,
- * what the worker that logged last has of it.
+ * their lines, were logged later. A store in PostgreSQL keeps them with the task.
  */
 export interface TaskLog {
   lines: { atMs: number; attempt: number; text: string }[];
@@ -343,6 +342,15 @@ export interface Status {
   latencyMs: { start: Percentiles; total: Percentiles };
   journal: { segments: number; bytes: number; syncs: number; appendedBytes: number } | null;
   memory: { rssBytes: number; heapBytes: number };
+  /** Of this client, where the ends of tasks are told by messages. */
+  replies?: {
+    /** Messages of its workers that did not reach whoever enqueued the tasks. */
+    undelivered: number;
+    /** Ends that came to it and said nothing legible. */
+    unreadable: number;
+    /** Ends that it forgot before anybody asked, to make room for later ones. */
+    forgotten: number;
+  };
 }
 
 /** What becomes of due times that nobody was there for: none, one, or each is fired. */

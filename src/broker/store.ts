@@ -49,8 +49,11 @@ export interface Store {
    * What these entries of the outbox are to have published: as many of them as may be at once, and none that are gone.
    */
   reread(what: Unpublished): Promise<Republish>;
-  /** Their messages are confirmed. Gathered and lazy: until it is written, a sweep may publish them once more. */
-  published(what: Unpublished): void;
+  /**
+   * Their messages are confirmed, but for those of the tasks that are `left`: these stay in the outbox. Gathered and lazy:
+   * until it is written, a sweep may publish them once more.
+   */
+  published(what: Unpublished, left?: readonly string[]): void;
   /**
    * The messages came to this worker: what it is to do with each, in the same order. Those to `run` are active now. Need
    * not be durable: after a crash their messages come again.
@@ -60,8 +63,11 @@ export interface Store {
   end(worker: string, ends: readonly End[]): Promise<EndReport>;
   /** Lazy, may be lost. `progress` is the JSON of a TaskProgress. */
   progress(id: string, progress: string): void;
-  /** The task's log is now what `read` gives, in place of the one before; asked when it is written. Lazy, may be lost. */
-  log(id: string, read: () => TaskLog | undefined): void;
+  /**
+   * What this worker has logged of the task is now what `read` gives, beside what others have; asked when it is written.
+   * Lazy, may be lost.
+   */
+  log(worker: string, id: string, read: () => TaskLog | undefined): void;
 
   /** How each task ended; undefined while it has not, `unknown` for an id that the store has not (any more). */
   outcomes(ids: readonly string[]): Promise<(Outcome | undefined | 'unknown')[]>;

@@ -152,6 +152,13 @@ describe.skipIf(rabbit === undefined)('messages', () => {
     scene.publish(String(properties.replyTo), 'not JSON');
     scene.publish(String(properties.replyTo), `{"outcomes":[${outcomes.join(',')}]}`);
     expect(await task.result()).toBe(4);
+    expect((await client.status()).replies).toEqual({ undelivered: 0, unreadable: 3, forgotten: 0 });
+  });
+
+  test('whose answer nobody can get are done, and the answer is counted', async () => {
+    await client.work({ double: (input) => Number(input) * 2 });
+    scene.publish('millrace.default', '{"task": "double", "payload": 1}', { replyTo: 'nobody' });
+    await expect.poll(async () => (await client.status()).replies).toMatchObject({ undelivered: 1 });
   });
 
   test('of ours that were changed on their way are read all the same', async () => {

@@ -1,4 +1,5 @@
 import amqplib from 'amqplib';
+import sql from 'postgres';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { createVhost, deleteVhost } from '../../scripts/services/vhosts.mjs';
 import { Arrivals, failure, until } from '../conformance/events.ts';
@@ -195,4 +196,130 @@ describe.skipIf(!available)('a broker that refuses', () => {
     expect(await client.queue('default').status()).toMatchObject({ ready: 0, dead: 0 });
     expect(ran.all).toEqual([1, 2, 3]);
   });
+
+  /** A database of its own for as long as `play` takes, which gets its URL. */
+  async function remembering(play: (store: string) => Promise<void>): Promise<void> {
+    if (postgres === undefined) return;
+    const database = await postgres.database();
+    try {
+      await play(database.url);
+    } finally {
+      await database.drop();
+    }
+  }
+
+  /** The broker as it is to a user who may do everything but write to queues. */
+  async function asReader(): Promise<string> {
+    await broker.set('PUT', 'users/reader', { password: 'reader', tags: '' });
+    await broker.set('PUT', 'permissions/VHOST/reader', { configure: '.*', write: '^millrace.*', read: '.*' });
+    const url = new URL(scene.url);
+    url.username = 'reader';
+    url.password = 'reader';
+    return url.href;
+  }
+
+  test(
+    'a queue that cannot be declared holds up neither those who ask for tasks in it, nor other queues',
+    () =>
+      remembering(async (store) => {
+        const client = await scene.connect({ store, callTimeoutMs: 500 });
+        const ran = new Arrivals<unknown>();
+        const work = { tick: (input: unknown) => ran.add(input) };
+        const ready = await client.work(work);
+        await client.enqueue('tick', 'first');
+        await ran.count(1);
+        await broker.set('PUT', 'vhost-limits/VHOST/max-queues', { value: 0 });
+        await client.schedule('stuck', { everyMs: 100, task: 'tick', payload: 'stuck', queue: 'elsewhere' });
+        const asked = await client.schedules.runNow('stuck');
+        expect(await asked.info()).toMatchObject({ queue: 'elsewhere', state: 'ready' });
+        await client.schedules.pause('stuck');
+        await client.schedule('flows', { everyMs: 100, task: 'tick', payload: 'flows' });
+        await ran.count(3);
+        expect(ran.all.slice(1, 3)).toEqual(['flows', 'flows']);
+        await client.schedules.remove('flows');
+        await broker.set('DELETE', 'vhost-limits/VHOST/max-queues');
+        await client.work(work, { queues: ['elsewhere'] });
+        expect(await asked.result()).toBe(undefined);
+        await ready.stop();
+        await client.close();
+      }),
+    60_000,
+  );
+
+  test(
+    'a retry that a full queue refuses is done when there is room',
+    () =>
+      remembering(async (store) => {
+        const client = await scene.connect({ ...CLASSIC, store });
+        let broken = true;
+        const work = {
+          moody: () => {
+            if (broken) throw new Error('not today');
+            return 'well';
+          },
+        };
+        const worker = await client.work(work);
+        const task = await client.enqueue('moody', 1, { maxAttempts: 1 });
+        await failure(task.result());
+        await worker.stop();
+        await setFull(true);
+        await task.retry();
+        expect(await task.info()).toMatchObject({ state: 'ready' });
+        await setFull(false);
+        broken = false;
+        // As if a minute had passed, for which it is the retrier's to publish.
+        const database = sql(store, { max: 1, connection: { search_path: 'millrace' } });
+        await database`UPDATE outbox SET claimed_until = now()`;
+        await database.end();
+        await client.work(work);
+        expect(await task.result()).toBe('well');
+        await client.close();
+      }),
+    60_000,
+  );
+
+  test('what is asked of the store and refused for good is taken back, and says so', () =>
+    remembering(async (store) => {
+      const client = await scene.connect({ store });
+      const worker = await client.work({
+        bad: () => {
+          throw new Error('not today');
+        },
+      });
+      const task = await client.enqueue('bad', 1, { maxAttempts: 1 });
+      await failure(task.result());
+      await worker.stop();
+      await client.schedule('yearly', { cron: '0 0 1 1 *', task: 'bad' });
+      const reader = await scene.connect({ store }, await asReader());
+      expect(await failure(reader.task(task.id).retry())).toMatchObject({ code: 'UNSUPPORTED' });
+      expect(await task.info()).toMatchObject({ state: 'cancelled' });
+      expect(await failure(reader.schedules.runNow('yearly'))).toMatchObject({ code: 'UNSUPPORTED' });
+      const { lastTaskId } = await client.schedules.get('yearly');
+      const refused = client.task(lastTaskId as string);
+      await expect
+        .poll(async () => (await refused.info()).log?.lines.map(({ text }) => text).join())
+        .toContain('the broker refused it');
+      expect(await refused.info()).toMatchObject({ state: 'cancelled' });
+      await Promise.all([client.close(), reader.close()]);
+    }));
+
+  test('what goes with a refused task is published once', () =>
+    remembering(async (store) => {
+      const client = await scene.connect({ ...CLASSIC, store });
+      await client.work({ root: () => {} }, { queues: ['roots'] });
+      await client.enqueue('any', 1);
+      await setFull(true);
+      const flow = await client.flow((b) => {
+        const root = b.add('root', null, { queue: 'roots' });
+        b.add('any', 2, { dependsOn: root });
+        b.add('any', 3, { dependsOn: root, queue: 'elsewhere' });
+      });
+      const [, full] = flow.tasks;
+      const database = sql(store, { max: 1, connection: { search_path: 'millrace' } });
+      await expect
+        .poll(async () => (await database<{ ids: string[] }[]>`SELECT ids FROM outbox`).map(({ ids }) => ids))
+        .toEqual([[full?.id]]);
+      await database.end();
+      await client.close();
+    }));
 });

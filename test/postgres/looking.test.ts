@@ -185,6 +185,26 @@ describe.skipIf(shared === undefined)('status', () => {
   );
 
   test(
+    'what others need is looked at again a portion at a time, until all of it was',
+    within(async (scene) => {
+      const clock = new HurriedClock();
+      const store = await scene.store({ upkeep: true, clock });
+      await store.insert([tasks(scene.ids(1))]);
+      await scene.sql`INSERT INTO held (id, queue_no, dead, at, due)
+        SELECT 'held-' || n, 1, false, now(), false FROM generate_series(1, 30000) AS n`;
+      const left = async (): Promise<number> =>
+        (await scene.sql`SELECT count(*)::integer AS count FROM held`)[0]?.count as number;
+      clock.aheadMs += 60_000;
+      await expect.poll(left, { timeout: 15_000 }).toBeLessThan(30_000);
+      expect(await scene.sql`SELECT FROM held WHERE NOT due`).toHaveLength(10_000);
+      await expect.poll(left, { timeout: 15_000 }).toBe(10_000);
+      clock.aheadMs += 60_000;
+      await expect.poll(left, { timeout: 15_000 }).toBe(0);
+    }),
+    50_000,
+  );
+
+  test(
     'throughput is that of the last seconds',
     within(async (scene) => {
       const store = await scene.store();

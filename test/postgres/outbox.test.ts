@@ -73,6 +73,23 @@ describe.skipIf(shared === undefined)('the outbox', () => {
   );
 
   test(
+    'what the broker did not take stays in its entry, without the rest of it',
+    within(async (scene) => {
+      const store = await scene.store();
+      const ids = scene.ids(5);
+      const [full, ...others] = ids as [string, ...string[]];
+      store.published(await store.insert([tasks([full, ...others.slice(0, 2)])]), [full]);
+      store.published(await store.insert([tasks(others.slice(2))]));
+      const left = async () => (await scene.sql<{ ids: string[] }[]>`SELECT ids FROM outbox`).map((row) => row.ids);
+      await expect.poll(left).toEqual([[full]]);
+      const swept = await store.sweep(0);
+      expect(swept.tasks.map(({ id }) => id)).toEqual([full]);
+      store.published(swept);
+      await expect.poll(left).toEqual([]);
+    }),
+  );
+
+  test(
     'a task that runs or has ended meanwhile is not republished, and its entry is cleared',
     within(async (scene) => {
       const store = await scene.store();

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { ScheduleSettings } from '../../src/broker/contract.ts';
 import type { PostgresStore } from '../../src/broker/postgres/postgres-store.ts';
+import { LIMITS } from '../../src/limits.ts';
 import { type Scene, shared, spec, within } from './scene.ts';
 
 const MINUTE = 60_000;
@@ -87,6 +88,62 @@ describe.skipIf(shared === undefined)('schedules in the store', () => {
         expect(nextAtMs - Date.now()).toBeGreaterThan(0);
         expect(nextAtMs - Date.now()).toBeLessThanOrEqual(MINUTE);
       }
+    }),
+  );
+
+  test(
+    'make up for no more missed times than one process would, when several take turns',
+    within(async (scene) => {
+      const stores = [await scene.store(), await scene.store()] as const;
+      await stores[0].schedules.set('s', every(MINUTE, { misfire: 'all' }));
+      await age(scene, 3 * LIMITS.scheduleMissedMax * MINUTE + 30_000);
+      const newId = (): string => scene.ids(1)[0] as string;
+      let fired = 0;
+      for (let turn = 0; ; turn++) {
+        const { due, pauseMs } = await (stores[turn % 2] as PostgresStore).schedules.fire(newId);
+        fired += due.tasks.length;
+        if (pauseMs > 0) break;
+      }
+      expect(fired).toBe(LIMITS.scheduleMissedMax + 1);
+    }),
+    40_000,
+  );
+
+  test(
+    'fire also behind any number of those whose time zone this process does not know',
+    within(async (scene) => {
+      const store = await scene.store();
+      const cron = { cron: '* * * * *', timeZone: 'UTC', everyMs: undefined };
+      for (let i = 0; i < 120; i++) await store.schedules.set(`unknown ${i}`, every(MINUTE, cron));
+      await scene.sql`UPDATE schedules SET time_zone = 'Mars/Olympus', next_ms = next_ms - 3600000`;
+      await store.schedules.set('known', every(MINUTE));
+      await scene.sql`UPDATE schedules SET next_ms = next_ms - ${MINUTE + 1000} WHERE name = 'known'`;
+      const { due, pauseMs } = await store.schedules.fire(() => 'fired');
+      expect(due.tasks).toMatchObject([{ id: 'fired' }]);
+      expect(pauseMs).toBeGreaterThan(0);
+      expect((await store.schedules.fire(() => 'none')).due.tasks).toEqual([]);
+      await store.schedules.pause('unknown 1');
+      const resumed = store.schedules.resume('unknown 1').catch((error: { code: string }) => error.code);
+      expect(await resumed).toBe('INVALID_ARGUMENT');
+    }),
+  );
+
+  test(
+    'that are removed while a run is asked for are not found',
+    within(async (scene) => {
+      const store = await scene.store();
+      await store.schedules.set('s', every(MINUTE));
+      const asked = scene.sql.begin(async (sql) => {
+        await sql`DELETE FROM schedules WHERE name = 's'`;
+        // It has seen the schedule, and waits for its row.
+        const running = store.schedules.runNow('s', 'r').catch((error: { code: string }) => error.code);
+        await expect
+          .poll(async () => await scene.sql`SELECT FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'`)
+          .not.toHaveLength(0);
+        return { running };
+      });
+      expect(await (await asked).running).toBe('NOT_FOUND');
+      expect((await store.listTasks({})).tasks).toEqual([]);
     }),
   );
 

@@ -118,6 +118,15 @@ export class ScriptedConnection {
     this.writer.end();
   }
 
+  /** Reads nothing until `resume`. */
+  pause(): void {
+    this.#link.pause();
+  }
+
+  resume(): void {
+    this.#link.resume();
+  }
+
   raw(bytes: string): void {
     this.#link.write(Buffer.from(bytes));
   }

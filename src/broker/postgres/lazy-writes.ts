@@ -6,7 +6,8 @@ const PAUSE_MS = 1000;
 
 /**
  * What may be written a little later, or be lost in a crash: gathered by key, the last value counts. Goes on trying while
- * the database is away; beyond a bound the oldest are forgotten.
+ * the database is away; beyond a bound the oldest are forgotten. Written in the order of the keys, in which everybody locks
+ * rows, so that two statements that meet do not wait for each other in a circle.
  */
 export class LazyWrites<Value> {
   readonly #database: Database;
@@ -38,7 +39,7 @@ export class LazyWrites<Value> {
   async #run(): Promise<void> {
     await this.#database.pause(LIMITS.storeGatherMs);
     while (this.#waiting.size > 0) {
-      const items = this.#waiting;
+      const items = inOrder(this.#waiting);
       this.#waiting = new Map();
       try {
         await this.#write(items);
@@ -59,4 +60,8 @@ export class LazyWrites<Value> {
       this.#waiting.delete(key);
     }
   }
+}
+
+function inOrder<Value>(items: ReadonlyMap<string, Value>): Map<string, Value> {
+  return new Map([...items].sort(([a], [b]) => (a < b ? -1 : 1)));
 }

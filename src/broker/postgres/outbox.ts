@@ -18,21 +18,26 @@ const CANDIDATES = 500;
  *               ▲             │ not published in time
  *               └─────────────┘
  *
- * Publishing twice does no harm, `begin` drops the copy: so an entry need not know which of its tasks were published.
+ * Publishing twice does no harm, `begin` drops the copy: so an entry need not know which of its tasks were published. What
+ * the broker did not take stays in it alone, so that the others are not published again each time.
  */
 export class Outbox {
   readonly #database: Database;
-  readonly #done: LazyWrites<true>;
+  /** With what is left of each. */
+  readonly #done: LazyWrites<readonly string[]>;
 
   constructor(database: Database) {
     this.#database = database;
     this.#done = new LazyWrites(database, async (entries) => {
-      await database.query('lazy', DELETE, [textArray([...entries.keys()])]);
+      const names = textArray([...entries.keys()]);
+      const left = [...new Set([...new Set(entries.values())].flat())];
+      if (left.length === 0) await database.query('lazy', DELETE, [names]);
+      else await database.query('lazy', KEEP, [names, textArray(left)]);
     });
   }
 
-  published({ entries }: Unpublished): void {
-    for (const entry of entries) this.#done.add(entry, true);
+  published({ entries }: Unpublished, left: readonly string[] = NONE): void {
+    for (const entry of entries) this.#done.add(entry, left);
   }
 
   flushed(): Promise<void> {
@@ -78,7 +83,14 @@ function republished(row: Row): Republish['tasks'][number] {
   };
 }
 
+const NONE: readonly string[] = [];
+
 const DELETE = 'DELETE FROM outbox WHERE entry = ANY ($1::text[])';
+
+const KEEP = `
+WITH gone AS (DELETE FROM outbox WHERE entry = ANY ($1::text[]) AND NOT ids && $2::text[])
+UPDATE outbox SET ids = ARRAY(SELECT unnest(ids) INTERSECT SELECT unnest($2::text[]))
+WHERE entry = ANY ($1::text[]) AND ids && $2::text[]`;
 
 const CLAIM = `
 WITH candidates AS (

@@ -23,6 +23,7 @@ import { Insertion } from './insertion.ts';
 import { Kinds } from './kinds.ts';
 import type { Driver } from './lane.ts';
 import { LazyWrites } from './lazy-writes.ts';
+import { Logs } from './logs.ts';
 import { migrate } from './migrate.ts';
 import { Outbox } from './outbox.ts';
 import { Queues } from './queues.ts';
@@ -57,7 +58,7 @@ export class PostgresStore implements Store {
   readonly #upkeep: Upkeep;
   readonly #watching: Watching;
   readonly #progress: LazyWrites<string>;
-  readonly #logs: LazyWrites<() => TaskLog | undefined>;
+  readonly #logs: Logs;
   #closing: Promise<void> | undefined;
 
   /**
@@ -102,13 +103,7 @@ export class PostgresStore implements Store {
     this.#progress = new LazyWrites(database, async (values) => {
       await database.query('lazy', PROGRESS, [textArray([...values.keys()]), textArray([...values.values()])]);
     });
-    this.#logs = new LazyWrites(database, async (reads) => {
-      const logs = [...reads].flatMap(([id, read]) => {
-        const log = read();
-        return log === undefined ? [] : [[id, JSON.stringify(log)] as const];
-      });
-      await database.query('lazy', LOG, [textArray(logs.map(([id]) => id)), textArray(logs.map(([, log]) => log))]);
-    });
+    this.#logs = new Logs(database);
   }
 
   insert(batches: readonly NewTasks[]): Promise<Unpublished> {
@@ -127,8 +122,8 @@ export class PostgresStore implements Store {
     return this.#outbox.reread(what);
   }
 
-  published(what: Unpublished): void {
-    this.#outbox.published(what);
+  published(what: Unpublished, left?: readonly string[]): void {
+    this.#outbox.published(what, left);
   }
 
   begin(worker: string, arrivals: readonly Arrival[]): Promise<Verdict[]> {
@@ -143,8 +138,8 @@ export class PostgresStore implements Store {
     this.#progress.add(id, progress);
   }
 
-  log(id: string, read: () => TaskLog | undefined): void {
-    this.#logs.add(id, read);
+  log(worker: string, id: string, read: () => TaskLog | undefined): void {
+    this.#logs.add(worker, id, read);
   }
 
   async outcomes(ids: readonly string[]): Promise<(Outcome | undefined | 'unknown')[]> {
@@ -264,7 +259,3 @@ const BEATS_MS = 1000;
 const PROGRESS = `
 UPDATE tasks t SET progress = a.value FROM unnest($1::text[], $2::text[]) AS a(id, value)
 WHERE t.id = a.id AND t.state = 1`;
-
-// Its last lines may be written after its end.
-const LOG = `
-UPDATE tasks t SET log = a.value FROM unnest($1::text[], $2::text[]) AS a(id, value) WHERE t.id = a.id`;

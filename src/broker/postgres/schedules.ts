@@ -37,8 +37,6 @@ export class Schedules implements StoredSchedules {
   readonly #kinds: Kinds;
   readonly #outbox: Outbox;
   readonly #newEntry: () => string;
-  /** How many of its missed times each has fired in a row, by this process. */
-  readonly #madeUp = new Map<string, number>();
 
   constructor(database: Database, kinds: Kinds, outbox: Outbox, newEntry: () => string) {
     this.#database = database;
@@ -94,7 +92,8 @@ export class Schedules implements StoredSchedules {
     for (;;) {
       const row = await this.#find(name);
       if (row.paused !== true) return;
-      const nextMs = nextDueMs(timingOf(row), Number(row.now_ms));
+      const nowMs = Number(row.now_ms);
+      const nextMs = nextDueMs(knownTimingOf(row, nowMs), nowMs);
       await this.#database.query('durable', RESUME, [name, row.rev as number, nextMs]);
     }
   }
@@ -105,53 +104,46 @@ export class Schedules implements StoredSchedules {
   }
 
   async runNow(name: string, id: string): Promise<Republish> {
-    await this.#find(name);
     const entry = this.#newEntry();
-    await this.#database.query('durable', RUN, [name, id, entry]);
+    const [row] = await this.#database.query('durable', RUN, [name, id, entry]);
+    if ((row as Row).done !== true) throw noSchedule(name);
     return { entries: [entry], tasks: await this.#outbox.read([id]) };
   }
 
   async fire(newId: () => string): Promise<FiredSchedules> {
-    const rows = await this.#database.query('lazy', DUE, [SCHEDULES_MAX]);
     const due: Due[] = [];
     let waitMs = Number.POSITIVE_INFINITY;
-    let unseen = rows.length === SCHEDULES_MAX;
     let tasks = 0;
     let bytes = 0;
-    for (const row of rows) {
+    for await (const row of this.#first()) {
       const nowMs = Number(row.now_ms);
       const firstMs = Number(row.next_ms);
-      if (firstMs > nowMs || tasks >= TASKS_MAX || bytes >= BYTES_MAX) {
+      if (firstMs > nowMs || due.length >= SCHEDULES_MAX || tasks >= TASKS_MAX || bytes >= BYTES_MAX) {
         waitMs = Math.min(waitMs, Math.max(0, firstMs - nowMs));
-        unseen = false;
         break;
       }
-      const plan = this.#plan(row, nowMs, TASKS_MAX - tasks);
+      const plan = planOf(row, nowMs, TASKS_MAX - tasks);
       if (plan === undefined) continue;
       tasks += plan.count;
       bytes += plan.count * (row.payload_bytes as number);
       waitMs = Math.min(waitMs, Math.max(0, (plan.nextMs ?? Number.POSITIVE_INFINITY) - nowMs));
       due.push({ name: row.name as string, rev: row.rev as number, firstMs, plan });
     }
-    if (unseen) waitMs = 0;
     if (due.length === 0) return { due: NOTHING, pauseMs: Math.max(waitMs, IDLE_MS) };
     const fired = await this.#fire(due, newId);
     return { due: fired, pauseMs: fired.tasks.length > 0 ? waitMs : Math.max(waitMs, IDLE_MS) };
   }
 
-  /** Undefined for a schedule of a time zone that only newer processes know. */
-  #plan(row: Row, nowMs: number, left: number): Plan | undefined {
-    const name = row.name as string;
-    const fitting = Math.max(1, Math.floor(BYTES_MAX / ((row.payload_bytes as number) + 1)));
-    const schedule = { timing: timingOf(row), misfire: row.misfire as Misfire };
-    const madeUp = this.#madeUp.get(name) ?? 0;
-    const plan = ours(() =>
-      planFiring(schedule, Number(row.next_ms), nowMs, { countMax: Math.min(left, fitting), madeUp }),
-    );
-    if (plan === undefined) return undefined;
-    if (plan.madeUp > 0) this.#madeUp.set(name, plan.madeUp);
-    else this.#madeUp.delete(name);
-    return plan;
+  /** Those with a next time, soonest first: as many pages as are asked for. */
+  async *#first(): AsyncGenerator<Row> {
+    let [afterMs, afterName] = [-1, ''];
+    for (;;) {
+      const rows = await this.#database.query('lazy', DUE, [SCHEDULES_MAX + 1, afterMs, afterName]);
+      yield* rows;
+      const last = rows.at(-1);
+      if (last === undefined || rows.length <= SCHEDULES_MAX) return;
+      [afterMs, afterName] = [Number(last.next_ms), last.name as string];
+    }
   }
 
   /** Those that another process has fired meanwhile, or is firing, are left to it. */
@@ -177,6 +169,7 @@ export class Schedules implements StoredSchedules {
       textArray(ids),
       numberArray(owners),
       entry,
+      numberArray(due.map(({ plan }) => plan.madeUp)),
     ]);
     if (row === undefined) return NOTHING;
     return { entries: [entry], tasks: await this.#outbox.read(row.ids as string[]) };
@@ -186,11 +179,18 @@ export class Schedules implements StoredSchedules {
   async #find(name: string): Promise<Row> {
     const [row] = await this.#database.query('durable', FIND, [name]);
     if (row !== undefined && row.name !== null) return row;
-    throw new MillraceError(
-      'NOT_FOUND',
-      `there is no schedule ${JSON.stringify(name)}: client.schedules.list() has them`,
-    );
+    throw noSchedule(name);
   }
+}
+
+/** Undefined for a schedule of a time zone that only newer processes know. */
+function planOf(row: Row, nowMs: number, left: number): Plan | undefined {
+  const fitting = Math.max(1, Math.floor(BYTES_MAX / ((row.payload_bytes as number) + 1)));
+  const bounds = { countMax: Math.min(left, fitting), madeUp: row.made_up as number };
+  return ours(() => {
+    const schedule = { timing: knownTimingOf(row, nowMs), misfire: row.misfire as Misfire };
+    return planFiring(schedule, Number(row.next_ms), nowMs, bounds);
+  });
 }
 
 function ours<T>(plan: () => T): T | undefined {
@@ -202,6 +202,11 @@ function ours<T>(plan: () => T): T | undefined {
   }
 }
 
+function noSchedule(name: string): MillraceError {
+  const message = `there is no schedule ${JSON.stringify(name)}: client.schedules.list() has them`;
+  return new MillraceError('NOT_FOUND', message);
+}
+
 function tooMany(count: number): MillraceError {
   const message = `there are ${count} schedules; at most ${LIMITS.schedulesMax} are allowed: remove some, or let one task enqueue others`;
   return new MillraceError('QUEUE_FULL', message, { details: { bound: LIMITS.schedulesMax } });
@@ -210,6 +215,13 @@ function tooMany(count: number): MillraceError {
 function timingOf(row: Row): Timing {
   if (row.cron !== null) return { cron: row.cron as string, timeZone: row.time_zone as string };
   return { everyMs: Number(row.every_ms), anchorMs: Number(row.anchor_ms) };
+}
+
+/** Throws INVALID_ARGUMENT for a time zone that this process does not know: another has set it. */
+function knownTimingOf(row: Row, nowMs: number): Timing {
+  const timing = timingOf(row);
+  if ('cron' in timing) parseTiming(timing, nowMs);
+  return timing;
 }
 
 function columnsOf(timing: Timing): Parameter[] {
@@ -270,21 +282,23 @@ const VALUES = `cron = $2, time_zone = $3, every_ms = $4::bigint, anchor_ms = $5
 const CHANGE = `UPDATE schedules SET ${VALUES} WHERE name = $1 AND rev = $9::integer RETURNING rev`;
 
 const RETIME = `
-UPDATE schedules SET ${VALUES}, next_ms = CASE WHEN paused THEN NULL ELSE $10::bigint END
+UPDATE schedules SET ${VALUES}, made_up = 0, next_ms = CASE WHEN paused THEN NULL ELSE $10::bigint END
 WHERE name = $1 AND rev = $9::integer RETURNING rev`;
 
 const PAUSE = 'UPDATE schedules SET paused = true, next_ms = NULL, rev = rev + 1 WHERE name = $1 AND NOT paused';
 
 const RESUME = `
-UPDATE schedules SET paused = false, next_ms = $3::bigint, rev = rev + 1 WHERE name = $1 AND rev = $2::integer AND paused`;
+UPDATE schedules SET paused = false, made_up = 0, next_ms = $3::bigint, rev = rev + 1
+WHERE name = $1 AND rev = $2::integer AND paused`;
 
 const REMOVE = 'DELETE FROM schedules WHERE name = $1 RETURNING name';
 
-/** The first ones, due or not. */
+/** Due or not. */
 const DUE = `
-SELECT ${NOW_MS} AS now_ms, name, rev, cron, time_zone, every_ms, anchor_ms, misfire, next_ms,
+SELECT ${NOW_MS} AS now_ms, name, rev, cron, time_zone, every_ms, anchor_ms, misfire, next_ms, made_up,
        octet_length(payload) AS payload_bytes
-FROM schedules WHERE next_ms IS NOT NULL ORDER BY next_ms LIMIT $1::integer`;
+FROM schedules WHERE next_ms IS NOT NULL AND (next_ms, name) > ($2::bigint, $3)
+ORDER BY next_ms, name LIMIT $1::integer`;
 
 /** From `moved (n, kind_no, payload)` and `ids (id, n)`. */
 const MADE = `made AS (
@@ -305,21 +319,23 @@ WITH moved AS (
   UPDATE schedules SET last_ms = ${NOW_MS}, last_id = $2, fired = fired + 1
   WHERE name = $1 AND NOT EXISTS (SELECT FROM tasks WHERE id = $2)
   RETURNING 1 AS n, kind_no, payload
-), ids AS (SELECT $2::text AS id, 1 AS n, 1 AS no), ${MADE}
-INSERT INTO outbox (entry, ids, bytes) SELECT $3, array_agg(id), sum(bytes) FROM made HAVING count(*) > 0
-ON CONFLICT (entry) DO NOTHING`;
+), ids AS (SELECT $2::text AS id, 1 AS n, 1 AS no), ${MADE}, unpublished AS (
+  INSERT INTO outbox (entry, ids, bytes) SELECT $3, array_agg(id), sum(bytes) FROM made HAVING count(*) > 0
+  ON CONFLICT (entry) DO NOTHING
+)
+SELECT EXISTS (SELECT FROM moved) OR EXISTS (SELECT FROM tasks WHERE id = $2) AS done`;
 
 const FIRE = `
 WITH wanted AS MATERIALIZED (
-  SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[], $6::integer[], $7::text[])
-    WITH ORDINALITY AS a(name, rev, first_ms, next_ms, due_ms, count, last_id, n)
+  SELECT * FROM unnest($1::text[], $2::integer[], $3::bigint[], $4::bigint[], $5::bigint[], $6::integer[], $7::text[],
+    $11::integer[]) WITH ORDINALITY AS a(name, rev, first_ms, next_ms, due_ms, count, last_id, made_up, n)
 ), ids AS MATERIALIZED (
   SELECT * FROM unnest($8::text[], $9::integer[]) WITH ORDINALITY AS a(id, n, no)
 ), locked AS MATERIALIZED (
   SELECT s.name FROM schedules s JOIN wanted w ON s.name = w.name
   WHERE s.next_ms = w.first_ms AND s.rev = w.rev FOR UPDATE OF s SKIP LOCKED
 ), moved AS (
-  UPDATE schedules s SET next_ms = w.next_ms, fired = s.fired + w.count,
+  UPDATE schedules s SET next_ms = w.next_ms, fired = s.fired + w.count, made_up = w.made_up,
     last_ms = CASE WHEN w.count > 0 THEN w.due_ms ELSE s.last_ms END, last_id = coalesce(w.last_id, s.last_id)
   FROM wanted w JOIN locked l ON l.name = w.name
   WHERE s.name = w.name AND s.next_ms = w.first_ms AND s.rev = w.rev

@@ -146,10 +146,12 @@ export const MIGRATIONS: readonly Migration[] = [
         last_ms bigint,
         last_id text,
         fired bigint NOT NULL DEFAULT 0,
+        made_up integer NOT NULL DEFAULT 0,
         payload bytea NOT NULL
       ) WITH (fillfactor = 50)`,
       `COMMENT ON COLUMN schedules.rev IS 'grows whenever somebody changes what it is; a firing leaves it'`,
-      'CREATE INDEX schedules_due ON schedules (next_ms) WHERE next_ms IS NOT NULL',
+      `COMMENT ON COLUMN schedules.made_up IS 'how many of its missed times were fired in a row'`,
+      'CREATE INDEX schedules_due ON schedules (next_ms, name) WHERE next_ms IS NOT NULL',
     ],
   },
   {

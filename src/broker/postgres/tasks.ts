@@ -1,20 +1,12 @@
 import { invariant, MillraceError, shown } from '../../errors.ts';
 import { checkInteger, LIMITS } from '../../limits.ts';
-import type {
-  Outcome,
-  TaskError,
-  TaskFilter,
-  TaskInfo,
-  TaskLog,
-  TaskPage,
-  TaskProgress,
-  TaskState,
-} from '../contract.ts';
+import type { Outcome, TaskError, TaskFilter, TaskInfo, TaskPage, TaskProgress, TaskState } from '../contract.ts';
 import type { Republish } from '../store.ts';
 import type { Database } from './database.ts';
 import { msOf, textArray } from './encode.ts';
 import { SPEC_COLUMNS } from './kinds.ts';
 import type { Row } from './lane.ts';
+import { logOf } from './logs.ts';
 import type { Outbox } from './outbox.ts';
 import { DEPENDENCIES, readRelatives } from './relatives.ts';
 import { STATE } from './schema.ts';
@@ -66,7 +58,7 @@ export class Tasks {
       ...(row.children === null ? {} : await readRelatives(this.#database, id, info.dependencies)),
       payload: encoded(row.payload as Buffer),
       ...(result === null ? {} : { result: encoded(result) }),
-      ...(row.log === null ? {} : { log: JSON.parse(row.log as string) as TaskLog }),
+      ...(row.log === null ? {} : { log: logOf(row.log as string) }),
       failures,
     };
   }

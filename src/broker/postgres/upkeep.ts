@@ -12,6 +12,8 @@ const LOCK = 0x6d_69_6c_6d;
 const TIGHT_COUNT = 1000;
 /** Between two rounds of what has time. Longer than any statement runs: see `#raiseLow`. */
 const SLOW_MS = 60_000;
+/** Portions of held tasks that one slow round looks at again. */
+const LOOKS_MAX = 10;
 /** Counts are added up when they are older: what is younger tells the throughput. */
 const ROLL_UP_AFTER_MS = 3 * LIMITS.storeThroughputMs;
 
@@ -28,6 +30,8 @@ export class Upkeep {
   readonly #trimAgain = new Set<number>();
   /** Where each queue's first task that is not over stood a slow round ago. */
   #marks: Row[] = [];
+  /** The last of the held tasks that were marked to be looked at again; '': the next round begins with the first. */
+  #lookedAgain = '';
   #slowMs: number;
   #running: Promise<void> | undefined;
 
@@ -134,7 +138,7 @@ export class Upkeep {
       this.#slowMs = nowMs;
       await this.#database.query('lazy', FORGET_TOMBSTONES);
       await this.#database.query('lazy', FORGET_CANCELS);
-      await this.#database.query('lazy', LOOK_AGAIN);
+      await this.#lookAgain();
       await this.#raiseLow();
     }
     let behind = false;
@@ -145,6 +149,16 @@ export class Upkeep {
       if (!(await this.#trim(queueNo as number, LIMITS.storeTrimStatementsMax))) behind = true;
     }
     return behind;
+  }
+
+  /** In portions, and where there are very many held tasks the next slow round goes on. */
+  async #lookAgain(): Promise<void> {
+    for (let statements = 0; statements < LOOKS_MAX; statements++) {
+      const [row] = await this.#database.query('lazy', LOOK_AGAIN, [this.#lookedAgain]);
+      const { last, count } = row as { last: string | null; count: number };
+      this.#lookedAgain = count < LIMITS.storeTrimTasks ? '' : (last as string);
+      if (this.#lookedAgain === '') return;
+    }
   }
 
   /**
@@ -173,13 +187,17 @@ export class Upkeep {
     const policy = this.#policies.get(queueNo);
     if (policy === undefined) return true;
     let statements = 0;
+    const [held] = await this.#database.query('lazy', HELD, [queueNo]);
     for (const dead of [false, true]) {
       const ageMs = dead ? policy.deadAgeMs : policy.completedAgeMs;
       const countMax = dead ? policy.deadCountMax : policy.completedCountMax;
+      let heldCount = (held as Row)[dead ? 'dead' : 'over'] as number;
       for (let more = true; more; ) {
         if (++statements > statementsMax) return false;
-        const [row] = await this.#database.query('lazy', TRIM, [queueNo, dead, ageMs, countMax]);
-        more = ((row as Row).looked as number) > 0;
+        const [row] = await this.#database.query('lazy', TRIM, [queueNo, dead, ageMs, countMax, heldCount]);
+        const trimmed = row as { looked: number; held: number };
+        heldCount += trimmed.held;
+        more = trimmed.looked > 0;
       }
     }
     for (let more = true; more; ) {
@@ -235,7 +253,17 @@ DELETE FROM tombstones WHERE id IN (SELECT id FROM tombstones WHERE until < now(
 const FORGET_HELD = 'SELECT forget_held($1::integer) AS looked';
 
 // Keys that were held for a time, and children that ended just when their parents were being looked at.
-const LOOK_AGAIN = 'UPDATE held SET due = true WHERE NOT due';
+const LOOK_AGAIN = `
+WITH page AS (
+  SELECT id FROM held WHERE NOT due AND id > $1 ORDER BY id LIMIT ${LIMITS.storeTrimTasks} FOR UPDATE SKIP LOCKED
+), marked AS (
+  UPDATE held h SET due = true FROM page p WHERE h.id = p.id
+)
+SELECT max(id) AS last, count(*)::integer AS count FROM page`;
+
+const HELD = `
+SELECT (count(*) FILTER (WHERE dead))::integer AS dead, (count(*) FILTER (WHERE NOT dead))::integer AS over
+FROM held WHERE queue_no = $1`;
 
 const FORGET_CANCELS = `
 DELETE FROM cancels c WHERE NOT EXISTS (SELECT FROM tasks t WHERE t.id = c.id AND t.state = 1)`;
@@ -254,11 +282,11 @@ WHERE q.no = m.no AND q.low_seq = m.low_seq AND m.seq > m.low_seq AND NOT EXISTS
   SELECT FROM tasks t WHERE t.queue_no = m.no AND t.seq >= m.low_seq AND t.seq < m.seq AND t.state IN (0, 1, 5))`;
 
 // Oldest first: what is too old, else as many as there are too many. A task that was retried since is not meant any more.
-// One that has relatives is kept back until none of them needs it.
+// One that has relatives is kept back until none of them needs it; $5 says how many of them there are already.
 const TRIM = `
 WITH kept AS (
   SELECT coalesce(sum(CASE WHEN $2::boolean THEN c.dead ELSE c.completed + c.cancelled END), 0) - $4::integer
-    - (SELECT count(*) FROM held WHERE queue_no = $1 AND dead = $2::boolean) AS excess
+    - $5::integer AS excess
   FROM ${COUNTED} WHERE c.queue_no = $1
 ), oldest AS (
   SELECT no, at, seqs FROM ended WHERE queue_no = $1 AND dead = $2::boolean ORDER BY no LIMIT 200 FOR UPDATE SKIP LOCKED
@@ -283,6 +311,7 @@ WITH kept AS (
   WHERE t.queue_no = $1 AND t.seq = s.seq AND t.finished_at = p.at AND t.state IN (2, 3, 4)
     AND (t.state = 3) = $2::boolean AND t.children IS NOT NULL
   ON CONFLICT (id) DO UPDATE SET dead = excluded.dead, at = excluded.at, due = true, looked_at = NULL
+  RETURNING id
 ), buried AS (
   INSERT INTO tombstones (id, until)
   SELECT id, greatest(now(), run_at) + ${LIMITS.storeTombstoneMs} * interval '1 millisecond' FROM gone
@@ -298,4 +327,5 @@ WITH kept AS (
   UPDATE ended e SET seqs = p.rest FROM portion p
   WHERE e.queue_no = $1 AND e.dead = $2::boolean AND e.no = p.no AND cardinality(p.rest) > 0
 )
-SELECT coalesce(sum(cardinality(seqs)), 0)::integer AS looked FROM portion`;
+SELECT coalesce(sum(cardinality(seqs)), 0)::integer AS looked, (SELECT count(*) FROM kept_back)::integer AS held
+FROM portion`;

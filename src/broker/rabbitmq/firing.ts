@@ -1,13 +1,17 @@
 import { MillraceError } from '../../errors.ts';
-import type { Clock, Timer } from '../../io/clock.ts';
+import { type Clock, settlesWithin, type Timer } from '../../io/clock.ts';
 import type { Random } from '../../io/random.ts';
-import type { Republish, Store } from '../store.ts';
+import type { Store } from '../store.ts';
 import type { MessageIds } from './message-ids.ts';
+import type { Outbound } from './outbound.ts';
+import type { Republishing } from './republishing.ts';
 
 /** Whoever set a schedule may be gone: so each process looks that often for what others have set. */
 const LOOK_MS = 1000;
 /** So that processes which know of the same due time do not all come in the same millisecond. */
 const SPREAD_MS = 20;
+/** The next round waits so long for what this one has fired: a queue that takes nothing must not make others late. */
+const PUBLISH_MS = 1000;
 
 /**
  * Fires what is due: each process that is connected offers to. The store's rows decide who does, so that each due time has
@@ -18,19 +22,21 @@ export class Firing {
   readonly #random: Random;
   readonly #store: Store;
   readonly #ids: MessageIds;
-  readonly #publish: (due: Republish) => Promise<void>;
+  readonly #outbound: Outbound;
+  readonly #republishing: Republishing;
   #timer: Timer | undefined;
   #stopped = false;
 
   constructor(
-    options: { clock: Clock; random: Random; store: Store; ids: MessageIds },
-    publish: (due: Republish) => Promise<void>,
+    options: { clock: Clock; random: Random; store: Store; ids: MessageIds; outbound: Outbound },
+    republishing: Republishing,
   ) {
     this.#clock = options.clock;
     this.#random = options.random;
     this.#store = options.store;
     this.#ids = options.ids;
-    this.#publish = publish;
+    this.#outbound = options.outbound;
+    this.#republishing = republishing;
   }
 
   start(): void {
@@ -50,7 +56,7 @@ export class Firing {
       this.#round().then(
         (nextMs) => this.#later(nextMs),
         (error: unknown) => {
-          // The store or the broker is away.
+          // The store is away.
           if (!(error instanceof MillraceError)) throw error;
           this.#later(LOOK_MS);
         },
@@ -60,9 +66,10 @@ export class Firing {
   }
 
   async #round(): Promise<number> {
-    while (!this.#stopped) {
+    // While the broker is away, those fire for whom it is there.
+    while (!this.#stopped && this.#outbound.takes) {
       const { due, pauseMs } = await this.#store.schedules.fire(() => this.#ids.next());
-      if (due.tasks.length > 0) await this.#publish(due);
+      if (due.tasks.length > 0) await settlesWithin(this.#clock, PUBLISH_MS, this.#republishing.publish(due));
       if (pauseMs > 0) return pauseMs;
     }
     return LOOK_MS;

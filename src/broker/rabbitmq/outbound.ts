@@ -53,6 +53,11 @@ export class Outbound {
     });
   }
 
+  /** Whether there is a broker that takes messages now. */
+  get takes(): boolean {
+    return this.#link.ready && this.#link.blockedReason === undefined;
+  }
+
   send(parcel: Parcel): void {
     if (this.#closed !== undefined) {
       parcel.settled(this.#closed);
@@ -63,6 +68,17 @@ export class Outbound {
     for (const need of needs) known &&= this.#topology.has(need);
     if (known && this.#gates.size === 0) this.publisher.send(parcel);
     else this.#gate(parcel, known);
+  }
+
+  /** Settles those of the parcels that have no answer yet with `error`, and sends them no more. */
+  withdraw(parcels: ReadonlySet<Parcel>, error: MillraceError): void {
+    for (const gate of this.#gates.values()) {
+      for (const parcel of gate.parcels.splice(0)) {
+        if (parcels.has(parcel)) parcel.settled(error);
+        else gate.parcels.push(parcel);
+      }
+    }
+    this.publisher.withdraw(parcels, error);
   }
 
   /** Resolves when the publisher has its channel; rejects when the broker refuses it. */
@@ -131,6 +147,11 @@ export class Outbound {
 
   #open(gate: Gate): void {
     if (gate.opening || !this.#link.ready) return;
+    if (gate.parcels.length === 0) {
+      // All of them were withdrawn: whoever needs it next declares it.
+      this.#gates.delete(gate.key);
+      return;
+    }
     gate.opening = true;
     this.#topology.ensure(gate.needs).then(
       () => {

@@ -1,15 +1,16 @@
-import { type ErrorCode, MillraceError } from '../../errors.ts';
+import { MillraceError } from '../../errors.ts';
 import type { Clock } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import { manyBytesBound } from '../../protocol/batch-writer.ts';
 import type { Payload, RelatedTask, SubmittedTask, TaskIds, TaskSpec, When } from '../contract.ts';
-import type { NewTasks, Store, Submission } from '../store.ts';
+import type { NewTasks, Store, Submission, Unpublished } from '../store.ts';
 import { DeadlineTimer } from '../tcp/deadlines.ts';
 import type { Link } from './link.ts';
 import { bodyOf, headOf, tailOf } from './message.ts';
 import type { MessageIds } from './message-ids.ts';
 import type { Names } from './names.ts';
 import type { Outbound } from './outbound.ts';
+import { Portion } from './portion.ts';
 import { parcel } from './publisher.ts';
 import type { ReplyQueue } from './reply-queue.ts';
 import { routeTask } from './routes.ts';
@@ -110,10 +111,7 @@ export class Producer {
         (done) => {
           submission = done;
           const ready = entries.filter((_, index) => done.tasks[index]?.isNew && tasks[index]?.dependsOn.length === 0);
-          this.#publishAll(store, ready, (isPublished, error) => {
-            if (isPublished) store.published(done);
-            settled(error);
-          });
+          this.#publishAll(store, done, ready, settled);
         },
         (error: unknown) => settled(refusalOf(error)),
       );
@@ -212,10 +210,7 @@ export class Producer {
   /** Remembered first, then published: what is lost in between is in the store's outbox. */
   #remember(store: Store, entries: readonly Entry[]): void {
     store.insert(together(entries)).then(
-      (unpublished) =>
-        this.#publishAll(store, entries, (isPublished) => {
-          if (isPublished) store.published(unpublished);
-        }),
+      (unpublished) => this.#publishAll(store, unpublished, entries, () => {}),
       (error: unknown) => {
         const refused = refusalOf(error);
         for (const entry of entries) entry.settled(refused);
@@ -223,39 +218,17 @@ export class Producer {
     );
   }
 
-  /** `done` comes after each entry was told: whether the broker has all of them, and the first error that one was told. */
+  /** `over` comes after each entry was told, with the first error that one was told. */
   #publishAll(
     store: Store,
+    unpublished: Unpublished,
     entries: readonly Entry[],
-    done: (isPublished: boolean, error: MillraceError | undefined) => void,
+    over: (error: MillraceError | undefined) => void,
   ): void {
-    let left = entries.length;
-    let isPublished = true;
-    let first: MillraceError | undefined;
-    if (left === 0) done(true, undefined);
+    const portion = new Portion(store, unpublished, entries.length, over);
     for (const entry of entries) {
-      const told = (error: MillraceError | undefined): void => {
-        first ??= error;
-        entry.settled(error);
-        if (--left === 0) done(isPublished, first);
-      };
-      this.#publish(entry, (error) => {
-        isPublished &&= error === undefined;
-        if (error === undefined || LATER.has(error.code)) told(undefined);
-        else if (NEVER.has(error.code)) void this.#takeBack(store, entry.ids, error).then(told);
-        else told(error);
-      });
+      this.#publish(entry, (error) => portion.answered(entry.ids, error, entry.settled));
     }
-  }
-
-  /** The broker will never take it: whoever enqueued it is told so, and a sweep of the outbox is not to try for ever. */
-  async #takeBack(store: Store, ids: readonly string[], error: MillraceError): Promise<MillraceError> {
-    const results = await Promise.allSettled(ids.map((id) => store.cancelTask(id)));
-    const failed = results.find((result) => result.status === 'rejected');
-    if (failed === undefined) return error;
-    const reason = failed.reason instanceof Error ? failed.reason.message : String(failed.reason);
-    const message = `${error.message}; and not all of it could be taken back from the store: ${reason}`;
-    return new MillraceError(error.code, message, { cause: error, details: error.details });
   }
 
   #entryOf({ spec, payload, when }: RelatedTask, id: string, nowMs: number, settled: Entry['settled']): Entry {
@@ -321,15 +294,6 @@ function timesOf({ enqueuedAtMs, delayMs, atMs }: Entry): Pick<NewTasks, 'enqueu
 function refusalOf(error: unknown): MillraceError {
   return error instanceof MillraceError ? error : new MillraceError('STORAGE_FAILED', String(error));
 }
-
-/** With a store: the task is durable, and a sweep of the outbox publishes it when the broker takes it. */
-const LATER: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['QUEUE_FULL', 'NOT_FOUND']);
-const NEVER: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
-  'CONFLICT',
-  'UNSUPPORTED',
-  'INVALID_ARGUMENT',
-  'PAYLOAD_TOO_LARGE',
-]);
 
 /** Calls one after the other that enqueue the same kind of task at the same time, as one. */
 function together(entries: readonly Entry[]): NewTasks[] {

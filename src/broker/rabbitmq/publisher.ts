@@ -72,6 +72,11 @@ export function parcel(
   };
 }
 
+/** What takes a parcel's messages: a queue, or an exchange, whose routing keys may be any number. */
+export function takerOf({ exchange, routingKey }: Parcel): string {
+  return exchange === '' ? routingKey : exchange;
+}
+
 /** A parcel with how far it has come. */
 class Sending {
   readonly parcel: Parcel;
@@ -141,10 +146,10 @@ export class Publisher {
   #inFlight = 0;
   #inFlightBytes = 0;
   #returnScan = 0;
-  /** Queues that have taken a message from this channel, and the one that did so last. */
+  /** Queues and exchanges that have taken a message from this channel, and the one that did so last. */
   readonly #takers = new Set<string>();
   #lastTaker: string | undefined;
-  /** Queues whose refusal opened another channel, and when, steady time. */
+  /** Queues and exchanges whose refusal opened another channel, and when, steady time. */
   readonly #reopenedMs = new Map<string, number>();
   /** The channel that is given up for another. */
   #leaving: ConfirmChannel | undefined;
@@ -214,6 +219,19 @@ export class Publisher {
   drained(): Promise<void> {
     if (this.#sendings.size === 0) return Promise.resolve();
     return new Promise((resolve) => this.#idle.push(resolve));
+  }
+
+  /** Settles those of the parcels that have no answer yet with `error`, and sends them no more. */
+  withdraw(parcels: ReadonlySet<Parcel>, error: MillraceError): void {
+    const withdrawn = [...this.#sendings].filter((sending) => parcels.has(sending.parcel));
+    if (withdrawn.length === 0) return;
+    for (const sending of withdrawn) this.#fail(sending, error);
+    // While the window is full nothing else lets go of them.
+    this.#waiting = this.#waiting.filter((sending, at) => at >= this.#waitingHead && this.#sendings.has(sending));
+    this.#waitingHead = 0;
+    // Else the oldest without an answer would be one that nobody waits for, and the channel taken for one that hangs.
+    this.#advance();
+    this.#pump();
   }
 
   /** Settles everything that waits, and everything later, with `error`. */
@@ -371,12 +389,14 @@ export class Publisher {
       this.#sent[at] = undefined;
       this.#answer(sending, this.#sentIndex[at] as number, taken);
     }
-    while (this.#sentHead < this.#sent.length && this.#sent[this.#sentHead] === undefined) this.#sentHead++;
-    if (this.#sentHead >= LIMITS.amqpUnconfirmedMessagesMax || this.#sentHead === this.#sent.length) this.#compact();
+    this.#advance();
     this.#pump();
   }
 
-  #compact(): void {
+  /** What was answered, or is not waited for any more, leaves from the front. */
+  #advance(): void {
+    while (this.#sentHead < this.#sent.length && this.#sent[this.#sentHead] === undefined) this.#sentHead++;
+    if (this.#sentHead < LIMITS.amqpUnconfirmedMessagesMax && this.#sentHead < this.#sent.length) return;
     this.#sent.splice(0, this.#sentHead);
     this.#sentIndex.splice(0, this.#sentHead);
     this.#firstTag += this.#sentHead;
@@ -385,7 +405,7 @@ export class Publisher {
   }
 
   #answer(sending: Sending, index: number, taken: boolean): void {
-    const { bodies, care, routingKey } = sending.parcel;
+    const { bodies, care } = sending.parcel;
     const body = bodies[index] as Buffer;
     this.#inFlight--;
     this.#inFlightBytes -= body.length;
@@ -393,10 +413,7 @@ export class Publisher {
       this.#unroutable(sending);
       return;
     }
-    if (taken && routingKey !== this.#lastTaker) {
-      this.#takers.add(routingKey);
-      this.#lastTaker = routingKey;
-    }
+    if (taken && care !== 'drop') this.#took(sending.parcel);
     // Messages go one by one: all of it that came before has its answer.
     if (this.#suspects.size > 0 && sending.next >= bodies.length) this.#suspects.delete(sending);
     if (!taken && this.#mayDoBetter(sending)) return;
@@ -409,6 +426,13 @@ export class Publisher {
     if (--sending.unconfirmed === 0) this.#settle(sending);
   }
 
+  #took(parcel: Parcel): void {
+    const taker = takerOf(parcel);
+    if (taker === this.#lastTaker) return;
+    this.#takers.add(taker);
+    this.#lastTaker = taker;
+  }
+
   /**
    * A channel that first meets a quorum queue while that has no leader is refused there for as long as it lives: the broker
    * tries no second time to announce it. So what a queue refuses that has taken nothing from this channel is sent once more
@@ -417,11 +441,12 @@ export class Publisher {
    */
   #mayDoBetter(sending: Sending): boolean {
     const channel = this.#channel;
-    const { care, routingKey } = sending.parcel;
-    if (channel === undefined || care === 'drop' || this.#takers.has(routingKey)) return false;
+    const { care } = sending.parcel;
+    const taker = takerOf(sending.parcel);
+    if (channel === undefined || care === 'drop' || this.#takers.has(taker)) return false;
     if (sending.refusedOn === channel) return true;
     if (sending.refusedOn !== undefined && care !== 'insist') return false;
-    if (this.#leaving !== channel && !this.#mayLeave(routingKey)) return false;
+    if (this.#leaving !== channel && !this.#mayLeave(taker)) return false;
     sending.refusedOn = channel;
     if (this.#leaving === channel) return true;
     this.#leaving = channel;
@@ -429,11 +454,11 @@ export class Publisher {
     return true;
   }
 
-  #mayLeave(queue: string): boolean {
+  #mayLeave(taker: string): boolean {
     const nowMs = this.#clock.steadyMs();
     for (const [each, atMs] of this.#reopenedMs) if (nowMs - atMs >= REOPEN_EVERY_MS) this.#reopenedMs.delete(each);
-    if (this.#reopenedMs.has(queue)) return false;
-    this.#reopenedMs.set(queue, nowMs);
+    if (this.#reopenedMs.has(taker)) return false;
+    this.#reopenedMs.set(taker, nowMs);
     return true;
   }
 

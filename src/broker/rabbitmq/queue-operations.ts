@@ -6,6 +6,7 @@ import type { QueueStatus, Status } from '../contract.ts';
 import type { Channel, ConsumeMessage } from './amqplib.ts';
 import { copyOf, MessageReader } from './message.ts';
 import { BANDS } from './names.ts';
+import type { Replies } from './replies.ts';
 import { sendTask } from './routes.ts';
 import type { Shared } from './shared.ts';
 import type { QueueType, Topology } from './topology.ts';
@@ -17,6 +18,7 @@ import type { QueueType, Topology } from './topology.ts';
 export class QueueOperations {
   readonly #shared: Shared;
   readonly #topology: Topology;
+  readonly #replies: Replies;
   readonly #options: { readonly queueType: QueueType; readonly callTimeoutMs: number };
   /** Queues that this client has used: a broker does not list its queues over AMQP. */
   readonly #seen = new Set<string>();
@@ -25,10 +27,12 @@ export class QueueOperations {
   constructor(
     shared: Shared,
     topology: Topology,
+    replies: Replies,
     options: { readonly queueType: QueueType; readonly callTimeoutMs: number },
   ) {
     this.#shared = shared;
     this.#topology = topology;
+    this.#replies = replies;
     this.#options = options;
     this.#startedAtMs = shared.clock.wallMs();
   }
@@ -85,7 +89,7 @@ export class QueueOperations {
   }
 
   /** The part of a status that is about this process. */
-  server(stopping: boolean): Pick<Status, 'server' | 'journal' | 'memory'> {
+  server(stopping: boolean): Pick<Status, 'server' | 'journal' | 'memory' | 'replies'> {
     const nowMs = this.#shared.clock.wallMs();
     const { queueType } = this.#options;
     const known =
@@ -103,6 +107,11 @@ export class QueueOperations {
       },
       journal: null,
       memory: { rssBytes: rss, heapBytes: heapUsed },
+      replies: {
+        undelivered: this.#shared.outbound.publisher.dropped,
+        unreadable: this.#replies.unreadable,
+        forgotten: this.#replies.forgotten,
+      },
     };
   }
 

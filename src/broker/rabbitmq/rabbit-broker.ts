@@ -122,7 +122,7 @@ export class RabbitBroker implements Broker {
       store,
       process: options.process,
     };
-    this.#operations = new QueueOperations(this.#shared, this.#topology, options);
+    this.#operations = new QueueOperations(this.#shared, this.#topology, this.#replies, options);
     this.schedules = new RabbitSchedules(() => {
       this.#check();
       if (this.#remembered === undefined) throw unsupported('a schedule');
@@ -130,7 +130,8 @@ export class RabbitBroker implements Broker {
     }, this.#shared.newId);
     if (store === undefined) return;
     const { outbound, ids, replies } = { outbound: this.#outbound, ids: this.#ids, replies: this.#replies };
-    this.#remembered = new Remembered({ clock, random, store, ids, names, outbound, replies });
+    const { callTimeoutMs } = options;
+    this.#remembered = new Remembered({ clock, random, store, ids, names, outbound, replies, callTimeoutMs });
   }
 
   /**
@@ -224,7 +225,7 @@ export class RabbitBroker implements Broker {
   async retryTask(id: string): Promise<void> {
     const due = await this.#store('retrying one task (redrive its queue instead)', id).retryTask(id);
     this.#replies.reopen([id]);
-    await this.#remembered?.publish(due);
+    await this.#remembered?.publishInTime(due);
   }
 
   async pauseQueue(queue: string): Promise<void> {
@@ -256,7 +257,9 @@ export class RabbitBroker implements Broker {
       if (portion.tasks.length === 0) return count;
       count += portion.tasks.length;
       this.#replies.reopen(portion.tasks.map(({ id }) => id));
-      await remembered.publish(portion);
+      await remembered.publish(portion).catch((error: MillraceError) => {
+        throw redriveRefused(queue, count, error);
+      });
     }
   }
 
@@ -365,6 +368,11 @@ export class RabbitBroker implements Broker {
 
 function closedError(): MillraceError {
   return new MillraceError('CLOSED', 'the client was closed: connect again for a new one');
+}
+
+function redriveRefused(queue: string, moved: number, cause: MillraceError): MillraceError {
+  const message = `not all dead tasks of ${queue} were redriven: ${cause.message}. ${moved} were made ready, and those that the broker will never take are cancelled`;
+  return new MillraceError(cause.code, message, { cause, details: { ...cause.details, queue, moved } });
 }
 
 function unsupported(what: string): MillraceError {

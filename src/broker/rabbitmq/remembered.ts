@@ -1,16 +1,14 @@
 import { MillraceError } from '../../errors.ts';
-import type { Clock, Timer } from '../../io/clock.ts';
+import { type Clock, settlesWithin, type Timer } from '../../io/clock.ts';
 import type { Random } from '../../io/random.ts';
 import type { Republish, Store, StoreWatcher, Unpublished } from '../store.ts';
 import { DeadlineTimer } from '../tcp/deadlines.ts';
 import { Firing } from './firing.ts';
-import { bodyOf, headOf, payloadFrom, tailOf } from './message.ts';
 import type { MessageIds } from './message-ids.ts';
 import type { Names } from './names.ts';
 import type { Outbound } from './outbound.ts';
-import { parcel } from './publisher.ts';
 import type { Replies } from './replies.ts';
-import { routeTask } from './routes.ts';
+import { Republishing } from './republishing.ts';
 
 /**
  * What a client does with its store besides enqueueing: asks it how tasks ended that no reply tells of, and publishes what
@@ -44,6 +42,7 @@ export interface RememberedOptions {
   readonly names: Names;
   readonly outbound: Outbound;
   readonly replies: Replies;
+  readonly callTimeoutMs: number;
 }
 
 export class Remembered {
@@ -51,6 +50,7 @@ export class Remembered {
   readonly firing: Firing;
   readonly #options: RememberedOptions;
   readonly #clock: Clock;
+  readonly #republishing: Republishing;
   readonly #polls = new Map<string, Poll>();
   readonly #polling: DeadlineTimer;
   #asking = false;
@@ -65,7 +65,8 @@ export class Remembered {
     this.#options = options;
     this.#clock = options.clock;
     this.store = options.store;
-    this.firing = new Firing(options, (due) => this.publish(due));
+    this.#republishing = new Republishing(options);
+    this.firing = new Firing(options, this.#republishing);
     this.#polling = new DeadlineTimer(options.clock, (nowMs) => this.#due(nowMs));
   }
 
@@ -93,28 +94,19 @@ export class Remembered {
     this.#polling.need(nowMs);
   }
 
-  /** Resolves when the tasks are published, and the store knows it. Rejects when they cannot be. */
-  async publish({ tasks, entries }: Republish): Promise<void> {
-    const { names, outbound } = this.#options;
-    const nowMs = this.#clock.wallMs();
-    await Promise.all(
-      tasks.map(
-        ({ id, spec, payload, attempt, enqueuedAtMs, runAtMs }) =>
-          new Promise<void>((resolve, reject) => {
-            const head = headOf(spec, attempt);
-            const tail = tailOf(Math.floor(enqueuedAtMs), runAtMs ?? 0);
-            const idText = JSON.stringify(id).slice(1, -1);
-            const body = bodyOf(head, idText, tail, payloadFrom(payload));
-            const route = routeTask(names, spec, runAtMs === undefined ? 0 : runAtMs - nowMs);
-            // Whoever enqueued it, if it was one of ours: the queue is gone if he is.
-            const replyTo = this.#replyTo(id);
-            outbound.send(
-              parcel({ ...route, replyTo }, [body], [id], (error) => (error === undefined ? resolve() : reject(error))),
-            );
-          }),
-      ),
-    );
-    this.store.published({ entries } satisfies Unpublished);
+  /**
+   * Publishes what the store has just put into its outbox. What the broker does not take in time stays there, and is
+   * published later. Rejects when the broker will never take some of it: that is cancelled.
+   */
+  async publish(due: Republish): Promise<void> {
+    const refusal = await this.#republishing.publish(due);
+    if (refusal !== undefined) throw refusal;
+  }
+
+  /** As `publish`, and resolves after the timeout of a call at the latest. */
+  async publishInTime(due: Republish): Promise<void> {
+    const published = this.publish(due);
+    if (await settlesWithin(this.#clock, this.#options.callTimeoutMs, published)) await published;
   }
 
   /** Tasks were let go because others ended here, which publishes them, or cancelled, of which no reply tells. */
@@ -147,7 +139,7 @@ export class Remembered {
     this.#releasing++;
     this.#publishReleased(entries)
       .catch((error: unknown) => {
-        // The store or the broker is away: a sweep finds it in the outbox.
+        // The store is away: a sweep finds it in the outbox.
         if (!(error instanceof MillraceError)) throw error;
       })
       .finally(() => {
@@ -163,13 +155,8 @@ export class Remembered {
     // What was too much for one portion; unless it is nothing, which means that all of them are gone.
     if (taken.size > 0) {
       this.#releaseAll(entries.filter((entry) => !taken.has(entry)));
-      await this.publish(portion);
+      await this.#republishing.publish(portion);
     }
-  }
-
-  #replyTo(id: string): string | undefined {
-    const client = this.#options.ids.clientOf(id);
-    return client === undefined ? undefined : this.#options.names.reply(client);
   }
 
   #sweepLater(): void {
@@ -179,7 +166,7 @@ export class Remembered {
       this.#sweep().then(
         () => this.#sweepLater(),
         (error: unknown) => {
-          // The store or the broker is away: what was claimed is free again after a while.
+          // The store is away: what was claimed is free again after a while.
           if (!(error instanceof MillraceError)) throw error;
           this.#sweepLater();
         },
@@ -189,13 +176,11 @@ export class Remembered {
   }
 
   async #sweep(): Promise<void> {
-    while (!this.#closed) {
+    // What is claimed while the broker is away is not claimed by somebody for whom it is there.
+    while (!this.#closed && this.#options.outbound.takes) {
       const portion = await this.store.sweep(SWEEP_OLDER_MS);
-      if (portion.tasks.length === 0) {
-        if (portion.entries.length > 0) this.store.published(portion);
-        return;
-      }
-      await this.publish(portion);
+      await this.#republishing.publish(portion);
+      if (portion.tasks.length === 0) return;
     }
   }
 

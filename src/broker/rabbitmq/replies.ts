@@ -29,8 +29,10 @@ interface Kept {
 }
 
 export class Replies {
-  /** Replies that said nothing legible, or came a second time. */
-  dropped = 0;
+  /** Ends that said nothing legible. */
+  unreadable = 0;
+  /** Ends that nobody had asked for when later ones needed their room; with a store, which still knows them, none. */
+  forgotten = 0;
   readonly #clock: Clock;
   readonly #deadlines: DeadlineTimer;
   readonly #waits = new Map<string, Set<Wait>>();
@@ -87,12 +89,12 @@ export class Replies {
     const text = decodeUtf8(content);
     const outcomes = text === undefined ? undefined : parseObject(text)?.outcomes;
     if (!Array.isArray(outcomes)) {
-      this.dropped++;
+      this.unreadable++;
       return;
     }
     for (const each of outcomes) {
       const read = readSafely(each);
-      if (read === undefined) this.dropped++;
+      if (read === undefined) this.unreadable++;
       else this.ended(read.id, read.outcome);
     }
   }
@@ -107,8 +109,8 @@ export class Replies {
         wait.resolve(outcome);
       }
     }
-    if (this.#kept.has(id)) this.dropped++;
-    else this.#keep(id, outcome);
+    // It comes a second time when it was sent again, or when the store was asked before the reply came.
+    if (!this.#kept.has(id)) this.#keep(id, outcome);
   }
 
   /** It is not going to be known. */
@@ -135,6 +137,7 @@ export class Replies {
     for (const oldest of this.#kept.keys()) {
       if (this.#kept.size <= LIMITS.amqpOutcomesKeptMax && this.#keptBytes <= LIMITS.amqpOutcomesKeptBytesMax) return;
       this.#drop(oldest);
+      if (!this.#hasStore) this.forgotten++;
     }
   }
 
@@ -223,7 +226,7 @@ function readSafely(value: unknown): ReturnType<typeof readOutcome> {
   try {
     return readOutcome(value);
   } catch {
-    // Nested too deeply to be written again, for one; it is counted as dropped.
+    // Nested too deeply to be written again, for one; it is counted as unreadable.
     return undefined;
   }
 }

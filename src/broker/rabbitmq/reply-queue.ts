@@ -1,6 +1,6 @@
 import type { Clock } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
-import type { ChannelModel, ConsumeMessage } from './amqplib.ts';
+import type { Channel, ChannelModel, ConsumeMessage } from './amqplib.ts';
 import type { Link } from './link.ts';
 import type { Need, Topology } from './topology.ts';
 
@@ -22,6 +22,9 @@ export class ReplyQueue {
   #wanted = false;
   #closed = false;
   #retrying = false;
+  /** Over which it is read, or about to be; and the channel, once there is one. */
+  #model: ChannelModel | undefined;
+  #channel: Channel | undefined;
 
   constructor(
     clock: Clock,
@@ -64,9 +67,10 @@ export class ReplyQueue {
   /** Connected, for the first time or again: the queue may have been deleted, or have expired. */
   ready(): void {
     const { model } = this.#link;
-    if (!this.#wanted || model === undefined || this.#closed) return;
+    if (!this.#wanted || model === undefined || model === this.#model || this.#closed) return;
+    this.#model = model;
     this.#topology.forget([this.need]);
-    this.#consume(model).catch(() => this.#later(model));
+    this.#consume(model).catch(() => this.#gone(model, this.#channel));
   }
 
   /** Nobody is going to ask for what comes. Always resolves. */
@@ -84,9 +88,11 @@ export class ReplyQueue {
     await this.#topology.ensure([this.need]);
     const channel = await this.#link.answer(model, model.createChannel(), LIMITS.amqpCallTimeoutMs);
     channel.on('error', () => {});
-    channel.on('close', () => this.#later(model));
-    await channel.prefetch(PREFETCH);
-    await channel.consume(this.#name, (message) => {
+    channel.on('close', () => this.#gone(model, channel));
+    if (this.#model !== model) return;
+    this.#channel = channel;
+    await this.#link.answer(model, channel.prefetch(PREFETCH), LIMITS.amqpCallTimeoutMs);
+    const consuming = channel.consume(this.#name, (message) => {
       if (message === null) {
         // Deleted, or its node went down: the channel's end makes it anew.
         this.#link.answer(model, channel.close(), LIMITS.amqpCloseTimeoutMs).catch(() => {});
@@ -95,6 +101,15 @@ export class ReplyQueue {
       this.#arrived(message);
       channel.ack(message);
     });
+    await this.#link.answer(model, consuming, LIMITS.amqpCallTimeoutMs);
+  }
+
+  /** Read anew after a pause; unless it is already, over another channel. */
+  #gone(model: ChannelModel, channel: Channel | undefined): void {
+    if (this.#model !== model || this.#channel !== channel) return;
+    this.#model = undefined;
+    this.#channel = undefined;
+    this.#later(model);
   }
 
   #later(model: ChannelModel): void {

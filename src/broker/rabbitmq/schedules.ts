@@ -39,7 +39,7 @@ export class RabbitSchedules implements ScheduleOperations {
   async runNow(name: string): Promise<string> {
     const remembered = this.#remembered();
     const id = this.#newId();
-    await remembered.publish(await remembered.store.schedules.runNow(name, id));
+    await remembered.publishInTime(await remembered.store.schedules.runNow(name, id));
     return id;
   }
 }

@@ -203,20 +203,21 @@ export class Subscription {
   /** Brings what is consumed to what is wanted. */
   #change(): void {
     this.#changing = this.#changing.then(async () => {
-      const channel = this.#channel;
-      if (channel === undefined || !this.#isOpen) return;
+      const { channel, model } = { channel: this.#channel, model: this.#link.model };
+      if (channel === undefined || model === undefined || !this.#isOpen) return;
       const wanted = new Set(this.#wanted());
       try {
         for (const consumer of this.#consumers) {
           const { tag } = consumer;
           if (tag === undefined || wanted.has(consumer)) continue;
           consumer.tag = undefined;
-          await channel.cancel(tag);
+          await this.#link.answer(model, channel.cancel(tag), LIMITS.amqpCallTimeoutMs);
         }
         const missing = [...wanted].filter(({ tag }) => tag === undefined);
-        if (missing.length > 0) await this.#consume(channel, missing);
+        if (missing.length === 0) return;
+        await this.#link.answer(model, this.#consume(channel, missing), LIMITS.amqpCallTimeoutMs);
       } catch {
-        // The channel is lost: the next is opened with what is wanted then.
+        // The channel is lost, or hung and is given up: the next is opened with what is wanted then.
       }
     });
   }

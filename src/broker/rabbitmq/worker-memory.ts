@@ -40,7 +40,7 @@ export class WorkerMemory {
   readonly #connectedAtMs: number;
   readonly #start = new LatencyWindow();
   readonly #total = new LatencyWindow();
-  /** Of tasks that ran here: a store only takes a log whole. */
+  /** Of tasks that ran here: a store only takes what one worker has logged whole. */
   readonly #logs = new TaskLogs();
   #busyMs = 0;
   #busySinceMs: number;
@@ -91,7 +91,7 @@ export class WorkerMemory {
 
   log(id: string, attempt: number, text: string): void {
     this.#logs.add(id, [{ atMs: Math.floor(this.#clock.wallMs()), attempt, text }]);
-    this.#store.log(id, () => this.#logs.of(id));
+    this.#store.log(this.#id, id, () => this.#logs.of(id));
   }
 
   /** `running` tasks are handed out from now on; `started` of them are new. */

@@ -65,6 +65,8 @@ export interface ConnectionOwner {
   ready(): void;
   /** A frame that is not the connection's own business. The body is lent for the call. */
   frame(type: number, requestId: number, buffer: Buffer, start: number, end: number): void;
+  /** The server has read what was behind: nothing is unsent any more. */
+  drained?(): void;
   /** The link is gone; `ready` or `ended` follows. */
   lost(): void;
   /** There will be no connection any more. Called once, unless `close` was. */
@@ -200,7 +202,9 @@ export class Connection {
           this.#refused(error);
         }
       },
-      drain: () => {},
+      drain: () => {
+        if (this.#link === link && this.#state === 'ready') this.#owner.drained?.();
+      },
       close: (reason) => {
         writer.close();
         if (this.#link === link) this.#failed(reason ?? new Error('the server closed the connection'));

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { type ScriptedConnection, ScriptedServer, settle, watch } from '../../../test/support/scripted-server.ts';
 import type { MillraceError } from '../../errors.ts';
+import { LIMITS } from '../../limits.ts';
 import { writeRunHeader } from '../../protocol/delivery.ts';
 import { FRAME } from '../../protocol/frames.ts';
 import { CompletionReader, FailureReader, REVOKE_REASON, ReleaseReader, readToken } from '../../protocol/settlement.ts';
@@ -227,6 +228,19 @@ describe('a consumption', () => {
     consumption.begun(run, 1, true);
     expect(await takeBegun(connection)).toBe(51);
     expect((await takeSettlements(connection, FRAME.COMPLETE)).said).toEqual(['0/50']);
+  });
+
+  test('tells what it kept back from a server that did not read as soon as that has read', async () => {
+    const run = await receive(0, 50, 1);
+    connection.pause();
+    consumption.progress(run, 0, JSON.stringify('x'.repeat(LIMITS.unsentLogBytesMax + 1)));
+    await settle();
+    consumption.progress(run, 0, '"last"');
+    await settle();
+    connection.resume();
+    await settle();
+    await connection.expect(FRAME.PROGRESS);
+    expect((await connection.expectJson(FRAME.PROGRESS)).value).toMatchObject({ progress: 'last' });
   });
 
   test('after a reconnect tells again what has begun, under the new tokens', async () => {

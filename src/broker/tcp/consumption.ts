@@ -73,6 +73,9 @@ export class RemoteConsumption implements Consumption {
         this.#openLifeline();
       },
       frame: (type, requestId, buffer, start, end) => this.#frame(type, requestId, buffer, start, end),
+      drained: () => {
+        if (!this.#remarks.empty) this.#schedule();
+      },
       lost: () => this.#lost(),
       ended: (error) => this.#ended(error),
     });
@@ -313,7 +316,7 @@ export class RemoteConsumption implements Consumption {
     });
   }
 
-  /** While a server does not read, lines are better counted here than sent. */
+  /** While a server does not read, lines are better counted here than sent; what is kept back goes when it has read. */
   #tellRemarks(): void {
     if (this.#remarks.empty || this.#connection.unsentBytes > LIMITS.unsentLogBytesMax) return;
     this.#remarks.write(this.#connection.writer);

@@ -1,0 +1,127 @@
+import { EventEmitter } from 'node:events';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { ManualClock } from '../../../test/twins/manual-clock.ts';
+import { MillraceError } from '../../errors.ts';
+import { LIMITS } from '../../limits.ts';
+import type { ConfirmChannel } from './amqplib.ts';
+import { type Parcel, type ParcelOptions, Publisher, parcel } from './publisher.ts';
+
+/** What the broker is given, and says. */
+class Channel extends EventEmitter {
+  readonly sent: { exchange: string; routingKey: string; id: string }[] = [];
+
+  publish(exchange: string, routingKey: string, _body: Buffer, { messageId }: { messageId: string }): boolean {
+    this.sent.push({ exchange, routingKey, id: messageId });
+    return true;
+  }
+
+  ack(deliveryTag: number): void {
+    this.emit('ack', { deliveryTag, multiple: false });
+  }
+
+  nack(deliveryTag: number): void {
+    this.emit('nack', { deliveryTag, multiple: false });
+  }
+}
+
+const LATE = new MillraceError('TIMEOUT', 'too late');
+
+let clock: ManualClock;
+let publisher: Publisher;
+let channel: Channel;
+let reopened: number;
+let answers: Map<string, string>;
+
+beforeEach(() => {
+  clock = new ManualClock();
+  reopened = 0;
+  const reopen = (): void => {
+    reopened++;
+  };
+  publisher = new Publisher(clock, { stalled: reopen, refused: reopen, restore: async () => {} });
+  answers = new Map();
+  attach();
+});
+
+function attach(): void {
+  channel = new Channel();
+  publisher.attach(channel as unknown as ConfirmChannel);
+}
+
+function send(id: string, options: ParcelOptions = { routingKey: 'queue' }): Parcel {
+  const made = parcel(options, [Buffer.from(id)], [id], (error) => answers.set(id, error?.code ?? 'confirmed'));
+  publisher.send(made);
+  return made;
+}
+
+describe('what is withdrawn', () => {
+  test('is settled once, and not sent over the next channel', () => {
+    const withdrawn = send('a');
+    send('b');
+    publisher.withdraw(new Set([withdrawn]), LATE);
+    expect(answers).toEqual(new Map([['a', 'TIMEOUT']]));
+    channel.ack(1);
+    expect(answers.get('a')).toBe('TIMEOUT');
+    publisher.detach();
+    attach();
+    expect(channel.sent.map(({ id }) => id)).toEqual(['b']);
+    channel.ack(1);
+    expect(answers.get('b')).toBe('confirmed');
+  });
+
+  test('is let go of while the broker takes nothing', async () => {
+    publisher.detach();
+    const waiting = new Set([send('a'), send('c')]);
+    send('b');
+    publisher.withdraw(waiting, LATE);
+    attach();
+    expect(channel.sent.map(({ id }) => id)).toEqual(['b']);
+    channel.ack(1);
+    await publisher.drained();
+  });
+
+  test('makes room for what waits', () => {
+    const first = send('first');
+    for (let n = 1; n < LIMITS.amqpUnconfirmedMessagesMax; n++) send(`m${n}`);
+    send('waits');
+    expect(channel.sent.at(-1)?.id).not.toBe('waits');
+    publisher.withdraw(new Set([first]), LATE);
+    expect(channel.sent.at(-1)?.id).toBe('waits');
+  });
+
+  test('is not why a channel that confirms is taken for one that hangs', () => {
+    const silent = send('silent');
+    clock.advance(LIMITS.amqpConfirmMs);
+    publisher.withdraw(new Set([silent]), LATE);
+    send('new');
+    clock.advance(LIMITS.amqpConfirmMs);
+    expect(reopened).toBe(0);
+  });
+});
+
+describe('a refusal', () => {
+  const delayed = (bits: string): ParcelOptions => ({ exchange: 'ladder', routingKey: `${bits}.queue` });
+
+  test('of an exchange that has taken a message with another routing key is one', () => {
+    send('a', delayed('0.1'));
+    channel.ack(1);
+    send('b', delayed('1.0'));
+    channel.nack(2);
+    expect(answers.get('b')).toBe('QUEUE_FULL');
+    expect(reopened).toBe(0);
+  });
+
+  test('opens another channel for an exchange once, whatever the routing keys', () => {
+    send('a', delayed('0.1'));
+    channel.nack(1);
+    expect(reopened).toBe(1);
+    publisher.detach();
+    attach();
+    channel.nack(1);
+    expect(answers.get('a')).toBe('QUEUE_FULL');
+    send('b', delayed('1.0'));
+    channel.nack(2);
+    expect(answers.get('b')).toBe('QUEUE_FULL');
+    expect(reopened).toBe(1);
+  });
+});
