@@ -61,7 +61,7 @@ export class RabbitConsumption implements Consumption {
   #completed = 0;
   #failed = 0;
   #paused: ReadonlySet<string> = new Set();
-  /** The caller of `consume` has no answer yet. */
+  /** The caller of `consume` has no answer yet, or not all is known that came before the consumers were taken. */
   #early = true;
   #handingOut = false;
   #flushing = false;
@@ -315,6 +315,7 @@ export class RabbitConsumption implements Consumption {
     this.#waiting.takeAll();
     if (this.#state === 'consuming') {
       this.#state = 'lost';
+      this.#early = true;
       this.#consumer.connection('lost');
     }
     for (const task of this.#superseded) task.tag = 0;
@@ -337,17 +338,24 @@ export class RabbitConsumption implements Consumption {
     if (!wasLost) {
       this.#opened?.resolve();
       this.#opened = undefined;
-      this.#clock.deferPastInput(() => {
-        this.#early = false;
-        this.#handOut();
-      });
+      this.#clock.deferPastInput(() => this.#beginHandingOut());
       return;
     }
     const untilMs = this.#clock.steadyMs() + DEFAULTS.amqp.adoptMs;
     for (const task of this.#tasks.values()) if (task.tag === 0) task.adoptUntilMs = untilMs;
     this.#adoption.need(untilMs);
     this.#consumer.connection('restored');
-    this.#handOut();
+    this.#beginHandingOut();
+  }
+
+  /** Of what a queue held already the highest priority goes first, though the store is asked in several portions. */
+  #beginHandingOut(): void {
+    const handOut = (): void => {
+      this.#early = false;
+      this.#handOut();
+    };
+    if (this.#memory === undefined) handOut();
+    else this.#memory.afterBegun(handOut);
   }
 
   /** Tasks that the broker did not give to this worker again: another has them, or will. */

@@ -76,6 +76,11 @@ export class WorkerMemory {
     this.#beginning.add(tasks, known);
   }
 
+  /** Calls back when `begin` has for all before; at once when it has. */
+  afterBegun(callback: () => void): void {
+    this.#beginning.after(callback);
+  }
+
   /** As `begin`. Resolved before the messages are acknowledged. */
   end(ends: readonly TaskEnd[], known: (ends: readonly TaskEnd[], report: EndReport) => void): void {
     const nowMs = this.#clock.wallMs();
@@ -178,20 +183,36 @@ interface Portion<Item, Answer> {
   readonly known: (items: readonly Item[], answer: Answer) => void;
 }
 
+interface Afterwards {
+  /** How many items had been added. */
+  readonly added: number;
+  readonly callback: () => void;
+}
+
 /** Few calls under way at a time, answered in their order. */
 class Gathered<Item, Answer> {
   readonly #call: (items: readonly Item[]) => Promise<Answer | undefined>;
   #waiting: Portion<Item, Answer>[] = [];
   #underWay = 0;
   #last: Promise<void> = Promise.resolve();
+  /** Items. */
+  #added = 0;
+  #known = 0;
+  readonly #afterwards: Afterwards[] = [];
 
   constructor(call: (items: readonly Item[]) => Promise<Answer | undefined>) {
     this.#call = call;
   }
 
   add(items: readonly Item[], known: Portion<Item, Answer>['known']): void {
+    this.#added += items.length;
     this.#waiting.push({ items, known });
     this.#next();
+  }
+
+  after(callback: () => void): void {
+    if (this.#known === this.#added) callback();
+    else this.#afterwards.push({ added: this.#added, callback });
   }
 
   #next(): void {
@@ -207,6 +228,10 @@ class Gathered<Item, Answer> {
       await before;
       this.#underWay--;
       if (answer !== undefined) known(items, answer);
+      this.#known += items.length;
+      while (this.#afterwards.length > 0 && (this.#afterwards[0] as Afterwards).added <= this.#known) {
+        (this.#afterwards.shift() as Afterwards).callback();
+      }
       this.#next();
     })();
   }
