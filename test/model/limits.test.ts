@@ -176,10 +176,11 @@ class History {
   /** While a worker has room nothing waits that may go; the engine's timer is late by up to a millisecond. */
   #checkLeft(): void {
     const { workers, clock } = this.#bench;
-    if (!workers.some((worker) => hasRoom(worker))) return;
+    const isRoom = workers.some((worker) => hasRoom(worker));
     for (const [name, flow] of this.#flows) {
+      // Asked in any case: a key that may not go now loses its turn, though the room that there was went to another queue.
       const left = flow.next(this.#tasksIn('waiting', name), this.#tasksIn('active', name), clock.steadyMs() - 1);
-      expect(left, `may go from ${name}, and does not`).toEqual([]);
+      if (isRoom) expect(left, `may go from ${name}, and does not`).toEqual([]);
     }
   }
 
