@@ -24,8 +24,8 @@ import type {
  * dropped when it arrives, so that copies and late messages do no harm.
  *
  * Every call takes many tasks; a caller gathers those of one turn. A promise resolves when the change is durable, unless it
- * says otherwise. All reject with STORAGE_FAILED (the database refused), DISCONNECTED (it cannot be reached within the
- * connect timeout) and CLOSED.
+ * says otherwise. All reject with INVALID_ARGUMENT (a value that the database will never take), STORAGE_FAILED (it refused
+ * for another reason, which somebody may mend), DISCONNECTED (it cannot be reached within the connect timeout) and CLOSED.
  *
  *   insert ─▶ ready | scheduled ─begin─▶ active ─end─▶ completed | dead | cancelled
  *                     ▲                    │

@@ -82,6 +82,11 @@ export function typed(settings: Settings, error: unknown): unknown {
     const message = `PostgreSQL at ${place} has lost tables of the schema ${schema}: ${reason}; connect again to make them anew`;
     return new MillraceError('STORAGE_FAILED', message, options);
   }
+  // The classes of what is wrong with a value, and of what is more than there may be of something.
+  if (code.startsWith('22') || code.startsWith('54')) {
+    const message = `PostgreSQL at ${place} takes no such value: ${reason} (${code})`;
+    return new MillraceError('INVALID_ARGUMENT', message, options);
+  }
   // What has no code is a defect in this program: the stack says more than a translation.
   if (code === '') return error;
   return new MillraceError('STORAGE_FAILED', `PostgreSQL at ${place} refused: ${reason} (${code})`, options);
