@@ -1,7 +1,8 @@
 import { relationsStatements } from './relations-schema.ts';
 
 /**
- * The tables, as numbered steps. A step that was released is never changed: what comes later is a new one at the end.
+ * The tables, as numbered steps. A step that was released is never changed, also not by a constant that it contains: what
+ * comes later is a new one at the end. The test beside this file holds that.
  *
  * How a task's row is laid out is what the speed rests on:
  * - No index on a column that begin and end change, and room for three versions of each row in its page (`fillfactor`), so
