@@ -4,7 +4,7 @@ import type { Payload, TaskError } from '../contract.ts';
 import type { Unpublished } from '../store.ts';
 import type { HeldTask } from './held-task.ts';
 import { copyOf } from './message.ts';
-import { parcel } from './publisher.ts';
+import { parcel } from './parcel.ts';
 import { REPLY_TYPE, writeOutcome, writeReply } from './replies.ts';
 import { carriedHeaders, deadLetterHeaders, sendTask } from './routes.ts';
 import type { Shared } from './shared.ts';

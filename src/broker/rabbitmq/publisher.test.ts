@@ -4,7 +4,8 @@ import { ManualClock } from '../../../test/twins/manual-clock.ts';
 import { MillraceError } from '../../errors.ts';
 import { LIMITS } from '../../limits.ts';
 import type { ConfirmChannel } from './amqplib.ts';
-import { type Parcel, type ParcelOptions, Publisher, parcel } from './publisher.ts';
+import { type Parcel, type ParcelOptions, parcel } from './parcel.ts';
+import { Publisher } from './publisher.ts';
 
 /** What the broker is given, and says. */
 class Channel extends EventEmitter {

@@ -3,8 +3,8 @@ import type { Clock } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import type { ConfirmChannel, Options } from './amqplib.ts';
 import { blamedBy, blameOf, type Fault, isChannelClosed, isOfAMessage, unwritable } from './channel-fault.ts';
-import { CONTENT_TYPE, MESSAGE_TYPE } from './message.ts';
-import type { Need } from './topology.ts';
+import { CONTENT_TYPE } from './message.ts';
+import { type Parcel, takerOf } from './parcel.ts';
 
 /**
  * Publishes with confirms, over one channel at a time. A message moves
@@ -17,64 +17,16 @@ import type { Need } from './topology.ts';
  * A channel that the broker closes because of a message takes the innocent with it: when the broker does not say which
  * one it was, what was under way is sent again one by one, and the one with which a channel ends again is settled.
  */
-export interface Parcel {
-  exchange: string;
-  routingKey: string;
-  /** When it is due, steady time; 0: at once. */
-  readonly dueMs: number;
-  /** The way from now on, for what had to wait before it could be sent: its delay counts already. */
-  readonly reroute: (() => { readonly exchange: string; readonly routingKey: string }) | undefined;
-  /** Undefined: confirmed. */
-  readonly bodies: (Buffer | undefined)[];
-  /** Of the messages, one for each body. */
-  readonly ids: readonly string[];
-  readonly type: string;
-  /** A queue's name; of one that may move, whatever that is when it is sent. */
-  readonly replyTo: string | { readonly name: string } | undefined;
-  readonly correlationId: string | undefined;
-  readonly headers: Record<string, unknown> | undefined;
-  /** What has to be there before it is sent. */
-  readonly needs: readonly Need[];
+export interface PublisherHooks {
   /**
-   * `refuse`: a nack is the caller's error. `insist`: what was taken from the broker must get back to it, so it is sent
-   * until it is confirmed, or can never be. `drop`: nobody minds, and nobody knows where it goes: it is not sent again
-   * after the broker closed a channel or a connection over which it was sent.
+   * The broker has not answered for LIMITS.amqpConfirmMs: a queue whose leader was lost in that moment may have lost the
+   * message, and says nothing. Another channel sends it again.
    */
-  readonly care: 'refuse' | 'insist' | 'drop';
-  /** Called once, when all are confirmed, or with why not. */
-  readonly settled: (error: MillraceError | undefined) => void;
-}
-
-type Optional = { readonly [Name in keyof Omit<Parcel, 'bodies' | 'ids' | 'settled'>]?: Parcel[Name] | undefined };
-
-export type ParcelOptions = Optional & { readonly routingKey: string };
-
-export function parcel(
-  options: ParcelOptions,
-  bodies: Buffer[],
-  ids: readonly string[],
-  settled: Parcel['settled'],
-): Parcel {
-  return {
-    exchange: options.exchange ?? '',
-    routingKey: options.routingKey,
-    dueMs: options.dueMs ?? 0,
-    reroute: options.reroute,
-    bodies,
-    ids,
-    type: options.type ?? MESSAGE_TYPE,
-    replyTo: options.replyTo,
-    correlationId: options.correlationId,
-    headers: options.headers,
-    needs: options.needs ?? [],
-    care: options.care ?? 'refuse',
-    settled,
-  };
-}
-
-/** What takes a parcel's messages: a queue, or an exchange, whose routing keys may be any number. */
-export function takerOf({ exchange, routingKey }: Parcel): string {
-  return exchange === '' ? routingKey : exchange;
+  stalled(): void;
+  /** This channel's messages are refused where another's may not be. Called once a message, perhaps while it closes. */
+  refused(): void;
+  /** Declares anew what the parcel needs: a queue or an exchange is gone. Rejects when that cannot be done. */
+  restore(parcel: Parcel): Promise<void>;
 }
 
 /** A parcel with how far it has come. */
@@ -100,18 +52,6 @@ class Sending {
     this.parcel = parcel;
     this.unconfirmed = parcel.bodies.length;
   }
-}
-
-export interface PublisherHooks {
-  /**
-   * The broker has not answered for LIMITS.amqpConfirmMs: a queue whose leader was lost in that moment may have lost the
-   * message, and says nothing. Another channel sends it again.
-   */
-  stalled(): void;
-  /** This channel's messages are refused where another's may not be. Called once a message, perhaps while it closes. */
-  refused(): void;
-  /** Declares anew what the parcel needs: a queue or an exchange is gone. Rejects when that cannot be done. */
-  restore(parcel: Parcel): Promise<void>;
 }
 
 /** A queue's refusals open another channel no more often: what is unconfirmed goes out again each time. */
