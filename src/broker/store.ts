@@ -1,5 +1,6 @@
 import type {
   Dependency,
+  EventFilter,
   Outcome,
   ParentPage,
   Payload,
@@ -15,6 +16,7 @@ import type {
   TaskPage,
   TaskSpec,
   Uniqueness,
+  Watcher,
   WorkerStatus,
 } from './contract.ts';
 
@@ -68,6 +70,15 @@ export interface Store {
    * Lazy, may be lost.
    */
   log(worker: string, id: string, read: () => TaskLog | undefined): void;
+
+  /** A handler has begun with this attempt. Lazy; nothing is done while nobody watches. */
+  started(id: string, attempt: number): void;
+  /**
+   * Tells what becomes of tasks, whatever process does it, in the order of the changes: resolves when every later event will
+   * be told, with how to end that. What was missed while the connection was lost is a `dropped` without a count. Rejects
+   * with BUFFER_FULL, and with TIMEOUT when somebody else holds the tasks locked.
+   */
+  events(filter: EventFilter, watcher: Watcher): Promise<() => void>;
 
   /** How each task ended; undefined while it has not, `unknown` for an id that the store has not (any more). */
   outcomes(ids: readonly string[]): Promise<(Outcome | undefined | 'unknown')[]>;
@@ -239,4 +250,6 @@ export interface StoreWatcher {
    * cancelled because of what they depended on.
    */
   released(what: Unpublished, cancelled: number): void;
+  /** Somebody watches events: what runs is to be told as started. */
+  watched(): void;
 }

@@ -216,7 +216,7 @@ export class Client {
   /**
    * What becomes of all tasks, of those of a queue, or of one, as it happens: resolves when nothing will be missed from
    * then on. Read it with `for await`, which ends it when it is left; it ends by itself with the client. Rejects with
-   * INVALID_ARGUMENT, UNSUPPORTED (RabbitMQ), BUFFER_FULL (more than LIMITS.watchesPerConnectionMax), TIMEOUT, CLOSED.
+   * INVALID_ARGUMENT, UNSUPPORTED (RabbitMQ without a store), BUFFER_FULL (more than LIMITS.watchesPerConnectionMax), TIMEOUT, CLOSED.
    */
   events(options: EventOptions = {}): Promise<TaskEvents> {
     return TaskEvents.open(this.#broker, options);

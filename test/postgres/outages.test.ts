@@ -64,7 +64,7 @@ describe.skipIf(shared === undefined)('a server that hangs', () => {
     within(async (scene) => {
       const proxy = await proxyTo(scene);
       const store = await scene.store({ url: proxy.url, upkeep: true });
-      await store.watch({ cancelRequested: () => {}, paused: () => {}, released: () => {} });
+      await store.watch({ cancelRequested: () => {}, paused: () => {}, released: () => {}, watched: () => {} });
       store.published(await store.insert([tasks(scene.ids(1))]));
       proxy.proxy.hold();
       const calls = [store.status(), store.insert([tasks(scene.ids(1))]), store.begin('w1', [arrival('x')])];
@@ -109,7 +109,7 @@ describe.skipIf(!programs)('a PostgreSQL that goes away', () => {
 
   test('does not keep close from resolving in its time', async () => {
     const store = await openStore({ url: await server.database(), upkeep: true });
-    await store.watch({ cancelRequested: () => {}, paused: () => {}, released: () => {} });
+    await store.watch({ cancelRequested: () => {}, paused: () => {}, released: () => {}, watched: () => {} });
     await server.kill();
     store.progress('x', '1');
     const startMs = performance.now();

@@ -17,6 +17,7 @@ class Ears implements StoreWatcher {
   }
 
   released(): void {}
+  watched(): void {}
 }
 
 describe.skipIf(shared === undefined)('watching', () => {

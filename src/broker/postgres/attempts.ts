@@ -336,7 +336,8 @@ const ANSWER = `count(*)::integer AS count,
 const BEGIN = `
 WITH changed AS (
   UPDATE tasks t SET prior = t.state, state = CASE WHEN t.cancel_requested THEN 4 ELSE 1 END, attempt = a.attempt,
-    lease = ($4::bigint[])[1], run_at = NULL, progress = NULL, finished_at = CASE WHEN t.cancel_requested THEN now() END
+    lease = ($4::bigint[])[1], run_at = NULL, progress = NULL, started = NULL,
+    finished_at = CASE WHEN t.cancel_requested THEN now() END
   FROM unnest($1::text[], $2::integer[], $3::boolean[]) WITH ORDINALITY AS a(id, attempt, redelivered, n)
   WHERE t.id = a.id AND t.state < 2 AND (
     a.attempt > t.attempt

@@ -23,9 +23,10 @@ const AWAY_CODES = new Set([
 ]);
 
 /** By our own functions, in our own words. */
-const RAISED_CODES = new Map<string, 'NOT_FOUND' | 'QUEUE_FULL'>([
+const RAISED_CODES = new Map<string, 'NOT_FOUND' | 'QUEUE_FULL' | 'TIMEOUT'>([
   [RAISED.NOT_FOUND, 'NOT_FOUND'],
   [RAISED.QUEUE_FULL, 'QUEUE_FULL'],
+  [RAISED.TIMEOUT, 'TIMEOUT'],
 ]);
 
 const CLASH_CODES = new Set(['40001', '40P01', '55P03']);

@@ -1,3 +1,4 @@
+import { EVENTS_STATEMENTS } from './events-schema.ts';
 import { relationsStatements } from './relations-schema.ts';
 
 /**
@@ -162,5 +163,9 @@ export const MIGRATIONS: readonly Migration[] = [
   {
     name: 'dependencies, unique keys',
     statements: () => relationsStatements(VACUUM_OFTEN, VACUUM_SMALL),
+  },
+  {
+    name: 'event streams',
+    statements: () => EVENTS_STATEMENTS,
   },
 ];

@@ -157,8 +157,14 @@ export class RabbitConsumption implements Consumption {
   }
 
   begun(run: HeldRun, index: number): void {
-    const task = run.tasks[index] as HeldTask;
-    this.#begun = Math.max(this.#begun, task.order);
+    const before = this.#begun;
+    this.#begun = Math.max(before, (run.tasks[index] as HeldTask).order);
+    if (this.#memory === undefined) return;
+    for (let at = index; at >= 0; at--) {
+      const task = run.tasks[at] as HeldTask;
+      if (task.order <= before) return;
+      if (task.state === 'held') this.#memory.started(task.message.id, task.attempt);
+    }
   }
 
   /** Without a store there is nobody to tell. */
@@ -169,6 +175,13 @@ export class RabbitConsumption implements Consumption {
   log(run: HeldRun, index: number, text: string): void {
     const task = run.tasks[index] as HeldTask;
     if (task.state === 'held') this.#memory?.log(run.id(index), task.attempt, text);
+  }
+
+  /** Somebody watches events, who may not have heard of what runs. */
+  watched(): void {
+    for (const task of this.#tasks.values()) {
+      if (task.state === 'held' && task.order <= this.#begun) this.#memory?.started(task.message.id, task.attempt);
+    }
   }
 
   /** Tells the store how the worker does. */

@@ -91,6 +91,10 @@ export class WorkerMemory {
     this.#ending.add(ends, known);
   }
 
+  started(id: string, attempt: number): void {
+    this.#store.started(id, attempt);
+  }
+
   progress(id: string, progress: string): void {
     this.#store.progress(id, progress);
   }
