@@ -17,5 +17,6 @@ test('the steps that make the tables are what they were when they were released'
     ['schedules', 'af235f128a0468ea'],
     ['logs of tasks', '2486a6cde86eec76'],
     ['dependencies, unique keys', '48cdf08e1c312dda'],
+    ['event streams', 'bb2b6b3b8f47ae56'],
   ]);
 });
