@@ -73,6 +73,19 @@ describe.skipIf(shared === undefined)('connecting', () => {
   );
 
   test(
+    'a database that cannot hold all texts is refused, and says how to make one that can',
+    within(async (scene) => {
+      const url = new URL(scene.url);
+      const name = `${url.pathname.slice(1)}_latin`;
+      await scene.sql`CREATE DATABASE ${scene.sql(name)} ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'`;
+      url.pathname = name;
+      const error = await failure(openStore({ url: url.href }));
+      expect(error).toMatchObject({ code: 'UNSUPPORTED', message: /LATIN1.*ENCODING 'UTF8'/ });
+      await scene.sql`DROP DATABASE ${scene.sql(name)}`;
+    }),
+  );
+
+  test(
     'who may not make tables is told what he needs, and needs nothing where they are made',
     within(async (scene) => {
       await scene.sql`DO $$ BEGIN CREATE ROLE modest LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$`;

@@ -75,7 +75,8 @@ export class PostgresStore implements Store {
   #closing: Promise<void> | undefined;
 
   /**
-   * Makes or updates the tables. Rejects INVALID_ARGUMENT, UNSUPPORTED (the package `postgres` is not installed),
+   * Makes or updates the tables. Rejects INVALID_ARGUMENT, UNSUPPORTED (the package `postgres` is not installed, or the
+   * database is not in UTF-8),
    * DISCONNECTED (not reached within `connectTimeoutMs`; a wrong password or database at once), STORAGE_FAILED (no right
    * to make the tables) and STORE_VERSION.
    */
