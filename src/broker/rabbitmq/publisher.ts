@@ -55,7 +55,8 @@ class Sending {
 }
 
 /** A queue's refusals open another channel no more often: what is unconfirmed goes out again each time. */
-const REOPEN_EVERY_MS = 60_000;
+const REOPEN_MS_MIN = 5000;
+const REOPEN_MS_MAX = 60_000;
 /** Networks may break: with more channels than that, it is the parcel. */
 const DROP_LOSSES_MAX = 3;
 
@@ -89,8 +90,8 @@ export class Publisher {
   /** Queues and exchanges that have taken a message from this channel, and the one that did so last. */
   readonly #takers = new Set<string>();
   #lastTaker: string | undefined;
-  /** Queues and exchanges whose refusal opened another channel, and when, steady time. */
-  readonly #reopenedMs = new Map<string, number>();
+  /** Queues and exchanges whose refusal opened another channel: when, steady time, and how long none is opened from then on. */
+  readonly #reopened = new Map<string, { readonly atMs: number; readonly pauseMs: number }>();
   /** The channel that is given up for another. */
   #leaving: ConfirmChannel | undefined;
   /** One of them is to blame for the end of a channel: until it is known which, messages go one by one. */
@@ -371,13 +372,15 @@ export class Publisher {
     if (taker === this.#lastTaker) return;
     this.#takers.add(taker);
     this.#lastTaker = taker;
+    this.#reopened.delete(taker);
   }
 
   /**
    * A channel that first meets a quorum queue while that has no leader is refused there for as long as it lives: the broker
    * tries no second time to announce it. So what a queue refuses that has taken nothing from this channel is sent once more
-   * from another. A queue that is full refuses as well, and everything unconfirmed goes out again over another channel: so
-   * never for a parcel that nobody minds, and seldom for one queue.
+   * from another, which may meet it too soon as well: then after a pause that doubles. A queue that is full refuses too, and
+   * everything unconfirmed goes out again over another channel: so never for a parcel that nobody minds, and seldom for a
+   * queue that goes on refusing.
    */
   #mayDoBetter(sending: Sending): boolean {
     const channel = this.#channel;
@@ -396,9 +399,11 @@ export class Publisher {
 
   #mayLeave(taker: string): boolean {
     const nowMs = this.#clock.steadyMs();
-    for (const [each, atMs] of this.#reopenedMs) if (nowMs - atMs >= REOPEN_EVERY_MS) this.#reopenedMs.delete(each);
-    if (this.#reopenedMs.has(taker)) return false;
-    this.#reopenedMs.set(taker, nowMs);
+    for (const [each, { atMs }] of this.#reopened) if (nowMs - atMs > 2 * REOPEN_MS_MAX) this.#reopened.delete(each);
+    const last = this.#reopened.get(taker);
+    if (last !== undefined && nowMs - last.atMs < last.pauseMs) return false;
+    const pauseMs = last === undefined ? REOPEN_MS_MIN : Math.min(last.pauseMs * 2, REOPEN_MS_MAX);
+    this.#reopened.set(taker, { atMs: nowMs, pauseMs });
     return true;
   }
 
