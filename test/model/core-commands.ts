@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import type { RetentionPolicy } from '../../src/core/queue.ts';
+import { NO_LIMITS, type QueueLimits } from '../../src/limits.ts';
 
 /** What a workload consists of: plain data, so that a failing one shrinks. `pick` chooses among what there is by then. */
 export type CoreCommand =
@@ -10,6 +11,8 @@ export type CoreCommand =
       priority: number;
       maxAttempts: number;
       timeoutMs: number;
+      /** '' is none. */
+      concurrencyKey: string;
       count: number;
       payloadBytes: number;
       when: 'now' | 'delay' | 'at';
@@ -31,6 +34,7 @@ export type CoreCommand =
   | { do: 'resume'; worker: number; pick: number }
   | { do: 'pause'; queue: number; paused: boolean }
   | { do: 'retention'; queue: number; retention: RetentionPolicy }
+  | { do: 'limit'; queue: number; limits: QueueLimits }
   | { do: 'advance'; steadyMs: number; wallMs: number; countMax: number };
 
 const pick = fc.nat(1000);
@@ -44,6 +48,27 @@ export const retention: fc.Arbitrary<RetentionPolicy> = fc.record({
   deadAgeMs: ages,
 });
 
+/** Some whose tokens come at no whole millisecond. */
+const rate = fc.constantFrom(
+  { count: 1, periodMs: 20, burst: 1 },
+  { count: 3, periodMs: 7, burst: 2 },
+  { count: 7, periodMs: 1000, burst: 3 },
+  { count: 1000, periodMs: 1, burst: 4 },
+);
+
+/** Often two at once, sometimes none any more. */
+export const limits: fc.Arbitrary<QueueLimits> = fc.oneof(
+  { weight: 1, arbitrary: fc.constant(NO_LIMITS) },
+  {
+    weight: 4,
+    arbitrary: fc.record({
+      concurrency: fc.constantFrom(null, 1, 2, 4),
+      concurrencyPerKey: fc.constantFrom(null, 1, 2),
+      rate: fc.oneof(fc.constant(null), rate),
+    }),
+  },
+);
+
 const enqueue = fc.record({
   do: fc.constant('enqueue' as const),
   queue,
@@ -51,6 +76,7 @@ const enqueue = fc.record({
   priority: fc.constantFrom(0, 4, 4, 9),
   maxAttempts: fc.constantFrom(1, 2, 3, 14),
   timeoutMs: fc.constantFrom(10, 60),
+  concurrencyKey: fc.constantFrom('', '', 'k', 'l', 'm'),
   count: fc.integer({ min: 1, max: 6 }),
   payloadBytes: fc.nat(39),
   when: fc.constantFrom('now' as const, 'now' as const, 'delay' as const, 'at' as const),
@@ -128,6 +154,7 @@ export const command: fc.Arbitrary<CoreCommand> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ do: fc.constant('resume' as const), worker: pick, pick }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('pause' as const), queue, paused: fc.boolean() }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('retention' as const), queue, retention }) },
+  { weight: 6, arbitrary: fc.record({ do: fc.constant('limit' as const), queue, limits }) },
   {
     weight: 6,
     arbitrary: fc.record({

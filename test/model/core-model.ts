@@ -1,5 +1,6 @@
 import type { RetentionPolicy } from '../../src/core/queue.ts';
-import { LIMITS } from '../../src/limits.ts';
+import { LIMITS, type QueueLimits } from '../../src/limits.ts';
+import { FlowModel } from './flow-model.ts';
 
 /**
  * What the core should do, said plainly: objects, arrays and maps, searched from one end to the other. It knows nothing of
@@ -14,6 +15,8 @@ export interface ModelKind {
   priority: number;
   maxAttempts: number;
   timeoutMs: number;
+  /** '' is none. */
+  concurrencyKey: string;
 }
 
 export interface ModelFailure {
@@ -76,6 +79,7 @@ export interface ModelQueue {
   dead: ModelTask[];
   paused: boolean;
   retention: RetentionPolicy;
+  readonly flow: FlowModel;
   totals: { enqueued: number; completed: number; failed: number; dead: number; cancelled: number };
 }
 
@@ -103,6 +107,7 @@ export class CoreModel {
         dead: [],
         paused: false,
         retention: this.#retention,
+        flow: new FlowModel(),
         totals: { enqueued: 0, completed: 0, failed: 0, dead: 0, cancelled: 0 },
       };
       this.queues.set(name, queue);
@@ -114,10 +119,15 @@ export class CoreModel {
     return [...this.tasks.values()].filter((task) => task.kind.queue === queue && task.state === state);
   }
 
-  /** The queue's ready tasks in the order in which they will be delivered. */
+  /** The queue's ready tasks in the order in which they would be delivered without keys. */
   readyOrder(name: string): ModelTask[] {
     const { ready } = this.queue(name);
     return [...ready.keys()].sort((a, b) => b - a).flatMap((priority) => ready.get(priority) as ModelTask[]);
+  }
+
+  /** Those of which any may be delivered next; without keys one at most. */
+  next(name: string, nowMs: number): ModelTask[] {
+    return this.queue(name).flow.next(this.readyOrder(name), this.in(name, 'active'), nowMs);
   }
 
   /** References by segment. */
@@ -190,7 +200,14 @@ export class CoreModel {
     this.workers.splice(this.workers.indexOf(worker), 1);
   }
 
-  deliver(worker: ModelWorker, task: ModelTask, token: number): void {
+  /** One of those that `next` names. */
+  handOut(worker: ModelWorker, task: ModelTask, token: number, nowMs: number): void {
+    const { queue: name } = task.kind;
+    this.queue(name).flow.goes(task, this.readyOrder(name), this.in(name, 'active'), nowMs);
+    this.#give(worker, task, token);
+  }
+
+  #give(worker: ModelWorker, task: ModelTask, token: number): void {
     this.#leave(task);
     task.state = 'active';
     task.worker = worker;
@@ -309,10 +326,10 @@ export class CoreModel {
     this.tasks.delete(task.id);
   }
 
-  /** A worker that came back keeps the task. Returns whether the charge for losing it was taken back. */
+  /** A worker that came back keeps the task, whatever the limits. Returns whether the charge for losing it was taken back. */
   resume(worker: ModelWorker, task: ModelTask, token: number): boolean {
     const { lost } = task;
-    this.deliver(worker, task, token);
+    this.#give(worker, task, token);
     if (lost) {
       task.lost = false;
       task.attempts--;
@@ -326,6 +343,10 @@ export class CoreModel {
     const queue = this.queue(name);
     queue.retention = retention;
     this.#enforceCounts(queue);
+  }
+
+  setLimits(name: string, limits: QueueLimits): void {
+    this.queue(name).flow.setLimits(limits);
   }
 
   /** At most `countMax` tasks, those of the steady clock first. */

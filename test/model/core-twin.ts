@@ -6,6 +6,7 @@ import type { RetentionPolicy } from '../../src/core/queue.ts';
 import { NEXT, NONE, STATE_NAMES } from '../../src/core/task-table.ts';
 import { deadIds, decideFailure, resultOf, timeOf, waitingIds } from '../../src/core/views.ts';
 import type { CoreWorker } from '../../src/core/worker.ts';
+import { NO_LIMITS } from '../../src/limits.ts';
 import type { CoreCommand } from './core-commands.ts';
 import { CoreModel, type ModelKind, type ModelTask, type ModelWorker } from './core-model.ts';
 
@@ -31,7 +32,7 @@ export class CoreTwin implements PayloadReader {
   readonly #finished: string[] = [];
   readonly #revoked: string[] = [];
   readonly #kinds = new Map<string, ModelKind>();
-  /** The last task of each queue and priority that was delivered in its turn. */
+  /** The last task of each queue, priority and key that was delivered in its turn. */
   readonly #lastFirst = new Map<string, number>();
   #segment = FIRST_SEGMENT;
   #offset = 100;
@@ -185,6 +186,19 @@ export class CoreTwin implements PayloadReader {
         model.setRetention(queue.name, command.retention);
         break;
       }
+      case 'limit': {
+        const queue = core.queue(QUEUE_NAMES[command.queue]);
+        const { limits } = command;
+        core.queues.setLimits(
+          queue,
+          Object.values(limits).every((each) => each === null) ? undefined : limits,
+          this.nowMs,
+        );
+        // The owner's timer: whoever waited for a token of another rate waits no more.
+        core.queues.markPaced(this.nowMs);
+        model.setLimits(queue.name, limits);
+        break;
+      }
       case 'advance':
         this.nowMs += command.steadyMs;
         this.wallMs += command.wallMs;
@@ -274,10 +288,12 @@ export class CoreTwin implements PayloadReader {
       maxAttempts: command.maxAttempts,
       timeoutMs: command.timeoutMs,
       backoff: { type: 'fixed', delayMs: 10, maxDelayMs: 10, jitter: false },
+      concurrencyKey: command.concurrencyKey === '' ? undefined : command.concurrencyKey,
     };
     const key = JSON.stringify(spec);
     const { queue, name, priority, maxAttempts, timeoutMs } = spec;
-    this.#kinds.set(key, { key, queue, name, priority, maxAttempts, timeoutMs });
+    const { concurrencyKey } = command;
+    this.#kinds.set(key, { key, queue, name, priority, maxAttempts, timeoutMs, concurrencyKey });
     return this.core.knownKind(key) ?? this.core.addKind(key, Buffer.from(key), spec);
   }
 
@@ -316,42 +332,45 @@ export class CoreTwin implements PayloadReader {
           this.core.queues.mark(queue);
           break;
         }
-        if (worker.credit > 0) this.core.queues.mark(queue);
+        if (worker.credit > 0 && this.model.next(queue.name, this.nowMs).length > 0) this.core.queues.mark(queue);
       }
     }
   }
 
   #take(of: ModelWorker, worker: CoreWorker, name: string, countMax: number, bytesMax: number): void {
     const { core, model } = this;
-    const expected: ModelTask[] = [];
-    let bytes = 0;
-    let missing: ModelTask | undefined;
-    for (const task of model.readyOrder(name)) {
-      if (expected.length >= Math.min(countMax, worker.credit)) break;
-      if (this.#absent.has(task.segment)) {
-        missing = task;
-        break;
-      }
-      bytes += task.bytes;
-      if (bytes > bytesMax && expected.length > 0) break;
-      expected.push(task);
-    }
     const wanted = Math.min(countMax, worker.credit);
     const count = core.take(worker, core.queue(name), wanted, bytesMax, this, this.nowMs, OUT);
     const taken = [...OUT.subarray(0, count)].map((slot) => core.table.id(slot));
-    expect(taken, `taken from ${name}`).toEqual(expected.map(({ id }) => id));
-    expect(core.missing === NONE ? undefined : core.table.id(core.missing)).toBe(missing?.id);
-    expected.forEach((task, i) => {
+    let bytes = 0;
+    for (const [i, id] of taken.entries()) {
+      const next = model.next(name, this.nowMs);
+      const task = next.find((each) => each.id === id) as ModelTask;
+      expect(
+        next.map((each) => each.id),
+        `next from ${name} after ${taken.slice(0, i).join(', ')}`,
+      ).toContain(id);
+      expect(this.#absent.has(task.segment), `bytes of ${id} are not in memory`).toBe(false);
+      bytes += task.bytes;
+      expect(i === 0 || bytes <= bytesMax, `${bytes} bytes of ${bytesMax}`).toBe(true);
       const token = core.firstToken + i;
       this.#newToken(token);
       if (!task.deliveredBefore && task.immediate) this.#checkTurn(task);
-      model.deliver(of, task, token);
-    });
+      model.handOut(of, task, token, this.nowMs);
+    }
+    const left = count < wanted ? model.next(name, this.nowMs) : [];
+    const missing = left.filter(({ segment }) => this.#absent.has(segment)).map(({ id }) => id);
+    if (core.missing !== NONE) expect(missing, `missing in ${name}`).toContain(core.table.id(core.missing));
+    else if (left.length > 0) {
+      const isTooLarge = (task: ModelTask): boolean => !missing.includes(task.id) && bytes + task.bytes > bytesMax;
+      expect(count > 0 && left.some(isTooLarge), `${left[0]?.id} may go, and does not`).toBe(true);
+    }
   }
 
   /** FIFO on first delivery, said independently of any list. */
   #checkTurn(task: ModelTask): void {
-    const list = `${task.kind.queue} ${task.kind.priority}`;
+    const { queue, priority, concurrencyKey } = task.kind;
+    const list = `${queue} ${priority} ${concurrencyKey}`;
     expect(task.id, `first delivery from ${list}`).toBeGreaterThan(this.#lastFirst.get(list) ?? -1);
     this.#lastFirst.set(list, task.id);
   }
@@ -511,12 +530,23 @@ export class CoreTwin implements PayloadReader {
       const used = [...model.tasks.values()].filter(({ kind }) => kind.key === key).length;
       expect(core.knownKind(key)?.taskCount ?? 0, `tasks of kind ${key}`).toBe(used);
       expect(core.knownKind(key) !== undefined, `kind ${key} is kept`).toBe(used > 0);
+      this.#checkKey(key);
     }
     const aside = [...model.tasks.values()].filter((task) => task.aside).length;
     expect(core.assignments.leases.count).toBe(model.workers.reduce((sum, { held }) => sum + held.length, aside));
     expect(this.#finished).toEqual(model.finishedEvents);
-    expect(core.nextSteadyMs()).toBe(model.nextMs(false));
+    expect(core.nextSteadyMs()).toBe(Math.min(model.nextMs(false), core.queues.nextPacedMs()));
+    this.#checkPaced();
     expect(core.nextWallMs()).toBe(model.nextMs(true));
+  }
+
+  /** How many tasks with its concurrency key run. */
+  #checkKey(kindKey: string): void {
+    const { queue, concurrencyKey } = this.#kinds.get(kindKey) as ModelKind;
+    if (concurrencyKey === '') return;
+    const running = this.model.in(queue, 'active').filter(({ kind }) => kind.concurrencyKey === concurrencyKey);
+    const known = this.core.knownKind(kindKey);
+    if (known !== undefined) expect(known.group.active, `${concurrencyKey} in ${queue}`).toBe(running.length);
   }
 
   #checkTask(task: ModelTask): void {
@@ -597,23 +627,45 @@ export class CoreTwin implements PayloadReader {
         .size,
     });
     expect(deadIds(core, name)).toEqual(expected.dead.map(({ id }) => id));
-    expect(this.#listed(name), `ready in ${name}`).toEqual(model.readyOrder(name).map(({ id }) => id));
-    const canDeliver = queue.ready > 0 && !queue.paused && queue.workers.some(({ credit }) => credit > 0);
+    this.#checkReady(name);
+    const { flow } = expected;
+    expect(queue.limits ?? NO_LIMITS, `limits of ${name}`).toEqual(flow.limits);
+    expect(queue.allowance(this.nowMs), `allowance of ${name}`).toBe(
+      flow.allowance(model.in(name, 'active'), this.nowMs),
+    );
+    const mayGo = model.next(name, this.nowMs).length > 0;
+    const canDeliver = mayGo && !queue.paused && queue.workers.some(({ credit }) => credit > 0);
     if (canDeliver) expect(core.queues.marked, `${name} can deliver`).toContain(queue);
     for (const marked of core.queues.marked) expect(marked.marked).toBe(true);
   }
 
-  /** Walks the lists forward and, by the neighbours' links, backward. */
-  #listed(name: string): number[] {
+  /** Each key has the tasks that it should have, in their order. */
+  #checkReady(name: string): void {
     const { core } = this;
-    const queue = core.queue(name);
-    const ids: number[] = [];
-    const { lists } = queue.plain;
-    for (let priority = 9; priority >= 0; priority--) {
-      for (let slot = lists.head(priority); slot !== NONE; slot = core.table.get(slot, NEXT))
-        ids.push(core.table.id(slot));
+    const listed: number[][] = [];
+    for (const lists of core.queue(name).readyLists()) {
+      const ids: number[] = [];
+      for (let priority = 9; priority >= 0; priority--) {
+        for (let slot = lists.head(priority); slot !== NONE; slot = core.table.get(slot, NEXT))
+          ids.push(core.table.id(slot));
+      }
+      if (ids.length > 0) listed.push(ids);
     }
-    return ids;
+    const expected = new Map<string, number[]>();
+    for (const { id, kind } of this.model.readyOrder(name)) {
+      expected.set(kind.concurrencyKey, [...(expected.get(kind.concurrencyKey) ?? []), id]);
+    }
+    const byFirst = (a: number[], b: number[]): number => (a[0] as number) - (b[0] as number);
+    expect(listed.sort(byFirst), `ready in ${name}`).toEqual([...expected.values()].sort(byFirst));
+  }
+
+  /** The owner is woken when the first token comes that somebody may wait for: not before, and not later. */
+  #checkPaced(): void {
+    const empty = [...this.model.queues.values()].filter(({ flow }) => flow.tokens(this.nowMs) < 1);
+    const nextMs = Math.min(...empty.map(({ flow }) => flow.nextTokenMs()));
+    // The time of day is known to a quarter of a microsecond.
+    expect(Math.ceil(this.core.queues.nextPacedMs() - 0.0005), 'next token').toBe(nextMs);
+    expect(nextMs).toBeGreaterThan(this.nowMs);
   }
 
   #checkWorker(of: ModelWorker): void {
