@@ -18,6 +18,18 @@ export interface StoreSettings {
   readonly clock?: Clock;
 }
 
+/** Intervals pass as fast as the test says. */
+export class HurriedClock extends SystemClock {
+  aheadMs = 0;
+  /** For what waits until a time is over: passes whenever somebody looks. */
+  eachLookMs = 0;
+
+  override steadyMs(): number {
+    this.aheadMs += this.eachLookMs;
+    return super.steadyMs() + this.aheadMs;
+  }
+}
+
 /** A database of its own, stores on it as several processes would have them, and a look at the tables. */
 export class Scene {
   readonly url: string;
