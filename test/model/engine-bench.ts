@@ -7,6 +7,7 @@ import type { DeliveryTarget } from '../../src/engine/dispatcher.ts';
 import { type Confirmation, Engine, type EngineOptions } from '../../src/engine/engine.ts';
 import type { StoredOutcome } from '../../src/engine/segment-reader.ts';
 import type { MillraceError } from '../../src/errors.ts';
+import type { QueueLimits } from '../../src/limits.ts';
 import { BatchWriter } from '../../src/protocol/batch-writer.ts';
 import { DeliveryReader, WireRun } from '../../src/protocol/delivery.ts';
 import { FRAME, FrameReader, HEADER_BYTES } from '../../src/protocol/frames.ts';
@@ -349,6 +350,7 @@ export interface ObservedTask {
 
 export interface ObservedQueue {
   paused: boolean;
+  limits: QueueLimits | undefined;
   retention: RetentionPolicy;
   hasOwnRetention: boolean;
   totals: Record<string, number>;
@@ -371,6 +373,7 @@ export function observe(engine: Engine): Observed {
   for (const queue of core.queues.values()) {
     observed.queues.set(queue.name, {
       paused: queue.paused,
+      limits: queue.limits,
       retention: { ...queue.retention },
       hasOwnRetention: queue.hasOwnRetention,
       totals: { ...queue.totals },

@@ -1,5 +1,7 @@
 import fc from 'fast-check';
 import type { When } from '../../src/broker/contract.ts';
+import type { QueueLimits } from '../../src/limits.ts';
+import { limits } from './core-commands.ts';
 
 /** What an engine's history consists of: plain data, so that a failing one shrinks. */
 export type EngineCommand =
@@ -15,6 +17,7 @@ export type EngineCommand =
   | { do: 'resume'; worker: number; pick: number }
   | { do: 'pause' | 'unpause' | 'purge' | 'redrive'; queue: number }
   | { do: 'retention'; queue: number; countMax: number }
+  | { do: 'limit'; queue: number; limits: QueueLimits }
   | { do: 'advance'; ms: number }
   | { do: 'flush' }
   | { do: 'restart' }
@@ -52,7 +55,7 @@ function one<Do extends string>(what: Do): fc.Arbitrary<Do> {
 /** `large` payloads fill segments within few commands. */
 export function engineCommand(size: 'small' | 'large'): fc.Arbitrary<EngineCommand> {
   const bytes = size === 'large' ? LARGE : SMALL;
-  const section = fc.record({ spec: fc.nat(3), when, bytes: fc.array(bytes, { minLength: 1, maxLength: 5 }) });
+  const section = fc.record({ spec: fc.nat(5), when, bytes: fc.array(bytes, { minLength: 1, maxLength: 5 }) });
   return fc.oneof(
     {
       weight: 10,
@@ -104,6 +107,7 @@ export function engineCommand(size: 'small' | 'large'): fc.Arbitrary<EngineComma
     { weight: 1, arbitrary: fc.record({ do: one('purge'), queue }) },
     { weight: 2, arbitrary: fc.record({ do: one('redrive'), queue }) },
     { weight: 1, arbitrary: fc.record({ do: one('retention'), queue, countMax: fc.nat(6) }) },
+    { weight: 1, arbitrary: fc.record({ do: one('limit'), queue, limits }) },
     { weight: 6, arbitrary: fc.record({ do: one('advance'), ms: fc.constantFrom(1, 400, 1000, 1000, 5000) }) },
     { weight: 2, arbitrary: fc.record({ do: one('flush') }) },
     { weight: 1, arbitrary: fc.record({ do: one('restart') }) },

@@ -5,6 +5,7 @@ import { NONE } from '../../src/core/task-table.ts';
 import type { CoreWorker } from '../../src/core/worker.ts';
 import type { EngineOptions } from '../../src/engine/engine.ts';
 import { MillraceError } from '../../src/errors.ts';
+import { NO_LIMITS } from '../../src/limits.ts';
 import { MemoryDisk, seededRandom } from '../twins/memory-disk.ts';
 import {
   type BenchWorker,
@@ -25,6 +26,8 @@ const SPECS: TaskSpec[] = [
   { ...SPEC, queue: 'a', name: 'other', priority: 9, maxAttempts: 1 },
   { ...SPEC, queue: 'b', maxAttempts: 12, timeoutMs: 2000 },
   { ...SPEC, queue: 'b', priority: 0, backoff: { type: 'exponential', delayMs: 50, maxDelayMs: 90, jitter: true } },
+  { ...SPEC, queue: 'a', concurrencyKey: 'k' },
+  { ...SPEC, queue: 'b', concurrencyKey: 'l' },
 ];
 
 /** A state that the journal had when `sequence` was the last in it. */
@@ -155,6 +158,9 @@ export class EngineHistory {
         commands.setRetention(QUEUES[command.queue], { completedCountMax: countMax, deadCountMax: countMax });
         break;
       }
+      case 'limit':
+        commands.setLimits(QUEUES[command.queue], command.limits);
+        break;
       case 'advance':
         bench.clock.advance(command.ms);
         break;
@@ -324,10 +330,14 @@ export class EngineHistory {
   #comparable(state: Observed, withTotals: boolean): unknown {
     const queues = [...state.queues]
       // One that was only listened to is nothing to remember.
-      .filter(([, { paused, hasOwnRetention, totals }]) => paused || totals.enqueued > 0 || hasOwnRetention)
-      .map(([name, { paused, retention, totals }]) => ({
+      .filter(
+        ([, { paused, limits, hasOwnRetention, totals }]) =>
+          paused || limits !== undefined || totals.enqueued > 0 || hasOwnRetention,
+      )
+      .map(([name, { paused, limits, retention, totals }]) => ({
         name,
         paused,
+        limits,
         retention,
         totals: withTotals ? totals : undefined,
       }));
@@ -398,6 +408,7 @@ export class EngineHistory {
     for (const name of QUEUES) {
       bench.engine.commands.pauseQueue(name);
       bench.engine.commands.resumeQueue(name);
+      bench.engine.commands.setLimits(name, NO_LIMITS);
     }
     const worker = await bench.addWorker(QUEUES, 1000, 1000);
     const waiting = (): number =>

@@ -22,6 +22,12 @@ export class FlowModel {
     this.limits = limits;
   }
 
+  /** After a restart: nothing is known of what has gone. */
+  beginAgain(): void {
+    this.#goneMs = [];
+    this.#passedBy.clear();
+  }
+
   /** In no stretch of time may more go than the burst and what comes meanwhile; so many more may go now. */
   tokens(nowMs: number): number {
     const { rate } = this.limits;
