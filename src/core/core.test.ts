@@ -104,6 +104,25 @@ describe('a lost worker’s task', () => {
   });
 });
 
+describe('a worker that comes back', () => {
+  it('keeps the attempt that it was given after another worker was lost with the one before', () => {
+    const bench = new Bench();
+    bench.core.loaded(0);
+    const id = bench.enqueue(1);
+    const slot = bench.core.index.get(id);
+    const { core } = bench;
+    const worker = core.queues.addWorker(['q'], 1, 1, NOW_MS);
+    const take = (): number => core.take(worker, core.queue('q'), 1, 1e6, READER, NOW_MS, new Uint32Array(1));
+    take();
+    core.fail(slot, { attempt: 1, atMs: NOW_MS, segment: 2, offset: 1 }, 'retry', NOW_MS, true);
+    take();
+    core.release(slot, NOW_MS);
+    expect(core.resume(worker, id, 2, NOW_MS)?.charged).toBe(false);
+    core.release(slot, NOW_MS);
+    expect(core.resume(worker, id, 1, NOW_MS)?.charged).toBe(true);
+  });
+});
+
 describe('queues at their limit', () => {
   function full(): Bench {
     const bench = new Bench();

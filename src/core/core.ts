@@ -308,10 +308,12 @@ export class Core {
     const slot = this.index.get(id);
     if (slot === NONE) return undefined;
     const kind = this.kindOf(slot);
-    const charged = this.table.hasFlag(slot, FLAG_LOST);
-    const isOver = attempt !== undefined && attempt !== this.table.attempts(slot) + (charged ? 0 : 1);
-    if (isOver || !worker.queues.includes(kind.queue)) return undefined;
     const state = this.table.state(slot);
+    const next = this.table.attempts(slot) + 1;
+    // What is set aside was not charged: a charge that it carries is for a worker that was lost before.
+    const charged = state === State.READY && attempt !== next && this.table.hasFlag(slot, FLAG_LOST);
+    const isOver = attempt !== undefined && attempt !== (charged ? next - 1 : next);
+    if (isOver || !worker.queues.includes(kind.queue)) return undefined;
     if (state === State.READY) {
       kind.queue.remove(slot, kind.group, kind.spec.priority);
       kind.queue.active++;

@@ -312,6 +312,24 @@ describe('a task whose worker is lost in its last attempt', () => {
     await bench.engine.close();
   });
 
+  it('is kept for that worker only, when another was lost with it before', async () => {
+    const bench = await EngineBench.open({ lostGraceMs: 5000 });
+    const [id] = bench.enqueue(['a'], { ...SPEC, maxAttempts: 2 });
+    for (let attempt = 1; attempt <= 2; attempt++) {
+      const worker = await bench.addWorker(['q'], 1);
+      bench.begin(worker);
+      bench.removeWorker(worker, true);
+      await turns();
+    }
+    expect(bench.state(id)).toBe('active');
+    const comesBack = (attempt: number): number =>
+      bench.engine.resume(bench.subscribe(['q'], 1).worker as CoreWorker, [{ id, attempt }]).size;
+    expect(comesBack(1)).toBe(0);
+    expect(comesBack(2)).toBe(1);
+    expect(await bench.errors(id)).toHaveLength(1);
+    await bench.engine.close();
+  });
+
   it('is cancelled at once when it is to be', async () => {
     const { bench, id } = await lost();
     expect(bench.engine.commands.cancel(id)).toBe('cancelled');

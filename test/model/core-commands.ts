@@ -22,7 +22,8 @@ export type CoreCommand =
   | { do: 'beginEpoch' | 'rollSegment' | 'loadSegments' | 'endOverdue' | 'expire' }
   | { do: 'evictSegment'; back: number }
   | { do: 'addWorker'; queues: number[]; concurrency: number; extra: number }
-  | { do: 'removeWorker'; pick: number; lost: boolean }
+  /** `begun`: it says before that it has begun so many. */
+  | { do: 'removeWorker'; pick: number; lost: boolean; begun: number }
   | { do: 'dispatch'; bytesMax: number }
   | { do: 'take'; pick: number; queue: number; countMax: number; bytesMax: number }
   | { do: 'begin'; pick: number; count: number }
@@ -31,7 +32,8 @@ export type CoreCommand =
   | { do: 'fail'; pick: number; final: boolean; delayMs: number }
   | { do: 'release' | 'cancel' | 'retry' | 'purge' | 'watch' | 'relocate'; pick: number }
   | { do: 'purgeQueue'; queue: number }
-  | { do: 'resume'; worker: number; pick: number }
+  /** With the attempt after those that were counted, the last of these, or one that it does not name. */
+  | { do: 'resume'; worker: number; pick: number; attempt: 'next' | 'last' | 'unknown' }
   | { do: 'pause'; queue: number; paused: boolean }
   | { do: 'retention'; queue: number; retention: RetentionPolicy }
   | { do: 'limit'; queue: number; limits: QueueLimits }
@@ -106,7 +108,7 @@ export const command: fc.Arbitrary<CoreCommand> = fc.oneof(
   { weight: 5, arbitrary: single },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('evictSegment' as const), back: fc.nat(3) }) },
   {
-    weight: 3,
+    weight: 6,
     arbitrary: fc.record({
       do: fc.constant('addWorker' as const),
       queues: fc.subarray([0, 1, 2], { minLength: 1 }),
@@ -115,8 +117,13 @@ export const command: fc.Arbitrary<CoreCommand> = fc.oneof(
     }),
   },
   {
-    weight: 1,
-    arbitrary: fc.record({ do: fc.constant('removeWorker' as const), pick, lost: fc.boolean() }),
+    weight: 4,
+    arbitrary: fc.record({
+      do: fc.constant('removeWorker' as const),
+      pick,
+      lost: fc.constantFrom(true, true, false),
+      begun: fc.nat(4),
+    }),
   },
   { weight: 8, arbitrary: fc.record({ do: fc.constant('dispatch' as const), bytesMax }) },
   {
@@ -151,7 +158,15 @@ export const command: fc.Arbitrary<CoreCommand> = fc.oneof(
   { weight: 2, arbitrary: picking('watch') },
   { weight: 4, arbitrary: picking('relocate') },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('purgeQueue' as const), queue }) },
-  { weight: 4, arbitrary: fc.record({ do: fc.constant('resume' as const), worker: pick, pick }) },
+  {
+    weight: 8,
+    arbitrary: fc.record({
+      do: fc.constant('resume' as const),
+      worker: pick,
+      pick,
+      attempt: fc.constantFrom('next' as const, 'last' as const, 'unknown' as const),
+    }),
+  },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('pause' as const), queue, paused: fc.boolean() }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('retention' as const), queue, retention }) },
   { weight: 6, arbitrary: fc.record({ do: fc.constant('limit' as const), queue, limits }) },

@@ -326,17 +326,26 @@ export class CoreModel {
     this.tasks.delete(task.id);
   }
 
-  /** A worker that came back keeps the task, whatever the limits. Returns whether the charge for losing it was taken back. */
-  resume(worker: ModelWorker, task: ModelTask, token: number): boolean {
-    const { lost } = task;
+  /**
+   * Whether a worker that came back keeps the task with its next attempt, or with the last that was counted; undefined: no.
+   * True: losing that worker was counted. What is set aside was not counted, though losing another before may have been.
+   */
+  resumes(worker: ModelWorker, task: ModelTask, which: 'next' | 'last' | 'unknown'): boolean | undefined {
+    if (!worker.queues.includes(task.kind.queue)) return undefined;
+    if (task.aside) return which === 'last' ? undefined : false;
+    if (task.state !== 'ready') return undefined;
+    if (which === 'next') return false;
+    return task.lost || which === 'unknown' ? task.lost : undefined;
+  }
+
+  /** It keeps it, whatever the limits. */
+  resume(worker: ModelWorker, task: ModelTask, token: number, charged: boolean): void {
     this.#give(worker, task, token);
-    if (lost) {
-      task.lost = false;
-      task.attempts--;
-      task.failures.pop();
-      this.queue(task.kind.queue).totals.failed--;
-    }
-    return lost;
+    if (!charged) return;
+    task.lost = false;
+    task.attempts--;
+    task.failures.pop();
+    this.queue(task.kind.queue).totals.failed--;
   }
 
   setRetention(name: string, retention: RetentionPolicy): void {

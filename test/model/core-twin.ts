@@ -95,7 +95,12 @@ export class CoreTwin implements PayloadReader {
         this.#addWorker(command);
         break;
       case 'removeWorker':
-        this.#withWorker(command.pick, (worker, of) => this.#removeWorker(worker, of, command.lost));
+        this.#withWorker(command.pick, (of, worker) => {
+          if (command.begun > 0) this.#begin(of, worker, command.begun);
+          core.assignments.presume(this.nowMs);
+          model.presume(this.nowMs);
+          this.#removeWorker(of, worker, command.lost);
+        });
         break;
       case 'dispatch':
         this.#dispatch(command.bytesMax);
@@ -157,7 +162,7 @@ export class CoreTwin implements PayloadReader {
       case 'resume':
         this.#withWorker(command.worker, (worker, of) =>
           this.#withTask(['ready', 'active', 'scheduled', 'completed', 'dead'], command.pick, (task) =>
-            this.#resume(worker, of, task),
+            this.#resume(worker, of, task, command.attempt),
           ),
         );
         break;
@@ -222,8 +227,7 @@ export class CoreTwin implements PayloadReader {
         this.#withTask(['active'], command.pick, (task, slot) => {
           if (task.aside) return;
           const worker = this.#workers.get((task.worker as ModelWorker).index) as CoreWorker;
-          core.assignments.setAside(slot, this.nowMs, ASIDE_MS);
-          model.setAside(task, this.nowMs, ASIDE_MS);
+          this.#setAside(task, slot);
           core.queues.markQueuesOf(worker);
         });
         break;
@@ -312,7 +316,9 @@ export class CoreTwin implements PayloadReader {
     const waiting = of.held.filter((task) => !begun(task));
     for (const task of waiting.reverse()) this.#release(task, this.#slotOf(task));
     for (const task of running.reverse()) {
-      this.#fail(task, this.#slotOf(task), { final: false, delayMs: 0, lost: true });
+      const isLast = task.attempts + 1 >= task.kind.maxAttempts;
+      if (isLast && of.index % 2 === 0) this.#setAside(task, this.#slotOf(task));
+      else this.#fail(task, this.#slotOf(task), { final: false, delayMs: 0, lost: true });
     }
     this.core.queues.removeWorker(worker);
     this.model.removeWorker(of);
@@ -431,13 +437,19 @@ export class CoreTwin implements PayloadReader {
     }
   }
 
-  #resume(of: ModelWorker, worker: CoreWorker, task: ModelTask): void {
-    const resumable = (task.state === 'ready' || task.aside) && of.queues.includes(task.kind.queue);
-    const resumed = this.core.resume(worker, task.id, undefined, this.nowMs);
-    expect(resumed !== undefined).toBe(resumable);
+  #setAside(task: ModelTask, slot: number): void {
+    this.core.assignments.setAside(slot, this.nowMs, ASIDE_MS);
+    this.model.setAside(task, this.nowMs, ASIDE_MS);
+  }
+
+  #resume(of: ModelWorker, worker: CoreWorker, task: ModelTask, which: 'next' | 'last' | 'unknown'): void {
+    const attempt = which === 'unknown' ? undefined : task.attempts + (which === 'next' ? 1 : 0);
+    const charged = this.model.resumes(of, task, which);
+    const resumed = this.core.resume(worker, task.id, attempt, this.nowMs);
+    expect(resumed?.charged, `${task.id} goes on with attempt ${attempt}`).toBe(charged);
     if (resumed === undefined) return;
     this.#newToken(resumed.token);
-    expect(resumed.charged).toBe(this.model.resume(of, task, resumed.token));
+    this.model.resume(of, task, resumed.token, resumed.charged);
     if (resumed.charged) this.core.uncharge(this.#slotOf(task));
   }
 
@@ -497,7 +509,10 @@ export class CoreTwin implements PayloadReader {
   #withTask(states: readonly string[], pick: number, act: (task: ModelTask, slot: number) => void): void {
     const tasks = [...this.model.tasks.values()].filter(({ state }) => states.includes(state));
     if (tasks.length === 0) return;
-    const task = tasks[pick % tasks.length];
+    // Few have lost a worker, and these have more that may go wrong.
+    const lost = pick % 2 === 0 ? tasks.filter((task) => task.lost || task.aside) : [];
+    const among = lost.length > 0 ? lost : tasks;
+    const task = among[(pick >>> 1) % among.length];
     act(task, this.#slotOf(task));
   }
 
@@ -692,8 +707,8 @@ export class CoreTwin implements PayloadReader {
   /** Ends and forgets everything; nothing may be left behind. */
   drain(): void {
     const { core, model } = this;
-    for (const task of [...model.tasks.values()].filter(({ aside }) => aside)) this.#cancel(task, this.#slotOf(task));
     for (const of of [...model.workers]) this.#removeWorker(of, this.#workers.get(of.index) as CoreWorker, true);
+    for (const task of [...model.tasks.values()].filter(({ aside }) => aside)) this.#cancel(task, this.#slotOf(task));
     for (const name of QUEUE_NAMES) {
       this.#purgeQueue(name);
       const none = { completedCountMax: 0, completedAgeMs: 0, deadCountMax: 0, deadAgeMs: 0 };
