@@ -2,6 +2,7 @@ import type { Backoff, TaskSpec } from '../../src/broker/contract.ts';
 import { NONE, STATE_NAMES, State } from '../../src/core/task-table.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { formatTaskId, parseTaskId } from '../../src/ids.ts';
+import type { EventChecker } from './events.ts';
 import type { Model, PendingSettlement, SessionFacts, Submission, SubmittedParent, TaskFacts } from './model.ts';
 import { type Scheduler, Violation } from './scheduler.ts';
 import type { ScheduleChecker } from './schedules.ts';
@@ -31,6 +32,7 @@ interface QueueOrder {
 export class Checkers {
   readonly model: Model;
   readonly schedules: ScheduleChecker;
+  readonly events: EventChecker;
   /** Whether finished tasks may be forgotten soon. */
   readonly forgets: boolean;
   readonly #scheduler: Scheduler;
@@ -54,10 +56,11 @@ export class Checkers {
   constructor(
     model: Model,
     scheduler: Scheduler,
-    { forgets, schedules }: { forgets: boolean; schedules: ScheduleChecker },
+    { forgets, schedules, events }: { forgets: boolean; schedules: ScheduleChecker; events: EventChecker },
   ) {
     this.model = model;
     this.schedules = schedules;
+    this.events = events;
     this.#scheduler = scheduler;
     this.forgets = forgets;
   }
@@ -84,6 +87,7 @@ export class Checkers {
       task.confirmed = true;
       task.confirmedStep = Math.min(task.confirmedStep, this.#scheduler.steps);
       this.#checkAlone(task);
+      this.events.confirmed(task.id, 'enqueued');
     }
   }
 
@@ -176,6 +180,7 @@ export class Checkers {
       const slot = engine.core.index.get(id);
       if (slot !== NONE && engine.core.table.state(slot) < State.COMPLETED) session.watched.set(id, undefined);
     }
+    this.events.afterEvent();
   }
 
   #checkOrder(task: TaskFacts, isFirst: boolean): void {
@@ -254,7 +259,10 @@ export class Checkers {
       }
       check(valid, 'old-token-wins', `${pending.kind} of ${formatTaskId(id)} under ${token} by ${session.name}`);
       this.model.settleConfirmed(this.model.task(id) as TaskFacts, pending.kind, final, attempt);
-      if (pending.kind === 'complete') this.counts.completed++;
+      if (pending.kind === 'complete') {
+        this.counts.completed++;
+        this.events.confirmed(id, 'completed');
+      }
       if (pending.kind === 'fail') this.counts.failed++;
     }
   }
@@ -273,6 +281,7 @@ export class Checkers {
     check(task.end === undefined, 'ended-runs-again', `${nameOf(task)} is kept though it was confirmed as ${task.end}`);
     check(token > task.token, 'token-repeats', `${nameOf(task)}: token ${token} after ${task.token}`);
     this.model.kept(task, session, token);
+    this.events.kept(id);
     this.counts.kept++;
   }
 
@@ -361,7 +370,9 @@ export class Checkers {
     session.calls.delete(requestId);
     if (call !== undefined) this.schedules.answered(call, call.method, call.params.name, true);
     if (call?.method !== 'task.cancel' || reply.outcome !== 'cancelled') return;
-    const task = this.model.task(parseTaskId(String(call.params.id)));
+    const id = parseTaskId(String(call.params.id));
+    this.events.confirmed(id, 'cancelled');
+    const task = this.model.task(id);
     // A dead task is not cancelled, so nothing but a purge comes after it.
     if (task !== undefined && task.holder === undefined) task.end = 'cancelled';
   }
@@ -386,6 +397,7 @@ export class Checkers {
   recovered(engine: Engine): void {
     const { core } = engine;
     this.schedules.check(engine);
+    this.events.recovered(engine);
     const alive = new Map<string, number>();
     for (const task of this.model.tasks.values()) {
       const slot = core.index.get(task.id);

@@ -161,6 +161,11 @@ export class Model {
     for (const submission of this.submissions.values()) submission.mayBePurged ||= submission.spec.queue === queue;
   }
 
+  /** Also one that nobody knows by more than its id. */
+  mayBePurged(id: number, queue: string): boolean {
+    return this.tasks.get(id)?.mayBePurged ?? this.#purgedStep.has(queue);
+  }
+
   submit(key: string, spec: TaskSpec, when: Submission['when'], steadyMs: number, step: number): Submission {
     let submission = this.submissions.get(key);
     if (submission === undefined) {

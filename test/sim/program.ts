@@ -167,9 +167,15 @@ export abstract class SimProgram {
       this.world.scheduler.note(`${process.name} stops within ${timeoutMs} ms`);
       // Each worker may wait for the answer to UNSUBSCRIBE and to its settlements, and the broker for its enqueues.
       const boundMs = timeoutMs * 2 + DEFAULTS.callTimeoutMs + 10_000;
-      void this.promises.watch('close', process, boundMs, client.close({ timeoutMs })).then(() => this.end(false));
+      void this.promises
+        .watch('close', process, boundMs, client.close({ timeoutMs }))
+        .then(() => this.closed(process))
+        .then(() => this.end(false));
     });
   }
+
+  /** Its client is closed, and it is about to end. */
+  protected async closed(_process: SimProcess): Promise<void> {}
 
   get stopping(): boolean {
     return this.#stopping;

@@ -12,6 +12,7 @@ const PARTS: readonly string[] = [
   ...Object.keys(FAULTS),
   'clients=1',
   'workers=1',
+  'watching',
   ...BEHAVIOURS,
   ...Object.keys(ACTIONS),
 ].filter((part) => part !== 'enqueue');

@@ -45,6 +45,14 @@ test('a world where nothing goes wrong confirms, delivers and completes', async 
   expect(counts.completed).toBeGreaterThan(20);
 });
 
+test('where nothing goes wrong, streams of events have no gaps, and what slow ones miss is counted', async () => {
+  const { counts, violation } = await simulate({ seed: 12, steps: STEPS, without: ['*'] });
+  expect(violation).toBeUndefined();
+  expect(counts).toMatchObject({ eventGaps: 0 });
+  expect(counts.eventsTold).toBeGreaterThan(1000);
+  expect(counts.eventsDropped).toBeGreaterThan(0);
+}, 120_000);
+
 test('every promise holds after a crash at any write, and another one soon after', async () => {
   const { failure, worlds } = await crashAtEveryWrite(FIRST_FRESH, { draws: 2, outcomesMax: 16, every: 20 });
   expect(failure).toBeUndefined();

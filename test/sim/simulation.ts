@@ -10,6 +10,7 @@ import { Nemesis } from './nemesis.ts';
 import { Promises, type SimProgram } from './program.ts';
 import { SimRandom } from './random.ts';
 import { Violation } from './scheduler.ts';
+import { WatcherProgram } from './watcher.ts';
 import { ClientProgram, WorkerProgram } from './workload.ts';
 import { drawWorld, World } from './world.ts';
 
@@ -67,6 +68,7 @@ class Simulation {
   readonly #promises: Promises;
   readonly #clients: ClientProgram[];
   readonly #workers: WorkerProgram[];
+  readonly #watchers: WatcherProgram[];
   readonly #nemesis: Nemesis;
   #nextCheck = CHECK_STEPS;
 
@@ -77,9 +79,10 @@ class Simulation {
     const drawn = drawWorld(random.fork('world'));
     const clients = without.has('clients=1') ? 1 : drawn.clients;
     const workers = without.has('workers=1') ? 1 : drawn.workers;
+    const watchers = without.has('watching') ? 0 : drawn.watchers;
     const { crash } = options;
     const fsync = crash === undefined ? drawn.fsync : 'always';
-    const world = new World(random, { ...drawn, fsync, clients, workers }, crash);
+    const world = new World(random, { ...drawn, fsync, clients, workers, watchers }, crash);
     if (crash !== undefined) world.disk.duringWrites(crash.writes, crash.phase, () => world.endServer(true));
     this.#world = world;
     this.#promises = new Promises(world);
@@ -88,12 +91,16 @@ class Simulation {
       (_, i) => new ClientProgram(`client${i}`, world, this.#promises, without),
     );
     this.#workers = Array.from({ length: workers }, (_, i) => new WorkerProgram(`worker${i}`, world, this.#promises));
-    this.#nemesis = new Nemesis(world, { clients: this.#clients, workers: this.#workers });
+    this.#watchers = Array.from(
+      { length: watchers },
+      (_, i) => new WatcherProgram(`watcher${i}`, world, this.#promises),
+    );
+    this.#nemesis = new Nemesis(world, { clients: [...this.#clients, ...this.#watchers], workers: this.#workers });
     this.#nemesis.begin(String(options.seed), without, random.fork('rate').magnitude(0.3, 5));
   }
 
   get #programs(): SimProgram[] {
-    return [...this.#clients, ...this.#workers];
+    return [...this.#clients, ...this.#workers, ...this.#watchers];
   }
 
   async run(): Promise<SimulationResult> {
@@ -121,6 +128,10 @@ class Simulation {
     return {
       ...checkers.counts,
       fired: checkers.schedules.fired,
+      eventStreams: checkers.events.counts.streams,
+      eventsTold: checkers.events.counts.told,
+      eventGaps: checkers.events.counts.gaps,
+      eventsDropped: checkers.events.counts.dropped,
       tasks: model.tasks.size,
       serverLives,
       diskOperations: disk.operations,
@@ -201,18 +212,19 @@ class Simulation {
       if (slot !== NONE && core.table.state(slot) < State.COMPLETED && !waitsForRedrive(core, task.id)) return false;
     }
     for (const queue of core.queues.values()) if (queue.ready + queue.active + queue.scheduled > 0) return false;
-    return true;
+    return this.#world.events.behind === undefined;
   }
 
   #tellWhatIsLeft(): void {
     const { server, model, serverIsIn } = this.#world;
     this.#promises.check();
     if (server === undefined) throw new Violation('not-drained', `the server is ${serverIsIn}`);
+    const { behind } = this.#world.events;
     const { core } = server.host.engine;
     const left: string[] = [];
     for (const task of model.tasks.values()) {
       const slot = core.index.get(task.id);
-      if (slot === NONE || core.table.state(slot) >= State.COMPLETED) continue;
+      if (slot === NONE || core.table.state(slot) >= State.COMPLETED || waitsForRedrive(core, task.id)) continue;
       left.push(`${nameOf(task)} ${STATE_NAMES[core.table.state(slot)]}, held by ${task.holder?.name ?? 'nobody'}`);
     }
     const queues = [...core.queues.values()].map(({ name, ready, active, paused, marked, workers }) => {
@@ -221,6 +233,7 @@ class Simulation {
       );
       return `${name}: ${ready} ready, ${active} active${paused ? ', paused' : ''}${marked ? ', marked' : ''} [${who.join(' | ')}]`;
     });
+    if (left.length === 0 && behind !== undefined) throw new Violation('events-behind', behind);
     const what = `${left.length} tasks have not ended: ${left.slice(0, 5).join('; ')}; queues ${queues.join('; ')}`;
     throw new Violation('not-drained', what);
   }
@@ -233,6 +246,7 @@ class Simulation {
     this.#guarded(() => {
       this.#checkNow();
       checkEnds(this.#world);
+      if (server !== undefined) this.#world.events.checkEnds(server.host.engine);
     });
     for (const program of this.#programs) program.retired = true;
     const running = (): string[] => this.#programs.flatMap(({ process }) => process?.name ?? []);

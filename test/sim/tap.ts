@@ -1,3 +1,4 @@
+import type { TaskEvent } from '../../src/broker/contract.ts';
 import type { Engine } from '../../src/engine/engine.ts';
 import { parseTaskId } from '../../src/ids.ts';
 import { EnqueueReader, readConfirm, WHEN } from '../../src/protocol/batch.ts';
@@ -190,6 +191,9 @@ export class ServerTap implements LinkTap {
         } else checkers.replied(session, requestId, reply);
         break;
       }
+      case FRAME.EVENTS:
+        for (const event of readJson(buffer, start, end).events as TaskEvent[]) checkers.events.told(event);
+        break;
       case FRAME.ERROR:
         checkers.refused(session, requestId, readJson(buffer, start, end));
         break;

@@ -28,7 +28,7 @@ interface Work {
   readonly pad?: string;
 }
 
-const QUEUES = ['a', 'b', 'c', 'swept'] as const;
+export const QUEUES = ['a', 'b', 'c', 'swept'] as const;
 /** Only here tasks are purged, so that elsewhere nothing may be missing. */
 const SWEPT = 'swept';
 
@@ -59,6 +59,8 @@ export type Behaviour = (typeof BEHAVIOURS)[number];
 const BACKLOG_MAX = 150;
 const OUTSTANDING_MAX = 30;
 const IDS_KEPT = 200;
+/** How often a handler tells of its progress in a chatty world. */
+const CHATS = 15;
 
 export class ClientProgram extends SimProgram {
   readonly #without: ReadonlySet<string>;
@@ -385,7 +387,7 @@ export class WorkerProgram extends SimProgram {
     this.started++;
     const { scheduler } = this.world;
     scheduler.note(`${process.name} runs ${work.k} (${context.id}), attempt ${context.attempt}: ${work.act}`);
-    if (this.random.chance(0.1)) context.progress({ at: scheduler.nowMs });
+    if (this.random.chance(0.1)) this.#progress(context, '');
     const end = (): unknown => {
       if (context.attempt <= work.fails) throw failure(work);
       return work.ms % 5 === 0 ? undefined : { k: work.k, a: context.attempt };
@@ -398,6 +400,7 @@ export class WorkerProgram extends SimProgram {
     // Takes its worker with it, soon after it began.
     if (work.act === 'kill') scheduler.schedule(work.ms % 20, process, 'kill', () => this.end(false));
     const waitMs = work.act === 'wait' ? work.ms : work.act === 'hang' ? 25_000 : 1e6;
+    if (this.world.options.chatty) this.#chat(process, context, waitMs / CHATS);
     return new Promise((resolve, reject) => {
       const timer = process.clock.setTimer(waitMs, () => {
         try {
@@ -413,6 +416,22 @@ export class WorkerProgram extends SimProgram {
         });
       }
     });
+  }
+
+  #progress(context: TaskContext, pad: string): void {
+    context.progress({ at: this.world.scheduler.nowMs, pad });
+    this.world.events.progressed(context.id, context.attempt);
+  }
+
+  /** As much progress as one may have, again and again. */
+  #chat(process: SimProcess, context: TaskContext, everyMs: number): void {
+    let left = CHATS;
+    const next = (): void => {
+      if (--left < 0 || context.signal.aborted) return;
+      this.#progress(context, '.'.repeat(4000));
+      process.clock.setTimer(everyMs, next);
+    };
+    next();
   }
 
   #bulk(

@@ -4,6 +4,7 @@ import { DEFAULTS, LIMITS } from '../../src/limits.ts';
 import { Server } from '../../src/server/server.ts';
 import { Checkers } from './checkers.ts';
 import { type CrashDraw, SimDisk } from './disk.ts';
+import { EventChecker } from './events.ts';
 import { Model } from './model.ts';
 import { SimNet } from './net.ts';
 import { Machine, SimProcess } from './process.ts';
@@ -27,10 +28,18 @@ export interface WorldOptions {
   /** Between two actions of a client. */
   readonly pauseMeanMs: number;
   readonly latencyMeanMs: number;
+  /** Programs that watch events; without them no server does more than look at one flag. */
+  readonly watchers: number;
+  /** Handlers tell so much of their progress that slow watchers miss some of it. */
+  readonly chatty: boolean;
 }
 
 export function drawWorld(random: SimRandom): WorldOptions {
+  const watching = random.fork('watching');
+  const watchers = watching.pick([0, 1, 2]);
   return {
+    watchers,
+    chatty: watchers > 0 && watching.chance(0.3),
     fsync: random.weighted({ always: 8, interval: 1, never: 1 }),
     segmentBytes: random.pick([16, 32, 64, 256]) * 1024,
     cacheBytes: random.pick([64, 256, 2048]) * 1024,
@@ -75,7 +84,9 @@ export class World {
     this.disk = new SimDisk(this.scheduler, random.fork('disk'), crash);
     this.schedules = planSchedules(random.fork('schedules'));
     const schedules = new ScheduleChecker(this.schedules);
-    this.checkers = new Checkers(this.model, this.scheduler, { forgets: options.forgets, schedules });
+    const { forgets } = options;
+    const events = new EventChecker(this.model, forgets);
+    this.checkers = new Checkers(this.model, this.scheduler, { forgets, schedules, events });
     this.checkers.steadyMs = () => this.server?.host.engine.clock.steadyMs() ?? 0;
     this.scheduler.afterEvent = () => {
       if (this.serverProcess !== undefined) {
@@ -95,6 +106,10 @@ export class World {
     const machine = new Machine(name);
     this.machines.push(machine);
     return machine;
+  }
+
+  get events(): EventChecker {
+    return this.checkers.events;
   }
 
   // ── The server ────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -204,6 +219,7 @@ export class World {
       this.scheduler.note(`totals of ${name}: ${JSON.stringify(totals)}`);
     }
     this.checkers.recovered(server.host.engine);
+    if (this.options.watchers > 0) this.events.begin(server.host.engine);
     if (this.calm) this.#diskHadTrouble = false;
     this.opened();
   }
