@@ -5,8 +5,7 @@ import type { StoreWatcher } from '../../src/broker/store.ts';
 import type { MillraceError } from '../../src/errors.ts';
 import { SystemClock, type Timer } from '../../src/io/clock.ts';
 import { Arrivals, failure } from '../conformance/events.ts';
-import { TcpProxy } from '../conformance/tcp-proxy.ts';
-import { arrival, OOPS, type Scene, shared, spec, tasks, within } from './scene.ts';
+import { arrival, OOPS, proxyTo, type Scene, shared, spec, tasks, within } from './scene.ts';
 
 class Eyes implements Watcher {
   readonly seen = new Arrivals<TaskEvent>();
@@ -224,11 +223,8 @@ describe.skipIf(shared === undefined)('event streams of a store', () => {
   test(
     'a lost connection leaves a gap that is told, and the stream goes on',
     within(async (scene) => {
-      const proxy = await TcpProxy.start(Number(new URL(scene.url).port || 5432));
-      const url = new URL(scene.url);
-      url.port = String(proxy.port);
-      url.hostname = '127.0.0.1';
-      const [behind, direct] = [await scene.store({ url: url.href }), await scene.store()];
+      const { proxy, url } = await proxyTo(scene);
+      const [behind, direct] = [await scene.store({ url }), await scene.store()];
       const [before, missed, after] = scene.ids(3) as [string, string, string];
       const eyes = await Eyes.open(behind);
       await direct.insert([tasks([before])]);

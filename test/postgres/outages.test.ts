@@ -3,9 +3,9 @@ import type { PostgresStore } from '../../src/broker/postgres/postgres-store.ts'
 import type { Verdict } from '../../src/broker/store.ts';
 import { MillraceError } from '../../src/errors.ts';
 import { failure, until } from '../conformance/events.ts';
-import { TcpProxy } from '../conformance/tcp-proxy.ts';
+
 import { type Postgres, postgresPrograms, startPostgres } from '../support/services.ts';
-import { arrival, HurriedClock, OOPS, openStore, type Scene, shared, spec, tasks, within } from './scene.ts';
+import { arrival, HurriedClock, OOPS, openStore, proxyTo, type Scene, shared, spec, tasks, within } from './scene.ts';
 
 /** Longer than a busy machine takes to connect to what is there. */
 const CONNECT_TIMEOUT_MS = 30_000;
@@ -295,12 +295,4 @@ async function exists(scene: Scene, id: string): Promise<boolean> {
 
 async function stateIs(scene: Scene, id: string, state: number): Promise<boolean> {
   return (await scene.sql`SELECT id FROM tasks WHERE id = ${id} AND state = ${state}`).length > 0;
-}
-
-async function proxyTo(scene: Scene): Promise<{ proxy: TcpProxy; url: string }> {
-  const url = new URL(scene.url);
-  const proxy = await TcpProxy.start(Number(url.port || 5432));
-  url.hostname = '127.0.0.1';
-  url.port = String(proxy.port);
-  return { proxy, url: url.href };
 }
