@@ -2,6 +2,9 @@ import { MillraceError, shown, shownValue } from './errors.ts';
 
 /**
  * Every limit and default in one place. Names end in their unit. The checks at the end hold the relations between them.
+ *
+ * Those marked `[migrated]` stand in functions that live in the database of the PostgreSQL store, with the value of whoever
+ * made its tables: with another value goes another step in src/broker/postgres/schema.ts, which replaces these functions.
  */
 const KiB = 1024;
 const MiB = 1024 * KiB;
@@ -43,11 +46,11 @@ export const LIMITS = {
   kindsMax: 1 << 18,
 
   // Relations between tasks
-  /** What one task may depend on, and what may depend on one. */
+  /** What one task may depend on, and what may depend on one. [migrated] */
   dependenciesMax: 65_535,
   /** Dependencies in one submission. */
   submissionDependenciesMax: 262_144,
-  /** Dependencies of all tasks that are kept, ended ones too. */
+  /** Dependencies of all tasks that are kept, ended ones too. [migrated] */
   relationsMax: 4_000_000,
   /** Parents, or children, that are named when a task is looked at. */
   relationsShownMax: 100,
@@ -63,7 +66,7 @@ export const LIMITS = {
   ratePeriodMsMax: 1 * DAY,
   /** How long a unique key may be held beyond the end of its task. */
   uniqueForMsMax: 366 * DAY,
-  /** Tasks with a unique key, of those that are kept the last of each key. */
+  /** Tasks with a unique key, of those that are kept the last of each key. [migrated] */
   uniqueKeysMax: 4_000_000,
 
   // Schedules
@@ -203,7 +206,7 @@ export const LIMITS = {
   /** Tasks, and bytes of payload, in one statement. */
   storeStatementTasksMax: 10_000,
   storeStatementBytesMax: 16 * MiB,
-  /** Tasks, and bytes of payload, that are given back for publishing at once (one task may be larger). */
+  /** Tasks, and bytes of payload, that are given back for publishing at once (one task may be larger). [migrated] */
   storePortionTasks: 500,
   storePortionBytes: 8 * MiB,
   /** How long an outbox entry that somebody publishes is his. */
@@ -212,15 +215,16 @@ export const LIMITS = {
   storeLazyEntriesMax: 100_000,
   /** How long lazy writes are gathered. */
   storeGatherMs: 20,
-  /** Pauses between two rounds of upkeep, and what one round deletes of a queue's ended tasks in one statement. */
+  /** Pauses between two rounds of upkeep. */
   storeUpkeepMs: 1 * SECOND,
+  /** What one round deletes of a queue's ended tasks in one statement [migrated], and in how many statements. */
   storeTrimTasks: 2_000,
   storeTrimStatementsMax: 100,
   /** A worker whose last beat is older is not shown. */
   storeWorkerStaleMs: 15 * SECOND,
   /** After this long without a beat the tasks that a worker holds, whose messages did not come back, go to others. */
   storeWorkerLostMs: 10 * MINUTE,
-  /** How long it is remembered that a task was cancelled before its message came, beyond its time and its retention. */
+  /** How long it is remembered that a task was cancelled before its message came, beyond its time and its retention. [migrated] */
   storeTombstoneMs: 30 * DAY,
   /** Throughput is counted over this long. */
   storeThroughputMs: 5 * SECOND,

@@ -1,5 +1,6 @@
 import type {
   Dependency,
+  EventFilter,
   Outcome,
   ParentPage,
   Payload,
@@ -15,6 +16,7 @@ import type {
   TaskPage,
   TaskSpec,
   Uniqueness,
+  Watcher,
   WorkerStatus,
 } from './contract.ts';
 
@@ -24,8 +26,8 @@ import type {
  * dropped when it arrives, so that copies and late messages do no harm.
  *
  * Every call takes many tasks; a caller gathers those of one turn. A promise resolves when the change is durable, unless it
- * says otherwise. All reject with STORAGE_FAILED (the database refused), DISCONNECTED (it cannot be reached within the
- * connect timeout) and CLOSED.
+ * says otherwise. All reject with INVALID_ARGUMENT (a value that the database will never take), STORAGE_FAILED (it refused
+ * for another reason, which somebody may mend), DISCONNECTED (it cannot be reached within the connect timeout) and CLOSED.
  *
  *   insert ─▶ ready | scheduled ─begin─▶ active ─end─▶ completed | dead | cancelled
  *                     ▲                    │
@@ -68,6 +70,15 @@ export interface Store {
    * Lazy, may be lost.
    */
   log(worker: string, id: string, read: () => TaskLog | undefined): void;
+
+  /** A handler has begun with this attempt. Lazy; nothing is done while nobody watches. */
+  started(id: string, attempt: number): void;
+  /**
+   * Tells what becomes of tasks, whatever process does it, in the order of the changes: resolves when every later event will
+   * be told, with how to end that. What was missed while the connection was lost is a `dropped` without a count. Rejects
+   * with BUFFER_FULL, and with TIMEOUT when somebody else holds the tasks locked.
+   */
+  events(filter: EventFilter, watcher: Watcher): Promise<() => void>;
 
   /** How each task ended; undefined while it has not, `unknown` for an id that the store has not (any more). */
   outcomes(ids: readonly string[]): Promise<(Outcome | undefined | 'unknown')[]>;
@@ -239,4 +250,6 @@ export interface StoreWatcher {
    * cancelled because of what they depended on.
    */
   released(what: Unpublished, cancelled: number): void;
+  /** Somebody watches events: what runs is to be told as started. */
+  watched(): void;
 }

@@ -8,6 +8,7 @@ import { UsageError } from './failure.ts';
 import { choice, flag, integer, list, text, toggle, type Values } from './flags.ts';
 import { LinesAhead, readLines, type Said } from './lines.ts';
 import { keepRunningWithoutReader, print, printNote } from './output.ts';
+import { checkJson } from './payload.ts';
 import { TASK_FLAGS, taskOptions } from './task-flags.ts';
 
 const FLAGS = {
@@ -67,14 +68,6 @@ function enqueueOptions(values: EnqueueValues): EnqueueOptions {
   }
   const relations = dependsOn === undefined ? {} : { dependsOn, onParentFailure };
   return { ...taskOptions(values), delayMs, runAt: at, ...relations, uniqueKey };
-}
-
-function checkJson(payload: string): void {
-  try {
-    JSON.parse(payload);
-  } catch (error) {
-    throw new UsageError(`the payload is not JSON: ${(error as Error).message} (text goes in quotes: '"text"')`);
-  }
 }
 
 /** The id, or with --wait how it ended. */

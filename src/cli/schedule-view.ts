@@ -1,8 +1,7 @@
 import type { ScheduleInfo } from '../broker/contract.ts';
-import { type Column, cut, formatTable, printable } from './table.ts';
+import { describeBytes } from './payload.ts';
+import { type Column, formatTable, printable } from './table.ts';
 import { formatBytes, formatCount, formatDuration, formatTime } from './units.ts';
-
-const PAYLOAD_SHOWN_MAX = 2000;
 
 const COLUMNS: readonly Column<ScheduleInfo>[] = [
   { title: 'NAME', elastic: true, text: ({ name }) => name },
@@ -30,7 +29,7 @@ function nextOf({ paused, nextAtMs }: ScheduleInfo): string {
 /** Everything, a line each. */
 export function scheduleDetails(schedule: ScheduleInfo): string[] {
   const { name, task, queue, misfire, priority, maxAttempts, timeoutMs, lastAtMs, lastTaskId, firedCount } = schedule;
-  const { backoff, concurrencyKey } = schedule;
+  const { backoff, concurrencyKey, payload, payloadBytes } = schedule;
   const rows: [string, string][] = [
     ['Schedule', name],
     ['When', timingOf(schedule)],
@@ -44,7 +43,7 @@ export function scheduleDetails(schedule: ScheduleInfo): string[] {
     ['Attempts', `${maxAttempts}, each at most ${formatDuration(timeoutMs)}`],
     ['Pauses', describeBackoff(backoff)],
     ...(concurrencyKey === undefined ? [] : [['Turns', `by the key ${concurrencyKey}`] as [string, string]]),
-    ['Payload', describePayload(schedule)],
+    ['Payload', payload === undefined ? formatBytes(payloadBytes) : describeBytes(payload)],
   ];
   return rows.map(([title, value]) => `${title.padEnd(9)} ${printable(value)}`);
 }
@@ -53,12 +52,4 @@ function describeBackoff({ type, delayMs, maxDelayMs, jitter }: ScheduleInfo['ba
   const first = formatDuration(delayMs);
   const pauses = type === 'fixed' ? first : `${first}, twice as long each time, up to ${formatDuration(maxDelayMs)}`;
   return jitter ? `${pauses}, with jitter` : pauses;
-}
-
-function describePayload({ payload, payloadBytes }: ScheduleInfo): string {
-  if (payload === undefined) return formatBytes(payloadBytes);
-  const { encoding, data } = payload;
-  const rest = data.length - PAYLOAD_SHOWN_MAX;
-  const more = rest > 0 ? ` (${formatCount(rest)} more characters: see --json)` : '';
-  return `${cut(data, PAYLOAD_SHOWN_MAX)}${more}${encoding === 'base64' ? ' (base64: it is no text)' : ''}`;
 }

@@ -6,6 +6,7 @@ import { CONNECTION_FLAGS, withClient } from './connection.ts';
 import { UsageError } from './failure.ts';
 import { choice, flag, integer, text, toggle } from './flags.ts';
 import { print, printJson, screenColumns } from './output.ts';
+import { checkJson } from './payload.ts';
 import { scheduleDetails, scheduleTable } from './schedule-view.ts';
 import { forEachOf } from './several.ts';
 import { printable } from './table.ts';
@@ -99,14 +100,6 @@ function registerSet(group: Command): void {
 function whenNext({ paused, nextAtMs }: { paused: boolean; nextAtMs?: number }): string {
   if (paused) return 'and paused as it was';
   return nextAtMs === undefined ? 'never due' : `next at ${formatTime(nextAtMs)}`;
-}
-
-function checkJson(payload: string): void {
-  try {
-    JSON.parse(payload);
-  } catch (error) {
-    throw new UsageError(`the payload is not JSON: ${(error as Error).message} (text goes in quotes: '"text"')`);
-  }
 }
 
 function registerSteering(group: Command): void {

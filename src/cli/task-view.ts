@@ -1,8 +1,7 @@
 import type { TaskInfo } from '../broker/contract.ts';
-import { type Column, cut, formatTable, printable } from './table.ts';
+import { describeBytes } from './payload.ts';
+import { type Column, formatTable, printable } from './table.ts';
 import { formatBytes, formatCount, formatDuration, formatTime, plural } from './units.ts';
-
-const TEXT_SHOWN_MAX = 2000;
 
 const COLUMNS: readonly Column<TaskInfo>[] = [
   { title: 'ID', text: ({ id }) => id },
@@ -27,6 +26,7 @@ function lastError({ failures }: TaskInfo): string {
 /** Everything, a line each. */
 export function taskDetails(task: TaskInfo): string[] {
   const { id, name, queue, priority, attempt, maxAttempts, timeoutMs, runAtMs, finishedAtMs, worker, progress } = task;
+  const { payload, result } = task;
   const rows: [string, string | undefined][] = [
     ['Task', id],
     ['Name', name],
@@ -42,8 +42,8 @@ export function taskDetails(task: TaskInfo): string[] {
     ['Enqueued', formatTime(task.enqueuedAtMs)],
     ['Starts', runAtMs === undefined ? undefined : `${formatTime(runAtMs)} or later`],
     ['Ended', finishedAtMs === undefined ? undefined : ended(task.enqueuedAtMs, finishedAtMs)],
-    ['Payload', describeBytes(task.payload) ?? formatBytes(task.payloadBytes)],
-    ['Result', describeBytes(task.result)],
+    ['Payload', payload === undefined ? formatBytes(task.payloadBytes) : describeBytes(payload)],
+    ['Result', result === undefined ? undefined : describeBytes(result)],
     ...logRows(task),
     ...task.failures.map((failure): [string, string] => [
       'Failure',
@@ -81,13 +81,4 @@ function waitsFor(dependencies: TaskInfo['dependencies']): string | undefined {
 
 function ended(enqueuedAtMs: number, finishedAtMs: number): string {
   return `${formatTime(finishedAtMs)}, ${formatDuration(Math.max(0, finishedAtMs - enqueuedAtMs))} after it was enqueued`;
-}
-
-function describeBytes(bytes: TaskInfo['payload']): string | undefined {
-  if (bytes === undefined) return undefined;
-  const note = bytes.encoding === 'base64' ? ' (base64: it is no text)' : '';
-  const { data } = bytes;
-  const rest = data.length - TEXT_SHOWN_MAX;
-  const shown = cut(data, TEXT_SHOWN_MAX);
-  return `${shown}${rest > 0 ? ` (${formatCount(rest)} more characters: see --json)` : ''}${note}`;
 }

@@ -1,5 +1,6 @@
 import type {
   Broker,
+  Payload,
   ScheduleInfo,
   Status,
   SubmittedTask,
@@ -86,8 +87,8 @@ export class Client {
     const when = resolveWhen(options);
     const spec = this.#specOf(target, options);
     const format = typeof target === 'string' ? undefined : target;
-    if (format?.input !== undefined) await validate(format.input, input, `the input of ${format.name}`);
-    const payload = encodeInput(format, input);
+    const encoded = encodeInput(format, input, 'input');
+    const payload = encoded instanceof Promise ? await encoded : encoded;
     return new Task(this.#broker, await this.#broker.enqueue(spec, payload, when), format);
   }
 
@@ -193,8 +194,7 @@ export class Client {
     const { task, payload, cron, timeZone, everyMs, misfire } = options;
     const spec = this.#specOf(task, options);
     const format = typeof task === 'string' ? undefined : task;
-    if (format?.input !== undefined) await validate(format.input, payload, `the payload of ${format.name}`);
-    const encoded = encodeInput(format, payload);
+    const encoded = await encodeInput(format, payload, 'payload');
     return await this.#broker.schedules.set(name, { cron, timeZone, everyMs, misfire, spec, payload: encoded });
   }
 
@@ -216,7 +216,7 @@ export class Client {
   /**
    * What becomes of all tasks, of those of a queue, or of one, as it happens: resolves when nothing will be missed from
    * then on. Read it with `for await`, which ends it when it is left; it ends by itself with the client. Rejects with
-   * INVALID_ARGUMENT, UNSUPPORTED (RabbitMQ), BUFFER_FULL (more than LIMITS.watchesPerConnectionMax), TIMEOUT, CLOSED.
+   * INVALID_ARGUMENT, UNSUPPORTED (RabbitMQ without a store), BUFFER_FULL (more than LIMITS.watchesPerConnectionMax), TIMEOUT, CLOSED.
    */
   events(options: EventOptions = {}): Promise<TaskEvents> {
     return TaskEvents.open(this.#broker, options);
@@ -263,8 +263,7 @@ export class Client {
     const when = resolveWhen(options);
     const spec = this.#specOf(target, options);
     const format = typeof target === 'string' ? undefined : target;
-    if (format?.input !== undefined) await validate(format.input, input, `the input of ${format.name}`);
-    return { task: { spec, payload: encodeInput(format, input), when }, format };
+    return { task: { spec, payload: await encodeInput(format, input, 'input'), when }, format };
   }
 
   #specOf(target: TaskKind<unknown, unknown> | string, options: EnqueueOptions | undefined): TaskSpec {
@@ -327,7 +326,22 @@ function checkFilter(filter: TaskFilter): void {
   }
 }
 
-function encodeInput(kind: TaskKind<unknown, unknown> | undefined, input: unknown): ReturnType<typeof encodePayload> {
+/** As it is; or, given what the schema is to call it, once that has checked it: a promise if that takes time. */
+function encodeInput(kind: TaskKind<unknown, unknown> | undefined, input: unknown): Payload;
+function encodeInput(
+  kind: TaskKind<unknown, unknown> | undefined,
+  input: unknown,
+  unchecked: 'input' | 'payload',
+): Payload | Promise<Payload>;
+function encodeInput(
+  kind: TaskKind<unknown, unknown> | undefined,
+  input: unknown,
+  unchecked?: 'input' | 'payload',
+): Payload | Promise<Payload> {
+  if (unchecked !== undefined && kind?.input !== undefined) {
+    const checked = validate(kind.input, input, `the ${unchecked} of ${kind.name}`);
+    if (checked instanceof Promise) return checked.then(() => encodeInput(kind, input));
+  }
   if (kind !== undefined && (kind.payload === 'bytes') !== input instanceof Uint8Array) {
     const message =
       kind.payload === 'bytes'

@@ -37,7 +37,7 @@ export class TaskEvents implements AsyncIterableIterator<TaskEvent, undefined> {
   #over: { error: MillraceError | undefined } | undefined;
   #end: () => void = () => {};
 
-  /** Rejects with INVALID_ARGUMENT, UNSUPPORTED (RabbitMQ), BUFFER_FULL (too many streams), TIMEOUT, CLOSED. */
+  /** Rejects with INVALID_ARGUMENT, UNSUPPORTED (RabbitMQ without a store), BUFFER_FULL (too many streams), TIMEOUT, CLOSED. */
   static async open(broker: Broker, options: EventOptions): Promise<TaskEvents> {
     checkKeys('events', options, ['queue', 'task']);
     const { queue, task } = options;

@@ -106,8 +106,10 @@ export class Core {
     hold: (slot) => this.ended.hold(slot),
     letGo: (slot) => this.#letGo(slot),
   });
+  readonly #dropped = new DroppedReferences((segment, delta) => this.#effects.referenced(segment, delta));
   readonly ended = new Ended(
     this.table,
+    this.#dropped,
     (slot) => this.kindOf(slot),
     (slot, queue) => this.#evict(slot, queue),
   );
@@ -118,7 +120,6 @@ export class Core {
   #loading = true;
   /** Completions until one's latency is sampled again. */
   #untilSample = 1;
-  readonly #dropped = new DroppedReferences((segment, delta) => this.#effects.referenced(segment, delta));
 
   constructor(options: { effects: CoreEffects; retention: RetentionPolicy; graceMs: number }) {
     this.#effects = options.effects;
@@ -646,12 +647,10 @@ export class Core {
         queue.scheduled--;
         break;
       case State.COMPLETED:
-      case State.CANCELLED: {
-        const segment = this.ended.remove(slot, queue, false);
-        if (segment !== NONE) this.#dropped.add(segment);
+      case State.CANCELLED:
+        this.ended.remove(slot, queue, false);
         if (state === State.CANCELLED) queue.cancelledKept--;
         break;
-      }
       case State.DEAD:
         this.ended.remove(slot, queue, true);
         break;

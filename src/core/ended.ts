@@ -1,6 +1,7 @@
 import type { History } from './history.ts';
 import type { Kind } from './kind.ts';
 import type { Queue } from './queue.ts';
+import type { DroppedReferences } from './references.ts';
 import { NONE, State, type TaskTable } from './task-table.ts';
 
 /**
@@ -9,12 +10,19 @@ import { NONE, State, type TaskTable } from './task-table.ts';
  */
 export class Ended {
   readonly #table: TaskTable;
+  readonly #dropped: DroppedReferences;
   readonly #kindOf: (slot: number) => Kind;
   readonly #evict: (slot: number, queue: Queue) => void;
   readonly #held = new Set<number>();
 
-  constructor(table: TaskTable, kindOf: (slot: number) => Kind, evict: (slot: number, queue: Queue) => void) {
+  constructor(
+    table: TaskTable,
+    dropped: DroppedReferences,
+    kindOf: (slot: number) => Kind,
+    evict: (slot: number, queue: Queue) => void,
+  ) {
     this.#table = table;
+    this.#dropped = dropped;
     this.#kindOf = kindOf;
     this.#evict = evict;
   }
@@ -26,21 +34,22 @@ export class Ended {
     return isHeld ? queue.held : queue.finished;
   }
 
-  /** Takes the task out; returns where its result lies, NONE for none. */
-  remove(slot: number, queue: Queue, dead: boolean): number {
-    if (this.#held.size > 0 && this.#held.has(slot)) return this.#removeHeld(slot);
-    const history = dead ? queue.dead : queue.finished;
-    const segment = history.resultSegment(slot);
-    history.remove(slot);
-    return segment;
+  /** Takes the task out, and drops its result. */
+  remove(slot: number, queue: Queue, dead: boolean): void {
+    if (this.#held.size > 0 && this.#held.has(slot)) this.#removeHeld(slot);
+    else this.#removeFrom(dead ? queue.dead : queue.finished, slot);
   }
 
-  #removeHeld(slot: number): number {
-    const history = this.historyOf(slot);
-    const segment = history.resultSegment(slot);
-    history.remove(slot);
+  #removeHeld(slot: number): void {
+    this.#removeFrom(this.historyOf(slot), slot);
     this.#held.delete(slot);
-    return segment;
+  }
+
+  /** The segment stays here: NONE is no small integer, and would take room on the heap where it is handed on. */
+  #removeFrom(history: History, slot: number): void {
+    const segment = history.resultSegment(slot);
+    if (segment !== NONE) this.#dropped.add(segment);
+    history.remove(slot);
   }
 
   /** Before the task is added, or at any time after. */

@@ -1,4 +1,3 @@
-import { isUtf8 } from 'node:buffer';
 import type { Failure } from '../core/failures.ts';
 import { ON_FAILURE } from '../core/relations.ts';
 import { NONE, STATE_NAMES, State } from '../core/task-table.ts';
@@ -6,16 +5,12 @@ import { resultOf, timeOf } from '../core/views.ts';
 import { MillraceError } from '../errors.ts';
 import { formatTaskId, parseTaskId } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
+import { type EncodedBytes, encodeBytes } from '../protocol/encoded-bytes.ts';
 import { parseTaskError } from '../protocol/task-error.ts';
 import type { Engine } from './engine.ts';
 import type { TaskLog } from './task-logs.ts';
 
 /** The shapes of the contract's TaskInfo and TaskPage. */
-export interface EncodedBytes {
-  encoding: 'utf8' | 'base64';
-  data: string;
-}
-
 export interface InspectedTask {
   id: string;
   queue: string;
@@ -92,8 +87,8 @@ export async function inspectTask(engine: Engine, id: number, details: ActiveDet
   return {
     ...describe(engine, engine.commands.find(id), details),
     payloadBytes: payload.length,
-    payload: encode(payload),
-    ...(result === undefined ? {} : { result: encode(result) }),
+    payload: encodeBytes(payload),
+    ...(result === undefined ? {} : { result: encodeBytes(result) }),
     ...(log === undefined ? {} : { log }),
     failures,
     ...describeRelatives(engine, id),
@@ -244,7 +239,7 @@ async function readParent(engine: Engine, id: number): Promise<InspectedParent> 
     state: stateName(engine, id),
   };
   if (outcome?.state === 'unreadable') throw outcome.error;
-  if (outcome?.state === 'completed' && outcome.result !== undefined) parent.result = encode(outcome.result);
+  if (outcome?.state === 'completed' && outcome.result !== undefined) parent.result = encodeBytes(outcome.result);
   if (outcome?.state === 'dead') parent.error = parseTaskError(outcome.error);
   return parent;
 }
@@ -275,10 +270,4 @@ async function loadError(engine: Engine, find: () => Failure | undefined): Promi
     const { name, message, code } = error;
     return { name, message, code };
   }
-}
-
-function encode(bytes: Buffer): EncodedBytes {
-  return isUtf8(bytes)
-    ? { encoding: 'utf8', data: bytes.toString('utf8') }
-    : { encoding: 'base64', data: bytes.toString('base64') };
 }

@@ -13,7 +13,7 @@ import { formatTaskId } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
 import type { EnqueueReader } from '../protocol/batch.ts';
 import { malformed } from '../protocol/bytes.ts';
-import type { SubmittedRelations } from '../protocol/submission.ts';
+import { checkCircles, type SubmittedRelations } from '../protocol/submission.ts';
 import { applyEnqueue, kindOfSpec } from './state.ts';
 
 /**
@@ -59,7 +59,7 @@ export function planSubmission(
   const existing = unique.length === 0 ? NONE_EXISTS : findExisting(core, unique, shape(), firstId, nowMs);
   const added = relations.filter(({ index }) => !existing.has(index));
   checkRoom(core, added);
-  checkCircles(added, existing);
+  checkCircles(added.map(({ index, dependsOn }) => [index, innerOf(dependsOn, existing)]));
   const tasks = added.map(({ index, dependsOn, unique }) => ({
     index,
     ...(dependsOn.length === 0 ? {} : { parents: parentsOf(core, index, dependsOn, existing, firstId) }),
@@ -95,6 +95,11 @@ function findExisting(
     else taken.set(name, firstId + index);
   }
   return existing;
+}
+
+/** Those that come with it, and are new. */
+function innerOf(dependsOn: SubmittedRelations['dependsOn'], existing: ReadonlyMap<number, number>): number[] {
+  return dependsOn.flatMap(({ index }) => (index >= 0 && !existing.has(index) ? [index] : []));
 }
 
 function parentsOf(
@@ -140,33 +145,6 @@ function checkRoom(core: Core, added: readonly SubmittedRelations[]): void {
 function full(count: number, bound: number, what: string): MillraceError {
   const message = `the server would hold ${count} ${what}; at most ${bound} are allowed`;
   return new MillraceError('QUEUE_FULL', message, { details: { count, bound } });
-}
-
-/** Takes away whatever waits for nothing, again and again: what is left goes round in a circle. */
-function checkCircles(added: readonly SubmittedRelations[], existing: ReadonlyMap<number, number>): void {
-  const open = new Map<number, number>();
-  const children = new Map<number, number[]>();
-  for (const { index, dependsOn } of added) {
-    const inner = dependsOn.filter((parent) => parent.index >= 0 && !existing.has(parent.index));
-    open.set(index, inner.length);
-    for (const parent of inner) {
-      const known = children.get(parent.index);
-      if (known === undefined) children.set(parent.index, [index]);
-      else known.push(index);
-    }
-  }
-  const free: number[] = [...children.keys()].filter((index) => (open.get(index) ?? 0) === 0);
-  for (let next = free.pop(); next !== undefined; next = free.pop()) {
-    for (const child of children.get(next) ?? []) {
-      const left = (open.get(child) as number) - 1;
-      open.set(child, left);
-      if (left === 0) free.push(child);
-    }
-  }
-  const round = [...open].filter(([, count]) => count > 0).map(([index]) => index);
-  if (round.length === 0) return;
-  const message = `tasks depend on each other in a circle: ${round.slice(0, 10).join(', ')}${round.length > 10 ? ' …' : ''} (counted from 0 in the order in which they were added)`;
-  throw new MillraceError('INVALID_ARGUMENT', message, { details: { indexes: round.slice(0, 10) } });
 }
 
 /** The queues of the tasks of an ENQUEUE body, and which are alone. The body was checked before. */

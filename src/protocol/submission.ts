@@ -24,6 +24,8 @@ export interface SubmittedRelations {
 export type OnFailureName = 'cancel' | 'run' | 'wait';
 
 const LENGTH_BYTES = 4;
+/** Tasks of a circle that its error names. */
+const CIRCLE_SHOWN_MAX = 10;
 const ON_FAILURE_NAMES: readonly unknown[] = ['cancel', 'run', 'wait'];
 
 /** What stands behind the ENQUEUE body. */
@@ -102,4 +104,42 @@ export function tooManyEdges(edges: number): MillraceError {
   const bound = LIMITS.submissionDependenciesMax;
   const message = `the tasks submitted depend ${edges} times on others; at most ${bound} are allowed at once: put tasks between that gather some of them each`;
   return new MillraceError('INVALID_ARGUMENT', message, { details: { edges, bound } });
+}
+
+/** Throws INVALID_ARGUMENT. */
+export function checkSubmittedCount(count: number): void {
+  const bound = LIMITS.batchTasksMax;
+  if (count <= bound) return;
+  const message = `${count} tasks are submitted together; at most ${bound} may be: split them over several flows`;
+  throw new MillraceError('INVALID_ARGUMENT', message, { details: { bound } });
+}
+
+/**
+ * `waits`: pairs of an index and those for which it waits. Takes away whatever waits for nothing, again and again: what is
+ * left goes round in a circle, or waits for what does. Throws INVALID_ARGUMENT.
+ */
+export function checkCircles(waits: Iterable<readonly [number, readonly number[]]>): void {
+  const open = new Map<number, number>();
+  const children = new Map<number, number[]>();
+  for (const [index, parents] of waits) {
+    open.set(index, parents.length);
+    for (const parent of parents) {
+      const known = children.get(parent);
+      if (known === undefined) children.set(parent, [index]);
+      else known.push(index);
+    }
+  }
+  const free: number[] = [...children.keys()].filter((index) => (open.get(index) ?? 0) === 0);
+  for (let next = free.pop(); next !== undefined; next = free.pop()) {
+    for (const child of children.get(next) ?? []) {
+      const left = (open.get(child) as number) - 1;
+      open.set(child, left);
+      if (left === 0) free.push(child);
+    }
+  }
+  const round = [...open].filter(([, count]) => count > 0).map(([index]) => index);
+  if (round.length === 0) return;
+  const some = round.slice(0, CIRCLE_SHOWN_MAX);
+  const message = `tasks depend on each other in a circle: ${some.join(', ')}${round.length > CIRCLE_SHOWN_MAX ? ' …' : ''} (counted from 0 in the order in which they were added)`;
+  throw new MillraceError('INVALID_ARGUMENT', message, { details: { indexes: some } });
 }

@@ -1,8 +1,8 @@
 import type { KindSpec } from '../core/kind.ts';
-import type { EncodedBytes } from '../engine/inspect.ts';
 import type { Scheduler, ScheduleSettings } from '../engine/scheduler.ts';
 import { MillraceError, shown } from '../errors.ts';
 import { checkName, checkObject, LIMITS } from '../limits.ts';
+import type { EncodedBytes } from '../protocol/encoded-bytes.ts';
 import { validateSpec } from '../protocol/spec.ts';
 import type { Method } from './calls.ts';
 

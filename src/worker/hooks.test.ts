@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { z } from 'zod';
+import { until } from '../../test/conformance/events.ts';
 import { closeInMemory, openInMemory } from '../../test/support/embedded.ts';
 import type { ManualClock } from '../../test/twins/manual-clock.ts';
 import type { Client } from '../client/client.ts';
@@ -55,10 +56,13 @@ test('are told of each failed attempt, and of the last that the task is dead', a
   await client.work({ fail: handler }, { hooks: recorder() });
   const task = await client.enqueue('fail', {}, attempts);
   const ended = task.result().catch(() => 'dead');
-  await vi.waitFor(() => {
-    clock.advance(10);
-    expect(calls.length).toBeGreaterThan(4);
-  });
+  await until(
+    async () => {
+      clock.advance(10);
+      return calls.length;
+    },
+    (count) => count > 4,
+  );
   expect(await ended).toBe('dead');
   expect(calls).toEqual([
     ['start', task.id, 1, undefined],
@@ -113,7 +117,10 @@ describe('that throw or reject', () => {
     };
     await client.work({ fine: () => 1 }, { hooks, logger });
     expect(await (await client.enqueue('fine')).result()).toBe(1);
-    await vi.waitFor(() => expect(logger.error).toHaveBeenCalledTimes(2));
+    await until(
+      async () => logger.error.mock.calls.length,
+      (count) => count === 2,
+    );
     const messages = logger.error.mock.calls.map(([{ err }, message]) => `${message}: ${err.message}`);
     expect(messages).toEqual([
       'the hook onStart threw; its task goes on as if it had not: start',

@@ -142,7 +142,7 @@ describe.skipIf(!here)('a broker', () => {
   test('that takes no messages is said to, and gets them when it does again', async () => {
     place();
     const client = await open({ enqueueTimeoutMs: 1500 });
-    await client.enqueue('any', 0);
+    await (await open()).enqueue('any', 0);
     await rabbit.ctl(['set_vm_memory_high_watermark', '0.00000001']);
     const blocked = await failure(
       (async () => {

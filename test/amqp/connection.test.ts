@@ -204,7 +204,7 @@ describe.skipIf(rabbit === undefined)('a connection', () => {
 
   test('that is refused again and again ends nothing: stop and close resolve, and what waits is told', async () => {
     const { proxy, url } = await scene.proxy();
-    const client = await scene.connect({ enqueueTimeoutMs: 300 }, url);
+    const [client, impatient] = [await scene.connect({}, url), await scene.connect({ enqueueTimeoutMs: 300 }, url)];
     const held = new Held();
     const worker = await held.work(client);
     const task = await client.enqueue('task', 1);
@@ -212,7 +212,7 @@ describe.skipIf(rabbit === undefined)('a connection', () => {
     proxy.refuse();
     proxy.cut();
     const waiting = failure(task.result());
-    const unconfirmed = await failure(client.enqueue('task', 2));
+    const unconfirmed = await failure(impatient.enqueue('task', 2));
     expect(unconfirmed.code).toBe('TIMEOUT');
     expect(unconfirmed.message).toContain('there is no connection');
     expect(await worker.stop({ timeoutMs: 50 })).toEqual({ finished: 0, abandoned: 1 });

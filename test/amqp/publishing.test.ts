@@ -1,7 +1,8 @@
 import amqplib, { type ChannelModel, type ConfirmChannel, type Options } from 'amqplib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { faultOf } from '../../src/broker/rabbitmq/channel-fault.ts';
-import { type ParcelOptions, Publisher, parcel } from '../../src/broker/rabbitmq/publisher.ts';
+import { type ParcelOptions, parcel } from '../../src/broker/rabbitmq/parcel.ts';
+import { Publisher } from '../../src/broker/rabbitmq/publisher.ts';
 import type { MillraceError } from '../../src/index.ts';
 import { SystemClock } from '../../src/io/clock.ts';
 import { sharedRabbit } from '../support/services.ts';

@@ -20,7 +20,7 @@ const AS_IT_COMES =
 const BY_ONE = 'a broker delivers message by message: which of them come together is a matter of time';
 
 const NO_LIMITS = 'a broker hands out messages by itself, to each worker as many as that asks for';
-const NO_EVENTS = 'a broker tells nobody what becomes of its messages';
+const NO_EVENTS = 'a broker tells nobody what becomes of its messages; set `store`';
 
 function all(names: readonly string[], reason: string): Record<string, string> {
   return Object.fromEntries(names.map((name) => [name, reason]));
@@ -78,6 +78,7 @@ const WATCHING = all(
     'only the events of the queue, or of the task, are told',
     'the tasks of a large batch are told one by one',
     'a reader that does not keep up is told how much it missed, and holds nobody up',
+    'those of one enqueueMany wait for their reader as one event',
     'a loop over events ends when it is left, and when the client is closed',
     'events that nobody could mean are refused, and more streams than a client may have',
   ],
@@ -247,7 +248,7 @@ export const WITHOUT_STORE: Record<string, string> = {
 export const WITH_STORE: Record<string, string> = {
   ...BATCHES,
   ...LIMITING,
-  ...WATCHING,
+  'those of one enqueueMany wait for their reader as one event': 'their ids are texts, of which none follows another',
   'text that is no id is refused with INVALID_ARGUMENT': ANY_ID,
   'tasks are listed once each over the pages, by queue, name and state': ANY_ID,
   'a task of higher priority that comes later starts before those that wait': PREFETCHED,

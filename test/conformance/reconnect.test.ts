@@ -1,9 +1,10 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { NONE } from '../../src/core/task-table.ts';
 import { type Client, defineTask } from '../../src/index.ts';
-import { LIMITS } from '../../src/limits.ts';
+import { DEFAULTS, LIMITS } from '../../src/limits.ts';
 import { FRAME } from '../../src/protocol/frames.ts';
 import { RawClient } from '../server/raw-client.ts';
+import { ManualClock } from '../twins/manual-clock.ts';
 import { Arrivals, Deferred, failure, until } from './events.ts';
 import { FullDisk } from './full-disk.ts';
 import { HeldDisk } from './held-disk.ts';
@@ -660,15 +661,22 @@ describe('a worker process', () => {
   });
 
   test('that is frozen keeps its tasks, and goes on when it is thawed', async () => {
-    const client = await scene.direct();
-    const frozen = await startWorker();
-    const task = await client.enqueue('block', 200, { maxAttempts: 5 });
-    await frozen.lines.count(2);
-    process.kill(frozen.pid, 'SIGSTOP');
-    await new Promise((resolve) => setTimeout(resolve, 1000));
-    expect(await task.info()).toMatchObject({ state: 'active', attempt: 1 });
-    process.kill(frozen.pid, 'SIGCONT');
-    expect(await task.result()).toEqual({ attempt: 1, pid: frozen.pid });
+    const clock = new ManualClock();
+    const simulated = await TcpScene.open({ clock });
+    try {
+      const client = await simulated.direct();
+      const frozen = await startWorker(simulated.server.url);
+      const task = await client.enqueue('thaw', null, { maxAttempts: 5 });
+      await frozen.lines.count(2);
+      process.kill(frozen.pid, 'SIGSTOP');
+      // For as long as an attempt may take.
+      clock.advance(DEFAULTS.timeoutMs);
+      expect(await task.info()).toMatchObject({ state: 'active', attempt: 1 });
+      process.kill(frozen.pid, 'SIGCONT');
+      expect(await task.result()).toEqual({ attempt: 1, pid: frozen.pid });
+    } finally {
+      await simulated.close();
+    }
   });
 
   test('dies of the same task again and again until that is dead', async () => {

@@ -134,6 +134,7 @@ export const results: Behaviours = {
     for (const text of ['x'.repeat(600_000), '', 'nonsense', '1-2-3', '../1-0']) {
       expect((await failure(client.tasks.get(text))).code).toBe('INVALID_ARGUMENT');
       expect((await failure(() => client.task(text).result())).code).toBe('INVALID_ARGUMENT');
+      expect((await failure(client.events({ task: text }))).code).toBe('INVALID_ARGUMENT');
     }
   },
 

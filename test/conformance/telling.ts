@@ -109,16 +109,24 @@ export const telling: Behaviours = {
   'the last lines of a log are kept and the earlier ones counted, and a long line is cut': async (place) => {
     const client = await place.connect();
     const countMax = LIMITS.taskLogLinesMax;
+    const go = new Deferred();
     await client.work({
       chatty: async (_, context) => {
         for (let line = 0; line < countMax + 7; line++) context.log(`line ${line}`);
-        await new Promise((resolve) => setImmediate(resolve));
+        await go.promise;
         for (let line = 0; line < 3; line++) context.log(`late line ${line}`);
         context.log('ü'.repeat(LIMITS.taskLogLineBytesMax));
         return (await failure(() => context.log(1 as unknown as string))).code;
       },
     });
     const task = await client.enqueue('chatty', null, { maxAttempts: 1 });
+    const early = await until(
+      () => task.info(),
+      (info) => info.log?.lines.at(-1)?.text === `line ${countMax + 6}`,
+    );
+    expect(early.log?.dropped).toBe(7);
+    expect(early.log?.lines).toHaveLength(countMax);
+    go.resolve();
     expect(await task.result()).toBe('INVALID_PAYLOAD');
     const { log } = await until(
       () => task.info(),

@@ -158,7 +158,17 @@ export const watching: Behaviours = {
       }
     }
     expect(missed).toBeGreaterThan(0);
-    expect(types.get('enqueued')).toBeGreaterThanOrEqual(count);
+    expect(types.get('enqueued')).toBeGreaterThanOrEqual(LIMITS.eventsBufferedMax);
+  },
+
+  'those of one enqueueMany wait for their reader as one event': async (place) => {
+    const client = await place.connect();
+    const events = await client.events();
+    const count = LIMITS.eventsBufferedMax + 500;
+    const { ids } = await client.enqueueMany('step', new Array(count).fill(0));
+    await client.status();
+    const seen = await upTo(events, 'enqueued', count);
+    expect(seen.map((event) => event.type !== 'dropped' && event.id)).toEqual([...ids]);
   },
 
   'a loop over events ends when it is left, and when the client is closed': async (place) => {
@@ -179,14 +189,7 @@ export const watching: Behaviours = {
 
   'events that nobody could mean are refused, and more streams than a client may have': async (place) => {
     const client = await place.connect();
-    const wrong: unknown[] = [
-      { queue: '' },
-      { queue: 'q', task: '1-1' },
-      { task: 5 },
-      { task: 'no id' },
-      { que: 'q' },
-      5,
-    ];
+    const wrong: unknown[] = [{ queue: '' }, { queue: 'q', task: '1-1' }, { task: 5 }, { que: 'q' }, 5];
     for (const options of wrong) {
       expect((await failure(client.events(options as { queue: string }))).code).toBe('INVALID_ARGUMENT');
     }

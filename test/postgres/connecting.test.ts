@@ -1,6 +1,6 @@
 import { createServer } from 'node:net';
 import { describe, expect, test } from 'vitest';
-import { failure } from '../conformance/events.ts';
+import { Arrivals, failure } from '../conformance/events.ts';
 import { openStore, shared, tasks, within } from './scene.ts';
 
 /** Refused, and never taken: what a port does that nobody listens at, and one that nobody answers at. */
@@ -73,6 +73,19 @@ describe.skipIf(shared === undefined)('connecting', () => {
   );
 
   test(
+    'a database that cannot hold all texts is refused, and says how to make one that can',
+    within(async (scene) => {
+      const url = new URL(scene.url);
+      const name = `${url.pathname.slice(1)}_latin`;
+      await scene.sql`CREATE DATABASE ${scene.sql(name)} ENCODING 'LATIN1' TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C'`;
+      url.pathname = name;
+      const error = await failure(openStore({ url: url.href }));
+      expect(error).toMatchObject({ code: 'UNSUPPORTED', message: /LATIN1.*ENCODING 'UTF8'/ });
+      await scene.sql`DROP DATABASE ${scene.sql(name)}`;
+    }),
+  );
+
+  test(
     'who may not make tables is told what he needs, and needs nothing where they are made',
     within(async (scene) => {
       await scene.sql`DO $$ BEGIN CREATE ROLE modest LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$`;
@@ -87,8 +100,11 @@ describe.skipIf(shared === undefined)('connecting', () => {
       await scene.sql`GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA millrace TO modest`;
       const modest = await scene.store({ url: url.href });
       const [id] = scene.ids(1) as [string];
+      const seen = new Arrivals<string>();
+      await modest.events({}, { event: ({ type }) => seen.add(type), ended: () => {} });
       await modest.insert([tasks([id])]);
       expect(await modest.cancelTask(id)).toBe('cancelled');
+      expect(await seen.count(2)).toEqual(['enqueued', 'cancelled']);
       await scene.sql`REVOKE ALL ON ALL TABLES IN SCHEMA millrace FROM modest`;
       await scene.sql`REVOKE ALL ON SCHEMA millrace FROM modest`;
     }),
@@ -125,7 +141,7 @@ describe.skipIf(shared === undefined)('connecting', () => {
     'after close every call rejects with CLOSED, and close resolves again',
     within(async (scene) => {
       const store = await scene.store({ upkeep: true });
-      await store.watch({ cancelRequested: () => {}, paused: () => {}, released: () => {} });
+      await store.watch({ cancelRequested: () => {}, paused: () => {}, released: () => {}, watched: () => {} });
       await store.close(1000);
       await store.close(1000);
       for (const call of [store.status(), store.insert([tasks(scene.ids(1))]), store.getTask('t'), store.sweep(0)]) {

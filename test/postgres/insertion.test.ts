@@ -72,7 +72,7 @@ describe.skipIf(shared === undefined)('insert', () => {
         [...many, 'zero \u0000'],
       ]) {
         const error = await failure(store.insert([tasks(ids)]));
-        expect(error.code).toBe('STORAGE_FAILED');
+        expect(error.code).toBe('INVALID_ARGUMENT');
       }
       expect((await store.listTasks({})).tasks).toEqual([]);
       expect(await store.sweep(0)).toEqual({ entries: [], tasks: [] });

@@ -1,10 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import type { TaskFilter, TaskInfo } from '../../src/broker/contract.ts';
 import type { PostgresStore } from '../../src/broker/postgres/postgres-store.ts';
-import { SystemClock } from '../../src/io/clock.ts';
 import { LIMITS } from '../../src/limits.ts';
 import { failure } from '../conformance/events.ts';
-import { arrival, beat, OOPS, shared, spec, tasks, within } from './scene.ts';
+import { arrival, beat, HurriedClock, OOPS, shared, spec, tasks, within } from './scene.ts';
 
 const HOUR = 3_600_000;
 
@@ -266,15 +265,6 @@ describe.skipIf(shared === undefined)('workers', () => {
     }),
   );
 });
-
-/** Intervals pass as fast as the test says. */
-class HurriedClock extends SystemClock {
-  aheadMs = 0;
-
-  override steadyMs(): number {
-    return super.steadyMs() + this.aheadMs;
-  }
-}
 
 async function pages(store: PostgresStore, filter: TaskFilter): Promise<TaskInfo[]> {
   const all: TaskInfo[] = [];

@@ -171,6 +171,7 @@ describe.skipIf(shared === undefined)('dependencies', () => {
         cancelRequested: () => {},
         paused: () => {},
         released: ({ entries }) => told.push(...entries),
+        watched: () => {},
       });
       await store.submit([related(root), ...children.map((child) => related(child, [0]))]);
       await complete(store, [root]);

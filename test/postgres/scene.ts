@@ -4,6 +4,7 @@ import { PostgresStore } from '../../src/broker/postgres/postgres-store.ts';
 import type { Arrival, NewTasks, WorkerBeat } from '../../src/broker/store.ts';
 import { type Clock, SystemClock } from '../../src/io/clock.ts';
 import { SystemRandom } from '../../src/io/random.ts';
+import { TcpProxy } from '../conformance/tcp-proxy.ts';
 import { type Portion, sharedPostgres } from '../support/services.ts';
 
 /** The run's PostgreSQL; undefined where there is none, and the tests are skipped. */
@@ -16,6 +17,18 @@ export interface StoreSettings {
   /** Off unless asked for: a test says itself when something is tidied. */
   readonly upkeep?: boolean;
   readonly clock?: Clock;
+}
+
+/** Intervals pass as fast as the test says. */
+export class HurriedClock extends SystemClock {
+  aheadMs = 0;
+  /** For what waits until a time is over: passes whenever somebody looks. */
+  eachLookMs = 0;
+
+  override steadyMs(): number {
+    this.aheadMs += this.eachLookMs;
+    return super.steadyMs() + this.aheadMs;
+  }
 }
 
 /** A database of its own, stores on it as several processes would have them, and a look at the tables. */
@@ -134,4 +147,13 @@ export function beat(id: string, change: Partial<WorkerBeat> = {}): WorkerBeat {
     latencyMs: { start: none, total: none },
     ...change,
   };
+}
+
+/** A way to the database that can be cut. */
+export async function proxyTo(scene: Scene): Promise<{ proxy: TcpProxy; url: string }> {
+  const url = new URL(scene.url);
+  const proxy = await TcpProxy.start(Number(url.port || 5432));
+  url.hostname = '127.0.0.1';
+  url.port = String(proxy.port);
+  return { proxy, url: url.href };
 }

@@ -1,8 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import type { StoreWatcher } from '../../src/broker/store.ts';
 import { Arrivals } from '../conformance/events.ts';
-import { TcpProxy } from '../conformance/tcp-proxy.ts';
-import { arrival, shared, tasks, within } from './scene.ts';
+import { arrival, proxyTo, shared, tasks, within } from './scene.ts';
 
 class Ears implements StoreWatcher {
   readonly cancels = new Arrivals<string>();
@@ -17,6 +16,7 @@ class Ears implements StoreWatcher {
   }
 
   released(): void {}
+  watched(): void {}
 }
 
 describe.skipIf(shared === undefined)('watching', () => {
@@ -53,11 +53,8 @@ describe.skipIf(shared === undefined)('watching', () => {
   test(
     'what happened while the connection was lost is told after it is back, and what happens then too',
     within(async (scene) => {
-      const proxy = await TcpProxy.start(Number(new URL(scene.url).port || 5432));
-      const url = new URL(scene.url);
-      url.port = String(proxy.port);
-      url.hostname = '127.0.0.1';
-      const [behind, direct] = [await scene.store({ url: url.href }), await scene.store()];
+      const { proxy, url } = await proxyTo(scene);
+      const [behind, direct] = [await scene.store({ url }), await scene.store()];
       const ids = scene.ids(2);
       await direct.insert([tasks(ids)]);
       await direct.begin(

@@ -1,3 +1,4 @@
+import type { DiskOperation } from '../twins/memory-disk.ts';
 import type { Machine } from './process.ts';
 import type { SimProgram } from './program.ts';
 import { SimRandom } from './random.ts';
@@ -145,10 +146,7 @@ export class Nemesis {
         break;
       case 'disk-error':
         world.expectTrouble();
-        disk.failOnce(
-          random.pick(['write', 'write', 'sync', 'syncDirectory', 'rename', 'read', 'open', 'create']),
-          'EIO',
-        );
+        disk.failOnce(this.#failing(random), 'EIO');
         break;
       case 'disk-full':
         world.expectTrouble();
@@ -164,6 +162,21 @@ export class Nemesis {
       default:
         fault satisfies never;
     }
+  }
+
+  /** What was not synced is lost with a sync that fails, as it is with the power: where that may be, neither happens. */
+  #failing(random: SimRandom): DiskOperation {
+    const operation = random.pick([
+      'write',
+      'write',
+      'sync',
+      'syncDirectory',
+      'rename',
+      'read',
+      'open',
+      'create',
+    ] as const);
+    return operation === 'sync' && this.#world.options.fsync !== 'always' ? 'write' : operation;
   }
 
   /** The next server finds a slow disk, and loses its power soon after it has begun. */

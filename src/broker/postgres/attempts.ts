@@ -336,7 +336,8 @@ const ANSWER = `count(*)::integer AS count,
 const BEGIN = `
 WITH changed AS (
   UPDATE tasks t SET prior = t.state, state = CASE WHEN t.cancel_requested THEN 4 ELSE 1 END, attempt = a.attempt,
-    lease = ($4::bigint[])[1], run_at = NULL, progress = NULL, finished_at = CASE WHEN t.cancel_requested THEN now() END
+    lease = ($4::bigint[])[1], run_at = NULL, progress = NULL, started = NULL,
+    finished_at = CASE WHEN t.cancel_requested THEN now() END
   FROM unnest($1::text[], $2::integer[], $3::boolean[]) WITH ORDINALITY AS a(id, attempt, redelivered, n)
   WHERE t.id = a.id AND t.state < 2 AND (
     a.attempt > t.attempt
@@ -423,7 +424,7 @@ WITH changed AS (
          AS a(id, attempt, what, retry_at, failure, entry, n)
   WHERE ${HELD}
   RETURNING a.n, a.what, a.entry, t.id, t.queue_no, t.seq, t.prior, t.state, octet_length(t.payload) AS bytes,
-    CASE WHEN t.state > 1 THEN t.children END AS relatives
+    ${RELATED}
 ), counted AS (
   INSERT INTO deltas (queue_no, waiting, active, dead, cancelled, failed_total, dead_total, cancelled_total)
   SELECT queue_no, count(*) FILTER (WHERE state = 0) - count(*) FILTER (WHERE prior = 0),
@@ -443,7 +444,7 @@ WITH changed AS (
 )
 SELECT ${ANSWER}, array_to_json(array_agg(n) FILTER (WHERE state = 4)) AS cancelled,
   (SELECT array_to_json(array_agg(queue_no)) FROM over) AS queues,
-  CASE WHEN count(relatives) > 0 THEN settle(array_agg(id) FILTER (WHERE relatives IS NOT NULL)) END AS settled
+  (SELECT ${SETTLED} FROM changed WHERE state > 1) AS settled
 FROM changed`;
 
 const LOOK = `

@@ -23,9 +23,10 @@ const AWAY_CODES = new Set([
 ]);
 
 /** By our own functions, in our own words. */
-const RAISED_CODES = new Map<string, 'NOT_FOUND' | 'QUEUE_FULL'>([
+const RAISED_CODES = new Map<string, 'NOT_FOUND' | 'QUEUE_FULL' | 'TIMEOUT'>([
   [RAISED.NOT_FOUND, 'NOT_FOUND'],
   [RAISED.QUEUE_FULL, 'QUEUE_FULL'],
+  [RAISED.TIMEOUT, 'TIMEOUT'],
 ]);
 
 const CLASH_CODES = new Set(['40001', '40P01', '55P03']);
@@ -81,6 +82,11 @@ export function typed(settings: Settings, error: unknown): unknown {
   if (code === '42P01' || code === '3F000') {
     const message = `PostgreSQL at ${place} has lost tables of the schema ${schema}: ${reason}; connect again to make them anew`;
     return new MillraceError('STORAGE_FAILED', message, options);
+  }
+  // The classes of what is wrong with a value, and of what is more than there may be of something.
+  if (code.startsWith('22') || code.startsWith('54')) {
+    const message = `PostgreSQL at ${place} takes no such value: ${reason} (${code})`;
+    return new MillraceError('INVALID_ARGUMENT', message, options);
   }
   // What has no code is a defect in this program: the stack says more than a translation.
   if (code === '') return error;

@@ -72,6 +72,7 @@ export class Lane {
   async close(timeoutMs: number): Promise<void> {
     const sql = this.#sql;
     this.#sql = undefined;
+    // A connection that breaks meanwhile is as closed as it was to be.
     if (sql !== undefined) await sql.end({ timeout: timeoutMs / 1000 }).catch(() => {});
     // What does not end in order (the server hangs) must not keep the process alive.
     for (const socket of this.#sockets) socket.destroy();

@@ -14,6 +14,9 @@ export class LazyWrites<Value> {
   readonly #write: (items: ReadonlyMap<string, Value>) => Promise<void>;
   #waiting = new Map<string, Value>();
   #writing: Promise<void> | undefined;
+  /** What is on its way. */
+  #written: ReadonlyMap<string, Value> = new Map();
+  #passed: (() => void)[] = [];
 
   constructor(database: Database, write: (items: ReadonlyMap<string, Value>) => Promise<void>) {
     this.#database = database;
@@ -31,6 +34,15 @@ export class LazyWrites<Value> {
     this.#waiting.delete(key);
   }
 
+  has(key: string): boolean {
+    return this.#waiting.has(key) || this.#written.has(key);
+  }
+
+  /** When what these keys have now was written, or given up. Never rejects. */
+  async passed(keys: readonly string[]): Promise<void> {
+    while (keys.some((key) => this.has(key))) await new Promise<void>((resolve) => this.#passed.push(resolve));
+  }
+
   /** When what is gathered was written, or given up. Never rejects. */
   async flushed(): Promise<void> {
     while (this.#writing !== undefined) await this.#writing;
@@ -41,17 +53,27 @@ export class LazyWrites<Value> {
     while (this.#waiting.size > 0) {
       const items = inOrder(this.#waiting);
       this.#waiting = new Map();
-      try {
-        await this.#write(items);
-      } catch (error) {
-        // Refused for good, or closed: it was allowed to be lost.
-        if (!(error instanceof MillraceError) || error.code !== 'DISCONNECTED') continue;
-        this.#waiting = new Map([...items, ...this.#waiting]);
-        this.#bound();
-        await this.#database.pause(PAUSE_MS);
-      }
+      this.#written = items;
+      const isAway = await this.#away(items);
+      this.#written = new Map();
+      if (isAway) this.#waiting = new Map([...items, ...this.#waiting]);
+      for (const resolve of this.#passed.splice(0)) resolve();
+      if (!isAway) continue;
+      this.#bound();
+      await this.#database.pause(PAUSE_MS);
     }
     this.#writing = undefined;
+  }
+
+  /** Writes them, and returns whether the database is away. */
+  async #away(items: ReadonlyMap<string, Value>): Promise<boolean> {
+    try {
+      await this.#write(items);
+      return false;
+    } catch (error) {
+      // Else refused for good, or closed: it was allowed to be lost.
+      return error instanceof MillraceError && error.code === 'DISCONNECTED';
+    }
   }
 
   #bound(): void {

@@ -6,13 +6,24 @@ import { MIGRATIONS } from './schema.ts';
 /** Of the advisory lock under which tables are made; the second number is the schema's. Spells "mill". */
 const LOCK = 0x6d_69_6c_6c;
 
+/** Texts of tasks are any that JavaScript has. */
+async function checkEncoding(database: Database): Promise<void> {
+  const [row] = await database.query('calm', `SELECT current_setting('server_encoding') AS encoding`);
+  const encoding = String(row?.encoding);
+  if (encoding === 'UTF8') return;
+  const { place } = database.settings;
+  const message = `the database at ${place} has the encoding ${encoding}, which cannot hold all texts: make one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0`;
+  throw new MillraceError('UNSUPPORTED', message, { details: { place, encoding } });
+}
+
 /**
  * Brings the tables up to this version, each step in a transaction of its own. Safe with any number of processes at once:
  * they go one after the other, and find it done. Where nothing is to be done it needs no right to make tables.
- * Rejects STORE_VERSION when a newer version was here.
+ * Rejects STORE_VERSION when a newer version was here, and UNSUPPORTED in a database that is not in UTF-8.
  */
 export async function migrate(database: Database): Promise<void> {
   const { schema } = database.settings;
+  await checkEncoding(database);
   while ((await database.run('calm', (session) => versionOf(session, schema))) < MIGRATIONS.length) {
     await database.transaction(async (session) => {
       await session.query('SELECT pg_advisory_xact_lock($1, hashtext($2))', [LOCK, schema]);

@@ -1,6 +1,16 @@
 import { MillraceError } from '../../errors.ts';
 import { settlesWithin } from '../../io/clock.ts';
-import type { Outcome, ParentPage, Retention, TaskFilter, TaskInfo, TaskLog, TaskPage } from '../contract.ts';
+import type {
+  EventFilter,
+  Outcome,
+  ParentPage,
+  Retention,
+  TaskFilter,
+  TaskInfo,
+  TaskLog,
+  TaskPage,
+  Watcher,
+} from '../contract.ts';
 import type {
   Arrival,
   End,
@@ -18,7 +28,8 @@ import type {
 } from '../store.ts';
 import { Attempts } from './attempts.ts';
 import { Database } from './database.ts';
-import { textArray } from './encode.ts';
+import { numberArray, textArray } from './encode.ts';
+import { Events } from './events.ts';
 import { Insertion } from './insertion.ts';
 import { Kinds } from './kinds.ts';
 import type { Driver } from './lane.ts';
@@ -57,12 +68,15 @@ export class PostgresStore implements Store {
   readonly #workers: Workers;
   readonly #upkeep: Upkeep;
   readonly #watching: Watching;
+  readonly #events: Events;
   readonly #progress: LazyWrites<string>;
+  readonly #started: LazyWrites<number>;
   readonly #logs: Logs;
   #closing: Promise<void> | undefined;
 
   /**
-   * Makes or updates the tables. Rejects INVALID_ARGUMENT, UNSUPPORTED (the package `postgres` is not installed),
+   * Makes or updates the tables. Rejects INVALID_ARGUMENT, UNSUPPORTED (the package `postgres` is not installed, or the
+   * database is not in UTF-8),
    * DISCONNECTED (not reached within `connectTimeoutMs`; a wrong password or database at once), STORAGE_FAILED (no right
    * to make the tables) and STORE_VERSION.
    */
@@ -99,7 +113,11 @@ export class PostgresStore implements Store {
     this.#tasks = new Tasks(database, this.#outbox, newEntry, ended, settled);
     this.#queues = new Queues(database, this.#outbox, this.#upkeep, newEntry, settled);
     this.schedules = new Schedules(database, kinds, this.#outbox, newEntry);
-    this.#watching = new Watching(database);
+    this.#events = new Events(database);
+    this.#watching = new Watching(database, this.#events);
+    this.#started = new LazyWrites(database, async (attempts) => {
+      await database.query('lazy', STARTED, [textArray([...attempts.keys()]), numberArray([...attempts.values()])]);
+    });
     this.#progress = new LazyWrites(database, async (values) => {
       await database.query('lazy', PROGRESS, [textArray([...values.keys()]), textArray([...values.values()])]);
     });
@@ -130,8 +148,17 @@ export class PostgresStore implements Store {
     return this.#attempts.begin(worker, arrivals);
   }
 
-  end(worker: string, ends: readonly End[]): Promise<EndReport> {
+  async end(worker: string, ends: readonly End[]): Promise<EndReport> {
+    if (this.#events.watched) await this.#progressTold(ends);
     return this.#attempts.end(worker, ends);
+  }
+
+  started(id: string, attempt: number): void {
+    if (this.#events.watched) this.#started.add(id, attempt);
+  }
+
+  events(filter: EventFilter, watcher: Watcher): Promise<() => void> {
+    return this.#events.open(filter, watcher);
   }
 
   progress(id: string, progress: string): void {
@@ -220,6 +247,12 @@ export class PostgresStore implements Store {
     return this.#closing;
   }
 
+  /** What was said before a task ended is told before it. */
+  async #progressTold(ends: readonly End[]): Promise<void> {
+    const ids = ends.flatMap(({ id }) => (this.#progress.has(id) ? [id] : []));
+    if (ids.length > 0) await this.#progress.passed(ids);
+  }
+
   #settled(what: unknown): void {
     const settled = settledOf(what);
     if (settled === undefined) return;
@@ -232,8 +265,8 @@ export class PostgresStore implements Store {
   async #close(timeoutMs: number): Promise<void> {
     const { clock } = this.#database;
     const startMs = clock.steadyMs();
-    const lazy = [this.#outbox, this.#progress, this.#logs, this.#workers];
-    const written = Promise.all(lazy.map((writes) => writes.flushed()));
+    const lazy = [this.#outbox, this.#progress, this.#started, this.#logs, this.#workers];
+    const written = Promise.all([...lazy.map((writes) => writes.flushed()), this.#events.close()]);
     await settlesWithin(clock, timeoutMs, written);
     const stopped = this.#upkeep.stop();
     const leftMs = Math.max(0, timeoutMs - (clock.steadyMs() - startMs));
@@ -256,6 +289,10 @@ async function loadDriver(): Promise<Driver> {
 /** How long a status waits for what this process has said of its workers. */
 const BEATS_MS = 1000;
 
+const STARTED = `
+UPDATE tasks t SET started = a.attempt FROM unnest($1::text[], $2::integer[]) AS a(id, attempt)
+WHERE t.id = a.id AND t.attempt = a.attempt AND t.state = 1 AND t.started IS DISTINCT FROM a.attempt`;
+
 const PROGRESS = `
-UPDATE tasks t SET progress = a.value FROM unnest($1::text[], $2::text[]) AS a(id, value)
+UPDATE tasks t SET progress = a.value, started = t.attempt FROM unnest($1::text[], $2::text[]) AS a(id, value)
 WHERE t.id = a.id AND t.state = 1`;

@@ -28,7 +28,7 @@ export const EDGE_ENDS = ['open', 'completed', 'dead', 'cancelled'] as const;
 export const UNIQUE_SCOPE = { waiting: 0, unfinished: 1, time: 2 } as const;
 
 /** What `submit` raises. */
-export const RAISED = { NOT_FOUND: 'MR404', QUEUE_FULL: 'MR429' } as const;
+export const RAISED = { NOT_FOUND: 'MR404', QUEUE_FULL: 'MR429', TIMEOUT: 'MR408' } as const;
 
 export function relationsStatements(vacuumOften: string, vacuumSmall: string): string[] {
   return [

@@ -1,10 +1,11 @@
 import { checkInteger, LIMITS } from '../../limits.ts';
+import { encodeBytes } from '../../protocol/encoded-bytes.ts';
 import type { OnParentFailure, ParentOutcome, ParentPage, TaskInfo, TaskState } from '../contract.ts';
 import type { Database } from './database.ts';
 import type { Row } from './lane.ts';
 import { EDGE_ENDS, ON_FAILURE } from './relations-schema.ts';
 import { STATE } from './schema.ts';
-import { encoded, failuresOf, notFound, STATE_NAME } from './task-rows.ts';
+import { failuresOf, notFound, STATE_NAME } from './task-rows.ts';
 
 type Dependencies = NonNullable<TaskInfo['dependencies']>;
 
@@ -58,7 +59,7 @@ function outcomeOf(row: Row): ParentOutcome {
     id,
     name: row.name as string,
     state: row.state_name as TaskState,
-    ...(result === null ? {} : { result: encoded(result) }),
+    ...(result === null ? {} : { result: encodeBytes(result) }),
     ...(error === undefined ? {} : { error }),
   };
 }

@@ -1,6 +1,6 @@
-import { isUtf8 } from 'node:buffer';
 import { MillraceError } from '../../errors.ts';
 import { LIMITS } from '../../limits.ts';
+import { encodeBytes } from '../../protocol/encoded-bytes.ts';
 import { checkSchedulePayload, type Plan, parseMisfire, planFiring } from '../../schedule/plan.ts';
 import { type Misfire, nextDueMs, parseTiming, sameTiming, type Timing } from '../../schedule/timing.ts';
 import type { ScheduleInfo, ScheduleSettings } from '../contract.ts';
@@ -76,7 +76,7 @@ export class Schedules implements StoredSchedules {
 
   async get(name: string): Promise<ScheduleInfo> {
     const row = await this.#find(name);
-    return { ...infoOf(row), payload: encode(row.payload as Buffer) };
+    return { ...infoOf(row), payload: encodeBytes(row.payload as Buffer) };
   }
 
   async list(): Promise<ScheduleInfo[]> {
@@ -249,12 +249,6 @@ function infoOf(row: Row): ScheduleInfo {
     firedCount: Number(row.fired),
     payloadBytes: row.payload_bytes as number,
   };
-}
-
-function encode(bytes: Buffer): { encoding: 'utf8' | 'base64'; data: string } {
-  return isUtf8(bytes)
-    ? { encoding: 'utf8', data: bytes.toString('utf8') }
-    : { encoding: 'base64', data: bytes.toString('base64') };
 }
 
 const NOW_MS = 'floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint';

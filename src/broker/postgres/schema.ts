@@ -1,7 +1,9 @@
+import { EVENTS_STATEMENTS } from './events-schema.ts';
 import { relationsStatements } from './relations-schema.ts';
 
 /**
- * The tables, as numbered steps. A step that was released is never changed: what comes later is a new one at the end.
+ * The tables, as numbered steps. A step that was released is never changed, also not by a constant that it contains: what
+ * comes later is a new one at the end. The test beside this file holds that.
  *
  * How a task's row is laid out is what the speed rests on:
  * - No index on a column that begin and end change, and room for three versions of each row in its page (`fillfactor`), so
@@ -161,5 +163,9 @@ export const MIGRATIONS: readonly Migration[] = [
   {
     name: 'dependencies, unique keys',
     statements: () => relationsStatements(VACUUM_OFTEN, VACUUM_SMALL),
+  },
+  {
+    name: 'event streams',
+    statements: () => EVENTS_STATEMENTS,
   },
 ];

@@ -1,4 +1,5 @@
 import { invariant } from '../../errors.ts';
+import { placesOf } from '../places.ts';
 import type { NewRelatedTask, Submission } from '../store.ts';
 import type { Database } from './database.ts';
 import { flagArray, numberArray, pack, textArray } from './encode.ts';
@@ -6,8 +7,7 @@ import type { Kind, Kinds } from './kinds.ts';
 import type { Parameter, Row } from './lane.ts';
 import { ON_FAILURE, UNIQUE_SCOPE } from './relations-schema.ts';
 
-/** Which of the tasks are asked for: of those of one call with the same key in the same queue only the first is. */
-type Places = readonly number[];
+type Places = ReturnType<typeof placesOf>;
 
 /**
  * Tasks that have to do with others: one statement, whatever there are, so that it is all or nothing. It may be run again
@@ -27,7 +27,7 @@ export class Submissions {
   async submit(tasks: readonly NewRelatedTask[]): Promise<Submission> {
     if (tasks.length === 0) return { tasks: [], entries: [] };
     const kinds = await this.#kinds.of(tasks.map((task) => task.spec));
-    const places = placesOf(tasks, kinds);
+    const places = placesOf(tasks);
     const [row] = await this.#database.query('durable', SUBMIT, parametersOf(tasks, kinds, places));
     invariant(row !== undefined, 'a call of a function has a row');
     const { existing, entries, settled } = (row as Row).answer as {
@@ -45,17 +45,6 @@ export class Submissions {
       }),
     };
   }
-}
-
-function placesOf(tasks: readonly NewRelatedTask[], kinds: readonly Kind[]): Places {
-  const claimed = new Map<string, number>();
-  return tasks.map(({ unique }, index) => {
-    if (unique === undefined) return index;
-    const name = `${(kinds[index] as Kind).queueNo} ${unique.key}`;
-    const first = claimed.get(name);
-    if (first === undefined) claimed.set(name, index);
-    return first ?? index;
-  });
 }
 
 function parametersOf(tasks: readonly NewRelatedTask[], kinds: readonly Kind[], places: Places): Parameter[] {

@@ -1,4 +1,3 @@
-import { isUtf8 } from 'node:buffer';
 import { MillraceError, shown } from '../../errors.ts';
 import type { TaskInfo } from '../contract.ts';
 
@@ -12,12 +11,6 @@ export function failuresOf(texts: unknown): TaskInfo['failures'] {
     const { attempt, atMs, error } = JSON.parse(text) as TaskInfo['failures'][number];
     return { attempt, atMs: Math.round(atMs), error };
   });
-}
-
-export function encoded(bytes: Buffer): NonNullable<TaskInfo['payload']> {
-  return isUtf8(bytes)
-    ? { encoding: 'utf8', data: bytes.toString('utf8') }
-    : { encoding: 'base64', data: bytes.toString('base64') };
 }
 
 export function notFound(id: string): MillraceError {

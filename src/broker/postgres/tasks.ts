@@ -1,5 +1,6 @@
 import { invariant, MillraceError, shown } from '../../errors.ts';
 import { checkInteger, LIMITS } from '../../limits.ts';
+import { encodeBytes } from '../../protocol/encoded-bytes.ts';
 import type { Outcome, TaskError, TaskFilter, TaskInfo, TaskPage, TaskProgress, TaskState } from '../contract.ts';
 import type { Republish } from '../store.ts';
 import type { Database } from './database.ts';
@@ -10,7 +11,7 @@ import { logOf } from './logs.ts';
 import type { Outbox } from './outbox.ts';
 import { DEPENDENCIES, readRelatives } from './relatives.ts';
 import { STATE } from './schema.ts';
-import { encoded, failuresOf, notFound, STATE_NAME, shownId } from './task-rows.ts';
+import { failuresOf, notFound, STATE_NAME, shownId } from './task-rows.ts';
 
 const LIST_LIMIT = 100;
 const STATES: readonly string[] = ['scheduled', 'blocked', 'ready', 'active', 'completed', 'dead', 'cancelled'];
@@ -56,8 +57,8 @@ export class Tasks {
     return {
       ...info,
       ...(row.children === null ? {} : await readRelatives(this.#database, id, info.dependencies)),
-      payload: encoded(row.payload as Buffer),
-      ...(result === null ? {} : { result: encoded(result) }),
+      payload: encodeBytes(row.payload as Buffer),
+      ...(result === null ? {} : { result: encodeBytes(result) }),
       ...(row.log === null ? {} : { log: logOf(row.log as string) }),
       failures,
     };

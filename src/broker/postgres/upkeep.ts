@@ -138,6 +138,7 @@ export class Upkeep {
       this.#slowMs = nowMs;
       await this.#database.query('lazy', FORGET_TOMBSTONES);
       await this.#database.query('lazy', FORGET_CANCELS);
+      await this.#database.query('lazy', 'SELECT forget_watches()::text');
       await this.#lookAgain();
       await this.#raiseLow();
     }

@@ -1,58 +1,47 @@
 import { MillraceError } from '../../errors.ts';
-import type { Timer } from '../../io/clock.ts';
 import type { StoreWatcher, Unpublished } from '../store.ts';
 import type { Database } from './database.ts';
-import type { Lane } from './lane.ts';
+import type { Events } from './events.ts';
+import { Listener } from './listener.ts';
 import { PAUSED } from './queues.ts';
 
-/** Between attempts to listen again; milliseconds. */
-const PAUSE_MS = 100;
-const PAUSE_MS_MAX = 5000;
-const LISTEN_TIMEOUT_MS = 10_000;
-/** A connection that nobody uses may be gone unnoticed: so often it is used. */
-const PING_MS = 15_000;
 /** Ids that are told at once after a reconnect. */
 const CANCELS_MAX = 10_000;
 
 /**
- * What other processes say, over a connection of its own:
- *
- *   listening ──connection lost──▶ trying again ──▶ listening, and everything that holds now is told
- *
- * A notification names a cancelled task, or says that pauses have changed; what holds is read from the tables then, so that
- * nothing rests on the order in which they come.
+ * What other processes say. A notification names a cancelled task, or says that pauses have changed, or who watches; what
+ * holds is read from the tables then, and when it listens again, so that nothing rests on the order in which they come.
  */
 export class Watching {
   readonly #database: Database;
   readonly #watchers: StoreWatcher[] = [];
-  #lane: Lane | undefined;
-  #lost: (() => void) | undefined;
-  #ping: Timer | undefined;
+  readonly #events: Events;
+  #listener: Listener | undefined;
   #cancelled: string[] = [];
   #reading: Promise<void> | undefined;
-  #readAgain = false;
-  #closed = false;
+  #pausesChanged = false;
+  #watchesChanged = false;
 
-  constructor(database: Database) {
+  constructor(database: Database, events: Events) {
     this.#database = database;
+    this.#events = events;
   }
 
   /** Resolves when it listens, and has told what holds. Rejects when that cannot be reached the first time. */
   async add(watcher: StoreWatcher): Promise<void> {
     this.#watchers.push(watcher);
-    if (this.#lane !== undefined) return this.#tellAll();
-    this.#lane = this.#database.lane(
-      { statement_timeout: '0' },
-      { onNotify: (payload) => this.#heard(payload), onClose: () => this.#lost?.() },
-    );
-    try {
-      await this.#database.run('calm', () => this.#listen());
-    } catch (error) {
-      this.#lost = undefined;
-      await this.#lane.close(0);
-      this.#lane = undefined;
-      this.#watchers.length = 0;
-      throw error;
+    if (this.#listener === undefined) {
+      this.#listener = new Listener(this.#database, this.#database.settings.schema, {
+        heard: (payload) => this.#heard(payload),
+        again: () => this.#tellAll(),
+      });
+      try {
+        await this.#listener.start();
+      } catch (error) {
+        this.#listener = undefined;
+        this.#watchers.length = 0;
+        throw error;
+      }
     }
     await this.#tellAll();
   }
@@ -63,68 +52,13 @@ export class Watching {
   }
 
   async close(): Promise<void> {
-    this.#closed = true;
-    this.#ping?.cancel();
-    await this.#lane?.close(0);
-  }
-
-  async #listen(): Promise<void> {
-    this.#lost = () => this.#again();
-    await this.#lane?.run(
-      (session) => session.query(`LISTEN ${this.#database.settings.schema}`, []),
-      LISTEN_TIMEOUT_MS,
-    );
-    this.#pingLater();
-  }
-
-  #pingLater(): void {
-    this.#ping?.cancel();
-    if (this.#closed) return;
-    this.#ping = this.#database.clock.setTimer(PING_MS, () => {
-      this.#lane
-        ?.run((session) => session.query('SELECT 1', []), LISTEN_TIMEOUT_MS)
-        .then(
-          () => this.#pingLater(),
-          // The connection was given up, which starts the next one.
-          () => {},
-        );
-    });
-    this.#ping.unref();
-  }
-
-  #again(): void {
-    this.#lost = undefined;
-    this.#persist().catch((error: unknown) => {
-      // Nobody waits for it: a defect must not go unseen.
-      queueMicrotask(() => {
-        throw error;
-      });
-    });
-  }
-
-  async #persist(): Promise<void> {
-    for (
-      let pauseMs = PAUSE_MS;
-      !this.#closed && !this.#database.closed;
-      pauseMs = Math.min(pauseMs * 2, PAUSE_MS_MAX)
-    ) {
-      await this.#database.pause(pauseMs);
-      if (this.#closed || this.#database.closed) return;
-      try {
-        await this.#listen();
-        await this.#tellAll();
-        return;
-      } catch (error) {
-        // Away, or just lost again: the next round. `#listen` has set what starts another, which this one is.
-        this.#lost = undefined;
-        if (!(error instanceof Error)) throw error;
-      }
-    }
+    await this.#listener?.close();
   }
 
   #heard(payload: string): void {
     if (payload.startsWith('cancel ')) this.#cancelled.push(payload.slice('cancel '.length));
-    else this.#readAgain = true;
+    else if (payload === 'watches') this.#watchesChanged = true;
+    else this.#pausesChanged = true;
     // What comes in one go is told at once.
     this.#reading ??= this.#tell();
   }
@@ -132,13 +66,17 @@ export class Watching {
   async #tell(): Promise<void> {
     try {
       await Promise.resolve();
-      while (this.#cancelled.length > 0 || this.#readAgain) {
+      while (this.#cancelled.length > 0 || this.#pausesChanged || this.#watchesChanged) {
         const ids = this.#cancelled;
         this.#cancelled = [];
         if (ids.length > 0) for (const watcher of this.#watchers) watcher.cancelRequested(ids);
-        if (this.#readAgain) {
-          this.#readAgain = false;
+        if (this.#pausesChanged) {
+          this.#pausesChanged = false;
           await this.#tellPaused();
+        }
+        if (this.#watchesChanged) {
+          this.#watchesChanged = false;
+          await this.#tellWatched();
         }
       }
     } catch (error) {
@@ -154,6 +92,11 @@ export class Watching {
     const ids = rows.map((row) => row.id as string);
     if (ids.length > 0) for (const watcher of this.#watchers) watcher.cancelRequested(ids);
     await this.#tellPaused();
+    await this.#tellWatched();
+  }
+
+  async #tellWatched(): Promise<void> {
+    if (await this.#events.look()) for (const watcher of this.#watchers) watcher.watched();
   }
 
   async #tellPaused(): Promise<void> {

@@ -4,7 +4,7 @@ import type { TaskError } from '../contract.ts';
 import { ENDS_OF_CLIENTS } from './ends.ts';
 import { HeldTask } from './held-task.ts';
 import { copyOf, MESSAGE_TYPE, type TaskMessage } from './message.ts';
-import { parcel } from './publisher.ts';
+import { parcel } from './parcel.ts';
 import { deadLetterHeaders, sendTask } from './routes.ts';
 import type { Shared } from './shared.ts';
 import type { Source } from './subscription.ts';

@@ -1,5 +1,5 @@
 import { MillraceError } from '../../errors.ts';
-import type { Parcel } from './publisher.ts';
+import type { Parcel } from './parcel.ts';
 import { refusalOf } from './topology.ts';
 
 /**

@@ -157,8 +157,14 @@ export class RabbitConsumption implements Consumption {
   }
 
   begun(run: HeldRun, index: number): void {
-    const task = run.tasks[index] as HeldTask;
-    this.#begun = Math.max(this.#begun, task.order);
+    const before = this.#begun;
+    this.#begun = Math.max(before, (run.tasks[index] as HeldTask).order);
+    if (this.#memory === undefined) return;
+    for (let at = index; at >= 0; at--) {
+      const task = run.tasks[at] as HeldTask;
+      if (task.order <= before) return;
+      if (task.state === 'held') this.#memory.started(task.message.id, task.attempt);
+    }
   }
 
   /** Without a store there is nobody to tell. */
@@ -169,6 +175,13 @@ export class RabbitConsumption implements Consumption {
   log(run: HeldRun, index: number, text: string): void {
     const task = run.tasks[index] as HeldTask;
     if (task.state === 'held') this.#memory?.log(run.id(index), task.attempt, text);
+  }
+
+  /** Somebody watches events, who may not have heard of what runs. */
+  watched(): void {
+    for (const task of this.#tasks.values()) {
+      if (task.state === 'held' && task.order <= this.#begun) this.#memory?.started(task.message.id, task.attempt);
+    }
   }
 
   /** Tells the store how the worker does. */
@@ -243,7 +256,11 @@ export class RabbitConsumption implements Consumption {
     else this.#memory.begin(tasks, (begun, verdicts) => this.#begunInStore(begun, verdicts));
   }
 
-  #begunInStore(tasks: readonly HeldTask[], verdicts: readonly Verdict[]): void {
+  #begunInStore(tasks: readonly HeldTask[], verdicts: readonly Verdict[] | MillraceError): void {
+    if (verdicts instanceof MillraceError) {
+      for (const task of tasks) this.#cannotBegin(task, verdicts);
+      return;
+    }
     const entering: HeldTask[] = [];
     tasks.forEach((task, index) => {
       // Lost with its channel meanwhile: it comes again.
@@ -257,6 +274,14 @@ export class RabbitConsumption implements Consumption {
       this.#schedule();
     });
     this.#enter(entering);
+  }
+
+  /** The store will never take it: it is kept where messages are that are no tasks. */
+  #cannotBegin(task: HeldTask, error: MillraceError): void {
+    if (task.state === 'gone') return;
+    task.state = 'settled';
+    this.#unanswered++;
+    this.#ends.bury(task, asTaskError(error, 'the store does not take the task'), Math.floor(this.#clock.wallMs()));
   }
 
   #enter(tasks: readonly HeldTask[]): void {
@@ -425,7 +450,26 @@ export class RabbitConsumption implements Consumption {
     }
     this.#memory?.changed(this.#outstanding, []);
     if (this.#memory === undefined) this.#ends.record(ended);
-    else this.#memory.end(ended, (ends, report) => this.#recordedInStore(ends, report));
+    else this.#recordInStore(this.#memory, ended);
+  }
+
+  #recordInStore(memory: WorkerMemory, ended: readonly TaskEnd[]): void {
+    memory.end(ended, (ends, report) => {
+      if (!(report instanceof MillraceError)) this.#recordedInStore(ends, report);
+      else for (const end of ends) this.#cannotEnd(memory, end, report);
+    });
+  }
+
+  /** The store will never take that it ended so: it is dead for that reason, or, where not even this is taken, the worker ends. */
+  #cannotEnd(memory: WorkerMemory, { kind, task }: TaskEnd, error: MillraceError): void {
+    const { id, spec } = task.message;
+    if (kind === 'completed' || kind === 'failed') {
+      const reason = asTaskError(error, `the task ${kind}, and the store does not take with what`);
+      this.#recordInStore(memory, [{ kind: 'dead', task, error: reason, atMs: Math.floor(this.#clock.wallMs()) }]);
+      return;
+    }
+    const text = `the worker ends: the store does not take how task ${id} of queue ${spec.queue} ended, which is with the broker as it was: ${error.message}`;
+    this.#endedBy(new MillraceError(error.code, text, { cause: error, details: error.details }));
   }
 
   #recordedInStore(ends: readonly TaskEnd[], { verdicts, unpublished }: EndReport): void {
@@ -533,6 +577,10 @@ export class RabbitConsumption implements Consumption {
     this.#checkSettled();
     this.#onClosed();
   }
+}
+
+function asTaskError({ name, message, code }: MillraceError, what: string): TaskError {
+  return { name, message: `${what}: ${message}`, code };
 }
 
 /** Rejects with `error` when the promise does not settle in time. */

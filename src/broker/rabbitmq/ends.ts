@@ -4,7 +4,7 @@ import type { Payload, TaskError } from '../contract.ts';
 import type { Unpublished } from '../store.ts';
 import type { HeldTask } from './held-task.ts';
 import { copyOf } from './message.ts';
-import { parcel } from './publisher.ts';
+import { parcel } from './parcel.ts';
 import { REPLY_TYPE, writeOutcome, writeReply } from './replies.ts';
 import { carriedHeaders, deadLetterHeaders, sendTask } from './routes.ts';
 import type { Shared } from './shared.ts';
@@ -69,40 +69,8 @@ export class Ends {
     this.#post();
   }
 
-  #one(end: TaskEnd, published: () => void): void {
-    const { task } = end;
-    switch (end.kind) {
-      case 'completed':
-        if (task.message.replyTo !== undefined) this.#reply(task, completedText(task, end.result));
-        this.#done(task);
-        return;
-      case 'failed': {
-        const body = copyOf(task.message, task.attempt + 1);
-        sendTask(this.#shared, task.message, body, end.delayMs, (error) => {
-          if (error !== undefined) {
-            this.#stuck(task, 'its next attempt', error);
-            return;
-          }
-          published();
-          this.#done(task);
-        });
-        return;
-      }
-      case 'dead':
-        // A store remembers it, and makes it ready again from there.
-        if (this.#shared.store !== undefined) this.#told(task, end.error);
-        else this.#bury(task, end.error, end.atMs);
-        return;
-      case 'released':
-        if (task.suspect) this.#putBack(task);
-        else this.#giveBack(task);
-        return;
-      default:
-        end satisfies never;
-    }
-  }
-
-  #bury(task: HeldTask, error: TaskError, atMs: number): void {
+  /** To the dead letters: whoever looks there finds the task, with the reason. */
+  bury(task: HeldTask, error: TaskError, atMs: number): void {
     const { outbound, names } = this.#shared;
     const { message, spec } = task;
     const name = names.dead(spec.queue);
@@ -128,6 +96,39 @@ export class Ends {
         },
       ),
     );
+  }
+
+  #one(end: TaskEnd, published: () => void): void {
+    const { task } = end;
+    switch (end.kind) {
+      case 'completed':
+        if (task.message.replyTo !== undefined) this.#reply(task, completedText(task, end.result));
+        this.#done(task);
+        return;
+      case 'failed': {
+        const body = copyOf(task.message, task.attempt + 1);
+        sendTask(this.#shared, task.message, body, end.delayMs, (error) => {
+          if (error !== undefined) {
+            this.#stuck(task, 'its next attempt', error);
+            return;
+          }
+          published();
+          this.#done(task);
+        });
+        return;
+      }
+      case 'dead':
+        // A store remembers it, and makes it ready again from there.
+        if (this.#shared.store !== undefined) this.#told(task, end.error);
+        else this.bury(task, end.error, end.atMs);
+        return;
+      case 'released':
+        if (task.suspect) this.#putBack(task);
+        else this.#giveBack(task);
+        return;
+      default:
+        end satisfies never;
+    }
   }
 
   #told(task: HeldTask, error: TaskError): void {

@@ -4,7 +4,8 @@ import { LIMITS } from '../../limits.ts';
 import type { ChannelModel, ConfirmChannel } from './amqplib.ts';
 import { type Fault, faultOf } from './channel-fault.ts';
 import type { Link } from './link.ts';
-import { type Parcel, Publisher } from './publisher.ts';
+import type { Parcel } from './parcel.ts';
+import { Publisher } from './publisher.ts';
 import type { Need, Topology } from './topology.ts';
 
 /**

@@ -4,7 +4,8 @@ import { ManualClock } from '../../../test/twins/manual-clock.ts';
 import { MillraceError } from '../../errors.ts';
 import { LIMITS } from '../../limits.ts';
 import type { ConfirmChannel } from './amqplib.ts';
-import { type Parcel, type ParcelOptions, Publisher, parcel } from './publisher.ts';
+import { type Parcel, type ParcelOptions, parcel } from './parcel.ts';
+import { Publisher } from './publisher.ts';
 
 /** What the broker is given, and says. */
 class Channel extends EventEmitter {
@@ -109,6 +110,38 @@ describe('a refusal', () => {
     channel.nack(2);
     expect(answers.get('b')).toBe('QUEUE_FULL');
     expect(reopened).toBe(0);
+  });
+
+  test('is tried over another channel again after seconds, and ever more seldom up to a minute, until something is taken', () => {
+    const refuse = (id: string): void => {
+      send(id);
+      channel.nack(channel.sent.length);
+      if (answers.has(id)) return;
+      publisher.detach();
+      attach();
+      channel.nack(1);
+      expect(answers.get(id)).toBe('QUEUE_FULL');
+    };
+    // Its queue has no leader yet, and none yet when the next channel meets it.
+    refuse('a');
+    expect(reopened).toBe(1);
+    for (const [index, seconds] of [5, 10, 20, 40, 60, 60].entries()) {
+      clock.advance(seconds * 1000 - 1);
+      refuse(`early ${index}`);
+      expect(reopened).toBe(index + 1);
+      clock.advance(1);
+      refuse(`late ${index}`);
+      expect(reopened).toBe(index + 2);
+    }
+    send('taken');
+    channel.ack(channel.sent.length);
+    publisher.detach();
+    attach();
+    refuse('after');
+    expect(reopened).toBe(8);
+    clock.advance(5000);
+    refuse('again');
+    expect(reopened).toBe(9);
   });
 
   test('opens another channel for an exchange once, whatever the routing keys', () => {

@@ -3,8 +3,8 @@ import type { Clock } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import type { ConfirmChannel, Options } from './amqplib.ts';
 import { blamedBy, blameOf, type Fault, isChannelClosed, isOfAMessage, unwritable } from './channel-fault.ts';
-import { CONTENT_TYPE, MESSAGE_TYPE } from './message.ts';
-import type { Need } from './topology.ts';
+import { CONTENT_TYPE } from './message.ts';
+import { type Parcel, takerOf } from './parcel.ts';
 
 /**
  * Publishes with confirms, over one channel at a time. A message moves
@@ -17,64 +17,16 @@ import type { Need } from './topology.ts';
  * A channel that the broker closes because of a message takes the innocent with it: when the broker does not say which
  * one it was, what was under way is sent again one by one, and the one with which a channel ends again is settled.
  */
-export interface Parcel {
-  exchange: string;
-  routingKey: string;
-  /** When it is due, steady time; 0: at once. */
-  readonly dueMs: number;
-  /** The way from now on, for what had to wait before it could be sent: its delay counts already. */
-  readonly reroute: (() => { readonly exchange: string; readonly routingKey: string }) | undefined;
-  /** Undefined: confirmed. */
-  readonly bodies: (Buffer | undefined)[];
-  /** Of the messages, one for each body. */
-  readonly ids: readonly string[];
-  readonly type: string;
-  /** A queue's name; of one that may move, whatever that is when it is sent. */
-  readonly replyTo: string | { readonly name: string } | undefined;
-  readonly correlationId: string | undefined;
-  readonly headers: Record<string, unknown> | undefined;
-  /** What has to be there before it is sent. */
-  readonly needs: readonly Need[];
+export interface PublisherHooks {
   /**
-   * `refuse`: a nack is the caller's error. `insist`: what was taken from the broker must get back to it, so it is sent
-   * until it is confirmed, or can never be. `drop`: nobody minds, and nobody knows where it goes: it is not sent again
-   * after the broker closed a channel or a connection over which it was sent.
+   * The broker has not answered for LIMITS.amqpConfirmMs: a queue whose leader was lost in that moment may have lost the
+   * message, and says nothing. Another channel sends it again.
    */
-  readonly care: 'refuse' | 'insist' | 'drop';
-  /** Called once, when all are confirmed, or with why not. */
-  readonly settled: (error: MillraceError | undefined) => void;
-}
-
-type Optional = { readonly [Name in keyof Omit<Parcel, 'bodies' | 'ids' | 'settled'>]?: Parcel[Name] | undefined };
-
-export type ParcelOptions = Optional & { readonly routingKey: string };
-
-export function parcel(
-  options: ParcelOptions,
-  bodies: Buffer[],
-  ids: readonly string[],
-  settled: Parcel['settled'],
-): Parcel {
-  return {
-    exchange: options.exchange ?? '',
-    routingKey: options.routingKey,
-    dueMs: options.dueMs ?? 0,
-    reroute: options.reroute,
-    bodies,
-    ids,
-    type: options.type ?? MESSAGE_TYPE,
-    replyTo: options.replyTo,
-    correlationId: options.correlationId,
-    headers: options.headers,
-    needs: options.needs ?? [],
-    care: options.care ?? 'refuse',
-    settled,
-  };
-}
-
-/** What takes a parcel's messages: a queue, or an exchange, whose routing keys may be any number. */
-export function takerOf({ exchange, routingKey }: Parcel): string {
-  return exchange === '' ? routingKey : exchange;
+  stalled(): void;
+  /** This channel's messages are refused where another's may not be. Called once a message, perhaps while it closes. */
+  refused(): void;
+  /** Declares anew what the parcel needs: a queue or an exchange is gone. Rejects when that cannot be done. */
+  restore(parcel: Parcel): Promise<void>;
 }
 
 /** A parcel with how far it has come. */
@@ -102,20 +54,9 @@ class Sending {
   }
 }
 
-export interface PublisherHooks {
-  /**
-   * The broker has not answered for LIMITS.amqpConfirmMs: a queue whose leader was lost in that moment may have lost the
-   * message, and says nothing. Another channel sends it again.
-   */
-  stalled(): void;
-  /** This channel's messages are refused where another's may not be. Called once a message, perhaps while it closes. */
-  refused(): void;
-  /** Declares anew what the parcel needs: a queue or an exchange is gone. Rejects when that cannot be done. */
-  restore(parcel: Parcel): Promise<void>;
-}
-
 /** A queue's refusals open another channel no more often: what is unconfirmed goes out again each time. */
-const REOPEN_EVERY_MS = 60_000;
+const REOPEN_MS_MIN = 5000;
+const REOPEN_MS_MAX = 60_000;
 /** Networks may break: with more channels than that, it is the parcel. */
 const DROP_LOSSES_MAX = 3;
 
@@ -149,8 +90,8 @@ export class Publisher {
   /** Queues and exchanges that have taken a message from this channel, and the one that did so last. */
   readonly #takers = new Set<string>();
   #lastTaker: string | undefined;
-  /** Queues and exchanges whose refusal opened another channel, and when, steady time. */
-  readonly #reopenedMs = new Map<string, number>();
+  /** Queues and exchanges whose refusal opened another channel: when, steady time, and how long none is opened from then on. */
+  readonly #reopened = new Map<string, { readonly atMs: number; readonly pauseMs: number }>();
   /** The channel that is given up for another. */
   #leaving: ConfirmChannel | undefined;
   /** One of them is to blame for the end of a channel: until it is known which, messages go one by one. */
@@ -431,13 +372,15 @@ export class Publisher {
     if (taker === this.#lastTaker) return;
     this.#takers.add(taker);
     this.#lastTaker = taker;
+    this.#reopened.delete(taker);
   }
 
   /**
    * A channel that first meets a quorum queue while that has no leader is refused there for as long as it lives: the broker
    * tries no second time to announce it. So what a queue refuses that has taken nothing from this channel is sent once more
-   * from another. A queue that is full refuses as well, and everything unconfirmed goes out again over another channel: so
-   * never for a parcel that nobody minds, and seldom for one queue.
+   * from another, which may meet it too soon as well: then after a pause that doubles. A queue that is full refuses too, and
+   * everything unconfirmed goes out again over another channel: so never for a parcel that nobody minds, and seldom for a
+   * queue that goes on refusing.
    */
   #mayDoBetter(sending: Sending): boolean {
     const channel = this.#channel;
@@ -456,9 +399,11 @@ export class Publisher {
 
   #mayLeave(taker: string): boolean {
     const nowMs = this.#clock.steadyMs();
-    for (const [each, atMs] of this.#reopenedMs) if (nowMs - atMs >= REOPEN_EVERY_MS) this.#reopenedMs.delete(each);
-    if (this.#reopenedMs.has(taker)) return false;
-    this.#reopenedMs.set(taker, nowMs);
+    for (const [each, { atMs }] of this.#reopened) if (nowMs - atMs > 2 * REOPEN_MS_MAX) this.#reopened.delete(each);
+    const last = this.#reopened.get(taker);
+    if (last !== undefined && nowMs - last.atMs < last.pauseMs) return false;
+    const pauseMs = last === undefined ? REOPEN_MS_MIN : Math.min(last.pauseMs * 2, REOPEN_MS_MAX);
+    this.#reopened.set(taker, { atMs: nowMs, pauseMs });
     return true;
   }
 

@@ -7,6 +7,7 @@ import type {
   ConsumeOptions,
   Consumer,
   Consumption,
+  EventFilter,
   Outcome,
   ParentPage,
   Payload,
@@ -19,6 +20,7 @@ import type {
   TaskInfo,
   TaskPage,
   TaskSpec,
+  Watcher,
   When,
 } from '../contract.ts';
 import type { Store } from '../store.ts';
@@ -68,6 +70,8 @@ export class RabbitBroker implements Broker {
   readonly #remembered: Remembered | undefined;
   #paused: ReadonlySet<string> = new Set();
   readonly #consumptions = new Set<RabbitConsumption>();
+  /** Event streams, with how to end each. */
+  readonly #watches = new Map<Watcher, () => void>();
   #opened: { resolve: () => void; reject: (error: MillraceError) => void } | undefined;
   #closing: Promise<void> | undefined;
   #failure: MillraceError | undefined;
@@ -149,6 +153,9 @@ export class RabbitBroker implements Broker {
         cancelRequested: (ids) => broker.#cancelRequested(ids),
         paused: (queues) => broker.#pausedNow(queues),
         released: (what, cancelled) => broker.#remembered?.released(what, cancelled),
+        watched: () => {
+          for (const consumption of broker.#consumptions) consumption.watched();
+        },
       });
     } catch (error) {
       await broker.close({ timeoutMs: 0 });
@@ -273,10 +280,16 @@ export class RabbitBroker implements Broker {
     throw new MillraceError('UNSUPPORTED', message);
   }
 
-  async watch(): Promise<never> {
-    const message =
-      'RabbitMQ tells nobody what becomes of its messages: use the hooks of a worker (onStart, onComplete, onFail, onDead) or result(), or a Millrace server';
-    throw new MillraceError('UNSUPPORTED', message);
+  async watch(filter: EventFilter, watcher: Watcher): Promise<() => void> {
+    const { task } = filter;
+    const end = await this.#store('a stream of events', task).events(filter, watcher);
+    this.#watches.set(watcher, end);
+    // Closed meanwhile.
+    if (this.#failure !== undefined) this.#endWatches(this.#failure);
+    return () => {
+      this.#watches.delete(watcher);
+      end();
+    };
   }
 
   async status(): Promise<Status> {
@@ -336,6 +349,15 @@ export class RabbitBroker implements Broker {
     this.#producer.close(error);
     this.#outbound.close(error);
     this.#replies.close(error);
+    this.#endWatches(error);
+  }
+
+  #endWatches(error: MillraceError): void {
+    for (const [watcher, end] of this.#watches) {
+      end();
+      watcher.ended(error);
+    }
+    this.#watches.clear();
   }
 
   #cancelRequested(ids: readonly string[]): void {

@@ -94,7 +94,7 @@ export class ReplyQueue {
     await this.#link.answer(model, channel.prefetch(PREFETCH), LIMITS.amqpCallTimeoutMs);
     const consuming = channel.consume(this.#name, (message) => {
       if (message === null) {
-        // Deleted, or its node went down: the channel's end makes it anew.
+        // Deleted, or its node went down: it is made anew when the channel has ended, or the connection that does not answer.
         this.#link.answer(model, channel.close(), LIMITS.amqpCloseTimeoutMs).catch(() => {});
         return;
       }

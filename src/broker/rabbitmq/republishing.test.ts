@@ -6,7 +6,7 @@ import type { Republish, Store } from '../store.ts';
 import { MessageIds } from './message-ids.ts';
 import { Names } from './names.ts';
 import type { Outbound } from './outbound.ts';
-import type { Parcel } from './publisher.ts';
+import type { Parcel } from './parcel.ts';
 import { Republishing } from './republishing.ts';
 
 let clock: ManualClock;

@@ -6,8 +6,8 @@ import { bodyOf, headOf, payloadFrom, tailOf } from './message.ts';
 import type { MessageIds } from './message-ids.ts';
 import type { Names } from './names.ts';
 import type { Outbound } from './outbound.ts';
+import { type Parcel, parcel, takerOf } from './parcel.ts';
 import { isNeverTaken, Portion } from './portion.ts';
-import { type Parcel, parcel, takerOf } from './publisher.ts';
 import { routeTask } from './routes.ts';
 
 /** A queue that has not taken a task in time is given no others for so long: whoever publishes them would wait as well. */

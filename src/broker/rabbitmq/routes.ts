@@ -4,7 +4,7 @@ import type { TaskError, TaskSpec } from '../contract.ts';
 import { routeOf } from './delay.ts';
 import type { TaskMessage } from './message.ts';
 import { bandOf, type Names } from './names.ts';
-import { type Parcel, parcel } from './publisher.ts';
+import { type Parcel, parcel } from './parcel.ts';
 import type { Shared } from './shared.ts';
 import type { Need } from './topology.ts';
 

@@ -1,7 +1,9 @@
 import { MillraceError, shown } from '../../errors.ts';
 import { LIMITS } from '../../limits.ts';
 import { manyBytesBound } from '../../protocol/batch-writer.ts';
+import { checkCircles, checkSubmittedCount } from '../../protocol/submission.ts';
 import type { RelatedTask } from '../contract.ts';
+import { placesOf } from '../places.ts';
 
 /**
  * What can be said of a submission without the tasks that exist. Throws INVALID_ARGUMENT (too many tasks, a circle, a task
@@ -9,10 +11,7 @@ import type { RelatedTask } from '../contract.ts';
  * Returns at most how many bytes the payloads take.
  */
 export function checkSubmission(tasks: readonly RelatedTask[]): number {
-  if (tasks.length > LIMITS.batchTasksMax) {
-    const message = `${tasks.length} tasks are submitted together; at most ${LIMITS.batchTasksMax} may be: split them over several flows`;
-    throw new MillraceError('INVALID_ARGUMENT', message, { details: { bound: LIMITS.batchTasksMax } });
-  }
+  checkSubmittedCount(tasks.length);
   const children = new Uint32Array(tasks.length);
   let count = 0;
   for (const [index, task] of tasks.entries()) {
@@ -23,7 +22,7 @@ export function checkSubmission(tasks: readonly RelatedTask[]): number {
     throw tooMany(count, LIMITS.submissionDependenciesMax, 'one submission');
   const most = children.reduce((max, each) => Math.max(max, each), 0);
   if (most > LIMITS.dependenciesMax) throw tooMany(most, LIMITS.dependenciesMax, 'one task that others depend on');
-  checkCircles(tasks);
+  checkCircles(innerOf(tasks));
   return manyBytesBound(tasks.map((task) => task.payload));
 }
 
@@ -48,42 +47,12 @@ function checkDependencies(total: number, index: number, { dependsOn }: RelatedT
   }
 }
 
-/** Takes away whatever nothing waits for, again and again: what is left goes round in a circle. */
-function checkCircles(tasks: readonly RelatedTask[]): void {
+/** Inside the submission. One whose key another of them has is that other one. */
+function innerOf(tasks: readonly RelatedTask[]): [number, number[]][] {
   const places = placesOf(tasks);
-  const inner = tasks.map(({ dependsOn }, index) =>
-    // One whose key another of them has is that other one.
-    places[index] === index
-      ? dependsOn.flatMap(({ on }) => (typeof on === 'number' ? [places[on] as number] : []))
-      : [],
-  );
-  const open = new Uint32Array(tasks.length);
-  for (const parents of inner) for (const parent of parents) open[parent] = (open[parent] as number) + 1;
-  const free: number[] = [];
-  for (const [index, count] of open.entries()) if (count === 0) free.push(index);
-  let left = tasks.length;
-  for (let next = free.pop(); next !== undefined; next = free.pop()) {
-    left--;
-    for (const parent of inner[next] as number[]) {
-      open[parent] = (open[parent] as number) - 1;
-      if (open[parent] === 0) free.push(parent);
-    }
-  }
-  if (left === 0) return;
-  const round = [...open.entries()].filter(([, count]) => count > 0).map(([index]) => index);
-  const message = `tasks depend on each other in a circle: ${round.slice(0, 10).join(', ')}${round.length > 10 ? ' …' : ''} (counted from 0 in the order in which they were added)`;
-  throw new MillraceError('INVALID_ARGUMENT', message, { details: { indexes: round.slice(0, 10) } });
-}
-
-/** For each task the first that has its key in its queue, or itself. */
-function placesOf(tasks: readonly RelatedTask[]): number[] {
-  const claimed = new Map<string, number>();
-  return tasks.map(({ unique, spec }, index) => {
-    if (unique === undefined) return index;
-    const name = `${spec.queue}\n${unique.key}`;
-    const first = claimed.get(name);
-    if (first === undefined) claimed.set(name, index);
-    return first ?? index;
+  return tasks.flatMap(({ dependsOn }, index): [number, number[]][] => {
+    if (places[index] !== index) return [];
+    return [[index, dependsOn.flatMap(({ on }) => (typeof on === 'number' ? [places[on] as number] : []))]];
   });
 }
 

@@ -11,7 +11,8 @@ import type { Shared } from './shared.ts';
 /**
  * What a store remembers of one worker and its tasks: which have begun, how they ended, and that it lives. A store that
  * cannot be reached is asked again, with growing pauses, until the worker ends: nothing is begun and nothing acknowledged
- * meanwhile, so the broker gives it no more than its prefetch.
+ * meanwhile, so the broker gives it no more than its prefetch. What it will never take is told to whoever asked, apart from
+ * what was asked together with it.
  */
 const RETRY_MS_MIN = 100;
 const RETRY_MS_MAX = 5000;
@@ -71,8 +72,8 @@ export class WorkerMemory {
     this.#beat();
   }
 
-  /** Calls back in the order of the calls. Not at all when the worker has ended. */
-  begin(tasks: readonly HeldTask[], known: (tasks: readonly HeldTask[], verdicts: readonly Verdict[]) => void): void {
+  /** Calls back in the order of the calls; for a task alone with why it is refused for good. Not at all when the worker has ended. */
+  begin(tasks: readonly HeldTask[], known: Known<HeldTask, readonly Verdict[]>): void {
     this.#beginning.add(tasks, known);
   }
 
@@ -82,12 +83,16 @@ export class WorkerMemory {
   }
 
   /** As `begin`. Resolved before the messages are acknowledged. */
-  end(ends: readonly TaskEnd[], known: (ends: readonly TaskEnd[], report: EndReport) => void): void {
+  end(ends: readonly TaskEnd[], known: Known<TaskEnd, EndReport>): void {
     const nowMs = this.#clock.wallMs();
     for (const { kind, task } of ends) {
       if (kind === 'completed') this.#total.record(Math.max(nowMs - task.message.enqueuedAtMs, 0));
     }
     this.#ending.add(ends, known);
+  }
+
+  started(id: string, attempt: number): void {
+    this.#store.started(id, attempt);
   }
 
   progress(id: string, progress: string): void {
@@ -152,15 +157,16 @@ export class WorkerMemory {
     this.#timer.unref();
   }
 
-  /** Undefined when the worker ended first. */
-  async #insist<T>(call: () => Promise<T>): Promise<T | undefined> {
+  /** The error when the store will never take it; undefined when the worker ended first. */
+  async #insist<T>(call: () => Promise<T>): Promise<T | MillraceError | undefined> {
     for (let pauseMs = RETRY_MS_MIN; !this.#closed; pauseMs = Math.min(pauseMs * 2, RETRY_MS_MAX)) {
       try {
         return await call();
       } catch (error) {
         if (!(error instanceof MillraceError)) throw error;
-        // Whatever it is, the messages stay with the broker until it is over.
         if (error.code === 'CLOSED') return undefined;
+        if (error.code === 'INVALID_ARGUMENT') return error;
+        // Whatever else it is, the messages stay with the broker until it is over.
       }
       await this.#pause(pauseMs);
     }
@@ -178,9 +184,16 @@ export class WorkerMemory {
   }
 }
 
+type Known<Item, Answer> = (items: readonly Item[], answer: Answer | MillraceError) => void;
+
 interface Portion<Item, Answer> {
   readonly items: readonly Item[];
-  readonly known: (items: readonly Item[], answer: Answer) => void;
+  readonly known: Known<Item, Answer>;
+}
+
+interface Told<Item, Answer> {
+  readonly items: readonly Item[];
+  readonly answer: Answer | MillraceError | undefined;
 }
 
 interface Afterwards {
@@ -191,7 +204,7 @@ interface Afterwards {
 
 /** Few calls under way at a time, answered in their order. */
 class Gathered<Item, Answer> {
-  readonly #call: (items: readonly Item[]) => Promise<Answer | undefined>;
+  readonly #call: (items: readonly Item[]) => Promise<Answer | MillraceError | undefined>;
   #waiting: Portion<Item, Answer>[] = [];
   #underWay = 0;
   #last: Promise<void> = Promise.resolve();
@@ -200,11 +213,11 @@ class Gathered<Item, Answer> {
   #known = 0;
   readonly #afterwards: Afterwards[] = [];
 
-  constructor(call: (items: readonly Item[]) => Promise<Answer | undefined>) {
+  constructor(call: (items: readonly Item[]) => Promise<Answer | MillraceError | undefined>) {
     this.#call = call;
   }
 
-  add(items: readonly Item[], known: Portion<Item, Answer>['known']): void {
+  add(items: readonly Item[], known: Known<Item, Answer>): void {
     this.#added += items.length;
     this.#waiting.push({ items, known });
     this.#next();
@@ -221,19 +234,27 @@ class Gathered<Item, Answer> {
     const items = this.#waiting.flatMap((portion) => portion.items);
     this.#waiting = [];
     this.#underWay++;
-    const answered = this.#call(items);
+    const answered = this.#ask(items);
     const before = this.#last;
     this.#last = (async () => {
-      const answer = await answered;
+      const told = await answered;
       await before;
       this.#underWay--;
-      if (answer !== undefined) known(items, answer);
+      for (const part of told) if (part.answer !== undefined) known(part.items, part.answer);
       this.#known += items.length;
       while (this.#afterwards.length > 0 && (this.#afterwards[0] as Afterwards).added <= this.#known) {
         (this.#afterwards.shift() as Afterwards).callback();
       }
       this.#next();
     })();
+  }
+
+  /** What is refused for good is asked in halves, until what is to blame is alone. */
+  async #ask(items: readonly Item[]): Promise<Told<Item, Answer>[]> {
+    const answer = await this.#call(items);
+    if (!(answer instanceof MillraceError) || items.length === 1) return [{ items, answer }];
+    const middle = items.length >> 1;
+    return [...(await this.#ask(items.slice(0, middle))), ...(await this.#ask(items.slice(middle)))];
   }
 }
 

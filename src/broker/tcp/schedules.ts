@@ -1,6 +1,6 @@
-import { isUtf8 } from 'node:buffer';
 import type { Random } from '../../io/random.ts';
-import type { Payload, ScheduleInfo, ScheduleOperations, ScheduleSettings } from '../contract.ts';
+import { encodeBytes } from '../../protocol/encoded-bytes.ts';
+import type { ScheduleInfo, ScheduleOperations, ScheduleSettings } from '../contract.ts';
 import type { Calls } from './calls.ts';
 
 const KEY_BYTES = 8;
@@ -17,7 +17,7 @@ export class RemoteSchedules implements ScheduleOperations {
 
   async set(name: string, { spec, payload, ...timing }: ScheduleSettings): Promise<ScheduleInfo> {
     const { name: task, ...options } = spec;
-    const params = { ...timing, task, ...options, payload: encode(payload), name };
+    const params = { ...timing, task, ...options, payload: encodeBytes(payload), name };
     return (await this.#calls.call('schedule.set', params)) as unknown as ScheduleInfo;
   }
 
@@ -45,12 +45,4 @@ export class RemoteSchedules implements ScheduleOperations {
     const key = this.#random.hex(KEY_BYTES);
     return (await this.#calls.call('schedule.run', { name, key })).id as string;
   }
-}
-
-function encode(payload: Payload): { encoding: 'utf8' | 'base64'; data: string } {
-  if (typeof payload === 'string') return { encoding: 'utf8', data: payload };
-  const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.length);
-  return isUtf8(bytes)
-    ? { encoding: 'utf8', data: bytes.toString('utf8') }
-    : { encoding: 'base64', data: bytes.toString('base64') };
 }

@@ -3,6 +3,7 @@ import { LIMITS } from '../../limits.ts';
 import { SECTION_FIXED_BYTES } from '../../protocol/batch.ts';
 import { payloadBytesBound } from '../../protocol/payloads.ts';
 import { encodeSpec } from '../../protocol/spec.ts';
+import { checkSubmittedCount } from '../../protocol/submission.ts';
 import type { RelatedTask } from '../contract.ts';
 
 /** What stands behind the tasks of a submission: see protocol/submission.ts. */
@@ -24,10 +25,7 @@ export function relationsOf(tasks: readonly RelatedTask[]): object {
 
 /** Throws INVALID_ARGUMENT, or PAYLOAD_TOO_LARGE, when they do not fit into one frame. */
 export function submissionBytesBound(tasks: readonly RelatedTask[], trailer: Uint8Array): number {
-  if (tasks.length > LIMITS.batchTasksMax) {
-    const message = `${tasks.length} tasks are submitted together; at most ${LIMITS.batchTasksMax} may be: split them over several flows`;
-    throw new MillraceError('INVALID_ARGUMENT', message, { details: { bound: LIMITS.batchTasksMax } });
-  }
+  checkSubmittedCount(tasks.length);
   let bytes = trailer.length;
   for (const { spec, payload } of tasks) {
     bytes += payloadBytesBound(payload) + encodeSpec(spec).length + SECTION_FIXED_BYTES;

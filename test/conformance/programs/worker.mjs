@@ -19,6 +19,12 @@ await client.work(
       setTimeout(() => process.stdout.write(`start ${id} ${attempt}\n`));
       return new Promise(() => {});
     },
+    /** Ends when the process, which somebody froze, goes on. */
+    thaw: (_input, { id, attempt }) => {
+      const thawed = new Promise((resolve) => process.once('SIGCONT', resolve));
+      process.stdout.write(`start ${id} ${attempt}\n`);
+      return thawed.then(() => ({ attempt, pid: process.pid }));
+    },
     /** Dies of it. */
     die: (_input, { id, attempt }) => {
       process.stdout.write(`start ${id} ${attempt}\n`);
