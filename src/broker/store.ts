@@ -71,7 +71,9 @@ export interface Store {
    */
   log(worker: string, id: string, read: () => TaskLog | undefined): void;
 
-  /** A handler has begun with this attempt. Lazy; nothing is done while nobody watches. */
+  /** Whether somebody watches events, as far as is known here. */
+  readonly watched: boolean;
+  /** A handler has begun with this attempt; to be said while somebody watches. Lazy. */
   started(id: string, attempt: number): void;
   /**
    * Tells what becomes of tasks, whatever process does it, in the order of the changes: resolves when every later event will

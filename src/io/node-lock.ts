@@ -97,6 +97,7 @@ async function socketPlace(directory: string): Promise<SocketPlace> {
   if (process.platform === 'linux') {
     const handle = await open(real, 'r');
     const way = `/proc/self/fd/${handle.fd}`;
+    // Where there is no /proc the directory has no shorter way.
     if ((await realpath(way).catch(() => undefined)) === real) return { path: join(way, SOCKET_NAME), handle };
     await handle.close();
   }

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { z } from 'zod';
-import { until } from '../../test/conformance/events.ts';
+import { failure, until } from '../../test/conformance/events.ts';
 import { closeInMemory, openInMemory } from '../../test/support/embedded.ts';
 import type { ManualClock } from '../../test/twins/manual-clock.ts';
 import type { Client } from '../client/client.ts';
@@ -80,9 +80,9 @@ test('are told that a task is dead when its handler says so, and when its payloa
   };
   await client.work([strict.handle(() => 1), defineTask('fatal').handle(fatal)], { hooks: recorder() });
   const first = await client.enqueue('fatal');
-  await first.result().catch(() => {});
+  expect((await failure(first.result())).code).toBe('TASK_DEAD');
   const second = await client.enqueue('strict', { n: 'one' });
-  await second.result().catch(() => {});
+  expect((await failure(second.result())).code).toBe('TASK_DEAD');
   expect(calls.filter(([name]) => name === 'dead')).toEqual([
     ['dead', first.id, 1, 'never'],
     ['dead', second.id, 1, expect.stringContaining('the input of strict does not match its schema')],

@@ -4,8 +4,8 @@ import type { PostgresStore } from '../../src/broker/postgres/postgres-store.ts'
 import type { StoreWatcher } from '../../src/broker/store.ts';
 import type { MillraceError } from '../../src/errors.ts';
 import { SystemClock, type Timer } from '../../src/io/clock.ts';
-import { Arrivals, failure } from '../conformance/events.ts';
-import { arrival, OOPS, proxyTo, type Scene, shared, spec, tasks, within } from './scene.ts';
+import { Arrivals, failure, until } from '../conformance/events.ts';
+import { arrival, HurriedClock, OOPS, proxyTo, type Scene, shared, spec, tasks, within } from './scene.ts';
 
 class Eyes implements Watcher {
   readonly seen = new Arrivals<TaskEvent>();
@@ -159,6 +159,18 @@ describe.skipIf(shared === undefined)('event streams of a store', () => {
   );
 
   test(
+    'the beginning of a text whose rest was lost with a connection is left out',
+    within(async (scene) => {
+      const store = await scene.store();
+      const eyes = await Eyes.open(store);
+      const [id] = scene.ids(1) as [string];
+      await scene.sql`SELECT pg_notify('millrace_events', '1.1 1 [{"type":"enq')`;
+      await store.insert([tasks([id])]);
+      expect(await eyes.upTo('enqueued', id)).toEqual([`enqueued ${id}`]);
+    }),
+  );
+
+  test(
     'a stream hears of its queue or its task only, and of nothing more when it was ended',
     within(async (scene) => {
       const [store, other] = [await scene.store(), await scene.store()];
@@ -253,8 +265,13 @@ describe.skipIf(shared === undefined)('event streams of a store', () => {
       eyes.end();
       await store.close(5000);
       expect(await scene.sql`SELECT name FROM watches`).toEqual([]);
-      await scene.sql`SELECT forget_watches()`;
-      expect(await watchedTriggers(scene)).toEqual([]);
+      const clock = new HurriedClock();
+      await scene.store({ upkeep: true, clock });
+      const left = async (): Promise<string[]> => {
+        clock.aheadMs += 60_000;
+        return watchedTriggers(scene);
+      };
+      await until(left, (triggers) => triggers.length === 0, 'the end of the triggers');
     }),
   );
 

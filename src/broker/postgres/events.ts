@@ -31,8 +31,9 @@ export class Events {
   #keeping: Timer | undefined;
   /** Rows on their way to be deleted. */
   readonly #leaving = new Set<Promise<void>>();
-  /** A text that came in parts. */
+  /** A text that comes in parts, and its number. */
   #parts = '';
+  #partsOf = '';
   /** By anybody, in any process: as far as is known here. */
   #watched = false;
   #closed = false;
@@ -58,6 +59,7 @@ export class Events {
 
   /** Resolves when every later event will be told, with how to end that. Rejects BUFFER_FULL, and like all calls. */
   async open(filter: EventFilter, watcher: Watcher): Promise<() => void> {
+    if (this.#closed) throw new MillraceError('CLOSED', 'the store was closed');
     const bound = LIMITS.watchesPerConnectionMax;
     if (this.#watches.size >= bound) {
       const message = `this client watches events ${bound} times, which is as many as it may: end a stream, or connect another client`;
@@ -130,7 +132,6 @@ export class Events {
   }
 
   async #again(): Promise<void> {
-    this.#parts = '';
     await this.#keepAll(true);
   }
 
@@ -163,6 +164,10 @@ export class Events {
   #heard(payload: string): void {
     const space = payload.indexOf(' ');
     const from = payload.indexOf(' ', space + 1);
+    const number = payload.slice(0, space);
+    // The rest of another was lost with a connection.
+    if (number !== this.#partsOf) this.#parts = '';
+    this.#partsOf = number;
     const text = payload.slice(from + 1);
     if (payload.slice(space + 1, from) !== '0') {
       this.#parts += text;

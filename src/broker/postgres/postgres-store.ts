@@ -1,5 +1,6 @@
 import { MillraceError } from '../../errors.ts';
 import { settlesWithin } from '../../io/clock.ts';
+import { LIMITS } from '../../limits.ts';
 import type {
   EventFilter,
   Outcome,
@@ -149,12 +150,16 @@ export class PostgresStore implements Store {
   }
 
   async end(worker: string, ends: readonly End[]): Promise<EndReport> {
-    if (this.#events.watched) await this.#progressTold(ends);
+    if (this.watched) await this.#progressTold(ends);
     return this.#attempts.end(worker, ends);
   }
 
+  get watched(): boolean {
+    return this.#events.watched;
+  }
+
   started(id: string, attempt: number): void {
-    if (this.#events.watched) this.#started.add(id, attempt);
+    if (this.watched) this.#started.add(id, attempt);
   }
 
   events(filter: EventFilter, watcher: Watcher): Promise<() => void> {
@@ -247,10 +252,11 @@ export class PostgresStore implements Store {
     return this.#closing;
   }
 
-  /** What was said before a task ended is told before it. */
+  /** What was said before a task ended is told before it, unless the database is away for long. */
   async #progressTold(ends: readonly End[]): Promise<void> {
     const ids = ends.flatMap(({ id }) => (this.#progress.has(id) ? [id] : []));
-    if (ids.length > 0) await this.#progress.passed(ids);
+    if (ids.length === 0) return;
+    await settlesWithin(this.#database.clock, LIMITS.storeStatementTimeoutMs, this.#progress.passed(ids));
   }
 
   #settled(what: unknown): void {

@@ -159,7 +159,7 @@ export class RabbitConsumption implements Consumption {
   begun(run: HeldRun, index: number): void {
     const before = this.#begun;
     this.#begun = Math.max(before, (run.tasks[index] as HeldTask).order);
-    if (this.#memory === undefined) return;
+    if (this.#memory?.watched !== true) return;
     for (let at = index; at >= 0; at--) {
       const task = run.tasks[at] as HeldTask;
       if (task.order <= before) return;

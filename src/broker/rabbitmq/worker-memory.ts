@@ -91,6 +91,11 @@ export class WorkerMemory {
     this.#ending.add(ends, known);
   }
 
+  /** Somebody is to be told what starts. */
+  get watched(): boolean {
+    return this.#store.watched;
+  }
+
   started(id: string, attempt: number): void {
     this.#store.started(id, attempt);
   }
