@@ -23,7 +23,7 @@ class Ear implements LinkHandler {
   }
 
   data(bytes: Buffer): void {
-    this.chunks.push(bytes);
+    this.chunks.push(Buffer.from(bytes));
     this.byteCount += bytes.length;
     this.#woke();
   }

@@ -23,7 +23,7 @@ export interface Link {
 }
 
 export interface LinkHandler {
-  /** `bytes` belong to the handler. */
+  /** `bytes` are lent for the call: what is kept longer must be copied. */
   data(bytes: Buffer): void;
   /** What was buffered has been taken; called after `bufferedBytes` had grown above 0. */
   drain(): void;

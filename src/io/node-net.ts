@@ -3,6 +3,13 @@ import { InvariantError, MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import type { Link, LinkHandler, Listener, Net } from './net.ts';
 
+/**
+ * A link that was dialled reads into one buffer for ever. A new one for each read costs little by itself, but V8 counts
+ * what lies outside its heap and collects the whole heap for it: 78 full collections in a worker that ran 4,000,000
+ * tasks, against 3. Node has no such way for a socket that was accepted.
+ */
+const READ_BYTES = 64 * 1024;
+
 /** How long an ended link waits for the other side to close too. */
 const END_TIMEOUT_MS = 2000;
 
@@ -31,9 +38,6 @@ class SocketLink implements Link {
     this.#socket = socket;
     const host = socket.remoteAddress ?? 'unknown';
     this.remote = `${host.includes(':') ? `[${host}]` : host}:${socket.remotePort ?? 0}`;
-    socket.on('data', (bytes: Buffer) => {
-      if (!this.#ended) this.handler.data(bytes);
-    });
     socket.on('error', (error) => {
       this.#reason ??= error;
     });
@@ -45,6 +49,11 @@ class SocketLink implements Link {
 
   get bufferedBytes(): number {
     return this.#socket.writableLength;
+  }
+
+  /** What came in, lent until this returns. */
+  received(bytes: Buffer): void {
+    if (!this.#ended) this.handler.data(bytes);
   }
 
   write(bytes: Uint8Array, written?: () => void): void {
@@ -91,7 +100,20 @@ class SocketLink implements Link {
 export const nodeNet: Net = {
   connect({ host, port }, timeoutMs) {
     return new Promise((resolve, reject) => {
-      const socket = connect({ host, port, ...SOCKET_OPTIONS });
+      let link: SocketLink | undefined;
+      const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+      const socket = connect({
+        host,
+        port,
+        ...SOCKET_OPTIONS,
+        onread: {
+          buffer,
+          callback: (byteCount) => {
+            link?.received(buffer.subarray(0, byteCount));
+            return true;
+          },
+        },
+      });
       const timer = setTimeout(() => {
         const message = `no connection to ${host}:${port} within ${timeoutMs} ms: check the address and the firewall`;
         socket.destroy(new MillraceError('TIMEOUT', message, { details: { host, port, timeoutMs } }));
@@ -104,14 +126,19 @@ export const nodeNet: Net = {
       socket.once('connect', () => {
         clearTimeout(timer);
         socket.off('error', failed);
-        resolve(new SocketLink(socket));
+        link = new SocketLink(socket);
+        resolve(link);
       });
     });
   },
 
   listen({ host, port }, accept, notAccepted = () => {}) {
     return new Promise<Listener>((resolve, reject) => {
-      const server = createServer(SOCKET_OPTIONS, (socket) => accept(new SocketLink(socket)));
+      const server = createServer(SOCKET_OPTIONS, (socket) => {
+        const link = new SocketLink(socket);
+        socket.on('data', (bytes: Buffer) => link.received(bytes));
+        accept(link);
+      });
       const failed = (error: NodeJS.ErrnoException): void => {
         reject(error.code === 'EADDRINUSE' ? addressInUse(host, port, error) : error);
       };

@@ -129,10 +129,8 @@ class PairLink implements Link {
     while (this.#inbox.length > 0 && !this.#paused && !this.#closed) {
       const { bytes, written } = this.#inbox.shift() as Message;
       this.#inboxBytes -= bytes.length;
-      // The handler may keep what it gets, and the writer uses the buffer again once it is written.
-      const own = written === undefined ? asBuffer(bytes) : Buffer.from(bytes);
+      this.handler.data(asBuffer(bytes));
       written?.();
-      this.handler.data(own);
     }
     if (this.#closed || this.#inbox.length > 0) return;
     if (this.#peer.#ended) {

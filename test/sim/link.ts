@@ -196,10 +196,11 @@ export class SimLink implements Link {
       this.peer.#taken(bytes.length);
       this.#readSoon();
       if (this.#ended) return;
-      // Of its own, as the handler may keep it.
-      const own = Buffer.from(bytes);
-      this.tap?.received(own);
-      this.handler.data(own);
+      const lent = Buffer.from(bytes);
+      this.tap?.received(lent);
+      this.handler.data(lent);
+      // Whoever kept it without a copy is found.
+      lent.fill(0xa5);
       return;
     }
     if (!this.#finCame) return;
