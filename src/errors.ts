@@ -12,6 +12,8 @@ export const ERROR_CODES = {
   UNSUPPORTED: { retryable: false, meaning: 'this backend cannot do that; the message names the way out' },
   NOT_FOUND: { retryable: false, meaning: 'no such task or queue, or it is no longer retained' },
   CONFLICT: { retryable: false, meaning: 'the task, or the batch, is in a state that does not allow this' },
+  UNAUTHENTICATED: { retryable: false, meaning: 'no credentials came, or none that the server knows' },
+  FORBIDDEN: { retryable: false, meaning: 'who asked may not do that' },
   // How a task ended, as seen by result()
   TASK_DEAD: { retryable: false, meaning: 'the task failed for good; the last error is the cause' },
   TASK_CANCELLED: { retryable: false, meaning: 'the task was cancelled or purged' },

@@ -1,0 +1,40 @@
+import { OpenAPIHono } from '@hono/zod-openapi';
+import type { Broker } from '../broker/contract.ts';
+import type { Client } from '../client/client.ts';
+import { MillraceError } from '../errors.ts';
+
+/** What the routes need. */
+export interface HttpWorld {
+  /** Of any backend: in the server, the one in this process. */
+  readonly broker: Broker;
+  /** Over the same broker, for what it checks and encodes. */
+  readonly client: Client;
+  /** Whether payloads, results and the texts of errors may be shown. */
+  readonly showPayloads: boolean;
+  /** One line for the log. */
+  readonly onNotice: (level: 'info' | 'warn', message: string) => void;
+}
+
+export type Role = 'read' | 'operate';
+
+/** What the middleware has found out about a request. */
+export interface HttpEnv {
+  Variables: { role: Role };
+}
+
+export type HttpApp = OpenAPIHono<HttpEnv>;
+
+/** An app, or a part of it, whose requests are checked by their schemas: what does not fit is INVALID_ARGUMENT. */
+export function newApp(): HttpApp {
+  return new OpenAPIHono<HttpEnv>({
+    defaultHook: (result) => {
+      if (result.success) return;
+      const issues = result.error.issues.map(({ path, message }) => ({ path: path.join('.'), message }));
+      const [first] = issues;
+      const where = first === undefined || first.path === '' ? '' : `${first.path}: `;
+      throw new MillraceError('INVALID_ARGUMENT', `the request does not fit: ${where}${first?.message ?? ''}`, {
+        details: { issues },
+      });
+    },
+  });
+}
