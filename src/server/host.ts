@@ -53,6 +53,7 @@ export class Host implements SessionOwner {
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #sessions = new Set<Session>();
+  readonly #inside = new Set<Session>();
   readonly #awaiting = new Set<Session>();
   /** The links that were refused last, for want of room. */
   readonly #turnedAway: Link[] = [];
@@ -108,8 +109,9 @@ export class Host implements SessionOwner {
     this.#scheduleSweep();
   }
 
+  /** Connections from outside this process. */
   get sessionCount(): number {
-    return this.#sessions.size;
+    return this.#sessions.size - this.#inside.size;
   }
 
   /** Why nothing is confirmed any more. */
@@ -120,12 +122,9 @@ export class Host implements SessionOwner {
   /** Takes over a link that has just been made. */
   accept(link: Link): void {
     const connectionsMax = this.#options.connectionsMax ?? LIMITS.connectionsMax;
-    const session = new Session(this, link, (++this.#sessionCount).toString(36), this.#random.hex(16));
-    const full = this.#sessions.size >= connectionsMax;
-    this.#sessions.add(session);
-    if (this.failure !== undefined) session.refuse(this.failure);
-    else if (this.#stopped !== undefined) session.refuse(new MillraceError('STOPPING', 'the server is stopping'));
-    else if (full) {
+    const full = this.sessionCount >= connectionsMax;
+    const session = this.#open(link);
+    if (session !== undefined && full) {
       session.refuse(
         new MillraceError(
           'CONNECTION_LIMIT',
@@ -135,6 +134,21 @@ export class Host implements SessionOwner {
       );
       this.#turnAway(link);
     }
+  }
+
+  /** As `accept`, for a link from within this process: it is no connection, and none takes its room. */
+  acceptInside(link: Link): void {
+    const session = this.#open(link);
+    if (session !== undefined) this.#inside.add(session);
+  }
+
+  #open(link: Link): Session | undefined {
+    const session = new Session(this, link, (++this.#sessionCount).toString(36), this.#random.hex(16));
+    this.#sessions.add(session);
+    if (this.failure !== undefined) session.refuse(this.failure);
+    else if (this.#stopped !== undefined) session.refuse(new MillraceError('STOPPING', 'the server is stopping'));
+    else return session;
+    return undefined;
   }
 
   /** The listener could not take one: it has no file for it, or the other side was gone already. */
@@ -155,7 +169,7 @@ export class Host implements SessionOwner {
     return buildStatus({
       engine: this.engine,
       sessions: this.#sessions,
-      sessionCount: this.#sessions.size,
+      sessionCount: this.sessionCount,
       version: VERSION,
       durability: this.#options.directory === null ? 'memory' : (this.#options.fsync ?? 'always'),
       volatile: this.#options.directory === null,
@@ -175,6 +189,7 @@ export class Host implements SessionOwner {
 
   closed(session: Session): void {
     this.#sessions.delete(session);
+    this.#inside.delete(session);
     this.#awaiting.delete(session);
     this.#checkIdle();
   }

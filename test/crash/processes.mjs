@@ -64,7 +64,18 @@ export class ServerActor {
   /** Resolves when it listens; with false when it was ended before. */
   async start() {
     const actor = new Actor([
-      ...['--import', JUMP, cli, 'server', '--data', `${this.#directory}/data`, '--port', String(this.port)],
+      ...[
+        '--import',
+        JUMP,
+        cli,
+        'server',
+        '--data',
+        `${this.#directory}/data`,
+        '--port',
+        String(this.port),
+        '--http-port',
+        'off',
+      ],
       ...['--log-file', `${this.#directory}/server.log`, '--json', '--stop-timeout-ms', '2000'],
     ]);
     this.#actor = actor;
