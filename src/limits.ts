@@ -193,6 +193,26 @@ export const LIMITS = {
   /** Dead letters that a redrive moves at a time. */
   amqpRedrivePortion: 100,
 
+  // HTTP
+  /** Tasks leased over HTTP, and their payloads, at the same time. */
+  leasesMax: 10_000,
+  leasedBytesMax: 512 * MiB,
+  /** Requests that wait for a task at the same time. */
+  leaseRequestsMax: 1000,
+  /** Tasks, and bytes of payload (one may be larger), in one answer. */
+  leaseTasksMax: 1000,
+  leaseAnswerBytesMax: 16 * MiB,
+  leaseMsMin: 1 * SECOND,
+  leaseMsMax: 1 * DAY,
+  leaseWaitMsMax: 60 * SECOND,
+  /** What a request that does not want to wait leaves its backend for finding out what there is. */
+  leaseFindMs: 250,
+  /** How long after a task another one belongs into the same answer, and how long they are gathered in all. */
+  leaseGatherMs: 5,
+  leaseGatherMsMax: 50,
+  /** How long a settlement that the backend has not answered is repeated. */
+  leaseSettleMs: 10 * MINUTE,
+
   // History kept per task
   attemptsKeptMax: 10,
 
@@ -258,6 +278,7 @@ export const DEFAULTS = {
   enqueueTimeoutMs: 30 * SECOND,
   callTimeoutMs: 15 * SECOND,
   resultTimeoutMs: 30 * SECOND,
+  leaseMs: 30 * SECOND,
   stopTimeoutMs: 10 * SECOND,
   fsyncIntervalMs: 100,
   amqp: {

@@ -11,6 +11,8 @@ export interface HttpWorld {
   readonly client: Client;
   /** Whether payloads, results and the texts of errors may be shown. */
   readonly showPayloads: boolean;
+  /** Called when the server stops, while it still answers; it goes on when that has resolved. */
+  readonly onStop: (stop: (options: { timeoutMs: number }) => Promise<void>) => void;
   /** One line for the log. */
   readonly onNotice: (level: 'info' | 'warn', message: string) => void;
 }

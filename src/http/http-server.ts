@@ -4,37 +4,44 @@ import { MillraceError } from '../errors.ts';
 import { createApp } from './app.ts';
 import type { HttpWorld } from './context.ts';
 
-export interface HttpServerOptions extends HttpWorld {
+export interface HttpServerOptions extends Omit<HttpWorld, 'onStop'> {
   readonly host: string;
   /** 0 takes any free one. */
   readonly port: number;
 }
 
+type Stop = Parameters<HttpWorld['onStop']>[0];
+
 /** The HTTP API, the metrics and the dashboard on one address. */
 export class HttpServer {
   readonly url: string;
   readonly #server: Server;
+  readonly #stops: readonly Stop[];
 
   /** Rejects with ADDRESS_IN_USE or the system's error. */
   static async start(options: HttpServerOptions): Promise<HttpServer> {
-    const app = createApp(options);
+    const stops: Stop[] = [];
+    const app = createApp({ ...options, onStop: (stop) => stops.push(stop) });
     const server = createAdaptorServer({ fetch: app.fetch }) as Server;
     await listen(server, options);
-    return new HttpServer(server, options.host);
+    return new HttpServer(server, options.host, stops);
   }
 
-  private constructor(server: Server, host: string) {
+  private constructor(server: Server, host: string, stops: readonly Stop[]) {
     this.#server = server;
+    this.#stops = stops;
     const address = server.address();
     const port = typeof address === 'object' && address !== null ? address.port : 0;
     this.url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
   }
 
-  /** Lets nobody new in and waits up to `timeoutMs` for what is being answered, then cuts it off. Always resolves. */
+  /** Waits up to `timeoutMs` for what is leased and for what is being answered, then cuts it off. Always resolves. */
   async stop({ timeoutMs }: { timeoutMs: number }): Promise<void> {
+    const untilMs = performance.now() + timeoutMs;
+    await Promise.all(this.#stops.map((stop) => stop({ timeoutMs })));
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#server.closeIdleConnections();
-    const timer = setTimeout(() => this.#server.closeAllConnections(), timeoutMs);
+    const timer = setTimeout(() => this.#server.closeAllConnections(), Math.max(untilMs - performance.now(), 0));
     await closed;
     clearTimeout(timer);
   }
