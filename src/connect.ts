@@ -68,6 +68,11 @@ const SCHEMES =
  * PROTOCOL_VERSION; for `file:` with DIRECTORY_LOCKED, JOURNAL_DAMAGED, JOURNAL_VERSION or JOURNAL_UNUSABLE.
  */
 export async function connect(url: string, options: ClientOptions = {}): Promise<Client> {
+  return (await open(url, options)).client;
+}
+
+/** As `connect`, with what the client stands on. */
+export async function open(url: string, options: ClientOptions = {}): Promise<{ client: Client; broker: Broker }> {
   checkKeys('connect', options, KEYS);
   if (typeof url !== 'string') {
     throw new MillraceError(
@@ -78,7 +83,8 @@ export async function connect(url: string, options: ClientOptions = {}): Promise
   const remote = resolveRemote(url, options);
   const broker = await openBackend(url, options, remote);
   const { host, pid } = remote.identity;
-  return new Client(broker, { clock: remote.clock, workerName: `${host}:${pid}`.slice(-100) });
+  const client = new Client(broker, { clock: remote.clock, workerName: `${host}:${pid}`.slice(-100) });
+  return { client, broker };
 }
 
 type Remote = Omit<RemoteOptions, 'dial' | 'lifelines' | 'closed'>;

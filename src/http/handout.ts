@@ -13,6 +13,8 @@ export class Lease {
   /** Steady times. */
   endsAtMs = 0;
   timesOutAtMs = 0;
+  /** By how much the wall clock was ahead of steady time when it began: its times are told by that. */
+  wallAheadMs = 0;
   /** Where its deadline is. */
   place = -1;
   cancelRequested = false;
@@ -26,6 +28,11 @@ export class Lease {
     this.handout = handout;
     this.run = run;
     this.index = index;
+  }
+
+  /** A steady time as it is told. */
+  wallMs(steadyMs: number): number {
+    return Math.round(steadyMs + this.wallAheadMs);
   }
 }
 

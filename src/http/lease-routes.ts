@@ -7,8 +7,9 @@ import { boundedError } from '../task/bounded-error.ts';
 import { encodeResult } from '../task/codec.ts';
 import { encodeProgress, logLine } from '../task/remarks.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
-import { leasesText, wallMs } from './lease-text.ts';
+import { leasesText } from './lease-text.ts';
 import { Leases, type Settlement } from './leases.ts';
+import { presenceOf } from './presence.ts';
 import { json, problems, QueueName } from './schemas.ts';
 
 const LEASE_ID_CHARACTERS_MAX = 128;
@@ -174,8 +175,8 @@ export function leaseRoutes(world: HttpWorld): HttpApp {
   const app = newApp();
   app.openapi(take, async (c) => {
     const { queues, ...request } = c.req.valid('json');
-    const taken = await leases.take({ ...request, queues: [...new Set(queues)] }, c.req.raw.signal);
-    return answer(leasesText(taken, clock)) as never;
+    const taken = await leases.take({ ...request, queues: [...new Set(queues)] }, presenceOf(c));
+    return answer(leasesText(taken)) as never;
   });
   // Before those with a lease in their path.
   app.openapi(settle, async (c) => c.json(await leases.settle(settlementsOf(c.req.valid('json'))), 200));
@@ -195,7 +196,7 @@ export function leaseRoutes(world: HttpWorld): HttpApp {
   });
   app.openapi(extend, (c) => {
     const lease = leases.extend(c.req.valid('param').lease, c.req.valid('json')?.leaseMs ?? DEFAULTS.leaseMs);
-    return c.json({ leaseEndsAtMs: wallMs(clock, lease.endsAtMs), cancelRequested: lease.cancelRequested }, 200);
+    return c.json({ leaseEndsAtMs: lease.wallMs(lease.endsAtMs), cancelRequested: lease.cancelRequested }, 200);
   });
   app.openapi(progress, (c) => {
     const { value, message } = c.req.valid('json');

@@ -1,25 +1,25 @@
 import { isUtf8 } from 'node:buffer';
 import type { DeliveryRun } from '../broker/contract.ts';
-import type { Clock } from '../io/clock.ts';
 import type { Lease } from './handout.ts';
 
 /** The answer to a request for tasks. Payloads that are JSON stand in it as they are: numbers keep all their digits. */
-export function leasesText(leases: readonly Lease[], clock: Clock): string {
-  return `{"leases":[${leases.map((lease) => leaseText(lease, clock)).join(',')}]}`;
+export function leasesText(leases: readonly Lease[]): string {
+  return `{"leases":[${leases.map(leaseText).join(',')}]}`;
 }
 
-function leaseText({ id, run, index, endsAtMs, timesOutAtMs }: Lease, clock: Clock): string {
+function leaseText(lease: Lease): string {
+  const { run, index } = lease;
   const { spec, attempt, enqueuedAtMs } = run;
   const head = JSON.stringify({
-    lease: id,
+    lease: lease.id,
     id: run.id(index),
     queue: spec.queue,
     name: spec.name,
     attempt,
     maxAttempts: spec.maxAttempts,
     enqueuedAtMs,
-    leaseEndsAtMs: wallMs(clock, endsAtMs),
-    timesOutAtMs: wallMs(clock, timesOutAtMs),
+    leaseEndsAtMs: lease.wallMs(lease.endsAtMs),
+    timesOutAtMs: lease.wallMs(lease.timesOutAtMs),
   });
   return `${head.slice(0, -1)},${payloadText(run, index)}}`;
 }
@@ -40,9 +40,4 @@ function isJson(text: string): boolean {
   } catch {
     return false;
   }
-}
-
-/** Of a steady time. */
-export function wallMs(clock: Clock, steadyMs: number): number {
-  return Math.round(clock.wallMs() + steadyMs - clock.steadyMs());
 }

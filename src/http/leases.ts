@@ -203,8 +203,10 @@ export class Leases implements HandoutOwner {
 
   #enter(leases: readonly Lease[], leaseMs: number): void {
     const nowMs = this.clock.steadyMs();
+    const wallAheadMs = this.clock.wallMs() - nowMs;
     for (const lease of leases) {
       if (!lease.held) continue;
+      lease.wallAheadMs = wallAheadMs;
       lease.timesOutAtMs = nowMs + lease.run.spec.timeoutMs;
       lease.endsAtMs = Math.min(nowMs + leaseMs, lease.timesOutAtMs);
       this.#leases.set(lease.id, lease);
