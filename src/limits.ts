@@ -212,6 +212,12 @@ export const LIMITS = {
   leaseGatherMsMax: 50,
   /** How long a settlement that the backend has not answered is repeated. */
   leaseSettleMs: 10 * MINUTE,
+  /** A line of a stream of tasks: any payload fits, however it is written. */
+  ndjsonLineBytesMax: 7 * MiB,
+  /** Of one stream: lines, and their bytes, that were read and whose answers were not. */
+  ndjsonLinesMax: 10_000,
+  ndjsonBytesMax: 8 * MiB,
+  ndjsonStreamsMax: 64,
 
   // History kept per task
   attemptsKeptMax: 10,
@@ -423,6 +429,10 @@ relation(
 );
 relation(LIMITS.scheduleNameBytesMax < 256, 'the length of a schedule’s name fits into a byte');
 relation(LIMITS.schedulesBytesMax * 2 <= LIMITS.segmentBytes, 'schedules leave room in a segment');
+relation(
+  LIMITS.payloadBytesMax * 6 < LIMITS.ndjsonLineBytesMax && LIMITS.ndjsonLineBytesMax < LIMITS.ndjsonBytesMax,
+  'a payload in which every character is escaped fits into a line',
+);
 relation(LIMITS.resultBytesMax < LIMITS.frameBytesMax, 'resultBytesMax < frameBytesMax');
 relation(LIMITS.recordBytesMax + LIMITS.pageBytes < LIMITS.segmentBytes, 'a record fits into a segment');
 relation(

@@ -2,6 +2,7 @@ import { MillraceError } from '../errors.ts';
 import { VERSION } from '../version.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
 import { leaseRoutes } from './lease-routes.ts';
+import { ndjsonRoutes } from './ndjson-routes.ts';
 import { problemResponse } from './problem.ts';
 import { queueRoutes } from './queue-routes.ts';
 
@@ -19,6 +20,7 @@ export function createApp(world: HttpWorld): HttpApp {
   );
   app.route('/', queueRoutes(world));
   app.route('/', leaseRoutes(world));
+  app.route('/', ndjsonRoutes(world));
   app.doc31('/openapi.json', {
     openapi: '3.1.0',
     info: { title: 'Millrace', version: VERSION, description: 'Tasks, queues, schedules and workers over HTTP.' },

@@ -1,4 +1,4 @@
-import { OpenAPIHono } from '@hono/zod-openapi';
+import { OpenAPIHono, type z } from '@hono/zod-openapi';
 import type { Broker } from '../broker/contract.ts';
 import type { Client } from '../client/client.ts';
 import { MillraceError } from '../errors.ts';
@@ -30,13 +30,23 @@ export type HttpApp = OpenAPIHono<HttpEnv>;
 export function newApp(): HttpApp {
   return new OpenAPIHono<HttpEnv>({
     defaultHook: (result) => {
-      if (result.success) return;
-      const issues = result.error.issues.map(({ path, message }) => ({ path: path.join('.'), message }));
-      const [first] = issues;
-      const where = first === undefined || first.path === '' ? '' : `${first.path}: `;
-      throw new MillraceError('INVALID_ARGUMENT', `the request does not fit: ${where}${first?.message ?? ''}`, {
-        details: { issues },
-      });
+      if (!result.success) throw misfit(result.error);
     },
+  });
+}
+
+/** For what the schemas of the routes do not check. Throws INVALID_ARGUMENT. */
+export function parseAs<Schema extends z.ZodType>(schema: Schema, value: unknown): z.output<Schema> {
+  const result = schema.safeParse(value);
+  if (!result.success) throw misfit(result.error);
+  return result.data;
+}
+
+function misfit(error: z.ZodError): MillraceError {
+  const issues = error.issues.map(({ path, message }) => ({ path: path.join('.'), message }));
+  const [first] = issues;
+  const where = first === undefined || first.path === '' ? '' : `${first.path}: `;
+  return new MillraceError('INVALID_ARGUMENT', `the request does not fit: ${where}${first?.message ?? ''}`, {
+    details: { issues },
   });
 }
