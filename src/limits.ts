@@ -218,6 +218,15 @@ export const LIMITS = {
   ndjsonLinesMax: 10_000,
   ndjsonBytesMax: 8 * MiB,
   ndjsonStreamsMax: 64,
+  /** Server-sent event streams. */
+  eventStreamsMax: 1000,
+  /** Events that are kept for streams that lag and for those who come back, and their JSON. */
+  eventRingMax: 10_000,
+  eventRingCharactersMax: 4 * MiB,
+  /** How long events are kept when nobody reads any: for who comes back. */
+  eventRingIdleMs: 1 * MINUTE,
+  /** A stream on which nothing happens says so often that it lives. */
+  eventHeartbeatMs: 15 * SECOND,
 
   // History kept per task
   attemptsKeptMax: 10,

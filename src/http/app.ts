@@ -1,6 +1,7 @@
 import { MillraceError } from '../errors.ts';
 import { VERSION } from '../version.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
+import { eventRoutes } from './event-routes.ts';
 import { leaseRoutes } from './lease-routes.ts';
 import { ndjsonRoutes } from './ndjson-routes.ts';
 import { problemResponse } from './problem.ts';
@@ -21,6 +22,7 @@ export function createApp(world: HttpWorld): HttpApp {
   app.route('/', queueRoutes(world));
   app.route('/', leaseRoutes(world));
   app.route('/', ndjsonRoutes(world));
+  app.route('/', eventRoutes(world));
   app.doc31('/openapi.json', {
     openapi: '3.1.0',
     info: { title: 'Millrace', version: VERSION, description: 'Tasks, queues, schedules and workers over HTTP.' },
