@@ -2,11 +2,12 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { MillraceError } from '../errors.ts';
 import { SystemClock } from '../io/clock.ts';
 import { SystemRandom } from '../io/random.ts';
-import { DEFAULTS, LIMITS } from '../limits.ts';
+import { checkName, DEFAULTS, LIMITS } from '../limits.ts';
 import { boundedError } from '../task/bounded-error.ts';
 import { encodeResult } from '../task/codec.ts';
 import { encodeProgress, logLine } from '../task/remarks.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
+import { jsonOnly } from './json-only.ts';
 import { leasesText } from './lease-text.ts';
 import { Leases, type Settlement } from './leases.ts';
 import { presenceOf } from './presence.ts';
@@ -173,9 +174,13 @@ export function leaseRoutes(world: HttpWorld): HttpApp {
   const leases = new Leases(world.broker, { clock, random: new SystemRandom() });
   world.onStop((options) => leases.stop(options));
   const app = newApp();
+  app.use('/v1/leases', jsonOnly);
+  app.use('/v1/leases/*', jsonOnly);
   app.openapi(take, async (c) => {
-    const { queues, ...request } = c.req.valid('json');
-    const taken = await leases.take({ ...request, queues: [...new Set(queues)] }, presenceOf(c));
+    const request = c.req.valid('json');
+    checkName('worker', request.worker, WORKER_NAME_BYTES_MAX);
+    for (const queue of request.queues) checkName('queue', queue, LIMITS.queueNameBytesMax);
+    const taken = await leases.take({ ...request, queues: [...new Set(request.queues)] }, presenceOf(c));
     return answer(leasesText(taken)) as never;
   });
   // Before those with a lease in their path.

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { Server } from '../../src/server/server.ts';
 import { Program } from '../conformance/program.ts';
-import { HttpPlace, httpBackends } from './place.ts';
+import { HttpPlace, httpBackends, post } from './place.ts';
+import { ServerProcess } from './server-process.ts';
 
 for (const backend of await httpBackends()) {
   describe(`leases over ${backend.name}`, () => {
@@ -239,6 +240,7 @@ describe('leases of an embedded server', () => {
     ['a lease that is too short', '/v1/leases', { leaseMs: 999 }],
     ['no queue', '/v1/leases', { queues: [] }],
     ['a queue that is no name', '/v1/leases', { queues: ['\u0000'] }],
+    ['a worker that is no name', '/v1/leases', { worker: 'a\nb' }],
     ['a key that it does not know', '/v1/leases', { queue: 'default' }],
     ['a failure without an error', '/v1/leases/x/fail', {}],
     ['two results', '/v1/leases/x/complete', { result: 1, resultBase64: '' }],
@@ -246,6 +248,22 @@ describe('leases of an embedded server', () => {
     ['more than may be settled at once', '/v1/leases/settle', { release: Array(1001).fill({ lease: 'x' }) }],
   ])('%s is refused', async (_what, path, body) => {
     expect(await place.post(path, body)).toMatchObject({ status: 400, body: { code: 'INVALID_ARGUMENT' } });
+  });
+
+  test('a result that is not sent as JSON is refused, not lost', async () => {
+    const task = await place.client.enqueue('form', null);
+    const { lease } = await place.leaseOne();
+    const complete = (type: string): Promise<Response> =>
+      fetch(`${place.url}/v1/leases/${lease}/complete`, {
+        method: 'POST',
+        headers: { 'content-type': type },
+        body: '{"result": 3}',
+      });
+    const refused = await complete('application/x-www-form-urlencoded');
+    expect(refused.status).toBe(400);
+    expect(await refused.json()).toMatchObject({ detail: expect.stringContaining('content-type: application/json') });
+    expect((await complete('application/json; charset=utf-8')).status).toBe(204);
+    expect(await task.result()).toBe(3);
   });
 
   test('a result that is too large changes nothing', async () => {
@@ -309,6 +327,30 @@ describe('leases of an embedded server', () => {
     expect(await place.post(`/v1/leases/${lease}/complete`, { result: 'done' })).toEqual({ status: 204 });
     await stopped;
     expect(await task.result()).toBe('done');
+  });
+});
+
+describe('leases of a server that is killed', () => {
+  test('are over: the task comes again uncharged, and the old lease is refused', { timeout: 30_000 }, async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'millrace-leases-'));
+    const first = await ServerProcess.start(directory);
+    await first.enqueue('interrupted');
+    const { body } = await post(`${first.url}/v1/leases`, { waitMs: 10_000 });
+    const [before] = body.leases;
+    expect(before).toMatchObject({ name: 'interrupted', attempt: 1 });
+    await first.kill();
+    const second = await ServerProcess.start(directory);
+    try {
+      const again = await post(`${second.url}/v1/leases`, { waitMs: 10_000 });
+      expect(again.body.leases).toMatchObject([{ id: before.id, attempt: 1 }]);
+      const refused = await post(`${second.url}/v1/leases/${before.lease}/complete`);
+      expect(refused).toMatchObject({ status: 409, body: { code: 'LEASE_LOST' } });
+      const [{ lease }] = again.body.leases;
+      expect(await post(`${second.url}/v1/leases/${lease}/complete`)).toEqual({ status: 204 });
+    } finally {
+      await second.kill();
+      await rm(directory, { recursive: true });
+    }
   });
 });
 
