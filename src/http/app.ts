@@ -5,23 +5,21 @@ import { MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { VERSION } from '../version.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
+import { eventRoutes } from './event-routes.ts';
 import { flowRoutes } from './flow-routes.ts';
 import { guard } from './guard.ts';
 import { History } from './history.ts';
+import { jsonOnly } from './json-only.ts';
+import { leaseRoutes } from './lease-routes.ts';
+import { NDJSON_TYPE, ndjsonRoutes } from './ndjson-routes.ts';
 import { problemResponse } from './problem.ts';
 import { queueRoutes } from './queue-routes.ts';
 import { scheduleRoutes } from './schedule-routes.ts';
 import { statsRoutes } from './stats-routes.ts';
 import { taskRoutes } from './task-routes.ts';
 
-export interface App {
-  readonly fetch: HttpApp['fetch'];
-  /** Ends what runs beside the requests. */
-  close(): void;
-}
-
 /** Everything that is served over HTTP, over one broker. Every error is a problem (RFC 9457). */
-export function createApp(world: HttpWorld): App {
+export function createApp(world: HttpWorld): HttpApp {
   const app = newApp();
   app.onError((error) => {
     // What the library refuses before a route is asked: a body that is no JSON, or says that it is none.
@@ -50,13 +48,16 @@ export function createApp(world: HttpWorld): App {
   });
   app.use('/v1/*', limitBody());
   const history = new History(world.broker, world.clock);
-  for (const routes of [taskRoutes(world), flowRoutes(world), queueRoutes(world, history), scheduleRoutes(world)]) {
-    app.route('/', routes);
-  }
-  app.route('/', statsRoutes(world, history));
+  // Before the other tasks: what is of another type than lines is theirs.
+  app.route('/', ndjsonRoutes(world));
+  app.use('/v1/*', jsonOnly);
+  for (const routes of [taskRoutes, flowRoutes, leaseRoutes, scheduleRoutes, eventRoutes])
+    app.route('/', routes(world));
+  for (const routes of [queueRoutes, statsRoutes]) app.route('/', routes(world, history));
   describeApi(app);
   history.start();
-  return { fetch: app.fetch, close: () => history.stop() };
+  world.onStop(async () => history.stop());
+  return app;
 }
 
 function refusal({ status, message }: HTTPException): string {
@@ -94,7 +95,7 @@ function limitBody(): Parameters<HttpApp['use']>[1] {
       throw new MillraceError('PAYLOAD_TOO_LARGE', message, { details: { bound: LIMITS.httpBodyBytesMax } });
     },
   });
-  return (c, next) => (c.req.header('content-type')?.startsWith('application/x-ndjson') ? next() : limit(c, next));
+  return (c, next) => (c.req.header('content-type')?.startsWith(NDJSON_TYPE) ? next() : limit(c, next));
 }
 
 function describeApi(app: HttpApp): void {

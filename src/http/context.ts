@@ -16,6 +16,8 @@ export interface HttpWorld {
   readonly features: Features;
   /** Whether payloads and results may be shown. */
   readonly showPayloads: boolean;
+  /** Called when the server stops, while it still answers; it goes on when that has resolved. */
+  readonly onStop: (stop: (options: { timeoutMs: number }) => Promise<void>) => void;
   /** One line for the log. */
   readonly onNotice: (level: 'info' | 'warn', message: string) => void;
 }
@@ -49,15 +51,7 @@ export type HttpApp = OpenAPIHono<HttpEnv>;
 export function newApp(): HttpApp {
   return new OpenAPIHono<HttpEnv>({
     defaultHook: (result) => {
-      if (result.success) return;
-      const issues = result.error.issues
-        .flatMap(leavesOf)
-        .map(({ path, message }) => ({ path: path.join('.'), message }));
-      const [first] = issues;
-      const where = first === undefined || first.path === '' ? '' : `${first.path}: `;
-      throw new MillraceError('INVALID_ARGUMENT', `the request does not fit: ${where}${first?.message ?? ''}`, {
-        details: { issues: issues.slice(0, ISSUES_MAX) },
-      });
+      if (!result.success) throw misfit(result.error);
     },
   });
 }
@@ -75,4 +69,20 @@ function leavesOf(issue: Issue): Pick<Issue, 'path' | 'message'>[] {
   const nearest = branches[0] ?? issue.errors[0] ?? [];
   const leaves = nearest.flatMap(leavesOf).map(({ path, message }) => ({ path: [...issue.path, ...path], message }));
   return leaves.length === 0 ? [issue] : leaves;
+}
+
+/** For what the schemas of the routes do not check. Throws INVALID_ARGUMENT. */
+export function parseAs<Schema extends z.ZodType>(schema: Schema, value: unknown): z.output<Schema> {
+  const result = schema.safeParse(value);
+  if (!result.success) throw misfit(result.error);
+  return result.data;
+}
+
+function misfit(error: z.ZodError): MillraceError {
+  const issues = error.issues.flatMap(leavesOf).map(({ path, message }) => ({ path: path.join('.'), message }));
+  const [first] = issues;
+  const where = first === undefined || first.path === '' ? '' : `${first.path}: `;
+  return new MillraceError('INVALID_ARGUMENT', `the request does not fit: ${where}${first?.message ?? ''}`, {
+    details: { issues: issues.slice(0, ISSUES_MAX) },
+  });
 }

@@ -5,8 +5,8 @@ import { MillraceError, shown } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import type { ParentRef, TaskRef } from '../task/options.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
+import { inputOf, NewFlowTask, optionsOf } from './new-task.ts';
 import { body, json, OnFailure, problems, SubmittedBody, TASK_STATES, TaskParams } from './schemas.ts';
-import { inputOf, NewFlowTask, optionsOf } from './task-schemas.ts';
 
 const submit = createRoute({
   method: 'post',

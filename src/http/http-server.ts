@@ -3,10 +3,10 @@ import { createServer as createTlsServer } from 'node:https';
 import { createAdaptorServer } from '@hono/node-server';
 import { MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
-import { type App, createApp } from './app.ts';
-import type { HttpWorld } from './context.ts';
+import { createApp } from './app.ts';
+import type { HttpApp, HttpWorld } from './context.ts';
 
-export interface HttpServerOptions extends HttpWorld {
+export interface HttpServerOptions extends Omit<HttpWorld, 'onStop'> {
   readonly host: string;
   /** 0 takes any free one. */
   readonly port: number;
@@ -14,45 +14,49 @@ export interface HttpServerOptions extends HttpWorld {
   readonly tls: { readonly cert: string; readonly key: string } | undefined;
 }
 
+type Stop = Parameters<HttpWorld['onStop']>[0];
+
 /** The HTTP API, the metrics and the dashboard on one address. */
 export class HttpServer {
   readonly url: string;
   readonly #server: Server;
-  readonly #app: App;
+  readonly #stops: readonly Stop[];
 
   /** Rejects with ADDRESS_IN_USE, INVALID_ARGUMENT (a certificate that is none) or the system's error. */
   static async start(options: HttpServerOptions): Promise<HttpServer> {
-    const app = createApp(options);
+    const stops: Stop[] = [];
+    const app = createApp({ ...options, onStop: (stop) => stops.push(stop) });
     try {
       const server = createServer(app, options);
       await listen(server, options);
-      return new HttpServer(server, app, options);
+      return new HttpServer(server, stops, options);
     } catch (error) {
-      app.close();
+      await Promise.all(stops.map((stop) => stop({ timeoutMs: 0 })));
       throw error;
     }
   }
 
-  private constructor(server: Server, app: App, { host, tls }: HttpServerOptions) {
+  private constructor(server: Server, stops: readonly Stop[], { host, tls }: HttpServerOptions) {
     this.#server = server;
-    this.#app = app;
+    this.#stops = stops;
     const address = server.address();
     const port = typeof address === 'object' && address !== null ? address.port : 0;
     this.url = `${tls === undefined ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${port}`;
   }
 
-  /** Lets nobody new in and waits up to `timeoutMs` for what is being answered, then cuts it off. Always resolves. */
+  /** Waits up to `timeoutMs` for what is leased and for what is being answered, then cuts it off. Always resolves. */
   async stop({ timeoutMs }: { timeoutMs: number }): Promise<void> {
+    const untilMs = performance.now() + timeoutMs;
+    await Promise.all(this.#stops.map((stop) => stop({ timeoutMs })));
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
-    this.#app.close();
     this.#server.closeIdleConnections();
-    const timer = setTimeout(() => this.#server.closeAllConnections(), timeoutMs);
+    const timer = setTimeout(() => this.#server.closeAllConnections(), Math.max(untilMs - performance.now(), 0));
     await closed;
     clearTimeout(timer);
   }
 }
 
-function createServer(app: App, { tls }: HttpServerOptions): Server {
+function createServer(app: HttpApp, { tls }: HttpServerOptions): Server {
   const limits = {
     headersTimeout: LIMITS.httpHeadersTimeoutMs,
     requestTimeout: LIMITS.httpRequestTimeoutMs,

@@ -3,8 +3,8 @@ import type { ScheduleInfo } from '../broker/contract.ts';
 import { MillraceError, shown } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
+import { inputOf, NewSchedule, taskOptionsOf } from './new-task.ts';
 import { body, json, problems, ScheduleBody } from './schemas.ts';
-import { inputOf, NewSchedule, taskOptionsOf } from './task-schemas.ts';
 
 const tags = ['schedules'];
 const params = z.object({ name: z.string().min(1).max(LIMITS.scheduleNameBytesMax) });

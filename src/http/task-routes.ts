@@ -1,8 +1,10 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import type { TaskFilter } from '../broker/contract.ts';
+import type { SubmittedTask, TaskFilter, TaskInfo } from '../broker/contract.ts';
+import type { Client } from '../client/client.ts';
 import { MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
+import { enqueueNew, inputOf, NewTask, optionsOf, parentsOf } from './new-task.ts';
 import {
   ErrorBody,
   json,
@@ -13,7 +15,6 @@ import {
   TaskPageBody,
   TaskParams,
 } from './schemas.ts';
-import { inputOf, NewTask, optionsOf, shownTask } from './task-schemas.ts';
 import { waitMs } from './wait.ts';
 
 const tags = ['tasks'];
@@ -104,13 +105,12 @@ const retry = createRoute({
   responses: { 204: { description: 'it is ready' }, ...problems },
 });
 
-export function taskRoutes(world: HttpWorld): HttpApp {
-  const { broker, client, showPayloads } = world;
+export function taskRoutes({ broker, client, showPayloads }: HttpWorld): HttpApp {
   const app = newApp();
   app.openapi(create, async (c) => {
     const given = c.req.valid('json');
-    if (!Array.isArray(given)) return c.json(await enqueueOne(world, given), 201);
-    return c.json({ tasks: await enqueueAll(world, given) }, 201);
+    if (!Array.isArray(given)) return c.json(await enqueueNew(client, given), 201);
+    return c.json({ tasks: await enqueueAll(client, given) }, 201);
   });
   app.openapi(list, async (c) => {
     const { tasks, next } = await client.tasks.list(c.req.valid('query') as TaskFilter);
@@ -137,16 +137,8 @@ export function taskRoutes(world: HttpWorld): HttpApp {
   return app;
 }
 
-async function enqueueOne({ client }: HttpWorld, task: NewTask): Promise<{ id: string; isNew: boolean }> {
-  const { id, isNew } = await client.enqueue(task.name, inputOf(task), {
-    ...optionsOf(task),
-    dependsOn: parentsOf(task),
-  });
-  return { id, isNew };
-}
-
 /** Those that are alike go as one batch, which every backend has; others as one submission. */
-async function enqueueAll({ client }: HttpWorld, tasks: NewTask[]): Promise<{ id: string; isNew: boolean }[]> {
+async function enqueueAll(client: Client, tasks: NewTask[]): Promise<SubmittedTask[]> {
   const [first] = tasks as [NewTask, ...NewTask[]];
   const options = optionsOf(first);
   const key = sameKey(first);
@@ -167,16 +159,6 @@ function sameKey({ payload: _payload, payloadBase64: _bytes, ...rest }: NewTask)
   return JSON.stringify(rest);
 }
 
-function parentsOf({
-  dependsOn,
-}: NewTask): { task: string; onFailure: 'cancel' | 'run' | 'wait' | undefined }[] | undefined {
-  return dependsOn?.map((parent) =>
-    typeof parent === 'string'
-      ? { task: parent, onFailure: undefined }
-      : { task: parent.id, onFailure: parent.onFailure },
-  );
-}
-
 /** What the handler returned, as JSON where it is that. */
 function resultOf(bytes: Uint8Array | undefined): { result?: unknown; resultBase64?: string } {
   if (bytes === undefined) return {};
@@ -187,4 +169,11 @@ function resultOf(bytes: Uint8Array | undefined): { result?: unknown; resultBase
       throw new MillraceError('INVALID_PAYLOAD', String(error));
     return { resultBase64: Buffer.from(bytes).toString('base64') };
   }
+}
+
+/** As it may be shown. */
+function shownTask(task: TaskInfo, showPayloads: boolean): TaskInfo & { payloadHidden?: boolean } {
+  if (showPayloads) return task;
+  const { payload: _payload, result: _result, ...rest } = task;
+  return { ...rest, payloadHidden: true };
 }

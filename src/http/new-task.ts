@@ -1,5 +1,6 @@
 import { z } from '@hono/zod-openapi';
-import type { TaskInfo } from '../broker/contract.ts';
+import type { OnParentFailure, SubmittedTask } from '../broker/contract.ts';
+import type { Client } from '../client/client.ts';
 import { MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import type { EnqueueOptions, TaskOptions } from '../task/options.ts';
@@ -89,6 +90,9 @@ export function inputOf({
 /** Without what it depends on. */
 export function optionsOf(task: Omit<NewTask, 'dependsOn'>): Omit<EnqueueOptions, 'dependsOn'> {
   const { delayMs, runAtMs, uniqueKey, uniqueScope, uniqueForMs, onParentFailure } = task;
+  if (uniqueScope !== undefined && uniqueForMs !== undefined) {
+    throw new MillraceError('INVALID_ARGUMENT', 'uniqueScope and uniqueForMs were both given: give one of them');
+  }
   if (uniqueKey === undefined && (uniqueScope ?? uniqueForMs) !== undefined) {
     throw new MillraceError(
       'INVALID_ARGUMENT',
@@ -110,9 +114,19 @@ export function taskOptionsOf(task: TaskOptions): TaskOptions {
   return { queue, priority, maxAttempts, timeoutMs, backoff, concurrencyKey };
 }
 
-/** As it may be shown. */
-export function shownTask(task: TaskInfo, showPayloads: boolean): TaskInfo & { payloadHidden?: boolean } {
-  if (showPayloads) return task;
-  const { payload: _payload, result: _result, ...rest } = task;
-  return { ...rest, payloadHidden: true };
+type Parents = { task: string; onFailure: OnParentFailure | undefined }[];
+
+export function parentsOf({ dependsOn }: NewTask): Parents | undefined {
+  return dependsOn?.map((parent) =>
+    typeof parent === 'string'
+      ? { task: parent, onFailure: undefined }
+      : { task: parent.id, onFailure: parent.onFailure },
+  );
+}
+
+/** Rejects like `Client.enqueue`. */
+export async function enqueueNew(client: Client, task: NewTask): Promise<SubmittedTask> {
+  const options = { ...optionsOf(task), dependsOn: parentsOf(task) };
+  const { id, isNew } = await client.enqueue(task.name, inputOf(task), options);
+  return { id, isNew };
 }
