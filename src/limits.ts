@@ -129,10 +129,6 @@ export const LIMITS = {
   listScanMax: 200_000,
   keepAliveMs: 2 * SECOND,
 
-  // HTTP
-  /** How long answers that are on their way may take when the server has stopped. */
-  httpStopMs: 1 * SECOND,
-
   // Repeatable enqueues
   producersMax: 10_000,
   /** Batches of all producers together: each segment of the journal begins with them. */
@@ -166,6 +162,25 @@ export const LIMITS = {
   /** Ended tasks that a queue may keep of each kind. */
   retentionCountMax: 10_000_000,
 
+  // HTTP
+  httpConnectionsMax: 2048,
+  /** Requests that are being answered, waiting ones included; streams of events have their own limit. */
+  httpRequestsMax: 2048,
+  /** A body that is one document: a batch of the largest frame, in JSON. */
+  httpBodyBytesMax: 17 * MiB,
+  httpHeadersTimeoutMs: 10 * SECOND,
+  httpRequestTimeoutMs: 60 * SECOND,
+  httpKeepAliveMs: 65 * SECOND,
+  /** How long one request may wait for something to happen. */
+  httpWaitMsMax: 60 * SECOND,
+  httpCredentialsMax: 1000,
+  /** Tasks of a flow that are looked at for one answer. */
+  httpFlowTasksMax: 500,
+  httpFlowTasksDefault: 200,
+  /** What the history of a server's status holds: 15 minutes. */
+  historyIntervalMs: 5 * SECOND,
+  historySamplesMax: 180,
+
   // RabbitMQ
   /** Ids that other programs give their messages; ours are shorter. */
   taskIdBytesMax: 128,
@@ -196,6 +211,41 @@ export const LIMITS = {
   amqpErrorHeaderBytesMax: 16 * KiB,
   /** Dead letters that a redrive moves at a time. */
   amqpRedrivePortion: 100,
+
+  // HTTP
+  /** Tasks leased over HTTP, and their payloads, at the same time. */
+  leasesMax: 10_000,
+  leasedBytesMax: 512 * MiB,
+  /** Requests that wait for a task at the same time. */
+  leaseRequestsMax: 1000,
+  /** Tasks, and bytes of payload (one may be larger), in one answer. */
+  leaseTasksMax: 1000,
+  leaseAnswerBytesMax: 16 * MiB,
+  leaseMsMin: 1 * SECOND,
+  leaseMsMax: 1 * DAY,
+  leaseWaitMsMax: 60 * SECOND,
+  /** What a request that does not want to wait leaves its backend for finding out what there is. */
+  leaseFindMs: 250,
+  /** How long after a task another one belongs into the same answer, and how long they are gathered in all. */
+  leaseGatherMs: 5,
+  leaseGatherMsMax: 50,
+  /** How long a settlement that the backend has not answered is repeated. */
+  leaseSettleMs: 10 * MINUTE,
+  /** A line of a stream of tasks: any payload fits, however it is written. */
+  ndjsonLineBytesMax: 7 * MiB,
+  /** Of one stream: lines, and their bytes, that were read and whose answers were not. */
+  ndjsonLinesMax: 10_000,
+  ndjsonBytesMax: 8 * MiB,
+  ndjsonStreamsMax: 64,
+  /** Server-sent event streams. */
+  eventStreamsMax: 1000,
+  /** Events that are kept for streams that lag and for those who come back, and their JSON. */
+  eventRingMax: 10_000,
+  eventRingCharactersMax: 4 * MiB,
+  /** How long events are kept when nobody reads any: for who comes back. */
+  eventRingIdleMs: 1 * MINUTE,
+  /** A stream on which nothing happens says so often that it lives. */
+  eventHeartbeatMs: 15 * SECOND,
 
   // History kept per task
   attemptsKeptMax: 10,
@@ -263,6 +313,7 @@ export const DEFAULTS = {
   enqueueTimeoutMs: 30 * SECOND,
   callTimeoutMs: 15 * SECOND,
   resultTimeoutMs: 30 * SECOND,
+  leaseMs: 30 * SECOND,
   stopTimeoutMs: 10 * SECOND,
   fsyncIntervalMs: 100,
   amqp: {
@@ -286,6 +337,11 @@ export const DEFAULTS = {
     giveUpAfterMs: Number.POSITIVE_INFINITY,
   },
 } as const;
+
+/** Whether only this machine reaches the address. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
+}
 
 /** Throws INVALID_ARGUMENT naming the value and its bounds. */
 export function checkInteger(what: string, value: unknown, min: number, max: number): asserts value is number {
@@ -407,6 +463,10 @@ relation(
 );
 relation(LIMITS.scheduleNameBytesMax < 256, 'the length of a schedule’s name fits into a byte');
 relation(LIMITS.schedulesBytesMax * 2 <= LIMITS.segmentBytes, 'schedules leave room in a segment');
+relation(
+  LIMITS.payloadBytesMax * 6 < LIMITS.ndjsonLineBytesMax && LIMITS.ndjsonLineBytesMax < LIMITS.ndjsonBytesMax,
+  'a payload in which every character is escaped fits into a line',
+);
 relation(LIMITS.resultBytesMax < LIMITS.frameBytesMax, 'resultBytesMax < frameBytesMax');
 relation(LIMITS.recordBytesMax + LIMITS.pageBytes < LIMITS.segmentBytes, 'a record fits into a segment');
 relation(

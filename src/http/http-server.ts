@@ -1,42 +1,84 @@
-import type { Server } from 'node:http';
+import { createServer as createPlainServer, type Server } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { createAdaptorServer } from '@hono/node-server';
 import { MillraceError } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
 import { createApp } from './app.ts';
-import type { HttpWorld } from './context.ts';
+import type { HttpApp, HttpWorld } from './context.ts';
 
-export interface HttpServerOptions extends HttpWorld {
+export interface HttpServerOptions extends Omit<HttpWorld, 'onStop'> {
   readonly host: string;
   /** 0 takes any free one. */
   readonly port: number;
+  /** PEM. */
+  readonly tls: { readonly cert: string; readonly key: string } | undefined;
 }
+
+type Stop = Parameters<HttpWorld['onStop']>[0];
 
 /** The HTTP API, the metrics and the dashboard on one address. */
 export class HttpServer {
   readonly url: string;
   readonly #server: Server;
+  readonly #stops: readonly Stop[];
 
-  /** Rejects with ADDRESS_IN_USE or the system's error. */
+  /** Rejects with ADDRESS_IN_USE, INVALID_ARGUMENT (a certificate that is none) or the system's error. */
   static async start(options: HttpServerOptions): Promise<HttpServer> {
-    const app = createApp(options);
-    const server = createAdaptorServer({ fetch: app.fetch }) as Server;
-    await listen(server, options);
-    return new HttpServer(server, options.host);
+    const stops: Stop[] = [];
+    const app = createApp({ ...options, onStop: (stop) => stops.push(stop) });
+    try {
+      const server = createServer(app, options);
+      await listen(server, options);
+      return new HttpServer(server, stops, options);
+    } catch (error) {
+      await Promise.all(stops.map((stop) => stop({ timeoutMs: 0 })));
+      throw error;
+    }
   }
 
-  private constructor(server: Server, host: string) {
+  private constructor(server: Server, stops: readonly Stop[], { host, tls }: HttpServerOptions) {
     this.#server = server;
+    this.#stops = stops;
     const address = server.address();
     const port = typeof address === 'object' && address !== null ? address.port : 0;
-    this.url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+    this.url = `${tls === undefined ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${port}`;
   }
 
-  /** Lets nobody new in and waits up to `timeoutMs` for what is being answered, then cuts it off. Always resolves. */
+  /** Waits up to `timeoutMs` for what is leased and for what is being answered, then cuts it off. Always resolves. */
   async stop({ timeoutMs }: { timeoutMs: number }): Promise<void> {
+    const untilMs = performance.now() + timeoutMs;
+    await Promise.all(this.#stops.map((stop) => stop({ timeoutMs })));
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#server.closeIdleConnections();
-    const timer = setTimeout(() => this.#server.closeAllConnections(), timeoutMs);
+    const timer = setTimeout(() => this.#server.closeAllConnections(), Math.max(untilMs - performance.now(), 0));
     await closed;
     clearTimeout(timer);
+  }
+}
+
+function createServer(app: HttpApp, { tls }: HttpServerOptions): Server {
+  const limits = {
+    headersTimeout: LIMITS.httpHeadersTimeoutMs,
+    requestTimeout: LIMITS.httpRequestTimeoutMs,
+    keepAliveTimeout: LIMITS.httpKeepAliveMs,
+  };
+  const server = createAdaptorServer({
+    fetch: app.fetch,
+    ...(tls === undefined
+      ? { createServer: createPlainServer, serverOptions: limits }
+      : { createServer: createTlsServer, serverOptions: { ...limits, ...checkTls(tls) } }),
+  }) as Server;
+  server.maxConnections = LIMITS.httpConnectionsMax;
+  return server;
+}
+
+function checkTls(tls: { cert: string; key: string }): { cert: string; key: string } {
+  try {
+    createTlsServer(tls).close();
+    return tls;
+  } catch (cause) {
+    const message = `the certificate and key for HTTPS cannot be used: ${(cause as Error).message}`;
+    throw new MillraceError('INVALID_ARGUMENT', message, { cause });
   }
 }
 
@@ -45,7 +87,7 @@ function listen(server: Server, { host, port }: { host: string; port: number }):
     const failed = (error: NodeJS.ErrnoException): void => {
       if (error.code !== 'EADDRINUSE') reject(error);
       else {
-        const message = `port ${port} on ${host} is taken by another process: stop it, or choose another one with --http-port`;
+        const message = `port ${port} on ${host} is taken by another process: stop it, or choose another one (or off) with --http-port`;
         reject(new MillraceError('ADDRESS_IN_USE', message, { cause: error, details: { host, port } }));
       }
     };

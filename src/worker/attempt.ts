@@ -2,7 +2,7 @@ import type { Consumption, DeliveryRun } from '../broker/contract.ts';
 import type { MillraceError } from '../errors.ts';
 import { decodeJson } from '../task/codec.ts';
 import type { Parent, SingleHandler, TaskContext } from '../task/handler.ts';
-import { encodeProgress, logLine } from './remarks.ts';
+import { encodeProgress, logLine } from '../task/remarks.ts';
 
 /** What attempts need of their worker; one object for all. */
 export interface Reach {

@@ -2,9 +2,9 @@ import type { Consumption, DeliveryRun } from '../broker/contract.ts';
 import { MillraceError } from '../errors.ts';
 import { decodeJson } from '../task/codec.ts';
 import type { Batch, BatchHandler } from '../task/handler.ts';
+import { encodeProgress, logLine } from '../task/remarks.ts';
 import { validateNow } from '../task/schema.ts';
 import { RunningTasks } from './attempt.ts';
-import { encodeProgress, logLine } from './remarks.ts';
 
 /** Tasks that run together; also what their handler gets. */
 export class BatchAttempt extends RunningTasks implements Batch<unknown> {

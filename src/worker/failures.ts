@@ -1,6 +1,7 @@
 import type { TaskError } from '../broker/contract.ts';
 import { type ErrorCode, MillraceError } from '../errors.ts';
 import { checkInteger, LIMITS } from '../limits.ts';
+import { boundedError } from '../task/bounded-error.ts';
 
 /** Handlers may import another copy of this package than the worker: classes differ between copies, these do not. */
 const FATAL = Symbol.for('millrace.FatalTaskError');
@@ -59,9 +60,6 @@ export function endingOf(thrown: unknown): Ending {
   }
 }
 
-/** An error with its cause is stored within LIMITS.errorBytesMax; these leave room for both texts in any script. */
-const MESSAGE_CHARACTERS_MAX = 1500;
-const STACK_CHARACTERS_MAX = 3500;
 const CAUSES_SHOWN = 3;
 
 /** Whatever was thrown, as it is stored and shown. An error of ours keeps its code, unless the handler threw it. */
@@ -69,21 +67,16 @@ export function describeThrown(thrown: unknown, code: ErrorCode): TaskError {
   try {
     const ours = thrown instanceof MillraceError && code !== 'HANDLER_FAILED';
     if (thrown instanceof Error) return describeError(thrown, ours ? thrown.code : code);
-    return { name: 'Error', message: cut(describeValue(thrown), MESSAGE_CHARACTERS_MAX), code };
+    return boundedError({ name: 'Error', message: describeValue(thrown), code });
   } catch {
     return { name: 'Error', message: 'the handler threw something that cannot be shown', code };
   }
 }
 
 function describeError(error: Error, code: ErrorCode): TaskError {
-  const described: TaskError = {
-    name: cut(String(error.name), 100),
-    message: cut(String(error.message), MESSAGE_CHARACTERS_MAX),
-    code,
-  };
+  const described = { name: String(error.name), message: String(error.message), code };
   const stack = describeStack(error);
-  if (stack !== '') described.stack = cut(stack, STACK_CHARACTERS_MAX);
-  return described;
+  return boundedError(stack === '' ? described : { ...described, stack });
 }
 
 function describeStack(error: Error): string {
@@ -104,8 +97,4 @@ function describeValue(value: unknown): string {
     return typeof message === 'string' ? message : `the handler threw ${JSON.stringify(value)}`;
   }
   return `the handler threw ${String(value)}`;
-}
-
-function cut(text: string, charactersMax: number): string {
-  return text.length <= charactersMax ? text : `${text.slice(0, charactersMax)}…`;
 }

@@ -1,6 +1,6 @@
 import { MillraceError, shown } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
-import { encodePayload } from '../task/codec.ts';
+import { encodePayload } from './codec.ts';
 
 /** The JSON of the contract's TaskProgress. Throws INVALID_PAYLOAD. */
 export function encodeProgress(value: unknown, message: unknown): string {
