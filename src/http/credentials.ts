@@ -35,6 +35,12 @@ export class Credentials {
       if (known.some(({ name }) => name === credential.name)) {
         throw new MillraceError('INVALID_ARGUMENT', `${where}: the name ${shown(credential.name)} is there twice`);
       }
+      // A secret alone, as Bearer, says who asks.
+      const same = known.find(({ secretHash }) => secretHash.equals(credential.secretHash));
+      if (same !== undefined) {
+        const message = `${where}: ${shown(credential.name)} has the secret of ${shown(same.name)}: give each its own`;
+        throw new MillraceError('INVALID_ARGUMENT', message);
+      }
       known.push(credential);
     }
     if (known.length === 0) {

@@ -1,7 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import type { SubmittedTask, TaskFilter, TaskInfo } from '../broker/contract.ts';
+import type { Outcome, SubmittedTask, TaskFilter } from '../broker/contract.ts';
 import type { Client } from '../client/client.ts';
-import { MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
 import { enqueueNew, inputOf, NewTask, optionsOf, parentsOf } from './new-task.ts';
@@ -15,7 +14,8 @@ import {
   TaskPageBody,
   TaskParams,
 } from './schemas.ts';
-import { waitMs } from './wait.ts';
+import { shownTask, withoutTexts } from './shown.ts';
+import { OpenWaits, waitMs } from './wait.ts';
 
 const tags = ['tasks'];
 
@@ -105,8 +105,10 @@ const retry = createRoute({
   responses: { 204: { description: 'it is ready' }, ...problems },
 });
 
-export function taskRoutes({ broker, client, showPayloads }: HttpWorld): HttpApp {
+export function taskRoutes({ broker, client, showPayloads, onStop }: HttpWorld): HttpApp {
   const app = newApp();
+  const waits = new OpenWaits();
+  onStop(async () => waits.stop());
   app.openapi(create, async (c) => {
     const given = c.req.valid('json');
     if (!Array.isArray(given)) return c.json(await enqueueNew(client, given), 201);
@@ -123,9 +125,10 @@ export function taskRoutes({ broker, client, showPayloads }: HttpWorld): HttpApp
   app.openapi(result, async (c) => {
     const { id } = c.req.valid('param');
     const { waitMs: timeoutMs } = c.req.valid('query');
-    const outcome = await broker.outcome(id, { timeoutMs: Math.max(1, timeoutMs), signal: c.req.raw.signal });
-    if (outcome.state !== 'completed') return c.json(outcome, 200);
-    return c.json({ state: outcome.state, ...(showPayloads ? resultOf(outcome.result) : { resultHidden: true }) }, 200);
+    const outcome = await waits.run(c.req.raw.signal, (signal) =>
+      broker.outcome(id, { timeoutMs: Math.max(1, timeoutMs), signal }),
+    );
+    return c.json(shownOutcome(outcome, showPayloads), 200);
   });
   app.openapi(cancel, async (c) => {
     return c.json({ outcome: await broker.cancelTask(c.req.valid('param').id) }, 200);
@@ -159,21 +162,19 @@ function sameKey({ payload: _payload, payloadBase64: _bytes, ...rest }: NewTask)
   return JSON.stringify(rest);
 }
 
+function shownOutcome(outcome: Outcome, showPayloads: boolean): z.infer<typeof OutcomeBody> {
+  if (outcome.state === 'cancelled' || (showPayloads && outcome.state === 'dead')) return outcome;
+  if (outcome.state === 'dead') return { ...outcome, error: withoutTexts(outcome.error), resultHidden: true };
+  return { state: outcome.state, ...(showPayloads ? resultOf(outcome.result) : { resultHidden: true }) };
+}
+
 /** What the handler returned, as JSON where it is that. */
 function resultOf(bytes: Uint8Array | undefined): { result?: unknown; resultBase64?: string } {
   if (bytes === undefined) return {};
   try {
     return { result: JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) };
   } catch (error) {
-    if (!(error instanceof SyntaxError || error instanceof TypeError))
-      throw new MillraceError('INVALID_PAYLOAD', String(error));
+    if (!(error instanceof SyntaxError || error instanceof TypeError)) throw error;
     return { resultBase64: Buffer.from(bytes).toString('base64') };
   }
-}
-
-/** As it may be shown. */
-function shownTask(task: TaskInfo, showPayloads: boolean): TaskInfo & { payloadHidden?: boolean } {
-  if (showPayloads) return task;
-  const { payload: _payload, result: _result, ...rest } = task;
-  return { ...rest, payloadHidden: true };
 }
