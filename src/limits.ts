@@ -168,6 +168,8 @@ export const LIMITS = {
   httpRequestsMax: 2048,
   /** A body that is one document: a batch of the largest frame, in JSON. */
   httpBodyBytesMax: 17 * MiB,
+  /** Bodies of all requests that are being answered. */
+  httpBodiesBytesMax: 256 * MiB,
   httpHeadersTimeoutMs: 10 * SECOND,
   httpRequestTimeoutMs: 60 * SECOND,
   httpKeepAliveMs: 65 * SECOND,
@@ -467,6 +469,7 @@ relation(
   LIMITS.payloadBytesMax * 6 < LIMITS.ndjsonLineBytesMax && LIMITS.ndjsonLineBytesMax < LIMITS.ndjsonBytesMax,
   'a payload in which every character is escaped fits into a line',
 );
+relation(LIMITS.httpBodyBytesMax <= LIMITS.httpBodiesBytesMax, 'one body ≤ all bodies');
 relation(LIMITS.resultBytesMax < LIMITS.frameBytesMax, 'resultBytesMax < frameBytesMax');
 relation(LIMITS.recordBytesMax + LIMITS.pageBytes < LIMITS.segmentBytes, 'a record fits into a segment');
 relation(

@@ -1,7 +1,8 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import type { Outcome, SubmittedTask, TaskFilter } from '../broker/contract.ts';
+import type { Broker, Outcome, SubmittedTask, TaskFilter, TaskState } from '../broker/contract.ts';
 import type { Client } from '../client/client.ts';
-import { LIMITS } from '../limits.ts';
+import { MillraceError } from '../errors.ts';
+import { DEFAULTS, LIMITS } from '../limits.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
 import { enqueueNew, inputOf, NewTask, optionsOf, parentsOf } from './new-task.ts';
 import {
@@ -105,7 +106,7 @@ const retry = createRoute({
   responses: { 204: { description: 'it is ready' }, ...problems },
 });
 
-export function taskRoutes({ broker, client, showPayloads, onStop }: HttpWorld): HttpApp {
+export function taskRoutes({ broker, client, features, showPayloads, onStop }: HttpWorld): HttpApp {
   const app = newApp();
   const waits = new OpenWaits();
   onStop(async () => waits.stop());
@@ -126,7 +127,9 @@ export function taskRoutes({ broker, client, showPayloads, onStop }: HttpWorld):
     const { id } = c.req.valid('param');
     const { waitMs: timeoutMs } = c.req.valid('query');
     const outcome = await waits.run(c.req.raw.signal, (signal) =>
-      broker.outcome(id, { timeoutMs: Math.max(1, timeoutMs), signal }),
+      features.tasks && timeoutMs === 0
+        ? outcomeNow(broker, id, signal)
+        : broker.outcome(id, { timeoutMs: Math.max(1, timeoutMs), signal }),
     );
     return c.json(shownOutcome(outcome, showPayloads), 200);
   });
@@ -161,6 +164,17 @@ async function enqueueAll(client: Client, tasks: NewTask[]): Promise<SubmittedTa
 function sameKey({ payload: _payload, payloadBase64: _bytes, ...rest }: NewTask): string {
   return JSON.stringify(rest);
 }
+
+/** Who does not want to wait is told of what has ended, however long the backend takes to say it. */
+async function outcomeNow(broker: Broker, id: string, signal: AbortSignal): Promise<Outcome> {
+  const { state } = await broker.getTask(id);
+  if (ENDED.includes(state)) return broker.outcome(id, { timeoutMs: DEFAULTS.callTimeoutMs, signal });
+  throw new MillraceError('TIMEOUT', `task ${id} is ${state}: ask with waitMs to wait for its end`, {
+    details: { id, state },
+  });
+}
+
+const ENDED: readonly TaskState[] = ['completed', 'dead', 'cancelled'];
 
 function shownOutcome(outcome: Outcome, showPayloads: boolean): z.infer<typeof OutcomeBody> {
   if (outcome.state === 'cancelled' || (showPayloads && outcome.state === 'dead')) return outcome;
