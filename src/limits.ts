@@ -210,6 +210,8 @@ export const LIMITS = {
   /** How long after a task another one belongs into the same answer, and how long they are gathered in all. */
   leaseGatherMs: 5,
   leaseGatherMsMax: 50,
+  /** How long tasks are kept for a client that has settled what it had, and may ask for more. */
+  leaseReuseMs: 100,
   /** How long a settlement that the backend has not answered is repeated. */
   leaseSettleMs: 10 * MINUTE,
   /** A line of a stream of tasks: any payload fits, however it is written. */

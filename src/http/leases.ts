@@ -3,8 +3,9 @@ import { MillraceError } from '../errors.ts';
 import type { Clock } from '../io/clock.ts';
 import type { Random } from '../io/random.ts';
 import { LIMITS } from '../limits.ts';
-import { Handout, type HandoutOwner, type Lease } from './handout.ts';
+import type { Lease } from './lease.ts';
 import { LeaseDeadlines } from './lease-deadlines.ts';
+import { LeaseWorker, type LeaseWorkerOwner } from './lease-worker.ts';
 
 export interface LeaseRequest {
   readonly queues: readonly string[];
@@ -40,14 +41,17 @@ const ID_BYTES = 16;
  *
  * A lease that is not `leased` is forgotten: whoever still names it gets LEASE_LOST.
  */
-export class Leases implements HandoutOwner {
+export class Leases implements LeaseWorkerOwner {
   readonly clock: Clock;
   readonly #broker: Broker;
   readonly #random: Random;
   readonly #leases = new Map<string, Lease>();
   readonly #deadlines: LeaseDeadlines<Lease>;
-  readonly #waiting = new Set<Handout>();
-  readonly #handouts = new Set<Handout>();
+  readonly #workers = new Set<LeaseWorker>();
+  /** By what they are asked for. */
+  readonly #idle = new Map<string, Set<LeaseWorker>>();
+  #waitingCount = 0;
+  /** Of payloads, until all leases of their answer are over. */
   #bytes = 0;
   #stopped: Promise<void> | undefined;
   #emptied: (() => void) | undefined;
@@ -71,24 +75,18 @@ export class Leases implements HandoutOwner {
   async take(request: LeaseRequest, signal: AbortSignal): Promise<readonly Lease[]> {
     if (signal.aborted) return [];
     this.#checkRoom();
-    const handout = new Handout(this, request.tasksMax);
-    this.#waiting.add(handout);
-    this.#handouts.add(handout);
-    void handout.closed.then(() => this.#closed(handout));
-    const gone = (): void => {
-      handout.cancel();
-      void this.#release(handout);
-    };
-    signal.addEventListener('abort', gone, { once: true });
-    const { queues, tasksMax, worker } = request;
-    const options: ConsumeOptions = { workerName: worker, queues, concurrency: tasksMax, prefetch: tasksMax };
+    const { queues, tasksMax, leaseMs, worker: workerName } = request;
+    const untilMs = this.clock.steadyMs() + request.waitMs;
+    this.#waitingCount++;
     try {
-      const leases = await handout.collect(this.#broker, options, request.waitMs);
-      this.#bytes += handout.leasedBytes;
-      this.#enter(leases, request.leaseMs);
+      const options: ConsumeOptions = { workerName, queues, concurrency: tasksMax, prefetch: tasksMax };
+      const worker = this.#takeIdle(options) ?? (await this.#newWorker(options));
+      const leases = await worker.collect(untilMs - this.clock.steadyMs(), signal);
+      this.#enter(leases, leaseMs);
+      signal.addEventListener('abort', () => void this.#release(leases), { once: true });
       return leases;
     } finally {
-      this.#waiting.delete(handout);
+      this.#waitingCount--;
     }
   }
 
@@ -102,7 +100,7 @@ export class Leases implements HandoutOwner {
   async settle(settlements: readonly Settlement[]): Promise<{ settled: number; lost: string[] }> {
     const lost: string[] = [];
     const taken: Lease[] = [];
-    const byHandout = new Map<Handout, [Lease, Settlement][]>();
+    const byWorker = new Map<LeaseWorker, [Lease, Settlement][]>();
     for (const settlement of settlements) {
       const lease = this.#leases.get(settlement.lease);
       if (lease === undefined) {
@@ -111,11 +109,11 @@ export class Leases implements HandoutOwner {
       }
       this.#leave(lease);
       taken.push(lease);
-      const group = byHandout.get(lease.handout);
-      if (group === undefined) byHandout.set(lease.handout, [[lease, settlement]]);
+      const group = byWorker.get(lease.worker);
+      if (group === undefined) byWorker.set(lease.worker, [[lease, settlement]]);
       else group.push([lease, settlement]);
     }
-    const groups = [...byHandout].map(([handout, group]) => settleGroup(handout, group));
+    const groups = [...byWorker].map(([worker, group]) => settleGroup(worker, group));
     for (const answer of await Promise.allSettled(groups)) if (answer.status === 'rejected') throw answer.reason;
     for (const { id, lost: isLost } of taken) if (isLost) lost.push(id);
     return { settled: settlements.length - lost.length, lost };
@@ -130,14 +128,14 @@ export class Leases implements HandoutOwner {
 
   /** `progress` is the JSON of a TaskProgress. Throws LEASE_LOST. */
   progress(id: string, progress: string): void {
-    const { handout, run, index } = this.#leased(id);
-    handout.tell((consumption) => consumption.progress(run, index, progress));
+    const { worker, run, index } = this.#leased(id);
+    worker.tell((consumption) => consumption.progress(run, index, progress));
   }
 
   /** Throws LEASE_LOST. */
   log(id: string, text: string): void {
-    const { handout, run, index } = this.#leased(id);
-    handout.tell((consumption) => consumption.log(run, index, text));
+    const { worker, run, index } = this.#leased(id);
+    worker.tell((consumption) => consumption.log(run, index, text));
   }
 
   /** Requests that wait get nothing, leases have `timeoutMs` to end, then go back uncharged. Always resolves. */
@@ -147,10 +145,10 @@ export class Leases implements HandoutOwner {
   }
 
   async #stop(timeoutMs: number): Promise<void> {
-    for (const handout of this.#waiting) handout.cancel();
+    for (const worker of this.#workers) worker.retire();
     await this.#empty(timeoutMs);
-    for (const handout of this.#handouts) void this.#release(handout);
-    await Promise.all([...this.#handouts].map((handout) => handout.closed));
+    void this.#release([...this.#leases.values()]);
+    await Promise.all([...this.#workers].map((worker) => worker.closed));
     this.#deadlines.close();
   }
 
@@ -165,7 +163,22 @@ export class Leases implements HandoutOwner {
     });
   }
 
-  // ── HandoutOwner ──────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── Workers ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #takeIdle(options: ConsumeOptions): LeaseWorker | undefined {
+    const [worker] = this.#idle.get(keyOf(options)) ?? [];
+    if (worker !== undefined) this.notIdle(worker);
+    return worker;
+  }
+
+  async #newWorker(options: ConsumeOptions): Promise<LeaseWorker> {
+    const worker = new LeaseWorker(this, options);
+    this.#workers.add(worker);
+    void worker.closed.then(() => this.#workers.delete(worker));
+    await worker.open(this.#broker);
+    if (this.#stopped !== undefined) worker.retire();
+    return worker;
+  }
 
   newLeaseId(): string {
     return this.#random.hex(ID_BYTES);
@@ -175,9 +188,22 @@ export class Leases implements HandoutOwner {
     this.#leave(lease);
   }
 
-  #closed(handout: Handout): void {
-    this.#handouts.delete(handout);
-    this.#bytes -= handout.leasedBytes;
+  held(bytes: number): void {
+    this.#bytes += bytes;
+  }
+
+  idle(worker: LeaseWorker): void {
+    const key = keyOf(worker.options);
+    const others = this.#idle.get(key);
+    if (others === undefined) this.#idle.set(key, new Set([worker]));
+    else others.add(worker);
+  }
+
+  notIdle(worker: LeaseWorker): void {
+    const key = keyOf(worker.options);
+    const others = this.#idle.get(key);
+    others?.delete(worker);
+    if (others?.size === 0) this.#idle.delete(key);
   }
 
   // ── Leases ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -190,8 +216,8 @@ export class Leases implements HandoutOwner {
       new MillraceError('BUFFER_FULL', `${value} ${what}, and at most ${bound} may: ask again in a while`, {
         details: { value, bound },
       });
-    if (this.#waiting.size >= LIMITS.leaseRequestsMax) {
-      throw full('requests wait for tasks', this.#waiting.size, LIMITS.leaseRequestsMax);
+    if (this.#waitingCount >= LIMITS.leaseRequestsMax) {
+      throw full('requests wait for tasks', this.#waitingCount, LIMITS.leaseRequestsMax);
     }
     if (this.#leases.size >= LIMITS.leasesMax) {
       throw full('tasks are leased', this.#leases.size, LIMITS.leasesMax);
@@ -216,8 +242,13 @@ export class Leases implements HandoutOwner {
 
   /** It is nobody's any more. */
   #leave(lease: Lease): void {
-    if (!this.#leases.delete(lease.id)) return;
+    if (!this.#leases.has(lease.id)) return;
     this.#deadlines.remove(lease);
+    this.#forget(lease);
+  }
+
+  #forget(lease: Lease): void {
+    this.#leases.delete(lease.id);
     if (this.#leases.size === 0) this.#emptied?.();
   }
 
@@ -229,26 +260,30 @@ export class Leases implements HandoutOwner {
 
   /** Its deadline is over, and no longer among the others. */
   #expire(lease: Lease): void {
-    this.#leases.delete(lease.id);
-    if (this.#leases.size === 0) this.#emptied?.();
+    this.#forget(lease);
     const { run, index } = lease;
     const timedOut = lease.endsAtMs >= lease.timesOutAtMs;
     const error = timedOut ? timeoutError(run.spec.timeoutMs) : lostError();
-    // Nobody waits for the answer; the handout repeats it until there is one.
-    lease.handout
+    // Nobody waits for the answer; the worker repeats it until there is one.
+    lease.worker
       .settle([lease], (consumption) => consumption.fail(run, index, error, timedOut ? AGAIN : LOST))
       .catch(() => {});
   }
 
-  async #release(handout: Handout): Promise<void> {
-    const held = handout.leases.filter((lease) => lease.held);
+  /** Those that are still held go back uncharged. */
+  async #release(leases: readonly Lease[]): Promise<void> {
+    const held = leases.filter((lease) => lease.held);
     if (held.length === 0) return;
     await this.settle(held.map(({ id }) => ({ kind: 'release', lease: id }))).catch(() => {});
   }
 }
 
-function settleGroup(handout: Handout, group: readonly [Lease, Settlement][]): Promise<void> {
-  return handout.settle(
+function keyOf({ workerName, queues, prefetch }: ConsumeOptions): string {
+  return JSON.stringify([workerName, prefetch, ...queues]);
+}
+
+function settleGroup(worker: LeaseWorker, group: readonly [Lease, Settlement][]): Promise<void> {
+  return worker.settle(
     group.map(([lease]) => lease),
     (consumption) => {
       for (const [lease, settlement] of group) apply(consumption, lease, settlement);

@@ -309,6 +309,29 @@ describe('leases of an embedded server', () => {
     expect(new Set(got).size).toBe(500);
   });
 
+  test('who settles and asks again goes on with the same worker, whoever else waits', async () => {
+    await place.client.enqueueMany('next', [1, 2]);
+    const first = await place.leaseOne({ worker: 'quick' });
+    const workers = async (): Promise<string[]> => (await place.client.status()).workers.map(({ id }) => id);
+    const before = await workers();
+    const other = place.lease({ queues: ['other'], waitMs: 60_000 });
+    await waitForWorkers(place, 'other');
+    await place.post(`/v1/leases/${first.lease}/complete`);
+    expect(await place.leaseOne({ worker: 'quick' })).toMatchObject({ payload: 2, attempt: 1 });
+    expect(await workers()).toEqual(expect.arrayContaining(before));
+    expect((await workers()).length).toBe(2);
+    await place.server.stop({ timeoutMs: 0 });
+    expect(await other).toEqual([]);
+  });
+
+  test('what came to a client that did not ask again goes to another at no cost', async () => {
+    await place.client.enqueueMany('next', [1, 2]);
+    const first = await place.leaseOne({ worker: 'leaving' });
+    await place.post(`/v1/leases/${first.lease}/complete`);
+    expect(await place.leaseOne({ worker: 'staying' })).toMatchObject({ payload: 2, attempt: 1 });
+    await waitForWorkers(place, 'default');
+  });
+
   test('a server that stops answers those who wait with nothing, and hands back what is leased at no cost', async () => {
     const task = await place.client.enqueue('interrupted', null, { queue: 'busy' });
     const held = await place.leaseOne({ queues: ['busy'] });
