@@ -194,6 +194,8 @@ export const LIMITS = {
   amqpRedrivePortion: 100,
 
   // HTTP
+  /** A connection on which nothing moves in either direction for so long is cut. */
+  httpSilenceMs: 2 * MINUTE,
   /** Tasks leased over HTTP, and their payloads, at the same time. */
   leasesMax: 10_000,
   leasedBytesMax: 512 * MiB,
@@ -443,6 +445,10 @@ relation(LIMITS.schedulesBytesMax * 2 <= LIMITS.segmentBytes, 'schedules leave r
 relation(
   LIMITS.payloadBytesMax * 6 < LIMITS.ndjsonLineBytesMax && LIMITS.ndjsonLineBytesMax < LIMITS.ndjsonBytesMax,
   'a payload in which every character is escaped fits into a line',
+);
+relation(
+  LIMITS.leaseWaitMsMax < LIMITS.httpSilenceMs && LIMITS.eventHeartbeatMs < LIMITS.httpSilenceMs,
+  'nobody who waits over HTTP is taken for silent',
 );
 relation(LIMITS.resultBytesMax < LIMITS.frameBytesMax, 'resultBytesMax < frameBytesMax');
 relation(LIMITS.recordBytesMax + LIMITS.pageBytes < LIMITS.segmentBytes, 'a record fits into a segment');

@@ -1,3 +1,4 @@
+import { HTTPException } from 'hono/http-exception';
 import { MillraceError } from '../errors.ts';
 import { VERSION } from '../version.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
@@ -11,6 +12,8 @@ import { queueRoutes } from './queue-routes.ts';
 export function createApp(world: HttpWorld): HttpApp {
   const app = newApp();
   app.onError((error) => {
+    // Hono's own: a body that is no JSON.
+    if (error instanceof HTTPException) return problemResponse(new MillraceError('INVALID_ARGUMENT', error.message));
     if (!(error instanceof MillraceError)) world.onNotice('warn', `a request met a defect: ${error.stack ?? error}`);
     return problemResponse(error);
   });

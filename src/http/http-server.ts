@@ -1,6 +1,7 @@
 import type { Server } from 'node:http';
 import { createAdaptorServer } from '@hono/node-server';
 import { MillraceError } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
 import { createApp } from './app.ts';
 import type { HttpWorld } from './context.ts';
 
@@ -22,7 +23,9 @@ export class HttpServer {
   static async start(options: HttpServerOptions): Promise<HttpServer> {
     const stops: Stop[] = [];
     const app = createApp({ ...options, onStop: (stop) => stops.push(stop) });
-    const server = createAdaptorServer({ fetch: app.fetch }) as Server;
+    // A stream of tasks is a request without end: what bounds it is that something must happen.
+    const server = createAdaptorServer({ fetch: app.fetch, serverOptions: { requestTimeout: 0 } }) as Server;
+    server.setTimeout(LIMITS.httpSilenceMs);
     await listen(server, options);
     return new HttpServer(server, options.host, stops);
   }

@@ -174,7 +174,6 @@ export function leaseRoutes(world: HttpWorld): HttpApp {
   const leases = new Leases(world.broker, { clock, random: new SystemRandom() });
   world.onStop((options) => leases.stop(options));
   const app = newApp();
-  app.use('/v1/leases', jsonOnly);
   app.use('/v1/leases/*', jsonOnly);
   app.openapi(take, async (c) => {
     const request = c.req.valid('json');

@@ -250,6 +250,16 @@ describe('leases of an embedded server', () => {
     expect(await place.post(path, body)).toMatchObject({ status: 400, body: { code: 'INVALID_ARGUMENT' } });
   });
 
+  test('a body that is broken JSON is refused', async () => {
+    const response = await fetch(`${place.url}/v1/leases`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: '{"tasksMax": 1',
+    });
+    expect(response.status).toBe(400);
+    expect(await response.json()).toMatchObject({ code: 'INVALID_ARGUMENT', detail: expect.stringContaining('JSON') });
+  });
+
   test('a result that is not sent as JSON is refused, not lost', async () => {
     const task = await place.client.enqueue('form', null);
     const { lease } = await place.leaseOne();
