@@ -2,20 +2,21 @@ import type { Broker, ConsumeOptions, Consumer, Consumption, DeliveryRun } from 
 import { MillraceError } from '../errors.ts';
 import type { Clock, Timer } from '../io/clock.ts';
 import { DEFAULTS, LIMITS } from '../limits.ts';
-import { Lease } from './lease.ts';
+import type { Lease } from './lease.ts';
 
 /** What it needs of those who made it. */
 export interface LeaseWorkerOwner {
   readonly clock: Clock;
-  newLeaseId(): string;
+  /** Undefined when there is no room for one. Its payload counts until `freed`. */
+  lease(worker: LeaseWorker, run: DeliveryRun, index: number, leaseMs: number): Lease | undefined;
   /** It is not the client's any more, although nobody settled it. */
   lost(lease: Lease): void;
   /** Its leases are over. It may be asked again, until it has retired. */
   idle(worker: LeaseWorker): void;
   /** It may not be asked again. */
   notIdle(worker: LeaseWorker): void;
-  /** So many bytes of payload more, or less. */
-  held(bytes: number): void;
+  /** So many bytes of payload are not held any more. */
+  freed(bytes: number): void;
 }
 
 /**
@@ -82,12 +83,12 @@ export class LeaseWorker implements Consumer {
   }
 
   /** Resolves with what came, nothing after `waitMs`. Rejects with why the backend ended it. */
-  async collect(waitMs: number, signal: AbortSignal): Promise<readonly Lease[]> {
+  async collect(waitMs: number, leaseMs: number, signal: AbortSignal): Promise<readonly Lease[]> {
     const consumption = this.#consumption as Consumption;
     this.#isCollecting = true;
     this.#leases = [];
     await this.#gathered(waitMs, signal);
-    this.#choose(consumption, !signal.aborted);
+    this.#choose(consumption, signal.aborted ? undefined : leaseMs);
     this.#isCollecting = false;
     const leases = this.#leases;
     const last = leases.at(-1);
@@ -141,6 +142,7 @@ export class LeaseWorker implements Consumer {
     for (let index = 0; index < run.length; index++) this.#bytes += run.bytes(index).length;
     if (this.#isCollecting) this.#gather();
     else if (this.#stopped !== undefined) this.#returnAll();
+    else if (this.#bytes >= LIMITS.leaseAnswerBytesMax) this.retire();
     else this.#bePatient();
   }
 
@@ -209,24 +211,28 @@ export class LeaseWorker implements Consumer {
     });
   }
 
-  /** What does not go into the answer goes back. */
-  #choose(consumption: Consumption, isWanted: boolean): void {
-    let bytes = 0;
+  /** What does not go into the answer goes back: all, without `leaseMs`. */
+  #choose(consumption: Consumption, leaseMs: number | undefined): void {
     this.#eachHere((run, index) => {
-      const length = run.bytes(index).length;
-      const last = this.#leases.at(-1);
-      // One that may have ended a worker is not begun beside others.
-      const fits = last === undefined || (!run.suspect && bytes + length <= LIMITS.leaseAnswerBytesMax);
-      if (!isWanted || !fits || last?.run.suspect === true || this.#leases.length >= this.#tasksMax) {
+      const { length } = run.bytes(index);
+      const lease =
+        leaseMs === undefined || !this.#fits(run, length) ? undefined : this.#owner.lease(this, run, index, leaseMs);
+      if (lease === undefined) {
         consumption.release(run, index);
         return;
       }
-      this.#leases.push(new Lease(this.#owner.newLeaseId(), this, run, index));
-      bytes += length;
+      this.#leases.push(lease);
+      this.#leasedBytes += length;
     });
     this.#heldCount = this.#leases.length;
-    this.#leasedBytes = bytes;
-    this.#owner.held(bytes);
+  }
+
+  #fits(run: DeliveryRun, length: number): boolean {
+    const last = this.#leases.at(-1);
+    if (last === undefined) return true;
+    // One that may have ended a worker is not begun beside others.
+    if (run.suspect || last.run.suspect || this.#leases.length >= this.#tasksMax) return false;
+    return this.#leasedBytes + length <= LIMITS.leaseAnswerBytesMax;
   }
 
   #returnAll(): void {
@@ -271,7 +277,7 @@ export class LeaseWorker implements Consumer {
     if (this.#isCollecting) return;
     if (this.#stopped === undefined) this.#bePatient();
     if (this.#heldCount > 0 || this.#settling > 0) return;
-    this.#owner.held(-this.#leasedBytes);
+    this.#owner.freed(this.#leasedBytes);
     this.#leasedBytes = 0;
     if (this.#stopped === undefined) this.#owner.idle(this);
     else if (!this.#isClosing) {

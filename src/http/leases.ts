@@ -1,9 +1,17 @@
-import type { Broker, ConsumeOptions, Consumption, FailOptions, Payload, TaskError } from '../broker/contract.ts';
+import type {
+  Broker,
+  ConsumeOptions,
+  Consumption,
+  DeliveryRun,
+  FailOptions,
+  Payload,
+  TaskError,
+} from '../broker/contract.ts';
 import { MillraceError } from '../errors.ts';
-import type { Clock } from '../io/clock.ts';
+import { type Clock, settlesWithin } from '../io/clock.ts';
 import type { Random } from '../io/random.ts';
 import { LIMITS } from '../limits.ts';
-import type { Lease } from './lease.ts';
+import { Lease } from './lease.ts';
 import { LeaseDeadlines } from './lease-deadlines.ts';
 import { LeaseWorker, type LeaseWorkerOwner } from './lease-worker.ts';
 
@@ -26,6 +34,9 @@ export type Settlement = { readonly lease: string } & (
 /** As a worker's that was lost: at once, and counted. */
 const LOST: FailOptions = { final: false, retryDelayMs: 0 };
 const AGAIN: FailOptions = { final: false, retryDelayMs: undefined };
+
+/** How long a stop waits for the backend once nothing is leased any more. */
+const CLOSE_TIMEOUT_MS = 5000;
 
 /** 128 bits. */
 const ID_BYTES = 16;
@@ -63,11 +74,6 @@ export class Leases implements LeaseWorkerOwner {
     this.#deadlines = new LeaseDeadlines(clock, (lease) => this.#expire(lease));
   }
 
-  /** Of leases. */
-  get size(): number {
-    return this.#leases.size;
-  }
-
   /**
    * Waits for tasks. Those that were handed out when `signal` is aborted, because the answer did not arrive, go back uncharged.
    * Rejects with BUFFER_FULL, STOPPING, and what the backend says.
@@ -81,8 +87,7 @@ export class Leases implements LeaseWorkerOwner {
     try {
       const options: ConsumeOptions = { workerName, queues, concurrency: tasksMax, prefetch: tasksMax };
       const worker = this.#takeIdle(options) ?? (await this.#newWorker(options));
-      const leases = await worker.collect(untilMs - this.clock.steadyMs(), signal);
-      this.#enter(leases, leaseMs);
+      const leases = await worker.collect(untilMs - this.clock.steadyMs(), leaseMs, signal);
       signal.addEventListener('abort', () => void this.#release(leases), { once: true });
       return leases;
     } finally {
@@ -122,6 +127,7 @@ export class Leases implements LeaseWorkerOwner {
   /** From now on it has `leaseMs`, within its task's timeout. Throws LEASE_LOST. */
   extend(id: string, leaseMs: number): Lease {
     const lease = this.#leased(id);
+    lease.leaseMs = leaseMs;
     this.#deadlines.move(lease, Math.min(this.clock.steadyMs() + leaseMs, lease.timesOutAtMs));
     return lease;
   }
@@ -148,7 +154,8 @@ export class Leases implements LeaseWorkerOwner {
     for (const worker of this.#workers) worker.retire();
     await this.#empty(timeoutMs);
     void this.#release([...this.#leases.values()]);
-    await Promise.all([...this.#workers].map((worker) => worker.closed));
+    // A backend that is away is not waited for: it takes back what is with a client that has closed.
+    await settlesWithin(this.clock, CLOSE_TIMEOUT_MS, Promise.all([...this.#workers].map((worker) => worker.closed)));
     this.#deadlines.close();
   }
 
@@ -180,16 +187,21 @@ export class Leases implements LeaseWorkerOwner {
     return worker;
   }
 
-  newLeaseId(): string {
-    return this.#random.hex(ID_BYTES);
+  lease(worker: LeaseWorker, run: DeliveryRun, index: number, leaseMs: number): Lease | undefined {
+    if (this.#leases.size >= LIMITS.leasesMax || this.#bytes >= LIMITS.leasedBytesMax) return undefined;
+    const lease = new Lease(this.#random.hex(ID_BYTES), worker, run, index, leaseMs, this.clock);
+    this.#leases.set(lease.id, lease);
+    this.#bytes += run.bytes(index).length;
+    this.#deadlines.add(lease);
+    return lease;
   }
 
   lost(lease: Lease): void {
     this.#leave(lease);
   }
 
-  held(bytes: number): void {
-    this.#bytes += bytes;
+  freed(bytes: number): void {
+    this.#bytes -= bytes;
   }
 
   idle(worker: LeaseWorker): void {
@@ -227,19 +239,6 @@ export class Leases implements LeaseWorkerOwner {
     }
   }
 
-  #enter(leases: readonly Lease[], leaseMs: number): void {
-    const nowMs = this.clock.steadyMs();
-    const wallAheadMs = this.clock.wallMs() - nowMs;
-    for (const lease of leases) {
-      if (!lease.held) continue;
-      lease.wallAheadMs = wallAheadMs;
-      lease.timesOutAtMs = nowMs + lease.run.spec.timeoutMs;
-      lease.endsAtMs = Math.min(nowMs + leaseMs, lease.timesOutAtMs);
-      this.#leases.set(lease.id, lease);
-      this.#deadlines.add(lease);
-    }
-  }
-
   /** It is nobody's any more. */
   #leave(lease: Lease): void {
     if (!this.#leases.has(lease.id)) return;
@@ -263,7 +262,7 @@ export class Leases implements LeaseWorkerOwner {
     this.#forget(lease);
     const { run, index } = lease;
     const timedOut = lease.endsAtMs >= lease.timesOutAtMs;
-    const error = timedOut ? timeoutError(run.spec.timeoutMs) : lostError();
+    const error = timedOut ? timeoutError(run.spec.timeoutMs) : lostError(lease.leaseMs);
     // Nobody waits for the answer; the worker repeats it until there is one.
     lease.worker
       .settle([lease], (consumption) => consumption.fail(run, index, error, timedOut ? AGAIN : LOST))
@@ -313,8 +312,8 @@ function leaseLost(id: string): MillraceError {
   return new MillraceError('LEASE_LOST', message, { details: { lease: id } });
 }
 
-function lostError(): TaskError {
-  const message = 'the lease ran out: nobody completed, failed, released or extended it in time';
+function lostError(leaseMs: number): TaskError {
+  const message = `nobody completed, failed, released or extended the lease of ${leaseMs} ms in time`;
   return { name: 'MillraceError', message, code: 'WORKER_LOST' };
 }
 
