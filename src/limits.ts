@@ -129,6 +129,10 @@ export const LIMITS = {
   listScanMax: 200_000,
   keepAliveMs: 2 * SECOND,
 
+  // HTTP
+  /** How long answers that are on their way may take when the server has stopped. */
+  httpStopMs: 1 * SECOND,
+
   // Repeatable enqueues
   producersMax: 10_000,
   /** Batches of all producers together: each segment of the journal begins with them. */
@@ -285,6 +289,7 @@ export const DEFAULTS = {
   misfire: 'once',
   host: '127.0.0.1',
   port: 5555,
+  httpPort: 5556,
   concurrency: 50,
   retention: {
     completedCountMax: 100_000,

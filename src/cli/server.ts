@@ -8,6 +8,7 @@ import { CommandFailed, isSystemError, UsageError } from './failure.ts';
 import { choice, flag, integer, text, toggle, type Values } from './flags.ts';
 import { type Log, logFile, logLevel, openLog } from './log.ts';
 import { keepRunningWithoutReader } from './output.ts';
+import { HTTP_FLAGS, startHttp } from './server-http.ts';
 import { describeFound, describeJournal, describeTorn, describeTraffic, trafficKey } from './server-report.ts';
 import { catchStopSignals } from './signals.ts';
 import { formatDuration } from './units.ts';
@@ -16,6 +17,7 @@ const FLAGS = {
   data: flag(text('dir'), 'data directory, made when missing', './millrace-data'),
   host: flag(text('host'), 'address to listen on', DEFAULTS.host as string),
   port: flag(integer(0, 65_535), 'TCP port; 0 takes a free one', DEFAULTS.port as number),
+  ...HTTP_FLAGS,
   insecureBind: toggle('let --host be an address that other machines reach: anyone there may use the server'),
   fsync: flag(
     choice('always', 'interval', 'never'),
@@ -88,6 +90,11 @@ async function serveAndLog(values: ServerValues, log: Log): Promise<void> {
   }
   const statusOf = (): Status => server.host.status() as unknown as Status;
   logStart(server, values, statusOf(), log);
+  const http = await startHttp(values, server, log).catch(async (error) => {
+    await server.stop({ timeoutMs: 0 });
+    throw error;
+  });
+  if (http !== undefined) log.all.info({ httpUrl: http.url }, `HTTP API on ${http.url}`);
   const stats = logTraffic(statusOf, values.statsIntervalMs, log);
   try {
     const signal = await Promise.race([stopSignal.received, failure]);
@@ -95,6 +102,7 @@ async function serveAndLog(values: ServerValues, log: Log): Promise<void> {
     const patience = running === 0 ? '' : `; up to ${formatDuration(values.stopTimeoutMs)} for what runs (${running})`;
     log.all.info(`${signal}: stopping${patience}`);
     const unwritten = await Promise.race([server.stop({ timeoutMs: values.stopTimeoutMs }), failure]);
+    await http?.stop();
     if (unwritten !== undefined) throw unwritten;
     log.all.info('stopped');
   } catch (error) {
@@ -103,6 +111,7 @@ async function serveAndLog(values: ServerValues, log: Log): Promise<void> {
     killIfHung();
     throw error;
   } finally {
+    void http?.stop();
     clearInterval(stats);
     stopSignal.release();
   }

@@ -53,6 +53,8 @@ export class Host implements SessionOwner {
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #sessions = new Set<Session>();
+  /** Of these, those of the process that the host is in. */
+  readonly #ownSessions = new Set<Session>();
   readonly #awaiting = new Set<Session>();
   /** The links that were refused last, for want of room. */
   readonly #turnedAway: Link[] = [];
@@ -108,8 +110,9 @@ export class Host implements SessionOwner {
     this.#scheduleSweep();
   }
 
+  /** Without those of its own process. */
   get sessionCount(): number {
-    return this.#sessions.size;
+    return this.#sessions.size - this.#ownSessions.size;
   }
 
   /** Why nothing is confirmed any more. */
@@ -117,12 +120,13 @@ export class Host implements SessionOwner {
     return this.engine.failure;
   }
 
-  /** Takes over a link that has just been made. */
-  accept(link: Link): void {
+  /** Takes over a link that has just been made; `isOwn`: by the process that the host is in, which takes nobody's room. */
+  accept(link: Link, { isOwn = false }: { isOwn?: boolean } = {}): void {
     const connectionsMax = this.#options.connectionsMax ?? LIMITS.connectionsMax;
     const session = new Session(this, link, (++this.#sessionCount).toString(36), this.#random.hex(16));
-    const full = this.#sessions.size >= connectionsMax;
+    const full = !isOwn && this.sessionCount >= connectionsMax;
     this.#sessions.add(session);
+    if (isOwn) this.#ownSessions.add(session);
     if (this.failure !== undefined) session.refuse(this.failure);
     else if (this.#stopped !== undefined) session.refuse(new MillraceError('STOPPING', 'the server is stopping'));
     else if (full) {
@@ -155,7 +159,7 @@ export class Host implements SessionOwner {
     return buildStatus({
       engine: this.engine,
       sessions: this.#sessions,
-      sessionCount: this.#sessions.size,
+      sessionCount: this.sessionCount,
       version: VERSION,
       durability: this.#options.directory === null ? 'memory' : (this.#options.fsync ?? 'always'),
       volatile: this.#options.directory === null,
@@ -175,6 +179,7 @@ export class Host implements SessionOwner {
 
   closed(session: Session): void {
     this.#sessions.delete(session);
+    this.#ownSessions.delete(session);
     this.#awaiting.delete(session);
     this.#checkIdle();
   }

@@ -65,7 +65,7 @@ export class ServerActor {
   async start() {
     const actor = new Actor([
       ...['--import', JUMP, cli, 'server', '--data', `${this.#directory}/data`, '--port', String(this.port)],
-      ...['--log-file', `${this.#directory}/server.log`, '--json', '--stop-timeout-ms', '2000'],
+      ...['--log-file', `${this.#directory}/server.log`, '--json', '--stop-timeout-ms', '2000', '--http-port', 'off'],
     ]);
     this.#actor = actor;
     const lines = createInterface({ input: /** @type {import('node:stream').Readable} */ (actor.child.stdout) });

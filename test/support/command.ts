@@ -37,7 +37,8 @@ export class RunningCommand {
     if (!existsSync(main)) throw new Error(`${main} is missing: npm run build`);
     // What is set around the tests must not reach the commands.
     const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('MILLRACE_'));
-    const env = { ...Object.fromEntries(inherited), ...environment };
+    // Nor may two servers want the same port for their HTTP: a test that wants one says so.
+    const env = { ...Object.fromEntries(inherited), MILLRACE_HTTP_PORT: 'off', ...environment };
     this.#args = args;
     const command = [process.execPath, main, ...args];
     const limit = ['sh', '-c', `ulimit -n ${openFilesMax} && exec "$@"`, 'sh'];

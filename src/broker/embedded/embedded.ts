@@ -3,10 +3,10 @@ import { MillraceError } from '../../errors.ts';
 import type { Clock, Timer } from '../../io/clock.ts';
 import type { Disk } from '../../io/disk.ts';
 import { NodeDisk } from '../../io/node-disk.ts';
-import { createLinkPair } from '../../io/pair-link.ts';
 import { checkInteger, DEFAULTS, LIMITS } from '../../limits.ts';
 import { Host, type HostOptions } from '../../server/host.ts';
-import { RemoteBroker, type RemoteOptions } from '../tcp/remote-broker.ts';
+import type { RemoteBroker } from '../tcp/remote-broker.ts';
+import { connectHost, type HostRemoteOptions } from './connect-host.ts';
 
 /**
  * A server inside this process, reached over a link that is no socket. Clients of one process that name the same
@@ -46,7 +46,7 @@ const stopping = new Map<string, Promise<void>>();
  */
 export async function connectEmbedded(
   place: Place,
-  remote: Omit<RemoteOptions, 'dial' | 'lifelines' | 'closed'>,
+  remote: Omit<HostRemoteOptions, 'closed'>,
   options: EmbeddedOptions,
   disk: Disk = new NodeDisk(),
 ): Promise<RemoteBroker> {
@@ -61,17 +61,11 @@ export async function connectEmbedded(
   const letGo = holdProcess(remote.clock);
   try {
     const host = await shared.host;
-    const dial = async (): ReturnType<RemoteOptions['dial']> => {
-      const [near, far] = createLinkPair(remote.clock);
-      host.accept(far);
-      return near;
-    };
     const closed = (): Promise<void> => {
       letGo();
       return leave(key, shared);
     };
-    const serverFailure = (): MillraceError | undefined => host.failure;
-    return await RemoteBroker.connect({ ...remote, dial, lifelines: false, closed, serverFailure });
+    return await connectHost(host, { ...remote, closed }, { isOwn: false });
   } catch (error) {
     letGo();
     await leave(key, shared);
