@@ -197,7 +197,7 @@ export const LIMITS = {
   /** Dead letters that a redrive moves at a time. */
   amqpRedrivePortion: 100,
 
-  // HTTP
+  // Work over HTTP
   /** A connection on which nothing moves in either direction for so long is cut. */
   httpSilenceMs: 2 * MINUTE,
   /** Tasks leased over HTTP, and their payloads, at the same time. */

@@ -26,6 +26,8 @@ export type HttpValues = Values<typeof HTTP_FLAGS>;
 /** Serves over HTTP until it is stopped. */
 export interface HttpService {
   readonly url: string;
+  /** While the server waits for what runs, so does this for what is leased. Always resolves. */
+  drain(options: { timeoutMs: number }): Promise<void>;
   /** Bounded; always resolves. */
   stop(): Promise<void>;
 }
@@ -51,6 +53,7 @@ export async function startHttp(values: HttpValues, server: Server, log: Log): P
     const http = await HttpServer.start({ host, port, broker, client, showPayloads: true, onNotice });
     return {
       url: http.url,
+      drain: (options) => http.drain(options),
       stop: async () => {
         await client.close({ timeoutMs: 0 });
         await http.stop({ timeoutMs: LIMITS.httpStopMs });

@@ -18,6 +18,7 @@ export class HttpServer {
   readonly url: string;
   readonly #server: Server;
   readonly #stops: readonly Stop[];
+  #drained: Promise<void> | undefined;
 
   /** Rejects with ADDRESS_IN_USE or the system's error. */
   static async start(options: HttpServerOptions): Promise<HttpServer> {
@@ -38,10 +39,16 @@ export class HttpServer {
     this.url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
   }
 
-  /** Waits up to `timeoutMs` for what is leased and for what is being answered, then cuts it off. Always resolves. */
+  /** Ends streams and what waits for tasks, and waits up to `timeoutMs` for leases to be settled, which others may do meanwhile. */
+  drain({ timeoutMs }: { timeoutMs: number }): Promise<void> {
+    this.#drained ??= Promise.all(this.#stops.map((stop) => stop({ timeoutMs }))).then(() => {});
+    return this.#drained;
+  }
+
+  /** Drains, lets nobody new in and waits up to `timeoutMs` for what is being answered, then cuts it off. Always resolves. */
   async stop({ timeoutMs }: { timeoutMs: number }): Promise<void> {
     const untilMs = performance.now() + timeoutMs;
-    await Promise.all(this.#stops.map((stop) => stop({ timeoutMs })));
+    await this.drain({ timeoutMs });
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#server.closeIdleConnections();
     const timer = setTimeout(() => this.#server.closeAllConnections(), Math.max(untilMs - performance.now(), 0));
