@@ -1,6 +1,7 @@
 import { hostname } from 'node:os';
 import type { Broker } from './broker/contract.ts';
 import { checkEmbeddedOptions, connectEmbedded, type EmbeddedOptions } from './broker/embedded/embedded.ts';
+import { connectToHost } from './broker/embedded/in-process.ts';
 import { PostgresStore } from './broker/postgres/postgres-store.ts';
 import { parseAddress } from './broker/rabbitmq/address.ts';
 import { RabbitBroker } from './broker/rabbitmq/rabbit-broker.ts';
@@ -12,6 +13,7 @@ import { SystemClock } from './io/clock.ts';
 import { nodeNet } from './io/node-net.ts';
 import { SystemRandom } from './io/random.ts';
 import { checkInteger, checkName, DEFAULTS, LIMITS } from './limits.ts';
+import type { Host } from './server/host.ts';
 import { checkKeys } from './task/options.ts';
 
 export interface ClientOptions {
@@ -71,8 +73,14 @@ export async function connect(url: string, options: ClientOptions = {}): Promise
   return (await open(url, options)).client;
 }
 
-/** As `connect`, with what the client stands on. */
-export async function open(url: string, options: ClientOptions = {}): Promise<{ client: Client; broker: Broker }> {
+/** A client with the broker under it, for what is built over either. */
+export interface Opened {
+  readonly client: Client;
+  readonly broker: Broker;
+}
+
+/** As `connect`. */
+export async function open(url: string, options: ClientOptions = {}): Promise<Opened> {
   checkKeys('connect', options, KEYS);
   if (typeof url !== 'string') {
     throw new MillraceError(
@@ -81,10 +89,17 @@ export async function open(url: string, options: ClientOptions = {}): Promise<{ 
     );
   }
   const remote = resolveRemote(url, options);
-  const broker = await openBackend(url, options, remote);
-  const { host, pid } = remote.identity;
-  const client = new Client(broker, { clock: remote.clock, workerName: `${host}:${pid}`.slice(-100) });
-  return { client, broker };
+  return opened(await openBackend(url, options, remote), remote);
+}
+
+/** To a host in this process. It ends by itself: the client is to be closed before or after. */
+export async function openHost(host: Host, url: string): Promise<Opened> {
+  const remote = resolveRemote(url, {});
+  return opened(await connectToHost(host, remote), remote);
+}
+
+function opened(broker: Broker, { clock, identity: { host, pid } }: Remote): Opened {
+  return { broker, client: new Client(broker, { clock, workerName: `${host}:${pid}`.slice(-100) }) };
 }
 
 type Remote = Omit<RemoteOptions, 'dial' | 'lifelines' | 'closed'>;

@@ -118,6 +118,11 @@ function isList(value: object): boolean {
   }
 }
 
+/** A password in a URL, whoever wrote the text, is never shown. */
+export function redact(text: string): string {
+  return text.replaceAll(/(\b[a-z][a-z0-9+.-]*:\/\/[^\s/:@]*):[^\s/]*@/gi, '$1:***@');
+}
+
 /** Rebuilds an error that crossed the wire. An unknown code (a newer server) is kept in the message. */
 export function errorFromJSON(value: { code?: unknown; message?: unknown; details?: unknown }): MillraceError {
   const message = typeof value.message === 'string' ? value.message : 'no message';

@@ -129,10 +129,6 @@ export const LIMITS = {
   listScanMax: 200_000,
   keepAliveMs: 2 * SECOND,
 
-  // HTTP
-  /** How long answers that are on their way may take when the server has stopped. */
-  httpStopMs: 1 * SECOND,
-
   // Repeatable enqueues
   producersMax: 10_000,
   /** Batches of all producers together: each segment of the journal begins with them. */
@@ -165,6 +161,24 @@ export const LIMITS = {
 
   /** Ended tasks that a queue may keep of each kind. */
   retentionCountMax: 10_000_000,
+
+  // HTTP
+  httpConnectionsMax: 2048,
+  /** Requests that are being answered, waiting ones included; streams of events have their own limit. */
+  httpRequestsMax: 2048,
+  /** A body that is one document: a batch of the largest frame, in JSON. */
+  httpBodyBytesMax: 17 * MiB,
+  httpHeadersTimeoutMs: 10 * SECOND,
+  httpKeepAliveMs: 65 * SECOND,
+  /** How long one request may wait for something to happen. */
+  httpWaitMsMax: 60 * SECOND,
+  httpCredentialsMax: 1000,
+  /** Tasks of a flow that are looked at for one answer. */
+  httpFlowTasksMax: 500,
+  httpFlowTasksDefault: 200,
+  /** What the history of a server's status holds: 15 minutes. */
+  historyIntervalMs: 5 * SECOND,
+  historySamplesMax: 180,
 
   // RabbitMQ
   /** Ids that other programs give their messages; ours are shorter. */
@@ -326,6 +340,11 @@ export const DEFAULTS = {
     giveUpAfterMs: Number.POSITIVE_INFINITY,
   },
 } as const;
+
+/** Whether only this machine reaches the address. */
+export function isLoopback(host: string): boolean {
+  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
+}
 
 /** Throws INVALID_ARGUMENT naming the value and its bounds. */
 export function checkInteger(what: string, value: unknown, min: number, max: number): asserts value is number {

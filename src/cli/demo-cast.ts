@@ -39,8 +39,19 @@ export class DemoCast {
   /** Resolves with its URL when it listens. */
   async startServer(port: number): Promise<string> {
     const data = join(this.directory, 'data');
-    const flags = ['--host', HOST, '--port', String(port), '--http-port', 'off', '--data', data, '--json'];
-    flags.push('--log-file', this.#log('server'));
+    const flags = [
+      '--host',
+      HOST,
+      '--port',
+      String(port),
+      '--http-port',
+      'off',
+      '--data',
+      data,
+      '--log-file',
+      this.#log('server'),
+      '--json',
+    ];
     const server = this.#start('server', ['server', ...flags], { staysUp: true });
     return await server.awaitOutput((stdout) => /"url":"(tcp:[^"]+)"/.exec(stdout)?.[1]);
   }

@@ -1,8 +1,8 @@
 import type { Percentiles } from '../broker/contract.ts';
+import { redact } from '../errors.ts';
 import { formatChart } from './demo-chart.ts';
 import type { DemoReport } from './demo-run.ts';
 import type { WorkerLoad } from './demo-watch.ts';
-import { redact } from './failure.ts';
 import { type Column, formatTable } from './table.ts';
 import { formatBar, formatCount, formatDuration, formatRate, formatShare, plural } from './units.ts';
 

@@ -1,4 +1,5 @@
 import type { Command } from 'commander';
+import { redact } from '../errors.ts';
 import { DEFAULTS } from '../limits.ts';
 import { addCommand } from './command.ts';
 import { DemoCast } from './demo-cast.ts';
@@ -7,7 +8,7 @@ import { DEMO_TASK } from './demo-ledger.ts';
 import { formatDemo } from './demo-report.ts';
 import { type DemoReport, runDemo } from './demo-run.ts';
 import { openDemoScreen } from './demo-screen.ts';
-import { CommandFailed, describeFailure, redact, UsageError } from './failure.ts';
+import { CommandFailed, describeFailure, UsageError } from './failure.ts';
 import { flag, integer, SHARE, text, toggle, type Values } from './flags.ts';
 import { print, printJson, printNote } from './output.ts';
 import { catchStopSignals } from './signals.ts';

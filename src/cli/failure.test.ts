@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { InvariantError, MillraceError } from '../errors.ts';
-import { CommandFailed, describeFailure, redact, UsageError } from './failure.ts';
+import { InvariantError, MillraceError, redact } from '../errors.ts';
+import { CommandFailed, describeFailure, UsageError } from './failure.ts';
 
 test.each([
   [new UsageError('no such flag'), 2, 'USAGE: no such flag'],

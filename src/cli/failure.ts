@@ -1,4 +1,4 @@
-import { ERROR_CODES, InvariantError, MillraceError } from '../errors.ts';
+import { ERROR_CODES, InvariantError, MillraceError, redact } from '../errors.ts';
 
 /** The command was called wrongly: exit code 2. */
 export class UsageError extends Error {
@@ -46,11 +46,6 @@ export function describeStack(error: unknown): string {
   const parts: string[] = [];
   for (let each = error; each instanceof Error; each = each.cause) parts.push(each.stack ?? String(each));
   return redact(parts.length === 0 ? String(error) : parts.join('\ncaused by '));
-}
-
-/** A password in a URL, whoever wrote the text, is never shown. */
-export function redact(text: string): string {
-  return text.replaceAll(/(\b[a-z][a-z0-9+.-]*:\/\/[^\s/:@]*):[^\s/]*@/gi, '$1:***@');
 }
 
 export function isSystemError(error: unknown): error is Error & { code: string; syscall: unknown } {

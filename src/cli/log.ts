@@ -1,5 +1,5 @@
 import pino, { type DestinationStream, type Logger } from 'pino';
-import { redact } from './failure.ts';
+import { redact } from '../errors.ts';
 import { choice, flag, text } from './flags.ts';
 import { print, printNote } from './output.ts';
 import { printable } from './table.ts';

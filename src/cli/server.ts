@@ -1,14 +1,16 @@
 import type { Command } from 'commander';
 import type { Status } from '../broker/contract.ts';
+import { openHost } from '../connect.ts';
 import { MillraceError } from '../errors.ts';
-import { DEFAULTS, LIMITS } from '../limits.ts';
+import { DEFAULTS, isLoopback, LIMITS } from '../limits.ts';
 import { Server } from '../server/server.ts';
 import { addCommand } from './command.ts';
 import { CommandFailed, isSystemError, UsageError } from './failure.ts';
-import { choice, flag, integer, text, toggle, type Values } from './flags.ts';
+import { choice, flag, flagName, integer, text, toggle, type Values } from './flags.ts';
+import { serveGateway } from './gateway.ts';
+import { checkHttpFlags, HTTP_FLAGS, startHttp } from './http.ts';
 import { type Log, logFile, logLevel, openLog } from './log.ts';
 import { keepRunningWithoutReader } from './output.ts';
-import { HTTP_FLAGS, startHttp } from './server-http.ts';
 import { describeFound, describeJournal, describeTorn, describeTraffic, trafficKey } from './server-report.ts';
 import { catchStopSignals } from './signals.ts';
 import { formatDuration } from './units.ts';
@@ -17,7 +19,6 @@ const FLAGS = {
   data: flag(text('dir'), 'data directory, made when missing', './millrace-data'),
   host: flag(text('host'), 'address to listen on', DEFAULTS.host as string),
   port: flag(integer(0, 65_535), 'TCP port; 0 takes a free one', DEFAULTS.port as number),
-  ...HTTP_FLAGS,
   insecureBind: toggle('let --host be an address that other machines reach: anyone there may use the server'),
   fsync: flag(
     choice('always', 'interval', 'never'),
@@ -39,6 +40,9 @@ const FLAGS = {
     DEFAULTS.stopTimeoutMs as number,
   ),
   json: toggle('log JSON lines to the console too'),
+  ...HTTP_FLAGS,
+  url: flag(text('url'), 'amqp://HOST: serve only HTTP, for RabbitMQ there; tcp:// URLs are for clients and ignored'),
+  store: flag(text('url'), 'with amqp://: the PostgreSQL that remembers its tasks, postgres://HOST/DATABASE'),
 };
 
 type ServerValues = Values<typeof FLAGS>;
@@ -54,6 +58,7 @@ export function register(program: Command): void {
     examples: [
       'millrace server --data /var/lib/millrace --log-file /var/log/millrace.log',
       'millrace server --port 0 --fsync interval --fsync-interval-ms 50',
+      'millrace server --url amqp://127.0.0.1 --store postgres://127.0.0.1/tasks',
     ],
     run: serve,
   });
@@ -61,13 +66,16 @@ export function register(program: Command): void {
 
 /** Resolves when it was stopped. */
 async function serve(values: ServerValues): Promise<void> {
-  checkBind(values);
+  const gatewayUrl = values.url !== undefined && /^amqps?:/i.test(values.url) ? values.url : undefined;
+  if (gatewayUrl === undefined) checkBind(values);
+  else checkGateway(values);
+  checkHttpFlags(values);
   keepRunningWithoutReader();
   const { logLevel: level, logFile: file, json } = values;
   const log = openLog({ name: 'server', level, file, console: json ? 'json' : 'text' });
   process.on('uncaughtExceptionMonitor', (err) => log.file.fatal({ err }, 'the server ends: a defect'));
   try {
-    await serveAndLog(values, log);
+    await (gatewayUrl === undefined ? serveAndLog(values, log) : serveGateway({ ...values, url: gatewayUrl }, log));
   } catch (err) {
     // The console gets its one line from main.
     log.file.fatal({ err }, 'the server ends');
@@ -90,34 +98,54 @@ async function serveAndLog(values: ServerValues, log: Log): Promise<void> {
   }
   const statusOf = (): Status => server.host.status() as unknown as Status;
   logStart(server, values, statusOf(), log);
-  const http = await startHttp(values, server, log).catch(async (error) => {
-    await server.stop({ timeoutMs: 0 });
-    throw error;
-  });
-  if (http !== undefined) log.all.info({ httpUrl: http.url }, `HTTP API on ${http.url}`);
+  const web = await startWeb(server, values, log);
   const stats = logTraffic(statusOf, values.statsIntervalMs, log);
   try {
     const signal = await Promise.race([stopSignal.received, failure]);
     const running = statusOf().queues.reduce((sum, queue) => sum + queue.active, 0);
     const patience = running === 0 ? '' : `; up to ${formatDuration(values.stopTimeoutMs)} for what runs (${running})`;
     log.all.info(`${signal}: stopping${patience}`);
-    const drained = http?.drain({ timeoutMs: values.stopTimeoutMs });
     const unwritten = await Promise.race([server.stop({ timeoutMs: values.stopTimeoutMs }), failure]);
-    await drained;
-    await http?.stop();
+    await web?.stop();
     if (unwritten !== undefined) throw unwritten;
     log.all.info('stopped');
   } catch (error) {
     // Storage has failed: those connected were told; there is nothing left that could be written.
     await Promise.race([server.stop({ timeoutMs: 0 }), new Promise((resolve) => setTimeout(resolve, 500))]);
     killIfHung();
+    await web?.stop();
     throw error;
   } finally {
-    void http?.stop();
     clearInterval(stats);
     stopSignal.release();
   }
 }
+
+/** HTTP over this server, as long as the server lasts. */
+async function startWeb(
+  server: Server,
+  values: ServerValues,
+  log: Log,
+): Promise<{ stop(): Promise<void> } | undefined> {
+  if (values.httpPort === 'off') return undefined;
+  const opened = await openHost(server.host, server.url);
+  try {
+    const http = await startHttp(values, { ...opened, features: FEATURES }, log);
+    return {
+      stop: async () => {
+        await Promise.all([opened.client.close({ timeoutMs: 0 }), http?.stop({ timeoutMs: WEB_STOP_MS })]);
+      },
+    };
+  } catch (error) {
+    await server.stop({ timeoutMs: 0 });
+    throw error;
+  }
+}
+
+const FEATURES = { tasks: true, events: true, schedules: true, limits: true };
+
+/** What is being answered when everything else has ended. */
+const WEB_STOP_MS = 1000;
 
 /** A write that hangs in the system keeps the process from exiting, whatever it calls. */
 function killIfHung(): void {
@@ -168,8 +196,14 @@ function checkBind({ host, insecureBind }: ServerValues): void {
   );
 }
 
-export function isLoopback(host: string): boolean {
-  return host === 'localhost' || host === '::1' || /^127(\.\d{1,3}){3}$/.test(host);
+/** What makes a server of one's own means nothing for a backend that is elsewhere. */
+function checkGateway(values: ServerValues): void {
+  for (const key of ['data', 'host', 'port', 'insecureBind', 'fsync', 'fsyncIntervalMs', 'connectionsMax'] as const) {
+    if (values[key] === FLAGS[key].fallback) continue;
+    throw new UsageError(
+      `${flagName(key)} is for a server of one's own; with an amqp:// URL only HTTP is served, for RabbitMQ there`,
+    );
+  }
 }
 
 function logStart(server: Server, { data, fsync, fsyncIntervalMs }: ServerValues, status: Status, log: Log): void {

@@ -1,10 +1,9 @@
 import type { Command } from 'commander';
 import type { Status } from '../broker/contract.ts';
-import { MillraceError } from '../errors.ts';
+import { MillraceError, redact } from '../errors.ts';
 import type { Client } from '../index.ts';
 import { addCommand } from './command.ts';
 import { CONNECTION_FLAGS, withClient } from './connection.ts';
-import { redact } from './failure.ts';
 import { toggle, type Values } from './flags.ts';
 import { print, printJson, printNote, screenColumns } from './output.ts';
 import { statusView } from './status-view.ts';

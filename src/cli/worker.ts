@@ -1,12 +1,12 @@
 import type { Command } from 'commander';
 import type { WorkerStatus } from '../broker/contract.ts';
-import { MillraceError } from '../errors.ts';
+import { MillraceError, redact } from '../errors.ts';
 import type { Client, Handlers, Worker, WorkerOptions } from '../index.ts';
 import { DEFAULTS, LIMITS } from '../limits.ts';
 import { ANY_NAME } from '../worker/options.ts';
 import { addCommand } from './command.ts';
 import { CONNECTION_FLAGS, withClient } from './connection.ts';
-import { redact, UsageError } from './failure.ts';
+import { UsageError } from './failure.ts';
 import { flag, integer, list, SHARE, text, toggle, type Values } from './flags.ts';
 import { loadHandlers } from './handlers-file.ts';
 import { type Log, logFile, logLevel, openLog } from './log.ts';

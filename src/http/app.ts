@@ -1,19 +1,29 @@
+import { bodyLimit } from 'hono/body-limit';
 import { HTTPException } from 'hono/http-exception';
+import { secureHeaders } from 'hono/secure-headers';
 import { MillraceError } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
 import { VERSION } from '../version.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
 import { eventRoutes } from './event-routes.ts';
+import { flowRoutes } from './flow-routes.ts';
+import { guard } from './guard.ts';
+import { History } from './history.ts';
+import { jsonOnly } from './json-only.ts';
 import { leaseRoutes } from './lease-routes.ts';
-import { ndjsonRoutes } from './ndjson-routes.ts';
+import { NDJSON_TYPE, ndjsonRoutes } from './ndjson-routes.ts';
 import { problemResponse } from './problem.ts';
 import { queueRoutes } from './queue-routes.ts';
+import { scheduleRoutes } from './schedule-routes.ts';
+import { statsRoutes } from './stats-routes.ts';
+import { taskRoutes } from './task-routes.ts';
 
 /** Everything that is served over HTTP, over one broker. Every error is a problem (RFC 9457). */
 export function createApp(world: HttpWorld): HttpApp {
   const app = newApp();
   app.onError((error) => {
-    // Hono's own: a body that is no JSON.
-    if (error instanceof HTTPException) return problemResponse(new MillraceError('INVALID_ARGUMENT', error.message));
+    // What the library refuses before a route is asked: a body that is no JSON, or says that it is none.
+    if (error instanceof HTTPException) return problemResponse(new MillraceError('INVALID_ARGUMENT', refusal(error)));
     if (!(error instanceof MillraceError)) world.onNotice('warn', `a request met a defect: ${error.stack ?? error}`);
     return problemResponse(error);
   });
@@ -22,13 +32,83 @@ export function createApp(world: HttpWorld): HttpApp {
       new MillraceError('NOT_FOUND', `there is no ${c.req.method} ${c.req.path}: /openapi.json lists what there is`),
     ),
   );
-  app.route('/', queueRoutes(world));
-  app.route('/', leaseRoutes(world));
+  app.use(
+    secureHeaders({
+      strictTransportSecurity: false,
+      xFrameOptions: 'DENY',
+      referrerPolicy: 'no-referrer',
+      crossOriginResourcePolicy: 'same-origin',
+    }),
+  );
+  app.use(countRequests());
+  app.use(guard(world.access));
+  app.use('/v1/*', async (c, next) => {
+    await next();
+    if (!c.res.headers.has('cache-control')) c.res.headers.set('cache-control', 'no-store');
+  });
+  app.use('/v1/*', limitBody());
+  const history = new History(world.broker, world.clock);
+  // Before the other tasks: what is of another type than lines is theirs.
   app.route('/', ndjsonRoutes(world));
-  app.route('/', eventRoutes(world));
+  app.use('/v1/*', jsonOnly);
+  for (const routes of [taskRoutes, flowRoutes, leaseRoutes, scheduleRoutes, eventRoutes])
+    app.route('/', routes(world));
+  for (const routes of [queueRoutes, statsRoutes]) app.route('/', routes(world, history));
+  describeApi(app);
+  history.start();
+  world.onStop(async () => history.stop());
+  return app;
+}
+
+function refusal({ status, message }: HTTPException): string {
+  return status === 415
+    ? 'the body must be JSON: send `content-type: application/json`'
+    : `the request was refused: ${message}`;
+}
+
+/** More at the same time than a server can answer are turned away at once. */
+function countRequests(): Parameters<HttpApp['use']>[1] {
+  let running = 0;
+  return async (_c, next) => {
+    if (running >= LIMITS.httpRequestsMax) {
+      throw new MillraceError(
+        'CONNECTION_LIMIT',
+        `${running} requests are being answered, as many as may be: try again later`,
+        { details: { bound: LIMITS.httpRequestsMax } },
+      );
+    }
+    running++;
+    try {
+      await next();
+    } finally {
+      running--;
+    }
+  };
+}
+
+/** A body that is a stream of lines has its own limits. */
+function limitBody(): Parameters<HttpApp['use']>[1] {
+  const limit = bodyLimit({
+    maxSize: LIMITS.httpBodyBytesMax,
+    onError: () => {
+      const message = `the body is over ${LIMITS.httpBodyBytesMax} bytes: send fewer tasks in one, or a stream of lines (application/x-ndjson)`;
+      throw new MillraceError('PAYLOAD_TOO_LARGE', message, { details: { bound: LIMITS.httpBodyBytesMax } });
+    },
+  });
+  return (c, next) => (c.req.header('content-type')?.startsWith(NDJSON_TYPE) ? next() : limit(c, next));
+}
+
+function describeApi(app: HttpApp): void {
+  app.openAPIRegistry.registerComponent('securitySchemes', 'bearer', { type: 'http', scheme: 'bearer' });
+  app.openAPIRegistry.registerComponent('securitySchemes', 'basic', { type: 'http', scheme: 'basic' });
   app.doc31('/openapi.json', {
     openapi: '3.1.0',
-    info: { title: 'Millrace', version: VERSION, description: 'Tasks, queues, schedules and workers over HTTP.' },
+    info: {
+      title: 'Millrace',
+      version: VERSION,
+      description: 'Tasks, queues, schedules and workers over HTTP. Errors are RFC 9457 problems with a `code`.',
+    },
+    // On a server without credentials none is needed.
+    security: [{ bearer: [] }, { basic: [] }, {}],
   });
-  return app;
 }

@@ -2,6 +2,8 @@ import { OpenAPIHono, type z } from '@hono/zod-openapi';
 import type { Broker } from '../broker/contract.ts';
 import type { Client } from '../client/client.ts';
 import { MillraceError } from '../errors.ts';
+import type { Clock } from '../io/clock.ts';
+import type { Credentials } from './credentials.ts';
 
 /** What the routes need. */
 export interface HttpWorld {
@@ -9,12 +11,31 @@ export interface HttpWorld {
   readonly broker: Broker;
   /** Over the same broker, for what it checks and encodes. */
   readonly client: Client;
-  /** Whether payloads, results and the texts of errors may be shown. */
+  readonly clock: Clock;
+  readonly access: Access;
+  readonly features: Features;
+  /** Whether payloads and results may be shown. */
   readonly showPayloads: boolean;
   /** Called when the server stops, while it still answers; it goes on when that has resolved. */
   readonly onStop: (stop: (options: { timeoutMs: number }) => Promise<void>) => void;
   /** One line for the log. */
   readonly onNotice: (level: 'info' | 'warn', message: string) => void;
+}
+
+/** What the backend can do; what it cannot is answered with UNSUPPORTED. */
+export interface Features {
+  /** Looking at tasks one by one, and searching for them. */
+  readonly tasks: boolean;
+  readonly events: boolean;
+  readonly schedules: boolean;
+  readonly limits: boolean;
+}
+
+export interface Access {
+  /** Undefined: everybody who reaches the server may do everything. */
+  readonly credentials: Credentials | undefined;
+  /** Names under which the server may be called beside those of this machine. */
+  readonly hostNames: readonly string[];
 }
 
 export type Role = 'read' | 'operate';
@@ -35,6 +56,21 @@ export function newApp(): HttpApp {
   });
 }
 
+const ISSUES_MAX = 20;
+
+type Issue = z.core.$ZodIssue;
+
+/** Of what fits none of several shapes, what keeps it from the one that it comes nearest to. */
+function leavesOf(issue: Issue): Pick<Issue, 'path' | 'message'>[] {
+  if (issue.code !== 'invalid_union') return [issue];
+  const branches = issue.errors.filter(
+    (issues) => !issues.some(({ code, path }) => code === 'invalid_type' && path.length === 0),
+  );
+  const nearest = branches[0] ?? issue.errors[0] ?? [];
+  const leaves = nearest.flatMap(leavesOf).map(({ path, message }) => ({ path: [...issue.path, ...path], message }));
+  return leaves.length === 0 ? [issue] : leaves;
+}
+
 /** For what the schemas of the routes do not check. Throws INVALID_ARGUMENT. */
 export function parseAs<Schema extends z.ZodType>(schema: Schema, value: unknown): z.output<Schema> {
   const result = schema.safeParse(value);
@@ -43,10 +79,10 @@ export function parseAs<Schema extends z.ZodType>(schema: Schema, value: unknown
 }
 
 function misfit(error: z.ZodError): MillraceError {
-  const issues = error.issues.map(({ path, message }) => ({ path: path.join('.'), message }));
+  const issues = error.issues.flatMap(leavesOf).map(({ path, message }) => ({ path: path.join('.'), message }));
   const [first] = issues;
   const where = first === undefined || first.path === '' ? '' : `${first.path}: `;
   return new MillraceError('INVALID_ARGUMENT', `the request does not fit: ${where}${first?.message ?? ''}`, {
-    details: { issues },
+    details: { issues: issues.slice(0, ISSUES_MAX) },
   });
 }

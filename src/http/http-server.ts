@@ -1,14 +1,17 @@
-import type { Server } from 'node:http';
+import { createServer as createPlainServer, type Server } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
 import { createAdaptorServer } from '@hono/node-server';
 import { MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { createApp } from './app.ts';
-import type { HttpWorld } from './context.ts';
+import type { HttpApp, HttpWorld } from './context.ts';
 
 export interface HttpServerOptions extends Omit<HttpWorld, 'onStop'> {
   readonly host: string;
   /** 0 takes any free one. */
   readonly port: number;
+  /** PEM. */
+  readonly tls: { readonly cert: string; readonly key: string } | undefined;
 }
 
 type Stop = Parameters<HttpWorld['onStop']>[0];
@@ -20,23 +23,26 @@ export class HttpServer {
   readonly #stops: readonly Stop[];
   #drained: Promise<void> | undefined;
 
-  /** Rejects with ADDRESS_IN_USE or the system's error. */
+  /** Rejects with ADDRESS_IN_USE, INVALID_ARGUMENT (a certificate that is none) or the system's error. */
   static async start(options: HttpServerOptions): Promise<HttpServer> {
     const stops: Stop[] = [];
     const app = createApp({ ...options, onStop: (stop) => stops.push(stop) });
-    // A stream of tasks is a request without end: what bounds it is that something must happen.
-    const server = createAdaptorServer({ fetch: app.fetch, serverOptions: { requestTimeout: 0 } }) as Server;
-    server.setTimeout(LIMITS.httpSilenceMs);
-    await listen(server, options);
-    return new HttpServer(server, options.host, stops);
+    try {
+      const server = createServer(app, options);
+      await listen(server, options);
+      return new HttpServer(server, stops, options);
+    } catch (error) {
+      await Promise.all(stops.map((stop) => stop({ timeoutMs: 0 })));
+      throw error;
+    }
   }
 
-  private constructor(server: Server, host: string, stops: readonly Stop[]) {
+  private constructor(server: Server, stops: readonly Stop[], { host, tls }: HttpServerOptions) {
     this.#server = server;
     this.#stops = stops;
     const address = server.address();
     const port = typeof address === 'object' && address !== null ? address.port : 0;
-    this.url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+    this.url = `${tls === undefined ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${port}`;
   }
 
   /** Ends streams and what waits for tasks, and waits up to `timeoutMs` for leases to be settled, which others may do meanwhile. */
@@ -57,12 +63,40 @@ export class HttpServer {
   }
 }
 
+function createServer(app: HttpApp, { tls }: HttpServerOptions): Server {
+  const limits = {
+    headersTimeout: LIMITS.httpHeadersTimeoutMs,
+    // A stream of tasks is a request without end: what bounds it is that something must happen.
+    requestTimeout: 0,
+    keepAliveTimeout: LIMITS.httpKeepAliveMs,
+  };
+  const server = createAdaptorServer({
+    fetch: app.fetch,
+    ...(tls === undefined
+      ? { createServer: createPlainServer, serverOptions: limits }
+      : { createServer: createTlsServer, serverOptions: { ...limits, ...checkTls(tls) } }),
+  }) as Server;
+  server.setTimeout(LIMITS.httpSilenceMs);
+  server.maxConnections = LIMITS.httpConnectionsMax;
+  return server;
+}
+
+function checkTls(tls: { cert: string; key: string }): { cert: string; key: string } {
+  try {
+    createTlsServer(tls).close();
+    return tls;
+  } catch (cause) {
+    const message = `the certificate and key for HTTPS cannot be used: ${(cause as Error).message}`;
+    throw new MillraceError('INVALID_ARGUMENT', message, { cause });
+  }
+}
+
 function listen(server: Server, { host, port }: { host: string; port: number }): Promise<void> {
   return new Promise((resolve, reject) => {
     const failed = (error: NodeJS.ErrnoException): void => {
       if (error.code !== 'EADDRINUSE') reject(error);
       else {
-        const message = `port ${port} on ${host} is taken by another process: stop it, or choose another one with --http-port`;
+        const message = `port ${port} on ${host} is taken by another process: stop it, or choose another one (or off) with --http-port`;
         reject(new MillraceError('ADDRESS_IN_USE', message, { cause: error, details: { host, port } }));
       }
     };

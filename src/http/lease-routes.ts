@@ -7,7 +7,6 @@ import { boundedError } from '../task/bounded-error.ts';
 import { encodeResult } from '../task/codec.ts';
 import { encodeProgress, logLine } from '../task/remarks.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
-import { jsonOnly } from './json-only.ts';
 import { leasesText } from './lease-text.ts';
 import { Leases, type Settlement } from './leases.ts';
 import { presenceOf } from './presence.ts';
@@ -174,7 +173,6 @@ export function leaseRoutes(world: HttpWorld): HttpApp {
   const leases = new Leases(world.broker, { clock, random: new SystemRandom() });
   world.onStop((options) => leases.stop(options));
   const app = newApp();
-  app.use('/v1/leases/*', jsonOnly);
   app.openapi(take, async (c) => {
     const request = c.req.valid('json');
     checkName('worker', request.worker, WORKER_NAME_BYTES_MAX);

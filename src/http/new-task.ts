@@ -1,84 +1,132 @@
 import { z } from '@hono/zod-openapi';
-import type { SubmittedTask, Uniqueness } from '../broker/contract.ts';
+import type { OnParentFailure, SubmittedTask } from '../broker/contract.ts';
 import type { Client } from '../client/client.ts';
 import { MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
-import type { EnqueueOptions } from '../task/options.ts';
+import type { EnqueueOptions, TaskOptions } from '../task/options.ts';
+import { BackoffBody, OnFailure, QueueName, TaskId, TaskName } from './schemas.ts';
 
-const Ms = z.number().min(0);
-const OnFailure = z.enum(['cancel', 'run', 'wait']);
+/** What a task may be told; src/task checks the values. */
+const taskOptions = {
+  queue: QueueName.optional().openapi({ default: 'default' }),
+  priority: z.int().optional().openapi({ default: 4, description: '0 to 9, higher first' }),
+  maxAttempts: z.int().optional().openapi({ default: 3 }),
+  timeoutMs: z.int().optional().openapi({ default: 1_800_000 }),
+  backoff: BackoffBody.partial().strict().optional(),
+  concurrencyKey: z.string().optional(),
+};
 
-/** A task to be enqueued; bounds that are not here are checked by the client. */
+const payload = {
+  payload: z.unknown().optional().openapi({ description: 'any JSON; null when absent' }),
+  payloadBase64: z.base64().optional().openapi({ description: 'bytes, in place of `payload`' }),
+};
+
+const newTask = {
+  name: TaskName,
+  ...payload,
+  ...taskOptions,
+  delayMs: z.int().optional(),
+  runAtMs: z.number().optional(),
+  uniqueKey: z.string().optional(),
+  uniqueScope: z.enum(['waiting', 'unfinished']).optional().openapi({ default: 'unfinished' }),
+  uniqueForMs: z.int().optional().openapi({ description: 'in place of `uniqueScope`' }),
+};
+
+const Parent = TaskId.or(z.strictObject({ id: TaskId, onFailure: OnFailure.optional() }));
+
 export const NewTask = z
   .strictObject({
-    queue: z.string().optional(),
-    name: z.string().openapi({ example: 'image.resize' }),
-    payload: z.unknown().optional(),
-    payloadBase64: z.base64().optional(),
-    priority: z.int().optional(),
-    maxAttempts: z.int().optional(),
-    timeoutMs: z.int().optional(),
-    backoff: z
-      .strictObject({
-        type: z.enum(['fixed', 'exponential']).optional(),
-        delayMs: z.int().optional(),
-        maxDelayMs: z.int().optional(),
-        jitter: z.boolean().optional(),
-      })
-      .optional(),
-    delayMs: Ms.optional(),
-    runAtMs: Ms.optional(),
-    concurrencyKey: z.string().optional(),
-    uniqueKey: z.string().optional(),
-    uniqueScope: z.enum(['waiting', 'unfinished']).optional(),
-    uniqueForMs: Ms.optional(),
-    dependsOn: z
-      .array(z.union([z.string(), z.strictObject({ id: z.string(), onFailure: OnFailure.optional() })]))
-      .max(LIMITS.dependenciesMax)
-      .optional(),
+    ...newTask,
+    dependsOn: z.array(Parent).max(LIMITS.dependenciesMax).optional(),
+    onParentFailure: OnFailure.optional(),
   })
   .openapi('NewTask');
 
-export type NewTask = z.output<typeof NewTask>;
+export type NewTask = z.infer<typeof NewTask>;
 
-/** Rejects like `Client.enqueue`. */
-export async function enqueueNew(client: Client, task: NewTask): Promise<SubmittedTask> {
-  const { name, payload, payloadBase64, ...rest } = task;
-  if (payload !== undefined && payloadBase64 !== undefined) {
-    throw new MillraceError('INVALID_ARGUMENT', 'payload and payloadBase64 were both given: give one of them');
+export const NewSchedule = z
+  .strictObject({
+    task: TaskName,
+    cron: z.string().optional(),
+    timeZone: z.string().optional(),
+    everyMs: z.int().optional(),
+    misfire: z.enum(['skip', 'once', 'all']).optional(),
+    ...payload,
+    ...taskOptions,
+  })
+  .openapi('NewSchedule');
+
+const Key = z.string().min(1).max(LIMITS.taskNameBytesMax);
+const FlowParent = Key.or(z.strictObject({ key: Key, onFailure: OnFailure.optional() })).or(
+  z.strictObject({ id: TaskId, onFailure: OnFailure.optional() }),
+);
+
+export const NewFlowTask = z
+  .strictObject({
+    key: Key.openapi({ description: 'what the other tasks of this flow call it' }),
+    ...newTask,
+    dependsOn: z.array(FlowParent).max(LIMITS.dependenciesMax).optional(),
+    onParentFailure: OnFailure.optional(),
+  })
+  .openapi('NewFlowTask');
+
+export type NewFlowTask = z.infer<typeof NewFlowTask>;
+
+/** The input that `payload` or `payloadBase64` stands for. */
+export function inputOf({
+  payload,
+  payloadBase64,
+}: {
+  payload?: unknown;
+  payloadBase64?: string | undefined;
+}): unknown {
+  if (payloadBase64 === undefined) return payload ?? null;
+  if (payload !== undefined) {
+    throw new MillraceError('INVALID_ARGUMENT', 'a task has a payload or a payloadBase64: give one of them');
   }
-  const input = payloadBase64 === undefined ? payload : Buffer.from(payloadBase64, 'base64');
-  return await client.enqueue(name, input, optionsOf(rest));
+  return new Uint8Array(Buffer.from(payloadBase64, 'base64'));
 }
 
-type Options = Omit<NewTask, 'name' | 'payload' | 'payloadBase64'>;
-
-function optionsOf({ runAtMs, uniqueKey, uniqueScope, uniqueForMs, dependsOn, ...options }: Options): EnqueueOptions {
-  const uniqueness = uniquenessOf(uniqueKey, uniqueScope, uniqueForMs);
+/** Without what it depends on. */
+export function optionsOf(task: Omit<NewTask, 'dependsOn'>): Omit<EnqueueOptions, 'dependsOn'> {
+  const { delayMs, runAtMs, uniqueKey, uniqueScope, uniqueForMs, onParentFailure } = task;
+  if (uniqueScope !== undefined && uniqueForMs !== undefined) {
+    throw new MillraceError('INVALID_ARGUMENT', 'uniqueScope and uniqueForMs were both given: give one of them');
+  }
+  if (uniqueKey === undefined && (uniqueScope ?? uniqueForMs) !== undefined) {
+    throw new MillraceError(
+      'INVALID_ARGUMENT',
+      'uniqueScope and uniqueForMs say how long a uniqueKey is held: give one',
+    );
+  }
+  const scope = uniqueForMs === undefined ? (uniqueScope ?? 'unfinished') : { forMs: uniqueForMs };
   return {
-    ...options,
-    ...(runAtMs === undefined ? {} : { runAt: runAtMs }),
-    ...(uniqueness === undefined ? {} : { uniqueKey: uniqueness }),
-    ...(dependsOn === undefined ? {} : { dependsOn: dependsOn.map(parentOf) }),
+    ...taskOptionsOf(task),
+    delayMs,
+    runAt: runAtMs,
+    uniqueKey: uniqueKey === undefined ? undefined : { key: uniqueKey, scope },
+    onParentFailure,
   };
 }
 
-function parentOf(parent: NonNullable<NewTask['dependsOn']>[number]) {
-  return typeof parent === 'string' ? parent : { task: parent.id, onFailure: parent.onFailure };
+export function taskOptionsOf(task: TaskOptions): TaskOptions {
+  const { queue, priority, maxAttempts, timeoutMs, backoff, concurrencyKey } = task;
+  return { queue, priority, maxAttempts, timeoutMs, backoff, concurrencyKey };
 }
 
-function uniquenessOf(
-  key: string | undefined,
-  scope: 'waiting' | 'unfinished' | undefined,
-  forMs: number | undefined,
-): Uniqueness | undefined {
-  if (scope !== undefined && forMs !== undefined) {
-    throw new MillraceError('INVALID_ARGUMENT', 'uniqueScope and uniqueForMs were both given: give one of them');
-  }
-  if (key !== undefined) return { key, scope: forMs === undefined ? (scope ?? 'unfinished') : { forMs } };
-  if (scope === undefined && forMs === undefined) return undefined;
-  throw new MillraceError(
-    'INVALID_ARGUMENT',
-    'uniqueScope and uniqueForMs say how long a uniqueKey is held: give that too',
+type Parents = { task: string; onFailure: OnParentFailure | undefined }[];
+
+export function parentsOf({ dependsOn }: NewTask): Parents | undefined {
+  return dependsOn?.map((parent) =>
+    typeof parent === 'string'
+      ? { task: parent, onFailure: undefined }
+      : { task: parent.id, onFailure: parent.onFailure },
   );
+}
+
+/** Rejects like `Client.enqueue`. */
+export async function enqueueNew(client: Client, task: NewTask): Promise<SubmittedTask> {
+  const options = { ...optionsOf(task), dependsOn: parentsOf(task) };
+  const { id, isNew } = await client.enqueue(task.name, inputOf(task), options);
+  return { id, isNew };
 }

@@ -53,8 +53,7 @@ export class Host implements SessionOwner {
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #sessions = new Set<Session>();
-  /** Of these, those of the process that the host is in. */
-  readonly #ownSessions = new Set<Session>();
+  readonly #inside = new Set<Session>();
   readonly #awaiting = new Set<Session>();
   /** The links that were refused last, for want of room. */
   readonly #turnedAway: Link[] = [];
@@ -110,9 +109,9 @@ export class Host implements SessionOwner {
     this.#scheduleSweep();
   }
 
-  /** Without those of its own process. */
+  /** Connections from outside this process. */
   get sessionCount(): number {
-    return this.#sessions.size - this.#ownSessions.size;
+    return this.#sessions.size - this.#inside.size;
   }
 
   /** Why nothing is confirmed any more. */
@@ -120,16 +119,12 @@ export class Host implements SessionOwner {
     return this.engine.failure;
   }
 
-  /** Takes over a link that has just been made; `isOwn`: by the process that the host is in, which takes nobody's room. */
-  accept(link: Link, { isOwn = false }: { isOwn?: boolean } = {}): void {
+  /** Takes over a link that has just been made. */
+  accept(link: Link): void {
     const connectionsMax = this.#options.connectionsMax ?? LIMITS.connectionsMax;
-    const session = new Session(this, link, (++this.#sessionCount).toString(36), this.#random.hex(16));
-    const full = !isOwn && this.sessionCount >= connectionsMax;
-    this.#sessions.add(session);
-    if (isOwn) this.#ownSessions.add(session);
-    if (this.failure !== undefined) session.refuse(this.failure);
-    else if (this.#stopped !== undefined) session.refuse(new MillraceError('STOPPING', 'the server is stopping'));
-    else if (full) {
+    const full = this.sessionCount >= connectionsMax;
+    const session = this.#open(link);
+    if (session !== undefined && full) {
       session.refuse(
         new MillraceError(
           'CONNECTION_LIMIT',
@@ -139,6 +134,21 @@ export class Host implements SessionOwner {
       );
       this.#turnAway(link);
     }
+  }
+
+  /** As `accept`, for a link from within this process: it is no connection, and none takes its room. */
+  acceptInside(link: Link): void {
+    const session = this.#open(link);
+    if (session !== undefined) this.#inside.add(session);
+  }
+
+  #open(link: Link): Session | undefined {
+    const session = new Session(this, link, (++this.#sessionCount).toString(36), this.#random.hex(16));
+    this.#sessions.add(session);
+    if (this.failure !== undefined) session.refuse(this.failure);
+    else if (this.#stopped !== undefined) session.refuse(new MillraceError('STOPPING', 'the server is stopping'));
+    else return session;
+    return undefined;
   }
 
   /** The listener could not take one: it has no file for it, or the other side was gone already. */
@@ -179,7 +189,7 @@ export class Host implements SessionOwner {
 
   closed(session: Session): void {
     this.#sessions.delete(session);
-    this.#ownSessions.delete(session);
+    this.#inside.delete(session);
     this.#awaiting.delete(session);
     this.#checkIdle();
   }

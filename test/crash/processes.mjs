@@ -64,8 +64,19 @@ export class ServerActor {
   /** Resolves when it listens; with false when it was ended before. */
   async start() {
     const actor = new Actor([
-      ...['--import', JUMP, cli, 'server', '--data', `${this.#directory}/data`, '--port', String(this.port)],
-      ...['--log-file', `${this.#directory}/server.log`, '--json', '--stop-timeout-ms', '2000', '--http-port', 'off'],
+      ...[
+        '--import',
+        JUMP,
+        cli,
+        'server',
+        '--data',
+        `${this.#directory}/data`,
+        '--port',
+        String(this.port),
+        '--http-port',
+        'off',
+      ],
+      ...['--log-file', `${this.#directory}/server.log`, '--json', '--stop-timeout-ms', '2000'],
     ]);
     this.#actor = actor;
     const lines = createInterface({ input: /** @type {import('node:stream').Readable} */ (actor.child.stdout) });

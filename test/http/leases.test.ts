@@ -298,7 +298,7 @@ describe('leases of an embedded server', () => {
     const socket = connect(Number(port), hostname).pause();
     const body = '{"tasksMax":16}';
     socket.write(
-      `POST /v1/leases HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
+      `POST /v1/leases HTTP/1.1\r\nhost: ${hostname}\r\ncontent-type: application/json\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
     );
     const queue = async (): Promise<unknown> => (await place.client.status()).queues[0];
     await expect.poll(queue).toMatchObject({ active: 16 });

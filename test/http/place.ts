@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import type { Broker } from '../../src/broker/contract.ts';
 import { type ClientOptions, open } from '../../src/connect.ts';
-import { HttpServer } from '../../src/http/http-server.ts';
+import { HttpServer, type HttpServerOptions } from '../../src/http/http-server.ts';
 import type { Client } from '../../src/index.ts';
+import { SystemClock } from '../../src/io/clock.ts';
 import { sharedPostgres, sharedRabbit } from '../support/services.ts';
 
 /** What an answer was. */
@@ -19,10 +20,17 @@ export class HttpPlace {
   readonly broker: Broker;
   readonly #drop: () => Promise<unknown>;
 
-  static async open(url = `memory:${randomUUID()}`, options: ClientOptions = {}, drop = async () => {}) {
+  static async open(
+    url = `memory:${randomUUID()}`,
+    options: ClientOptions = {},
+    { drop = async () => {}, over = {} }: { drop?: () => Promise<unknown>; over?: Partial<HttpServerOptions> } = {},
+  ): Promise<HttpPlace> {
     const { client, broker } = await open(url, options);
     const server = await HttpServer.start({
-      ...{ host: '127.0.0.1', port: 0, broker, client, showPayloads: true },
+      ...{ host: '127.0.0.1', port: 0, tls: undefined, clock: new SystemClock(), broker, client, showPayloads: true },
+      access: { credentials: undefined, hostNames: [] },
+      features: { tasks: true, events: true, schedules: true, limits: true },
+      ...over,
       onNotice: (_level, message) => {
         throw new Error(message);
       },
@@ -92,7 +100,7 @@ export async function httpBackends(): Promise<HttpBackend[]> {
     hasStore: false,
     open: async () => {
       const vhost = await rabbit.vhost();
-      return HttpPlace.open(vhost.url, {}, () => vhost.drop());
+      return HttpPlace.open(vhost.url, {}, { drop: () => vhost.drop() });
     },
   });
   if (postgres === undefined) return backends;
@@ -101,9 +109,8 @@ export async function httpBackends(): Promise<HttpBackend[]> {
     hasStore: true,
     open: async () => {
       const [vhost, database] = await Promise.all([rabbit.vhost(), postgres.database()]);
-      return HttpPlace.open(vhost.url, { store: database.url }, async () => {
-        await Promise.all([vhost.drop(), database.drop()]);
-      });
+      const drop = () => Promise.all([vhost.drop(), database.drop()]);
+      return HttpPlace.open(vhost.url, { store: database.url }, { drop });
     },
   });
   return backends;

@@ -37,7 +37,7 @@ export class RunningCommand {
     if (!existsSync(main)) throw new Error(`${main} is missing: npm run build`);
     // What is set around the tests must not reach the commands.
     const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('MILLRACE_'));
-    // Nor may two servers want the same port for their HTTP: a test that wants one says so.
+    // Servers of many tests run beside each other.
     const env = { ...Object.fromEntries(inherited), MILLRACE_HTTP_PORT: 'off', ...environment };
     this.#args = args;
     const command = [process.execPath, main, ...args];

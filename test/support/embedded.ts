@@ -1,9 +1,10 @@
-import { connectHost as connectBroker } from '../../src/broker/embedded/connect-host.ts';
 import { connectEmbedded, type EmbeddedOptions, type Place } from '../../src/broker/embedded/embedded.ts';
-import type { RemoteBroker, RemoteOptions } from '../../src/broker/tcp/remote-broker.ts';
+import { RemoteBroker, type RemoteOptions } from '../../src/broker/tcp/remote-broker.ts';
 import { Client } from '../../src/client/client.ts';
 import { type Clock, SystemClock } from '../../src/io/clock.ts';
 import type { Disk } from '../../src/io/disk.ts';
+import type { Link } from '../../src/io/net.ts';
+import { createLinkPair } from '../../src/io/pair-link.ts';
 import { SystemRandom } from '../../src/io/random.ts';
 import { DEFAULTS } from '../../src/limits.ts';
 import type { Host } from '../../src/server/host.ts';
@@ -29,7 +30,13 @@ export function openOnDisk(
 /** A client of a host that the test has made. */
 export async function connectHost(host: Host): Promise<Client> {
   const { clock } = host.engine;
-  const broker = await connectBroker(host, remoteOptions('host:', clock), { isOwn: false });
+  const dial = async (): Promise<Link> => {
+    const [near, far] = createLinkPair(clock);
+    host.accept(far);
+    return near;
+  };
+  const ends = { dial, lifelines: false, serverFailure: () => host.failure };
+  const broker = await RemoteBroker.connect({ ...remoteOptions('host:', clock), ...ends });
   return new Client(broker, { clock, workerName: 'tester' });
 }
 

@@ -5,8 +5,8 @@ import type { Disk } from '../../io/disk.ts';
 import { NodeDisk } from '../../io/node-disk.ts';
 import { checkInteger, DEFAULTS, LIMITS } from '../../limits.ts';
 import { Host, type HostOptions } from '../../server/host.ts';
-import type { RemoteBroker } from '../tcp/remote-broker.ts';
-import { connectHost, type HostRemoteOptions } from './connect-host.ts';
+import type { RemoteBroker, RemoteOptions } from '../tcp/remote-broker.ts';
+import { connectToHost } from './in-process.ts';
 
 /**
  * A server inside this process, reached over a link that is no socket. Clients of one process that name the same
@@ -46,7 +46,7 @@ const stopping = new Map<string, Promise<void>>();
  */
 export async function connectEmbedded(
   place: Place,
-  remote: Omit<HostRemoteOptions, 'closed'>,
+  remote: Omit<RemoteOptions, 'dial' | 'lifelines' | 'closed'>,
   options: EmbeddedOptions,
   disk: Disk = new NodeDisk(),
 ): Promise<RemoteBroker> {
@@ -65,7 +65,7 @@ export async function connectEmbedded(
       letGo();
       return leave(key, shared);
     };
-    return await connectHost(host, { ...remote, closed }, { isOwn: false });
+    return await connectToHost(host, { ...remote, closed });
   } catch (error) {
     letGo();
     await leave(key, shared);

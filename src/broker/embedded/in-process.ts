@@ -1,0 +1,20 @@
+import { createLinkPair } from '../../io/pair-link.ts';
+import type { Host } from '../../server/host.ts';
+import { RemoteBroker, type RemoteOptions } from '../tcp/remote-broker.ts';
+
+/** A broker over a host of this process, reached over a link that is no socket. It does not end the host. */
+export function connectToHost(
+  host: Host,
+  remote: Omit<RemoteOptions, 'dial' | 'lifelines' | 'serverFailure'>,
+): Promise<RemoteBroker> {
+  return RemoteBroker.connect({
+    ...remote,
+    lifelines: false,
+    dial: async () => {
+      const [near, far] = createLinkPair(remote.clock);
+      host.acceptInside(far);
+      return near;
+    },
+    serverFailure: () => host.failure,
+  });
+}

@@ -1,0 +1,102 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import { MillraceError, redact } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
+import { VERSION } from '../version.ts';
+import { type HttpApp, type HttpWorld, newApp } from './context.ts';
+import type { History } from './history.ts';
+import { problemResponse } from './problem.ts';
+import { HistoryBody, json, problems, StatusBody, WorkerBody } from './schemas.ts';
+
+const tags = ['server'];
+
+const workers = createRoute({
+  method: 'get',
+  path: '/v1/workers',
+  operationId: 'listWorkers',
+  summary: 'Workers that are connected',
+  tags,
+  responses: { 200: json(z.object({ workers: z.array(WorkerBody) }), 'the workers'), ...problems },
+});
+
+const stats = createRoute({
+  method: 'get',
+  path: '/v1/stats',
+  operationId: 'stats',
+  summary: 'Queues, workers, throughput and latency, now',
+  tags,
+  responses: { 200: json(StatusBody, 'the status'), ...problems },
+});
+
+const past = createRoute({
+  method: 'get',
+  path: '/v1/stats/history',
+  operationId: 'statsHistory',
+  summary: 'The last 15 minutes',
+  tags,
+  responses: { 200: json(HistoryBody, 'samples, oldest first'), ...problems },
+});
+
+const InfoBody = z
+  .object({
+    version: z.string(),
+    url: z.string().openapi({ description: 'of the backend, without its password' }),
+    backend: z.string().openapi({ example: 'tcp' }),
+    role: z.enum(['read', 'operate']),
+    payloads: z.boolean().openapi({ description: 'whether payloads and results are shown' }),
+    features: z
+      .object({ tasks: z.boolean(), events: z.boolean(), schedules: z.boolean(), limits: z.boolean() })
+      .openapi({ description: 'what the backend can do' }),
+  })
+  .openapi('Info');
+
+const info = createRoute({
+  method: 'get',
+  path: '/v1/info',
+  operationId: 'info',
+  summary: 'What this server is, and what its caller may do',
+  tags,
+  responses: { 200: json(InfoBody, 'the server'), ...problems },
+});
+
+const health = createRoute({
+  method: 'get',
+  path: '/healthz',
+  operationId: 'health',
+  summary: 'Whether the process answers',
+  tags,
+  responses: { 200: { description: 'it does', content: { 'text/plain': { schema: z.string() } } } },
+});
+
+const ready = createRoute({
+  method: 'get',
+  path: '/readyz',
+  operationId: 'ready',
+  summary: 'Whether tasks are taken and confirmed',
+  tags,
+  responses: { 200: { description: 'they are', content: { 'text/plain': { schema: z.string() } } }, ...problems },
+});
+
+export function statsRoutes({ broker, features, showPayloads }: HttpWorld, history: History): HttpApp {
+  const app = newApp();
+  app.openapi(workers, async (c) => c.json({ workers: (await broker.status()).workers }, 200));
+  app.openapi(stats, async (c) => c.json(await broker.status(), 200));
+  app.openapi(past, (c) => c.json({ intervalMs: LIMITS.historyIntervalMs, samples: [...history.samples] }, 200));
+  app.openapi(info, (c) => {
+    const url = redact(broker.url);
+    const backend = /^\w+/.exec(url)?.[0] ?? '';
+    return c.json({ version: VERSION, url, backend, role: c.get('role'), payloads: showPayloads, features }, 200);
+  });
+  app.openapi(health, (c) => c.text('ok', 200));
+  app.openapi(ready, async (c) => {
+    try {
+      const { server } = await broker.status();
+      if (server.stopping) throw new MillraceError('STOPPING', 'the server is stopping and takes no new work');
+      return c.text('ready', 200);
+    } catch (error) {
+      // Whatever it is: a probe wants to know only that, and why.
+      const { headers, body } = problemResponse(error);
+      return new Response(body, { status: 503, headers }) as never;
+    }
+  });
+  return app;
+}

@@ -1,0 +1,179 @@
+import { createRoute, z } from '@hono/zod-openapi';
+import type { SubmittedTask, TaskFilter, TaskInfo } from '../broker/contract.ts';
+import type { Client } from '../client/client.ts';
+import { MillraceError } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
+import { type HttpApp, type HttpWorld, newApp } from './context.ts';
+import { enqueueNew, inputOf, NewTask, optionsOf, parentsOf } from './new-task.ts';
+import {
+  ErrorBody,
+  json,
+  problems,
+  SubmittedBody,
+  TASK_STATES,
+  TaskBody,
+  TaskPageBody,
+  TaskParams,
+} from './schemas.ts';
+import { waitMs } from './wait.ts';
+
+const tags = ['tasks'];
+
+const create = createRoute({
+  method: 'post',
+  path: '/v1/tasks',
+  operationId: 'enqueue',
+  summary: 'Enqueue a task, or several: all or nothing',
+  description: 'An answer means that they are durable. For streams of lines, send application/x-ndjson.',
+  tags,
+  request: {
+    body: {
+      required: true,
+      content: { 'application/json': { schema: NewTask.or(z.array(NewTask).min(1).max(LIMITS.batchTasksMax)) } },
+    },
+  },
+  responses: {
+    201: json(SubmittedBody.or(z.object({ tasks: z.array(SubmittedBody) })), 'enqueued'),
+    ...problems,
+  },
+});
+
+const Filter = {
+  queue: z.string().optional(),
+  name: z.string().optional(),
+  state: z.enum(TASK_STATES).optional(),
+  after: z.string().optional(),
+};
+
+const list = createRoute({
+  method: 'get',
+  path: '/v1/tasks',
+  operationId: 'listTasks',
+  summary: 'Tasks by what they are',
+  tags,
+  request: { query: z.strictObject({ ...Filter, limit: z.coerce.number().int().optional() }) },
+  responses: { 200: json(TaskPageBody, 'a page; `next` continues it'), ...problems },
+});
+
+const get = createRoute({
+  method: 'get',
+  path: '/v1/tasks/{id}',
+  operationId: 'getTask',
+  summary: 'A task with everything that is known of it',
+  tags,
+  request: { params: TaskParams },
+  responses: { 200: json(TaskBody, 'the task'), ...problems },
+});
+
+const OutcomeBody = z
+  .object({
+    state: z.enum(['completed', 'dead', 'cancelled']),
+    result: z.unknown().optional(),
+    resultBase64: z.string().optional().openapi({ description: 'in place of `result` when it is no JSON' }),
+    resultHidden: z.boolean().optional(),
+    error: ErrorBody.optional(),
+  })
+  .openapi('Outcome');
+
+const result = createRoute({
+  method: 'get',
+  path: '/v1/tasks/{id}/result',
+  operationId: 'taskResult',
+  summary: 'Wait for the end of a task',
+  tags,
+  request: { params: TaskParams, query: z.strictObject({ waitMs: waitMs() }) },
+  responses: { 200: json(OutcomeBody, 'how it ended'), ...problems },
+});
+
+const cancel = createRoute({
+  method: 'post',
+  path: '/v1/tasks/{id}/cancel',
+  operationId: 'cancelTask',
+  summary: 'Cancel a task, or ask its handler to end',
+  tags,
+  request: { params: TaskParams },
+  responses: { 200: json(z.object({ outcome: z.enum(['cancelled', 'requested']) }), 'what was done'), ...problems },
+});
+
+const retry = createRoute({
+  method: 'post',
+  path: '/v1/tasks/{id}/retry',
+  operationId: 'retryTask',
+  summary: 'Run a dead task again with fresh attempts, or a scheduled one now',
+  tags,
+  request: { params: TaskParams },
+  responses: { 204: { description: 'it is ready' }, ...problems },
+});
+
+export function taskRoutes({ broker, client, showPayloads }: HttpWorld): HttpApp {
+  const app = newApp();
+  app.openapi(create, async (c) => {
+    const given = c.req.valid('json');
+    if (!Array.isArray(given)) return c.json(await enqueueNew(client, given), 201);
+    return c.json({ tasks: await enqueueAll(client, given) }, 201);
+  });
+  app.openapi(list, async (c) => {
+    const { tasks, next } = await client.tasks.list(c.req.valid('query') as TaskFilter);
+    const shown = tasks.map((task) => shownTask(task, showPayloads));
+    return c.json(next === undefined ? { tasks: shown } : { tasks: shown, next }, 200);
+  });
+  app.openapi(get, async (c) => {
+    return c.json(shownTask(await broker.getTask(c.req.valid('param').id), showPayloads), 200);
+  });
+  app.openapi(result, async (c) => {
+    const { id } = c.req.valid('param');
+    const { waitMs: timeoutMs } = c.req.valid('query');
+    const outcome = await broker.outcome(id, { timeoutMs: Math.max(1, timeoutMs), signal: c.req.raw.signal });
+    if (outcome.state !== 'completed') return c.json(outcome, 200);
+    return c.json({ state: outcome.state, ...(showPayloads ? resultOf(outcome.result) : { resultHidden: true }) }, 200);
+  });
+  app.openapi(cancel, async (c) => {
+    return c.json({ outcome: await broker.cancelTask(c.req.valid('param').id) }, 200);
+  });
+  app.openapi(retry, async (c) => {
+    await broker.retryTask(c.req.valid('param').id);
+    return c.body(null, 204);
+  });
+  return app;
+}
+
+/** Those that are alike go as one batch, which every backend has; others as one submission. */
+async function enqueueAll(client: Client, tasks: NewTask[]): Promise<SubmittedTask[]> {
+  const [first] = tasks as [NewTask, ...NewTask[]];
+  const options = optionsOf(first);
+  const key = sameKey(first);
+  const isPlain = first.uniqueKey === undefined && first.dependsOn === undefined;
+  if (isPlain && tasks.every((task) => sameKey(task) === key)) {
+    const batch = await client.enqueueMany(first.name, tasks.map(inputOf), options);
+    return Array.from(batch.ids, (id) => ({ id, isNew: true }));
+  }
+  const flow = await client.flow((builder) => {
+    for (const task of tasks) {
+      builder.add(task.name, inputOf(task), { ...optionsOf(task), dependsOn: parentsOf(task) });
+    }
+  });
+  return flow.tasks.map(({ id, isNew }) => ({ id, isNew }));
+}
+
+function sameKey({ payload: _payload, payloadBase64: _bytes, ...rest }: NewTask): string {
+  return JSON.stringify(rest);
+}
+
+/** What the handler returned, as JSON where it is that. */
+function resultOf(bytes: Uint8Array | undefined): { result?: unknown; resultBase64?: string } {
+  if (bytes === undefined) return {};
+  try {
+    return { result: JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) };
+  } catch (error) {
+    if (!(error instanceof SyntaxError || error instanceof TypeError))
+      throw new MillraceError('INVALID_PAYLOAD', String(error));
+    return { resultBase64: Buffer.from(bytes).toString('base64') };
+  }
+}
+
+/** As it may be shown. */
+function shownTask(task: TaskInfo, showPayloads: boolean): TaskInfo & { payloadHidden?: boolean } {
+  if (showPayloads) return task;
+  const { payload: _payload, result: _result, ...rest } = task;
+  return { ...rest, payloadHidden: true };
+}
