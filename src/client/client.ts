@@ -11,7 +11,7 @@ import type {
 } from '../broker/contract.ts';
 import { MillraceError, shown } from '../errors.ts';
 import type { Clock } from '../io/clock.ts';
-import { checkInteger, checkName, DEFAULTS, LIMITS } from '../limits.ts';
+import { checkInteger, checkName, DEFAULTS, LIMITS, parseHeaders } from '../limits.ts';
 import { encodePayload } from '../task/codec.ts';
 import type { TaskKind } from '../task/definition.ts';
 import type { TaskContext, TaskHandler } from '../task/handler.ts';
@@ -85,11 +85,12 @@ export class Client {
     const relations = options === undefined ? undefined : resolveRelations(options, idOf);
     if (relations !== undefined) return this.#submitOne(target, input, options, relations);
     const when = resolveWhen(options);
+    const headers = parseHeaders(options?.headers);
     const spec = this.#specOf(target, options);
     const format = typeof target === 'string' ? undefined : target;
     const encoded = encodeInput(format, input, 'input');
     const payload = encoded instanceof Promise ? await encoded : encoded;
-    return new Task(this.#broker, await this.#broker.enqueue(spec, payload, when), format);
+    return new Task(this.#broker, await this.#broker.enqueue(spec, payload, when, headers), format);
   }
 
   async #submitOne(
@@ -105,7 +106,7 @@ export class Client {
   }
 
   /**
-   * Enqueues one task for each input, all or none; at most 65,536 and 16 MiB in one call. Resolves once they are durable,
+   * Enqueues one task for each input, all with the same options, all or none; at most 65,536 and 16 MiB in one call. Resolves once they are durable,
    * rejects like `enqueue`.
    */
   async enqueueMany<Input, Result>(
@@ -132,6 +133,7 @@ export class Client {
       throw new MillraceError('INVALID_ARGUMENT', message);
     }
     const when = resolveWhen(options);
+    const headers = parseHeaders(options?.headers);
     const spec = this.#specOf(target, options);
     const format = typeof target === 'string' ? undefined : target;
     const schema = format?.input;
@@ -139,7 +141,7 @@ export class Client {
       for (const [index, input] of inputs.entries()) await validate(schema, input, `input ${index} of ${format?.name}`);
     }
     const payloads = inputs.map((input) => encodeInput(format, input));
-    return new TaskBatch(this.#broker, await this.#broker.enqueueMany(spec, payloads, when), format);
+    return new TaskBatch(this.#broker, await this.#broker.enqueueMany(spec, payloads, when, headers), format);
   }
 
   /**
@@ -192,10 +194,14 @@ export class Client {
   async schedule(name: string, options: ScheduleKind<unknown> | ScheduleName): Promise<ScheduleInfo> {
     checkSchedule(name, options);
     const { task, payload, cron, timeZone, everyMs, misfire } = options;
+    const headers = parseHeaders(options.headers);
     const spec = this.#specOf(task, options);
     const format = typeof task === 'string' ? undefined : task;
     const encoded = await encodeInput(format, payload, 'payload');
-    return await this.#broker.schedules.set(name, { cron, timeZone, everyMs, misfire, spec, payload: encoded });
+    return await this.#broker.schedules.set(name, {
+      ...{ cron, timeZone, everyMs, misfire, spec, headers },
+      payload: encoded,
+    });
   }
 
   /** A task by its id, for its result and more. With the definition, results are read as it says. */
@@ -261,9 +267,10 @@ export class Client {
     options: EnqueueOptions | undefined,
   ): ReturnType<Preparation> {
     const when = resolveWhen(options);
+    const headers = parseHeaders(options?.headers);
     const spec = this.#specOf(target, options);
     const format = typeof target === 'string' ? undefined : target;
-    return { task: { spec, payload: await encodeInput(format, input, 'input'), when }, format };
+    return { task: { spec, payload: await encodeInput(format, input, 'input'), when, headers }, format };
   }
 
   #specOf(target: TaskKind<unknown, unknown> | string, options: EnqueueOptions | undefined): TaskSpec {

@@ -32,7 +32,7 @@ export type Preparation = (
   target: TaskKind<unknown, unknown> | string,
   input: unknown,
   options: Omit<EnqueueOptions, 'dependsOn'> | undefined,
-) => Promise<{ task: Pick<RelatedTask, 'spec' | 'payload' | 'when'>; format: TaskFormat | undefined }>;
+) => Promise<{ task: Pick<RelatedTask, 'spec' | 'payload' | 'when' | 'headers'>; format: TaskFormat | undefined }>;
 
 interface Added {
   readonly prepared: ReturnType<Preparation>;

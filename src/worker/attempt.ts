@@ -1,4 +1,4 @@
-import type { Consumption, DeliveryRun } from '../broker/contract.ts';
+import type { Consumption, DeliveryRun, TaskHeaders } from '../broker/contract.ts';
 import type { MillraceError } from '../errors.ts';
 import { decodeJson } from '../task/codec.ts';
 import type { Parent, SingleHandler, TaskContext } from '../task/handler.ts';
@@ -9,6 +9,8 @@ export interface Reach {
   readonly consumption: Consumption;
   parents(id: string): Promise<Parent[]>;
 }
+
+export const NO_HEADERS: TaskHeaders = Object.freeze({});
 
 /** What single and batch attempts share: tasks of one run that occupy slots until they are over. */
 export abstract class RunningTasks {
@@ -87,6 +89,10 @@ export class Attempt extends RunningTasks implements TaskContext {
 
   get enqueuedAt(): Date {
     return new Date(this.run.enqueuedAtMs);
+  }
+
+  get headers(): TaskHeaders {
+    return this.run.headers(this.from) ?? NO_HEADERS;
   }
 
   progress(value: unknown, message?: string): void {

@@ -309,7 +309,7 @@ export class EngineBench {
       const slot = core.index.get(id);
       return { segment: core.table.segment(slot), offset: core.table.offset(slot) };
     };
-    return (await reader.loadBlob(place)).toString();
+    return (await reader.loadTask(place)).payload.toString();
   }
 
   async result(id: number): Promise<string | undefined> {
