@@ -11,6 +11,7 @@ export type {
   TaskError,
   TaskEvent,
   TaskFilter,
+  TaskHeaders,
   TaskIds,
   TaskInfo,
   TaskLog,
