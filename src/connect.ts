@@ -13,6 +13,7 @@ import { nodeNet } from './io/node-net.ts';
 import { SystemRandom } from './io/random.ts';
 import { checkInteger, checkName, DEFAULTS, LIMITS } from './limits.ts';
 import { checkKeys } from './task/options.ts';
+import { checkTracing, type Tracing } from './task/tracing.ts';
 
 export interface ClientOptions {
   /** Shown in the server's status and logs. Default `millrace`. */
@@ -31,6 +32,8 @@ export interface ClientOptions {
   embedded?: EmbeddedOptions | undefined;
   /** `amqp:` and `amqps:` only. */
   amqp?: AmqpOptions | undefined;
+  /** Spans of OpenTelemetry for what this client enqueues and its workers run: `tracing()` of `millrace/otel`. Default: none. */
+  tracing?: Tracing | undefined;
 }
 
 /** How RabbitMQ is used. All programs that share queues must say the same. */
@@ -52,6 +55,7 @@ const KEYS = [
   'store',
   'embedded',
   'amqp',
+  'tracing',
 ];
 const AMQP_KEYS = ['queueType', 'replies', 'prefix'];
 const EMBEDDED_KEYS = ['fsync', 'fsyncIntervalMs', 'retention', 'cacheBytes', 'segmentBytes'];
@@ -75,10 +79,12 @@ export async function connect(url: string, options: ClientOptions = {}): Promise
       `the URL of a backend is a text, not ${shown(url)}; there are ${SCHEMES}`,
     );
   }
+  checkTracing(options.tracing);
   const remote = resolveRemote(url, options);
   const broker = await openBackend(url, options, remote);
   const { host, pid } = remote.identity;
-  return new Client(broker, { clock: remote.clock, workerName: `${host}:${pid}`.slice(-100) });
+  const { tracing } = options;
+  return new Client(broker, { clock: remote.clock, workerName: `${host}:${pid}`.slice(-100), tracing });
 }
 
 type Remote = Omit<RemoteOptions, 'dial' | 'lifelines' | 'closed'>;

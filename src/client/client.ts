@@ -18,9 +18,11 @@ import type { TaskContext, TaskHandler } from '../task/handler.ts';
 import { checkKeys, type EnqueueOptions, resolveWhen, SpecTable } from '../task/options.ts';
 import { idOf, type Relations, resolveRelations } from '../task/relations.ts';
 import { validate } from '../task/schema.ts';
+import type { Tracing } from '../task/tracing.ts';
 import type { WorkerHooks } from '../worker/hooks.ts';
 import type { WorkerOptions } from '../worker/options.ts';
 import { stopTimeoutMs, Worker } from '../worker/worker.ts';
+import { type Enqueuer, TracedEnqueuer } from './enqueuer.ts';
 import { type EventOptions, TaskEvents } from './events.ts';
 import { allOf, type BatchCallback, type Flow, FlowBuilder, FlowTask, type Preparation, TaskGroup } from './flow.ts';
 import { Queue } from './queue.ts';
@@ -39,6 +41,7 @@ export interface ClientWorld {
   readonly workerName: string;
   /** Of all its workers, before their own. */
   readonly hooks?: WorkerHooks | undefined;
+  readonly tracing?: Tracing | undefined;
 }
 
 /** Task names whose default spec is kept. */
@@ -50,6 +53,7 @@ export class Client {
   readonly tasks: Tasks;
   readonly schedules: Schedules;
   readonly #broker: Broker;
+  readonly #enqueuer: Enqueuer;
   readonly #world: ClientWorld;
   readonly #specs = new Map<string, SpecTable>();
   readonly #workers = new Set<Worker>();
@@ -57,6 +61,7 @@ export class Client {
 
   constructor(broker: Broker, world: ClientWorld) {
     this.#broker = broker;
+    this.#enqueuer = world.tracing === undefined ? broker : new TracedEnqueuer(broker, world.tracing);
     this.#world = world;
     this.tasks = new Tasks(broker);
     this.schedules = new Schedules(broker);
@@ -90,7 +95,7 @@ export class Client {
     const format = typeof target === 'string' ? undefined : target;
     const encoded = encodeInput(format, input, 'input');
     const payload = encoded instanceof Promise ? await encoded : encoded;
-    return new Task(this.#broker, await this.#broker.enqueue(spec, payload, when, headers), format);
+    return new Task(this.#broker, await this.#enqueuer.enqueue(spec, payload, when, headers), format);
   }
 
   async #submitOne(
@@ -100,7 +105,7 @@ export class Client {
     relations: Relations,
   ): Promise<Task> {
     const { task, format } = await this.#prepare(target, input, options);
-    const [submitted] = await this.#broker.submit([{ ...task, ...relations }]);
+    const [submitted] = await this.#enqueuer.submit([{ ...task, ...relations }]);
     const { id, isNew } = submitted as SubmittedTask;
     return new Task(this.#broker, id, format, isNew);
   }
@@ -141,7 +146,7 @@ export class Client {
       for (const [index, input] of inputs.entries()) await validate(schema, input, `input ${index} of ${format?.name}`);
     }
     const payloads = inputs.map((input) => encodeInput(format, input));
-    return new TaskBatch(this.#broker, await this.#broker.enqueueMany(spec, payloads, when, headers), format);
+    return new TaskBatch(this.#broker, await this.#enqueuer.enqueueMany(spec, payloads, when, headers), format);
   }
 
   /**
@@ -152,7 +157,7 @@ export class Client {
   async flow(build: (flow: FlowBuilder) => unknown): Promise<Flow> {
     const builder = new FlowBuilder((target, input, options) => this.#prepare(target, input, options));
     await build(builder);
-    return builder.submit(this.#broker);
+    return builder.submit(this.#broker, this.#enqueuer);
   }
 
   /**
@@ -180,7 +185,7 @@ export class Client {
       ...callback.options,
       dependsOn: allOf(dependsOn),
     });
-    const flow = await builder.submit(this.#broker);
+    const flow = await builder.submit(this.#broker, this.#enqueuer);
     return new TaskGroup(flow.tasks.slice(0, -1), flow.task(last));
   }
 
@@ -237,6 +242,7 @@ export class Client {
       clock: this.#world.clock,
       defaultName: this.#world.workerName,
       hooks: this.#world.hooks,
+      tracing: this.#world.tracing,
       onEnded: (ended) => void this.#workers.delete(ended),
     });
     this.#workers.add(worker);

@@ -29,7 +29,16 @@ async function stragglers(bench: EngineBench): Promise<{ ids: number[]; texts: (
   const spec = { ...SPEC, maxAttempts: 2, timeoutMs: 3_600_000 };
   const wallMs = bench.clock.wallMs();
   // Those that begin as a history's payloads do have headers.
-  const payloads = ['payload 0 ready', 'active', 'retried', 'payload 2 dead', 'completed', 'empty', 'cancelled', 'lost'];
+  const payloads = [
+    'payload 0 ready',
+    'active',
+    'retried',
+    'payload 2 dead',
+    'completed',
+    'empty',
+    'cancelled',
+    'lost',
+  ];
   const ids = bench.enqueue(payloads, spec);
   const [, active, retried, dead, completed, empty, cancelled, lost] = ids;
   ids.push(...bench.enqueue(['at'], spec, { kind: 'at', ms: wallMs + 3_600_000 }));

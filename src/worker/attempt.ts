@@ -2,6 +2,7 @@ import type { Consumption, DeliveryRun, TaskHeaders } from '../broker/contract.t
 import type { MillraceError } from '../errors.ts';
 import { decodeJson } from '../task/codec.ts';
 import type { Parent, SingleHandler, TaskContext } from '../task/handler.ts';
+import type { AttemptTrace } from '../task/tracing.ts';
 import { encodeProgress, logLine } from './remarks.ts';
 
 /** What attempts need of their worker; one object for all. */
@@ -28,6 +29,7 @@ export abstract class RunningTasks {
   revoked = 0;
   /** Of these, those that were lost. */
   lost = 0;
+  trace: AttemptTrace | undefined = undefined;
   #controller: AbortController | undefined;
   #abortReason: MillraceError | undefined;
 
