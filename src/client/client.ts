@@ -111,8 +111,8 @@ export class Client {
   }
 
   /**
-   * Enqueues one task for each input, all with the same options, all or none; at most 65,536 and 16 MiB in one call. Resolves once they are durable,
-   * rejects like `enqueue`.
+   * Enqueues one task for each input, all with the same options, all or none; at most 65,536 and 16 MiB in one call.
+   * Resolves once they are durable, rejects like `enqueue`.
    */
   async enqueueMany<Input, Result>(
     kind: TaskKind<Input, Result>,

@@ -1,5 +1,5 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
-import type { TaskError, TaskHeaders, TaskState } from '../broker/contract.ts';
+import type { TaskError, TaskState } from '../broker/contract.ts';
 import type { Encoding } from './codec.ts';
 
 /** What a handler is told about its task, and what it can say about it. */
@@ -12,7 +12,7 @@ export interface TaskContext {
   readonly maxAttempts: number;
   readonly enqueuedAt: Date;
   /** What the enqueue gave as `headers`; empty when nothing. */
-  readonly headers: TaskHeaders;
+  readonly headers: Readonly<Record<string, string | undefined>>;
   /**
    * Aborted when the attempt has run past its `timeoutMs`, the task was cancelled, its lease was lost or the worker stops
    * waiting for it. `signal.reason` is a MillraceError that says which.
@@ -63,7 +63,7 @@ export interface Batch<Input> extends Iterable<Input> {
   bytes(index: number): Uint8Array;
   id(index: number): string;
   /** As `TaskContext.headers`, of one task. */
-  headers(index: number): TaskHeaders;
+  headers(index: number): TaskContext['headers'];
   /** This task failed, the others did not. */
   fail(index: number, error: unknown): void;
   /** As `TaskContext.progress`, of one task. */
