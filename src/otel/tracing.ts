@@ -4,6 +4,7 @@ import {
   context,
   diag,
   type Link,
+  ProxyTracerProvider,
   propagation,
   ROOT_CONTEXT,
   type Span,
@@ -36,9 +37,20 @@ const LINKS_MAX = 128;
 export function tracing(): Tracing {
   const tracer = trace.getTracer('millrace', VERSION);
   return {
-    enqueue: (what) => guarded(() => new ProducerSpan(tracer, what), UNTRACED_ENQUEUE),
-    attempt: (what) => guarded(() => new ConsumerSpan(tracer, what), UNTRACED_ATTEMPT),
+    enqueue: (what) =>
+      isRegistered() ? guarded(() => new ProducerSpan(tracer, what), UNTRACED_ENQUEUE) : UNTRACED_ENQUEUE,
+    attempt: (what) =>
+      isRegistered() ? guarded(() => new ConsumerSpan(tracer, what), UNTRACED_ATTEMPT) : UNTRACED_ATTEMPT,
   };
+}
+
+/** What the API has for a tracer provider while there is none. */
+const NO_PROVIDER = new ProxyTracerProvider().getDelegate();
+
+/** Spans that nobody records cost several times what an enqueue does. */
+function isRegistered(): boolean {
+  const provider = trace.getTracerProvider();
+  return !(provider instanceof ProxyTracerProvider) || provider.getDelegate() !== NO_PROVIDER;
 }
 
 class ProducerSpan implements EnqueueTrace {
