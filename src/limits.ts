@@ -402,6 +402,13 @@ function parseRate(rate: NonNullable<QueueLimitsChange['rate']>): NonNullable<Qu
 export function parseHeaders(given: unknown): Readonly<Record<string, string>> | undefined {
   if (given === undefined) return undefined;
   checkObject('headers', given);
+  // A Map, or what fetch calls Headers, would be taken for an object without any.
+  if (Symbol.iterator in given) {
+    throw new MillraceError(
+      'INVALID_ARGUMENT',
+      `headers must be an object such as { tenant: 'a' }, not a list or a Map`,
+    );
+  }
   const entries: [string, string][] = [];
   let bytes = 0;
   for (const [name, value] of Object.entries(given) as [string, unknown][]) {

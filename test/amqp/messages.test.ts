@@ -115,6 +115,10 @@ describe.skipIf(rabbit === undefined)('messages', () => {
       ['{"task": "fine", "payload": 1, "priority": 11}', '"priority"'],
       ['{"task": "fine", "payload": 1, "attempt": 0}', '"attempt"'],
       ['{"task": "fine", "payload": 1, "headers": ["a"]}', 'headers must be an object'],
+      [
+        '{"task":"fine","queue":"default","attempt":1,"maxAttempts":3,"id":"i-2","enqueuedAtMs":1,"headers":{"a":{"x":"y"},"payload":1},"payload":1}',
+        'the header "a" must be text',
+      ],
       ['{"task": "fine", "payload": 1, "headers": {"a": 1}}', 'the header "a" must be text'],
       // As one of ours would look.
       [

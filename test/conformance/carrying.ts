@@ -24,6 +24,8 @@ const WRONG: readonly (readonly [unknown, ...string[]])[] = [
   ['text', 'headers must be an object', '"text"'],
   [['a'], 'headers must be an object'],
   [null, 'headers must be an object'],
+  [new Map([['tenant', 'a']]), 'headers must be an object', 'Map'],
+  [new Headers({ tenant: 'a' }), 'headers must be an object'],
   [{ n: 5 }, '"n"', '5', 'text'],
   [{ n: null }, '"n"', 'null', 'text'],
   [{ n: { deep: 'a' } }, '"n"', 'text'],

@@ -174,7 +174,9 @@ export class MessageReader {
     if (content[at + 2] === HEADERS_MARK_LETTER) {
       const headersEnd = headersEndOf(content, at);
       if (headersEnd === undefined) return undefined;
-      taskHeaders = headersOf(parseObject(content.toString('utf8', at + HEADERS_MARK.length, headersEnd)));
+      const given = parseObject(content.toString('utf8', at + HEADERS_MARK.length, headersEnd));
+      if (given === undefined) return undefined;
+      taskHeaders = headersOf(given);
       at = headersEnd;
     }
     const start = at + PAYLOAD_MARK.length;
@@ -327,8 +329,8 @@ function headersOf(given: unknown): TaskHeaders | undefined {
 }
 
 /**
- * Where the headers end that stand at `at`: no quote in a JSON text is without a backslash before it, so what looks like
- * their end and the payload's beginning is that.
+ * Where the headers end that stand at `at`, if they are laid out as we write them: inside of a text each quote has a
+ * backslash before it, so what looks like their end and the beginning of the payload is no part of a text.
  */
 function headersEndOf(content: Buffer, at: number): number | undefined {
   if (content.toString('latin1', at, at + HEADERS_MARK.length) !== HEADERS_MARK) return undefined;
