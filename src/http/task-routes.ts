@@ -1,14 +1,18 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import type { SubmittedTask, TaskFilter, TaskInfo } from '../broker/contract.ts';
+import type { SubmittedTask, TaskInfo } from '../broker/contract.ts';
 import type { Client } from '../client/client.ts';
 import { MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
 import { enqueueNew, inputOf, NewTask, optionsOf, parentsOf } from './new-task.ts';
 import {
+  BulkBody,
+  body,
+  DeadGroupsBody,
   ErrorBody,
   json,
   problems,
+  QueueName,
   SubmittedBody,
   TASK_STATES,
   TaskBody,
@@ -38,12 +42,17 @@ const create = createRoute({
   },
 });
 
-const Filter = {
+const filter = {
   queue: z.string().optional(),
   name: z.string().optional(),
   state: z.enum(TASK_STATES).optional(),
+  error: z.string().optional().openapi({ description: 'text in the newest failure, whatever its case' }),
+  errorGroup: z.string().optional().openapi({ description: 'the `group` of a group of dead tasks' }),
+  worker: z.string().optional().openapi({ description: 'the id of the worker that runs it' }),
+  order: z.enum(['oldest', 'newest']).optional(),
   after: z.string().optional(),
 };
+const moment = { description: 'enqueued then or later, milliseconds since 1970' };
 
 const list = createRoute({
   method: 'get',
@@ -51,8 +60,51 @@ const list = createRoute({
   operationId: 'listTasks',
   summary: 'Tasks by what they are',
   tags,
-  request: { query: z.strictObject({ ...Filter, limit: z.coerce.number().int().optional() }) },
+  request: {
+    query: z.strictObject({
+      ...filter,
+      fromMs: z.coerce.number().optional().openapi(moment),
+      toMs: z.coerce.number().optional(),
+      limit: z.coerce.number().int().optional(),
+    }),
+  },
   responses: { 200: json(TaskPageBody, 'a page; `next` continues it'), ...problems },
+});
+
+const BulkFilter = z.strictObject({
+  ...filter,
+  fromMs: z.number().optional().openapi(moment),
+  toMs: z.number().optional(),
+});
+
+const cancelMany = createRoute({
+  method: 'post',
+  path: '/v1/tasks/cancel',
+  operationId: 'cancelTasks',
+  summary: 'Cancel what a filter names: one bounded step',
+  tags,
+  request: { body: body(BulkFilter) },
+  responses: { 200: json(BulkBody, 'how many; `next` when there may be more'), ...problems },
+});
+
+const retryMany = createRoute({
+  method: 'post',
+  path: '/v1/tasks/retry',
+  operationId: 'retryTasks',
+  summary: 'Run dead and scheduled tasks that a filter names now: one bounded step',
+  tags,
+  request: { body: body(BulkFilter) },
+  responses: { 200: json(BulkBody, 'how many; `next` when there may be more'), ...problems },
+});
+
+const deadGroups = createRoute({
+  method: 'get',
+  path: '/v1/dead-groups',
+  operationId: 'deadGroups',
+  summary: 'Dead tasks by what they died of',
+  tags,
+  request: { query: z.strictObject({ queue: QueueName.optional() }) },
+  responses: { 200: json(DeadGroupsBody, 'the largest groups first'), ...problems },
 });
 
 const get = createRoute({
@@ -113,10 +165,14 @@ export function taskRoutes({ broker, client, showPayloads }: HttpWorld): HttpApp
     return c.json({ tasks: await enqueueAll(client, given) }, 201);
   });
   app.openapi(list, async (c) => {
-    const { tasks, next } = await client.tasks.list(c.req.valid('query') as TaskFilter);
+    const { tasks, next } = await client.tasks.list(c.req.valid('query'));
     const shown = tasks.map((task) => shownTask(task, showPayloads));
     return c.json(next === undefined ? { tasks: shown } : { tasks: shown, next }, 200);
   });
+  // Before tasks by their ids.
+  app.openapi(cancelMany, async (c) => c.json(await broker.cancelTasks(c.req.valid('json')), 200));
+  app.openapi(retryMany, async (c) => c.json(await broker.retryTasks(c.req.valid('json')), 200));
+  app.openapi(deadGroups, async (c) => c.json(await client.tasks.deadGroups(c.req.valid('query')), 200));
   app.openapi(get, async (c) => {
     return c.json(shownTask(await broker.getTask(c.req.valid('param').id), showPayloads), 200);
   });
