@@ -1,4 +1,8 @@
 export type {
+  AttemptRun,
+  BulkReport,
+  DeadGroup,
+  DeadGroups,
   Misfire,
   OnParentFailure,
   Outcome,
@@ -11,6 +15,7 @@ export type {
   TaskError,
   TaskEvent,
   TaskFilter,
+  TaskHeaders,
   TaskIds,
   TaskInfo,
   TaskLog,
@@ -22,7 +27,7 @@ export type {
 } from './broker/contract.ts';
 export type { EmbeddedOptions } from './broker/embedded/embedded.ts';
 export type { ReconnectOptions } from './broker/tcp/connection.ts';
-export { Client, type Handlers, type PlainHandler, type Tasks } from './client/client.ts';
+export { Client, type Handlers, type PlainHandler, type TaskPick, type Tasks } from './client/client.ts';
 export type { EventOptions, TaskEvents } from './client/events.ts';
 export {
   type BatchCallback,
@@ -49,6 +54,7 @@ export type {
   TaskOptions,
   TaskRef,
 } from './task/options.ts';
+export type { Tracing } from './task/tracing.ts';
 export { FatalTaskError, RetryLater } from './worker/failures.ts';
 export type { AttemptInfo, WorkerHooks } from './worker/hooks.ts';
 export type { Logger, WorkerOptions } from './worker/options.ts';

@@ -9,6 +9,8 @@ export interface Kind<T> {
   readonly schema: z.ZodType<T>;
   /** What the text of a flag or of the environment stands for; the schema judges it. */
   readonly fromText: (text: string) => unknown;
+  /** May be given several times on the command line; the schema judges the list of what was written. */
+  readonly repeats?: true;
 }
 
 /** Named by its key: `fsyncIntervalMs` is --fsync-interval-ms, MILLRACE_FSYNC_INTERVAL_MS and the same key in the file. */
@@ -56,6 +58,26 @@ export function list(placeholder: string): Kind<string[]> {
   };
 }
 
+/** One name=value each time that it is given; an object in the file. */
+export function pairs(placeholder: string): Kind<Record<string, string>> {
+  const written = z.array(z.string().regex(/^[^=]+=/));
+  return {
+    placeholder,
+    expects: 'a name and a value with = between, such as tenant=a (an object of texts in the configuration file)',
+    schema: z.union([
+      z.record(z.string().min(1), z.string()),
+      written.transform((list) => Object.fromEntries(list.map(splitPair))),
+    ]) as unknown as z.ZodType<Record<string, string>>,
+    fromText: (text) => [text],
+    repeats: true,
+  };
+}
+
+function splitPair(text: string): [string, string] {
+  const at = text.indexOf('=');
+  return [text.slice(0, at), text.slice(at + 1)];
+}
+
 /** Digits may be grouped: 1_000_000. */
 export function integer(min: number, max: number, placeholder = 'n'): Kind<number> {
   return {
@@ -73,6 +95,28 @@ export const SHARE: Kind<number> = {
   schema: z.number().min(0).max(1),
   fromText: (written) => (/^\d*\.?\d+$/.test(written) ? Number(written) : written),
 };
+
+const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const AGO = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/;
+/** A date has no time, or one; without a zone it is meant here. */
+const DATE = /^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,3})?)?(?:Z|[+-]\d{2}:?\d{2})?)?$/;
+
+/** A moment in the past, as it is written. */
+export const MOMENT: Kind<string> = {
+  placeholder: 'time',
+  expects: 'a time, such as 2026-08-01T12:00 or 2026-08-01T12:00Z, or how long ago: 90s, 15m, 2h, 7d',
+  schema: z.string().refine((written) => !Number.isNaN(momentMs(written, 0))),
+  fromText: (written) => written,
+};
+
+/** NaN for what is none. */
+export function momentMs(written: string, nowMs: number): number {
+  const [, count, unit = ''] = AGO.exec(written) ?? [];
+  if (count !== undefined) return Math.max(0, Math.round(nowMs - Number(count) * (UNITS_MS[unit] as number)));
+  if (!DATE.test(written)) return Number.NaN;
+  // A date alone would be meant in UTC.
+  return Date.parse(written.length === 10 ? `${written}T00:00` : written);
+}
 
 export function choice<const T extends string>(...values: readonly T[]): Kind<T> {
   return {

@@ -6,9 +6,13 @@ import { DEFAULTS, LIMITS } from '../limits.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
 import { enqueueNew, inputOf, NewTask, optionsOf, parentsOf } from './new-task.ts';
 import {
+  BulkBody,
+  body,
+  DeadGroupsBody,
   ErrorBody,
   json,
   problems,
+  QueueName,
   SubmittedBody,
   TASK_STATES,
   TaskBody,
@@ -39,12 +43,17 @@ const create = createRoute({
   },
 });
 
-const Filter = {
+const filter = {
   queue: z.string().optional(),
   name: z.string().optional(),
   state: z.enum(TASK_STATES).optional(),
+  error: z.string().optional().openapi({ description: 'text in the newest failure, whatever its case' }),
+  errorGroup: z.string().optional().openapi({ description: 'the `group` of a group of dead tasks' }),
+  worker: z.string().optional().openapi({ description: 'the id of the worker that runs it' }),
+  order: z.enum(['oldest', 'newest']).optional(),
   after: z.string().optional(),
 };
+const moment = { description: 'enqueued then or later, milliseconds since 1970' };
 
 const list = createRoute({
   method: 'get',
@@ -52,8 +61,51 @@ const list = createRoute({
   operationId: 'listTasks',
   summary: 'Tasks by what they are',
   tags,
-  request: { query: z.strictObject({ ...Filter, limit: z.coerce.number().int().optional() }) },
+  request: {
+    query: z.strictObject({
+      ...filter,
+      fromMs: z.coerce.number().optional().openapi(moment),
+      toMs: z.coerce.number().optional(),
+      limit: z.coerce.number().int().optional(),
+    }),
+  },
   responses: { 200: json(TaskPageBody, 'a page; `next` continues it'), ...problems },
+});
+
+const BulkFilter = z.strictObject({
+  ...filter,
+  fromMs: z.number().optional().openapi(moment),
+  toMs: z.number().optional(),
+});
+
+const cancelMany = createRoute({
+  method: 'post',
+  path: '/v1/tasks/cancel',
+  operationId: 'cancelTasks',
+  summary: 'Cancel what a filter names: one bounded step',
+  tags,
+  request: { body: body(BulkFilter) },
+  responses: { 200: json(BulkBody, 'how many; `next` when there may be more'), ...problems },
+});
+
+const retryMany = createRoute({
+  method: 'post',
+  path: '/v1/tasks/retry',
+  operationId: 'retryTasks',
+  summary: 'Run dead and scheduled tasks that a filter names now: one bounded step',
+  tags,
+  request: { body: body(BulkFilter) },
+  responses: { 200: json(BulkBody, 'how many; `next` when there may be more'), ...problems },
+});
+
+const deadGroups = createRoute({
+  method: 'get',
+  path: '/v1/dead-groups',
+  operationId: 'deadGroups',
+  summary: 'Dead tasks by what they died of',
+  tags,
+  request: { query: z.strictObject({ queue: QueueName.optional() }) },
+  responses: { 200: json(DeadGroupsBody, 'the largest groups first'), ...problems },
 });
 
 const get = createRoute({
@@ -116,9 +168,26 @@ export function taskRoutes({ broker, client, features, showPayloads, onStop }: H
     return c.json({ tasks: await enqueueAll(client, given) }, 201);
   });
   app.openapi(list, async (c) => {
-    const { tasks, next } = await client.tasks.list(c.req.valid('query') as TaskFilter);
+    const query = c.req.valid('query');
+    checkFilter(query, showPayloads);
+    const { tasks, next } = await client.tasks.list(query);
     const shown = tasks.map((task) => shownTask(task, showPayloads));
     return c.json(next === undefined ? { tasks: shown } : { tasks: shown, next }, 200);
+  });
+  // Before tasks by their ids.
+  for (const [route, change] of [
+    [cancelMany, (filter: TaskFilter) => broker.cancelTasks(filter)],
+    [retryMany, (filter: TaskFilter) => broker.retryTasks(filter)],
+  ] as const) {
+    app.openapi(route, async (c) => {
+      const filter = c.req.valid('json');
+      checkFilter(filter, showPayloads);
+      return c.json(await change(filter), 200);
+    });
+  }
+  app.openapi(deadGroups, async (c) => {
+    const { groups, ...rest } = await client.tasks.deadGroups(c.req.valid('query'));
+    return c.json({ groups: groups.map((group) => (showPayloads ? group : { ...group, message: '' })), ...rest }, 200);
   });
   app.openapi(get, async (c) => {
     return c.json(shownTask(await broker.getTask(c.req.valid('param').id), showPayloads), 200);
@@ -141,6 +210,15 @@ export function taskRoutes({ broker, client, features, showPayloads, onStop }: H
     return c.body(null, 204);
   });
   return app;
+}
+
+/** What is not shown is not to be found out by searching for it. */
+function checkFilter({ error }: TaskFilter, showPayloads: boolean): void {
+  if (showPayloads || error === undefined) return;
+  throw new MillraceError(
+    'FORBIDDEN',
+    'this server does not show what errors say (--http-payloads off), nor does it search there: use errorGroup',
+  );
 }
 
 /** Those that are alike go as one batch, which every backend has; others as one submission. */

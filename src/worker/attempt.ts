@@ -1,8 +1,9 @@
-import type { Consumption, DeliveryRun } from '../broker/contract.ts';
+import type { Consumption, DeliveryRun, TaskHeaders } from '../broker/contract.ts';
 import type { MillraceError } from '../errors.ts';
 import { decodeJson } from '../task/codec.ts';
 import type { Parent, SingleHandler, TaskContext } from '../task/handler.ts';
 import { encodeProgress, logLine } from '../task/remarks.ts';
+import type { AttemptTrace } from '../task/tracing.ts';
 
 /** What attempts need of their worker; one object for all. */
 export interface Reach {
@@ -10,12 +11,16 @@ export interface Reach {
   parents(id: string): Promise<Parent[]>;
 }
 
+export const NO_HEADERS: TaskHeaders = Object.freeze({});
+
 /** What single and batch attempts share: tasks of one run that occupy slots until they are over. */
 export abstract class RunningTasks {
   readonly run: DeliveryRun;
   /** Index in the run of the first task. */
   readonly from: number;
   readonly length: number;
+  /** Steady time. */
+  readonly startedMs: number;
   /** Steady time; set when the handler did not finish at once. */
   deadlineMs = 0;
   /** Where the worker keeps it. */
@@ -26,13 +31,15 @@ export abstract class RunningTasks {
   revoked = 0;
   /** Of these, those that were lost. */
   lost = 0;
+  trace: AttemptTrace | undefined = undefined;
   #controller: AbortController | undefined;
   #abortReason: MillraceError | undefined;
 
-  constructor(run: DeliveryRun, from: number, length: number) {
+  constructor(run: DeliveryRun, from: number, length: number, startedMs: number) {
     this.run = run;
     this.from = from;
     this.length = length;
+    this.startedMs = startedMs;
   }
 
   get name(): string {
@@ -75,8 +82,8 @@ export class Attempt extends RunningTasks implements TaskContext {
   readonly handler: SingleHandler;
   readonly #reach: Reach;
 
-  constructor(reach: Reach, run: DeliveryRun, index: number, handler: SingleHandler) {
-    super(run, index, 1);
+  constructor(reach: Reach, run: DeliveryRun, index: number, handler: SingleHandler, startedMs: number) {
+    super(run, index, 1, startedMs);
     this.#reach = reach;
     this.handler = handler;
   }
@@ -87,6 +94,10 @@ export class Attempt extends RunningTasks implements TaskContext {
 
   get enqueuedAt(): Date {
     return new Date(this.run.enqueuedAtMs);
+  }
+
+  get headers(): TaskHeaders {
+    return this.run.headers(this.from) ?? NO_HEADERS;
   }
 
   progress(value: unknown, message?: string): void {

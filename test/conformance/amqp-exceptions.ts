@@ -47,6 +47,7 @@ const SCHEDULING = all(
     'of the times that were missed while everything was closed, once fires one task and all a task for each',
     'a schedule that cannot be is refused, naming what is wrong',
     'a schedule at its bounds is taken, and beyond them its payload is not',
+    'the tasks of a schedule have its headers',
   ],
   NO_SCHEDULES,
 );
@@ -85,9 +86,42 @@ const WATCHING = all(
   NO_EVENTS,
 );
 
+const SEARCHING = {
+  ...all(
+    [
+      'the newest tasks come first when that is asked for, once each over the pages',
+      'tasks are found by text in their newest error, whatever its case',
+      'tasks are found by when they were enqueued',
+      'the tasks that a worker runs are found by its id, with when they began',
+      'a failed attempt says who ran it, and since when',
+      'status says of each worker which release it is of, and how long it has been silent',
+      'dead tasks are grouped by what they died of, and a group is found and retried',
+    ],
+    NO_LOOKING,
+  ),
+  ...all(
+    [
+      'many dead tasks are retried at once, those that the filter names',
+      'scheduled tasks are among those that are retried',
+    ],
+    NO_RETRY,
+  ),
+  ...all(
+    [
+      'many tasks are cancelled at once, those that wait and those that run, and those who wait for them are told',
+      'what depends on tasks that are cancelled together is cancelled with them',
+      'very many tasks are changed in steps',
+      'a filter that names nothing, or what cannot be, changes nothing',
+      'what was retried and cancelled together is found so after everything was closed and opened',
+    ],
+    NO_CANCEL,
+  ),
+};
+
 export const WITHOUT_STORE: Record<string, string> = {
   ...BATCHES,
   ...LIMITING,
+  ...SEARCHING,
   ...SCHEDULING,
   ...WATCHING,
   ...all(
@@ -109,6 +143,7 @@ export const WITHOUT_STORE: Record<string, string> = {
       'a task that fails runs again with its attempt counted until it succeeds',
       'a task that has used its attempts is dead and keeps its errors',
       'the last errors of many attempts are kept',
+      'headers are seen when a task is looked at, and are no part of its payload',
       'a fixed backoff is the same each time, an exponential one doubles up to its bound',
       'jitter draws each pause from the upper half of what it would be',
       'a final error makes the task dead at once',
@@ -228,6 +263,7 @@ export const WITHOUT_STORE: Record<string, string> = {
       'what does not exist, a circle, or the same task twice is refused, and nothing is enqueued',
       'a batch tells how far it is, and its callback runs when all have ended',
       'dependencies are found again after everything was closed and opened',
+      'each task of a flow has its own headers',
     ],
     NO_RELATIONS,
   ),

@@ -3,6 +3,7 @@ import { attempts } from './attempts.ts';
 import { batches } from './batches.ts';
 import { bounds } from './bounds.ts';
 import { cancelling } from './cancelling.ts';
+import { carrying } from './carrying.ts';
 import { closing } from './closing.ts';
 import { enqueueing } from './enqueueing.ts';
 import { keeping } from './keeping.ts';
@@ -13,6 +14,7 @@ import type { Backend, Behaviours } from './place.ts';
 import { relating, uniqueness } from './relating.ts';
 import { results } from './results.ts';
 import { scheduling } from './scheduling.ts';
+import { searching } from './searching.ts';
 import { telling } from './telling.ts';
 import { time } from './time.ts';
 import { watching } from './watching.ts';
@@ -24,9 +26,11 @@ const SUBJECTS: Readonly<Record<string, Behaviours>> = {
   order,
   time,
   attempts,
+  carrying,
   telling,
   cancelling,
   operating,
+  searching,
   working,
   batches,
   closing,

@@ -11,7 +11,7 @@ function remote() {
     ...{ url: 'host:', clock: new SystemClock(), random: new SystemRandom(), connectTimeoutMs, enqueueTimeoutMs },
     callTimeoutMs: 300,
     reconnect: { ...DEFAULTS.reconnect, initialDelayMs: 1, maxDelayMs: 5 },
-    identity: { client: 'test', host: 'here', pid: 1, producer: new SystemRandom().hex(16) },
+    identity: { client: 'test', host: 'here', pid: 1, producer: new SystemRandom().hex(16), version: '0' },
   };
 }
 

@@ -1,4 +1,4 @@
-import type { DeliveryRun, TaskError, TaskSpec } from '../contract.ts';
+import type { DeliveryRun, TaskError, TaskHeaders, TaskSpec } from '../contract.ts';
 import type { TaskMessage } from './message.ts';
 
 /**
@@ -30,6 +30,8 @@ export class HeldTask {
   adoptUntilMs = 0;
   /** Tasks that were handed out earlier have lower ones. */
   order = 0;
+  /** When its handler was said to have begun; 0 before. */
+  startedAtMs = 0;
   run: HeldRun | undefined;
   index = 0;
 
@@ -97,6 +99,10 @@ export class HeldRun implements DeliveryRun {
   text(index: number): string {
     const { payload } = this.#message(index);
     return Buffer.from(payload.buffer, payload.byteOffset, payload.length).toString();
+  }
+
+  headers(index: number): TaskHeaders | undefined {
+    return this.#message(index).taskHeaders;
   }
 
   #message(index: number): TaskMessage {
