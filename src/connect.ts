@@ -13,6 +13,7 @@ import { nodeNet } from './io/node-net.ts';
 import { SystemRandom } from './io/random.ts';
 import { checkInteger, checkName, DEFAULTS, LIMITS } from './limits.ts';
 import { checkKeys } from './task/options.ts';
+import { VERSION } from './version.ts';
 
 export interface ClientOptions {
   /** Shown in the server's status and logs. Default `millrace`. */
@@ -169,7 +170,7 @@ function resolveRemote(url: string, options: ClientOptions): Remote {
     connectTimeoutMs,
     enqueueTimeoutMs,
     callTimeoutMs,
-    identity: { client, host: hostname(), pid: process.pid, producer: random.hex(16) },
+    identity: { client, host: hostname(), pid: process.pid, version: VERSION, producer: random.hex(16) },
   };
 }
 

@@ -126,7 +126,20 @@ export const LIMITS = {
   eventBufferCharactersMax: 1 * MiB,
   eventsBufferedMax: 10_000,
   listPageMax: 1000,
-  listScanMax: 200_000,
+  /** Tasks that one page, or step, looks at, and failures that it reads for their text, … */
+  listScanMax: 1_000_000,
+  listFailuresMax: 2000,
+  /** … and pages of the journal that it reads for that. */
+  listLoadsMax: 64,
+  /** Tasks that one step of a change of many changes. */
+  bulkTasksMax: 10_000,
+  errorTextCharactersMax: 200,
+  deadGroupsMax: 200,
+  /** Dead tasks that are looked at for their groups, and pages of the journal that are read for that. */
+  deadGroupTasksMax: 20_000,
+  deadGroupLoadsMax: 256,
+  /** Characters of a message that tell one kind of failure from another. */
+  groupMessageCharactersMax: 300,
   keepAliveMs: 2 * SECOND,
 
   // Repeatable enqueues
@@ -226,6 +239,14 @@ export const LIMITS = {
   storeWorkerLostMs: 10 * MINUTE,
   /** How long it is remembered that a task was cancelled before its message came, beyond its time and its retention. [migrated] */
   storeTombstoneMs: 30 * DAY,
+  /** Tasks that one statement looks at for a page, … */
+  storeListScanMax: 200_000,
+  /** … and failed tasks whose errors the database looks through for text at a time; detoasting them is what takes time. */
+  storeErrorScanMax: 20_000,
+  /** Tasks that one step of a cancel of many changes. */
+  storeCancelTasksMax: 5000,
+  /** Running tasks, the longest running first, of which a worker says when they began. */
+  storeBeatTasksMax: 200,
   /** Throughput is counted over this long. */
   storeThroughputMs: 5 * SECOND,
   /** Definitions (queue, name, options) whose numbers a process remembers. */
@@ -396,6 +417,7 @@ function relation(holds: boolean, what: string): void {
 }
 relation(LIMITS.backoffMsMax < 2 ** 32 && LIMITS.timeoutMsMax < 2 ** 32, 'attempt times fit into u32 milliseconds');
 relation(LIMITS.payloadBytesMax < LIMITS.frameBytesMax, 'payloadBytesMax < frameBytesMax');
+relation(LIMITS.listPageMax <= LIMITS.listFailuresMax, 'a page that is full of matches can be read');
 relation(
   LIMITS.schedulePayloadBytesMax * 2 < LIMITS.callBytesMax && LIMITS.schedulePayloadBytesMax <= LIMITS.payloadBytesMax,
   'a schedule fits into a call, and its payload into a task',

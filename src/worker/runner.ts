@@ -6,7 +6,7 @@ import { encodeResult } from '../task/codec.ts';
 import type { BatchHandler, SingleHandler, TaskHandler } from '../task/handler.ts';
 import { validate, validateNow } from '../task/schema.ts';
 import { ActiveTasks } from './active-tasks.ts';
-import { Attempt, type Reach } from './attempt.ts';
+import { Attempt, type Reach, type RunningTasks } from './attempt.ts';
 import { Backlog } from './backlog.ts';
 import { BatchAttempt } from './batch-attempt.ts';
 import { describeThrown, endingOf, PayloadRefused } from './failures.ts';
@@ -29,6 +29,9 @@ const FINAL: FailOptions = { final: true, retryDelayMs: undefined };
 
 /** Handlers that do not wait for anything may keep the event loop so long before it gets a turn. */
 const TURN_MS_MAX = 10;
+
+/** What has begun. */
+type Started = Pick<RunningTasks, 'run' | 'startedMs'>;
 
 export interface RunnerOptions {
   readonly clock: Clock;
@@ -171,18 +174,18 @@ export class Runner {
       this.#unknownNames.add(name);
       this.#logger?.warn({ name, queue: run.spec.queue }, message);
     }
-    this.#fail(run, index, new MillraceError('NO_HANDLER', message), 'NO_HANDLER', AGAIN);
+    this.#fail({ run, startedMs: this.#nowMs }, index, new MillraceError('NO_HANDLER', message), 'NO_HANDLER', AGAIN);
   }
 
   // ── Single tasks ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   #startSingle(run: DeliveryRun, index: number, handler: SingleHandler): void {
-    const attempt = new Attempt(this.#reach, run, index, handler);
+    const attempt = new Attempt(this.#reach, run, index, handler, this.#nowMs);
     let input: unknown;
     try {
       input = attempt.decode();
     } catch (error) {
-      this.#fail(run, index, error, 'INVALID_PAYLOAD', FINAL);
+      this.#fail(attempt, index, error, 'INVALID_PAYLOAD', FINAL);
       return;
     }
     this.#hooks?.started(run, index, 1);
@@ -195,34 +198,35 @@ export class Runner {
           : runChecked(handler, input, attempt);
       pending = pendingOf(returned);
     } catch (error) {
-      this.#failThrown(run, index, error);
+      this.#failThrown(attempt, index, error);
       return;
     }
     if (pending === undefined) {
-      this.#complete(run, index, returned, handler);
+      this.#complete(attempt, index, returned);
       return;
     }
     this.#enter(attempt);
     pending.then(
       (value) => {
         if (!this.#leave(attempt)) return;
-        this.#complete(run, index, value, handler);
+        this.#complete(attempt, index, value);
         this.#start();
       },
       (error: unknown) => {
         if (!this.#leave(attempt)) return;
-        this.#failThrown(run, index, error);
+        this.#failThrown(attempt, index, error);
         this.#start();
       },
     );
   }
 
-  #complete(run: DeliveryRun, index: number, value: unknown, handler: TaskHandler): void {
+  #complete(task: Attempt | BatchAttempt, index: number, value: unknown): void {
+    const { run, handler } = task;
     let result: ReturnType<typeof encodeResult>;
     try {
       result = encodeResult(value, handler.format.result);
     } catch (error) {
-      this.#fail(run, index, error, 'INVALID_PAYLOAD', FINAL);
+      this.#fail(task, index, error, 'INVALID_PAYLOAD', FINAL);
       return;
     }
     this.completed++;
@@ -233,7 +237,7 @@ export class Runner {
   // ── Batches ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #startBatch(run: DeliveryRun, from: number, length: number, handler: BatchHandler): void {
-    const batch = new BatchAttempt(this.#consumption, run, from, length, handler);
+    const batch = new BatchAttempt(this.#consumption, run, from, length, handler, this.#nowMs);
     this.#hooks?.started(run, from, length);
     let returned: unknown;
     let pending: Promise<unknown> | undefined;
@@ -280,51 +284,51 @@ export class Runner {
       return;
     }
     for (let index = 0; index < length; index++) {
-      if (failures.has(index)) this.#failThrown(run, from + index, failures.get(index));
+      if (failures.has(index)) this.#failThrown(batch, from + index, failures.get(index));
       else this.#completeInBatch(batch, index, results);
     }
   }
 
   #completeInBatch(batch: BatchAttempt, index: number, results: readonly unknown[] | undefined): void {
-    const { run, from, handler } = batch;
+    const { from, handler } = batch;
     const { output, name } = handler.format;
     let value: unknown;
     try {
       value = results?.[index];
       if (output !== undefined) validateNow(output, value, `the result of ${name}`);
     } catch (error) {
-      this.#fail(run, from + index, error, 'INVALID_PAYLOAD', FINAL);
+      this.#fail(batch, from + index, error, 'INVALID_PAYLOAD', FINAL);
       return;
     }
-    this.#complete(run, from + index, value, handler);
+    this.#complete(batch, from + index, value);
   }
 
   #failBatch(batch: BatchAttempt, error: unknown): void {
     const { run, from, length, failures } = batch;
     const unreadable = batch.unreadableIndex(error);
     for (let index = 0; index < length; index++) {
-      if (failures.has(index)) this.#failThrown(run, from + index, failures.get(index));
-      else if (index === unreadable) this.#fail(run, from + index, error, 'INVALID_PAYLOAD', FINAL);
+      if (failures.has(index)) this.#failThrown(batch, from + index, failures.get(index));
+      else if (index === unreadable) this.#fail(batch, from + index, error, 'INVALID_PAYLOAD', FINAL);
       // The others did nothing wrong: they come again, without the one that cannot be read.
       else if (unreadable !== -1) this.#consumption.release(run, from + index);
-      else this.#failThrown(run, from + index, error);
+      else this.#failThrown(batch, from + index, error);
     }
   }
 
   // ── Ends ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #failThrown(run: DeliveryRun, index: number, thrown: unknown): void {
+  #failThrown(task: Started, index: number, thrown: unknown): void {
     const ending = endingOf(thrown);
-    if (ending.kind === 'refused') this.#fail(run, index, ending.cause, 'INVALID_PAYLOAD', FINAL);
-    else if (ending.kind === 'fatal') this.#fail(run, index, thrown, 'HANDLER_FAILED', FINAL);
+    if (ending.kind === 'refused') this.#fail(task, index, ending.cause, 'INVALID_PAYLOAD', FINAL);
+    else if (ending.kind === 'fatal') this.#fail(task, index, thrown, 'HANDLER_FAILED', FINAL);
     else if (ending.kind === 'later') {
-      this.#fail(run, index, thrown, 'HANDLER_FAILED', { final: false, retryDelayMs: ending.delayMs });
-    } else this.#fail(run, index, thrown, 'HANDLER_FAILED', AGAIN);
+      this.#fail(task, index, thrown, 'HANDLER_FAILED', { final: false, retryDelayMs: ending.delayMs });
+    } else this.#fail(task, index, thrown, 'HANDLER_FAILED', AGAIN);
   }
 
-  #fail(run: DeliveryRun, index: number, thrown: unknown, code: ErrorCode, options: FailOptions): void {
+  #fail({ run, startedMs }: Started, index: number, thrown: unknown, code: ErrorCode, options: FailOptions): void {
     this.failed++;
-    this.#consumption.fail(run, index, describeThrown(thrown, code), options);
+    this.#consumption.fail(run, index, describeThrown(thrown, code), options, Math.round(startedMs));
     this.#hooks?.failed(run, index, thrown, options.final || run.attempt >= run.spec.maxAttempts);
   }
 
@@ -338,7 +342,7 @@ export class Runner {
     );
     this.#leave(task);
     task.abort(error);
-    for (let index = 0; index < length; index++) this.#fail(run, from + index, error, 'TASK_TIMEOUT', AGAIN);
+    for (let index = 0; index < length; index++) this.#fail(task, from + index, error, 'TASK_TIMEOUT', AGAIN);
     this.#start();
   }
 
