@@ -185,6 +185,8 @@ export const LIMITS = {
   httpRequestsMax: 2048,
   /** A body that is one document: a batch of the largest frame, in JSON. */
   httpBodyBytesMax: 17 * MiB,
+  /** Bodies of all requests that are being answered. */
+  httpBodiesBytesMax: 256 * MiB,
   httpHeadersTimeoutMs: 10 * SECOND,
   httpKeepAliveMs: 65 * SECOND,
   /** How long one request may wait for something to happen. */
@@ -557,6 +559,7 @@ relation(
   LIMITS.leaseWaitMsMax < LIMITS.httpSilenceMs && LIMITS.eventHeartbeatMs < LIMITS.httpSilenceMs,
   'nobody who waits over HTTP is taken for silent',
 );
+relation(LIMITS.httpBodyBytesMax <= LIMITS.httpBodiesBytesMax, 'one body ≤ all bodies');
 relation(LIMITS.resultBytesMax < LIMITS.frameBytesMax, 'resultBytesMax < frameBytesMax');
 relation(LIMITS.recordBytesMax + LIMITS.pageBytes < LIMITS.segmentBytes, 'a record fits into a segment');
 relation(

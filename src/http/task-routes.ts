@@ -1,8 +1,8 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import type { SubmittedTask, TaskInfo } from '../broker/contract.ts';
+import type { Broker, Outcome, SubmittedTask, TaskState } from '../broker/contract.ts';
 import type { Client } from '../client/client.ts';
 import { MillraceError } from '../errors.ts';
-import { LIMITS } from '../limits.ts';
+import { DEFAULTS, LIMITS } from '../limits.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
 import { enqueueNew, inputOf, NewTask, optionsOf, parentsOf } from './new-task.ts';
 import {
@@ -19,7 +19,8 @@ import {
   TaskPageBody,
   TaskParams,
 } from './schemas.ts';
-import { waitMs } from './wait.ts';
+import { shownTask, withoutTexts } from './shown.ts';
+import { OpenWaits, waitMs } from './wait.ts';
 
 const tags = ['tasks'];
 
@@ -157,8 +158,10 @@ const retry = createRoute({
   responses: { 204: { description: 'it is ready' }, ...problems },
 });
 
-export function taskRoutes({ broker, client, showPayloads }: HttpWorld): HttpApp {
+export function taskRoutes({ broker, client, features, showPayloads, onStop }: HttpWorld): HttpApp {
   const app = newApp();
+  const waits = new OpenWaits();
+  onStop(async () => waits.stop());
   app.openapi(create, async (c) => {
     const given = c.req.valid('json');
     if (!Array.isArray(given)) return c.json(await enqueueNew(client, given), 201);
@@ -172,16 +175,22 @@ export function taskRoutes({ broker, client, showPayloads }: HttpWorld): HttpApp
   // Before tasks by their ids.
   app.openapi(cancelMany, async (c) => c.json(await broker.cancelTasks(c.req.valid('json')), 200));
   app.openapi(retryMany, async (c) => c.json(await broker.retryTasks(c.req.valid('json')), 200));
-  app.openapi(deadGroups, async (c) => c.json(await client.tasks.deadGroups(c.req.valid('query')), 200));
+  app.openapi(deadGroups, async (c) => {
+    const { groups, ...rest } = await client.tasks.deadGroups(c.req.valid('query'));
+    return c.json({ ...rest, groups: showPayloads ? groups : groups.map((group) => ({ ...group, message: '' })) }, 200);
+  });
   app.openapi(get, async (c) => {
     return c.json(shownTask(await broker.getTask(c.req.valid('param').id), showPayloads), 200);
   });
   app.openapi(result, async (c) => {
     const { id } = c.req.valid('param');
     const { waitMs: timeoutMs } = c.req.valid('query');
-    const outcome = await broker.outcome(id, { timeoutMs: Math.max(1, timeoutMs), signal: c.req.raw.signal });
-    if (outcome.state !== 'completed') return c.json(outcome, 200);
-    return c.json({ state: outcome.state, ...(showPayloads ? resultOf(outcome.result) : { resultHidden: true }) }, 200);
+    const outcome = await waits.run(c.req.raw.signal, (signal) =>
+      features.tasks && timeoutMs === 0
+        ? outcomeNow(broker, id, signal)
+        : broker.outcome(id, { timeoutMs: Math.max(1, timeoutMs), signal }),
+    );
+    return c.json(shownOutcome(outcome, showPayloads), 200);
   });
   app.openapi(cancel, async (c) => {
     return c.json({ outcome: await broker.cancelTask(c.req.valid('param').id) }, 200);
@@ -215,21 +224,30 @@ function sameKey({ payload: _payload, payloadBase64: _bytes, ...rest }: NewTask)
   return JSON.stringify(rest);
 }
 
+/** Who does not want to wait is told of what has ended, however long the backend takes to say it. */
+async function outcomeNow(broker: Broker, id: string, signal: AbortSignal): Promise<Outcome> {
+  const { state } = await broker.getTask(id);
+  if (ENDED.includes(state)) return broker.outcome(id, { timeoutMs: DEFAULTS.callTimeoutMs, signal });
+  throw new MillraceError('TIMEOUT', `task ${id} is ${state}: ask with waitMs to wait for its end`, {
+    details: { id, state },
+  });
+}
+
+const ENDED: readonly TaskState[] = ['completed', 'dead', 'cancelled'];
+
+function shownOutcome(outcome: Outcome, showPayloads: boolean): z.infer<typeof OutcomeBody> {
+  if (outcome.state === 'cancelled' || (showPayloads && outcome.state === 'dead')) return outcome;
+  if (outcome.state === 'dead') return { ...outcome, error: withoutTexts(outcome.error), resultHidden: true };
+  return { state: outcome.state, ...(showPayloads ? resultOf(outcome.result) : { resultHidden: true }) };
+}
+
 /** What the handler returned, as JSON where it is that. */
 function resultOf(bytes: Uint8Array | undefined): { result?: unknown; resultBase64?: string } {
   if (bytes === undefined) return {};
   try {
     return { result: JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) };
   } catch (error) {
-    if (!(error instanceof SyntaxError || error instanceof TypeError))
-      throw new MillraceError('INVALID_PAYLOAD', String(error));
+    if (!(error instanceof SyntaxError || error instanceof TypeError)) throw error;
     return { resultBase64: Buffer.from(bytes).toString('base64') };
   }
-}
-
-/** As it may be shown. */
-function shownTask(task: TaskInfo, showPayloads: boolean): TaskInfo & { payloadHidden?: boolean } {
-  if (showPayloads) return task;
-  const { payload: _payload, result: _result, ...rest } = task;
-  return { ...rest, payloadHidden: true };
 }
