@@ -555,11 +555,11 @@ relation(
   LIMITS.payloadBytesMax * 6 < LIMITS.ndjsonLineBytesMax && LIMITS.ndjsonLineBytesMax < LIMITS.ndjsonBytesMax,
   'a payload in which every character is escaped fits into a line',
 );
+relation(LIMITS.httpBodyBytesMax <= LIMITS.httpBodiesBytesMax, 'one body ≤ all bodies');
 relation(
   LIMITS.leaseWaitMsMax < LIMITS.httpSilenceMs && LIMITS.eventHeartbeatMs < LIMITS.httpSilenceMs,
   'nobody who waits over HTTP is taken for silent',
 );
-relation(LIMITS.httpBodyBytesMax <= LIMITS.httpBodiesBytesMax, 'one body ≤ all bodies');
 relation(LIMITS.resultBytesMax < LIMITS.frameBytesMax, 'resultBytesMax < frameBytesMax');
 relation(LIMITS.recordBytesMax + LIMITS.pageBytes < LIMITS.segmentBytes, 'a record fits into a segment');
 relation(

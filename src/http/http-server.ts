@@ -21,8 +21,8 @@ export class HttpServer {
   readonly url: string;
   readonly #server: Server;
   readonly #stops: readonly Stop[];
-  #drained: Promise<void> | undefined;
   #isStopping = false;
+  #drained: Promise<void> | undefined;
 
   /** Rejects with ADDRESS_IN_USE, INVALID_ARGUMENT (a certificate that is none) or the system's error. */
   static async start(options: HttpServerOptions): Promise<HttpServer> {

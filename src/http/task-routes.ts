@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import type { Broker, Outcome, SubmittedTask, TaskState } from '../broker/contract.ts';
+import type { Broker, Outcome, SubmittedTask, TaskFilter, TaskState } from '../broker/contract.ts';
 import type { Client } from '../client/client.ts';
 import { MillraceError } from '../errors.ts';
 import { DEFAULTS, LIMITS } from '../limits.ts';
@@ -168,16 +168,26 @@ export function taskRoutes({ broker, client, features, showPayloads, onStop }: H
     return c.json({ tasks: await enqueueAll(client, given) }, 201);
   });
   app.openapi(list, async (c) => {
-    const { tasks, next } = await client.tasks.list(c.req.valid('query'));
+    const query = c.req.valid('query');
+    checkFilter(query, showPayloads);
+    const { tasks, next } = await client.tasks.list(query);
     const shown = tasks.map((task) => shownTask(task, showPayloads));
     return c.json(next === undefined ? { tasks: shown } : { tasks: shown, next }, 200);
   });
   // Before tasks by their ids.
-  app.openapi(cancelMany, async (c) => c.json(await broker.cancelTasks(c.req.valid('json')), 200));
-  app.openapi(retryMany, async (c) => c.json(await broker.retryTasks(c.req.valid('json')), 200));
+  for (const [route, change] of [
+    [cancelMany, (filter: TaskFilter) => broker.cancelTasks(filter)],
+    [retryMany, (filter: TaskFilter) => broker.retryTasks(filter)],
+  ] as const) {
+    app.openapi(route, async (c) => {
+      const filter = c.req.valid('json');
+      checkFilter(filter, showPayloads);
+      return c.json(await change(filter), 200);
+    });
+  }
   app.openapi(deadGroups, async (c) => {
     const { groups, ...rest } = await client.tasks.deadGroups(c.req.valid('query'));
-    return c.json({ ...rest, groups: showPayloads ? groups : groups.map((group) => ({ ...group, message: '' })) }, 200);
+    return c.json({ groups: groups.map((group) => (showPayloads ? group : { ...group, message: '' })), ...rest }, 200);
   });
   app.openapi(get, async (c) => {
     return c.json(shownTask(await broker.getTask(c.req.valid('param').id), showPayloads), 200);
@@ -200,6 +210,15 @@ export function taskRoutes({ broker, client, features, showPayloads, onStop }: H
     return c.body(null, 204);
   });
   return app;
+}
+
+/** What is not shown is not to be found out by searching for it. */
+function checkFilter({ error }: TaskFilter, showPayloads: boolean): void {
+  if (showPayloads || error === undefined) return;
+  throw new MillraceError(
+    'FORBIDDEN',
+    'this server does not show what errors say (--http-payloads off), nor does it search there: use errorGroup',
+  );
 }
 
 /** Those that are alike go as one batch, which every backend has; others as one submission. */

@@ -31,6 +31,18 @@ for (const backend of backends.filter(({ hasStore }) => hasStore)) {
       expect(status, text).toBe(201);
       return json.id;
     };
+    /** All steps of it. */
+    const changeAll = async (change: 'cancel' | 'retry', filter: object): Promise<{ count: number }> => {
+      let count = 0;
+      let after: string | undefined;
+      do {
+        const { status, json, text } = await send('POST', `/v1/tasks/${change}`, { ...filter, after });
+        expect(status, text).toBe(200);
+        count += json.count;
+        after = json.next;
+      } while (after !== undefined);
+      return { count };
+    };
     const runAll = async (queue: string): Promise<void> => {
       const worker = await place.client.work(
         {
@@ -179,6 +191,32 @@ for (const backend of backends.filter(({ hasStore }) => hasStore)) {
       expect(await send('POST', `/v1/tasks/${one}/retry`)).toMatchObject({ status: 409 });
     });
 
+    test('dead tasks are grouped by what they died of, found by it, and retried or cancelled by it', async () => {
+      const queue = newName();
+      for (let count = 0; count < 3; count++) await enqueue({ queue, name: 'fail', maxAttempts: 1 });
+      const other = await enqueue({ queue, name: 'unknown', maxAttempts: 1 });
+      await runAll(queue);
+      const { groups, complete } = await get(`/v1/dead-groups?queue=${queue}`);
+      expect(complete).toBe(true);
+      expect(groups).toMatchObject([
+        { queue, name: 'fail', code: 'HANDLER_FAILED', error: 'Error', message: 'out of paper', count: 3 },
+        { queue, name: 'unknown', code: 'NO_HANDLER', count: 1, sampleId: other },
+      ]);
+      const found = await get(`/v1/tasks?queue=${queue}&error=OUT%20OF&order=newest`);
+      expect(found.tasks).toHaveLength(3);
+      await send('POST', `/v1/queues/${queue}/pause`);
+      const filter = { queue, state: 'dead', errorGroup: groups[0].group };
+      expect((await changeAll('retry', filter)).count).toBe(3);
+      expect((await get(`/v1/tasks?queue=${queue}&state=ready`)).tasks).toHaveLength(3);
+      expect((await changeAll('cancel', { queue, state: 'ready', fromMs: 0 })).count).toBe(3);
+      expect((await get(`/v1/tasks?queue=${queue}&state=dead`)).tasks).toMatchObject([{ id: other }]);
+    });
+
+    test('headers travel with a task', async () => {
+      const id = await enqueue({ queue: newName(), name: 'double', headers: { tenant: 'acme' } });
+      expect((await get(`/v1/tasks/${id}`)).headers).toEqual({ tenant: 'acme' });
+    });
+
     test('a flow is submitted whole, in its order, though a task may stand before its parents', async () => {
       const queue = newName();
       const earlier = await enqueue({ queue, name: 'double', payload: 1 });
@@ -312,7 +350,7 @@ for (const backend of backends.filter(({ hasStore }) => hasStore)) {
       expect(await get('/v1/info')).toMatchObject({ role: 'operate', payloads: true, features: { tasks: true } });
       expect(await send('GET', '/healthz')).toMatchObject({ status: 200, text: 'ok' });
       expect(await send('GET', '/readyz')).toMatchObject({ status: 200, text: 'ready' });
-      expect(await get('/v1/stats/history')).toMatchObject({ intervalMs: 5000, samples: [] });
+      expect(await get('/v1/stats/history')).toMatchObject({ intervalMs: 5000, samples: expect.any(Array) });
     });
 
     test.each([
@@ -334,6 +372,8 @@ for (const backend of backends.filter(({ hasStore }) => hasStore)) {
       ['GET', '/v1/tasks?limit=1001', undefined, 400, 'limit is 1001'],
       ['GET', '/v1/tasks/1-zzzz', undefined, 404, '1-zzzz'],
       ['GET', '/v1/tasks/1-zzzz/result?waitMs=60001', undefined, 400, 'waitMs'],
+      ['POST', '/v1/tasks/retry', {}, 400, 'fromMs'],
+      ['POST', '/v1/tasks/cancel', { limit: 5, state: 'dead' }, 400, '"limit"'],
       ['POST', '/v1/tasks/1-zzzz/retry', undefined, 404, '1-zzzz'],
       ['GET', '/v1/queues/nobody', undefined, 404, '"nobody"'],
       ['PUT', '/v1/queues/q/retention', { deadAge: 1 }, 400, '"deadAge"'],

@@ -205,10 +205,23 @@ describe('where payloads are not shown', () => {
       expect(status, path).toBe(200);
       expect(text, path).not.toContain(SECRET);
     }
+    const { groups } = (await get('/v1/dead-groups')).json;
+    expect(groups).toMatchObject([{ count: 1, error: 'Error', message: '' }]);
+    expect((await get(`/v1/tasks?errorGroup=${groups[0].group}`)).json.tasks).toHaveLength(1);
     expect((await get('/v1/info')).json.payloads).toBe(false);
     await place.client.enqueue('leased', { SECRET }, { queue: 'leased' });
     expect((await place.leaseOne({ queues: ['leased'] })).payload).toEqual({ SECRET });
   });
+});
+
+test('what is not shown is not found out by searching for it', async () => {
+  const place = await open({ showPayloads: false });
+  const searching = { status: 403, json: { code: 'FORBIDDEN', detail: expect.stringContaining('errorGroup') } };
+  expect(await ask(`${place.url}/v1/tasks?error=a`)).toMatchObject(searching);
+  for (const change of ['retry', 'cancel']) {
+    const answer = await ask(`${place.url}/v1/tasks/${change}`, 'POST', { state: 'dead', error: 'a' });
+    expect(answer).toMatchObject(searching);
+  }
 });
 
 describe('what one may send', () => {

@@ -3,7 +3,6 @@ import { SystemClock } from '../../io/clock.ts';
 import { SystemRandom } from '../../io/random.ts';
 import { DEFAULTS } from '../../limits.ts';
 import { Host } from '../../server/host.ts';
-import { VERSION } from '../../version.ts';
 import { connectToHost } from './in-process.ts';
 
 function remote() {
@@ -12,7 +11,7 @@ function remote() {
     ...{ url: 'host:', clock: new SystemClock(), random: new SystemRandom(), connectTimeoutMs, enqueueTimeoutMs },
     callTimeoutMs: 300,
     reconnect: { ...DEFAULTS.reconnect, initialDelayMs: 1, maxDelayMs: 5 },
-    identity: { client: 'test', version: VERSION, host: 'here', pid: 1, producer: new SystemRandom().hex(16) },
+    identity: { client: 'test', host: 'here', pid: 1, producer: new SystemRandom().hex(16), version: '0' },
   };
 }
 
