@@ -1,6 +1,7 @@
 /** Numbers, lengths of time, sizes and times as people read them, in their own language's digits and separators. */
 const WHOLE = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 const TENTHS = new Intl.NumberFormat(undefined, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const AT_MOST_TENTHS = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 const HUNDREDTHS = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const COMPACT = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
 const SHARE = new Intl.NumberFormat(undefined, { style: 'percent', maximumFractionDigits: 0 });
@@ -30,7 +31,7 @@ export function duration(ms: number): string {
   if (length === 0) return '0 ms';
   if (length < 10) return `${HUNDREDTHS.format(length)} ms`;
   if (length < SECOND) return `${WHOLE.format(length)} ms`;
-  if (length < 10 * SECOND) return `${TENTHS.format(length / SECOND)} s`;
+  if (length < 10 * SECOND) return `${AT_MOST_TENTHS.format(length / SECOND)} s`;
   const seconds = Math.floor(length / SECOND);
   if (length < MINUTE) return `${seconds} s`;
   if (length < HOUR) return both(Math.floor(seconds / 60), 'min', seconds % 60, 's');

@@ -70,6 +70,11 @@ export function problemResponse(error: unknown): Response {
   const problem = toProblem(error);
   return new Response(JSON.stringify(problem), {
     status: problem.status,
-    headers: { 'content-type': PROBLEM_TYPE, 'cache-control': 'no-store' },
+    headers: {
+      'content-type': PROBLEM_TYPE,
+      'cache-control': 'no-store',
+      // Has a browser ask for a name and a secret, and keep them for the dashboard.
+      ...(problem.status === 401 ? { 'www-authenticate': 'Basic realm="Millrace", charset="UTF-8"' } : {}),
+    },
   });
 }

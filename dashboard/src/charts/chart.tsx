@@ -73,9 +73,9 @@ export function Chart(props: Props) {
       <ul class="legend">
         {series.map((line) => (
           <li key={line.name}>
-            <svg class="legend-line" viewBox="0 0 22 8" width="22" height="8" aria-hidden="true">
+            <svg class="legend-line" viewBox="0 0 18 8" width="18" height="8" aria-hidden="true">
               <path
-                d="M0 4h22"
+                d="M0 4h18"
                 stroke={`var(${line.colour})`}
                 stroke-width="2"
                 stroke-dasharray={line.dash.join(' ') || undefined}
@@ -140,7 +140,15 @@ function options(
       y: { range: (_, __, max) => [0, Math.max(latest.current.atLeast, (max ?? 0) * 1.08)] },
     },
     axes: [
-      { stroke: ink, grid, ticks, font, size: 26, space: 70, values: (_, marks) => marks.map((at) => clock(at)) },
+      {
+        stroke: ink,
+        grid,
+        ticks,
+        font,
+        size: 26,
+        space: 70,
+        values: (_, marks) => marks.map((at) => (latest.current.spanS > 60 ? MINUTES : CLOCK).format(at * 1000)),
+      },
       {
         stroke: ink,
         grid,
@@ -166,13 +174,10 @@ function options(
   };
 }
 
+const MINUTES = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hour12: false });
 const CLOCK = new Intl.DateTimeFormat(undefined, {
   hour: '2-digit',
   minute: '2-digit',
   second: '2-digit',
   hour12: false,
 });
-
-function clock(atS: number): string {
-  return CLOCK.format(atS * 1000);
-}

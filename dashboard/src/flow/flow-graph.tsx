@@ -6,7 +6,7 @@ import { count } from '../format.ts';
 import { StateShape } from '../parts/state.tsx';
 import { Failure, Loading, Panel } from '../parts/states.tsx';
 import { taskHref } from '../route.ts';
-import { layOut } from './layout.ts';
+import { layOut, type Placed } from './layout.ts';
 
 const FLOW_TASKS_MAX = 200;
 const POLL_MS = 2000;
@@ -46,7 +46,7 @@ function FlowGraph({ flow, current }: { flow: Flow; current: string }) {
     const ids = flow.tasks.map(({ id }) => id);
     return layOut(ids, flow.edges);
   }, [shape]);
-  const places = new Map(layout.nodes.map((node) => [node.id, { x: leftOf(node.layer), y: topOf(node.row) }]));
+  const places = new Map(layout.nodes.map((node) => [node.id, placeOf(node)]));
   const width = leftOf(layout.layers) - NODE.gapX + NODE.margin;
   const height = topOf(layout.rows) - NODE.gapY + NODE.margin;
   const rules = new Set(flow.edges.map(({ onFailure }) => onFailure));
@@ -59,7 +59,8 @@ function FlowGraph({ flow, current }: { flow: Flow; current: string }) {
           {flow.edges.map(({ from, to, onFailure }) => {
             const [start, end] = [places.get(from), places.get(to)];
             if (start === undefined || end === undefined) return null;
-            return <path key={`${from} ${to}`} class={`edge edge-${onFailure}`} d={curve(start, end)} />;
+            const between = (layout.waypoints.get(`${from} ${to}`) ?? []).map(placeOf);
+            return <path key={`${from} ${to}`} class={`edge edge-${onFailure}`} d={line(start, end, between)} />;
           })}
           {flow.tasks.map(({ id, name, state }) => {
             const place = places.get(id);
@@ -112,16 +113,30 @@ function Rule({ kind, text }: { kind: string; text: string }) {
 const leftOf = (layer: number): number => NODE.margin + layer * (NODE.width + NODE.gapX);
 const topOf = (row: number): number => NODE.margin + row * (NODE.height + NODE.gapY);
 
+const placeOf = ({ layer, row }: Placed): Point => ({ x: leftOf(layer), y: topOf(row) });
+
 interface Point {
   x: number;
   y: number;
 }
 
-function curve(start: Point, end: Point): string {
-  const from = { x: start.x + NODE.width, y: start.y + NODE.height / 2 };
-  const to = { x: end.x, y: end.y + NODE.height / 2 };
-  const bend = Math.max(24, (to.x - from.x) / 2);
-  return `M${from.x} ${from.y}C${from.x + bend} ${from.y} ${to.x - bend} ${to.y} ${to.x} ${to.y}`;
+/** From one task to another, straight across the layers between. */
+function line(start: Point, end: Point, between: readonly Point[]): string {
+  const middle = NODE.height / 2;
+  let at = { x: start.x + NODE.width, y: start.y + middle };
+  let path = `M${at.x} ${at.y}`;
+  const bendTo = (x: number, y: number): void => {
+    const bend = (x - at.x) / 2;
+    path += `C${at.x + bend} ${at.y} ${x - bend} ${y} ${x} ${y}`;
+    at = { x, y };
+  };
+  for (const { x, y } of between) {
+    bendTo(x, y + middle);
+    at = { x: x + NODE.width, y: y + middle };
+    path += `H${at.x}`;
+  }
+  bendTo(end.x, end.y + middle);
+  return path;
 }
 
 function cut(name: string): string {

@@ -16,9 +16,14 @@ export interface Placed {
 
 export interface Layout {
   nodes: Placed[];
+  /** Where the line of an edge passes layers that it only crosses, by `from to`. */
+  waypoints: ReadonlyMap<string, readonly Placed[]>;
   layers: number;
   rows: number;
 }
+
+/** Places that lines pass through have a row of their own; with more of them lines go straight. */
+const WAYPOINTS_MAX = 300;
 
 /** Each sweep brings neighbours nearer; more than these change little. */
 const SWEEPS = 4;
@@ -26,18 +31,54 @@ const SWEEPS = 4;
 export function layOut(ids: readonly string[], edges: readonly FlowEdge[]): Layout {
   const known = new Set(ids);
   const drawn = edges.filter(({ from, to }) => known.has(from) && known.has(to) && from !== to);
-  const parents = grouped(drawn, 'to', 'from');
-  const children = grouped(drawn, 'from', 'to');
-  const layers = layersOf(ids, parents, children);
+  const layers = layersOf(ids, grouped(drawn, 'to', 'from'), grouped(drawn, 'from', 'to'));
+  const { steps, passages } = divide(layers, drawn);
+  const parents = grouped(steps, 'to', 'from');
+  const children = grouped(steps, 'from', 'to');
   for (let sweep = 0; sweep < SWEEPS; sweep += 1) {
     for (let index = 1; index < layers.length; index += 1) arrange(layers, index, index - 1, parents);
     for (let index = layers.length - 2; index >= 0; index -= 1) arrange(layers, index, index + 1, children);
   }
   const rows = Math.max(0, ...layers.map(({ length }) => length));
-  const nodes = layers.flatMap((layer, index) =>
-    layer.map((id, row) => ({ id, layer: index, row: row + (rows - layer.length) / 2 })),
+  const placed = new Map(
+    layers.flatMap((layer, index) =>
+      layer.map((id, row): [string, Placed] => [id, { id, layer: index, row: row + (rows - layer.length) / 2 }]),
+    ),
   );
-  return { nodes, layers: layers.length, rows };
+  const waypoints = [...passages].map(([edge, passed]): [string, Placed[]] => [
+    edge,
+    passed.flatMap((id) => placed.get(id) ?? []),
+  ]);
+  return {
+    nodes: ids.flatMap((id) => placed.get(id) ?? []),
+    waypoints: new Map(waypoints),
+    layers: layers.length,
+    rows,
+  };
+}
+
+/** Puts a waypoint into each layer that an edge crosses, so that every step leads to the next layer. */
+function divide(layers: string[][], edges: readonly FlowEdge[]) {
+  const layerOf = new Map(layers.flatMap((layer, index) => layer.map((id): [string, number] => [id, index])));
+  const crossed = ({ from, to }: FlowEdge): number => (layerOf.get(to) ?? 0) - (layerOf.get(from) ?? 0) - 1;
+  const passages = new Map<string, string[]>();
+  const total = edges.reduce((sum, edge) => sum + Math.max(0, crossed(edge)), 0);
+  if (total > WAYPOINTS_MAX) return { steps: edges, passages };
+  const steps: FlowEdge[] = [];
+  for (const edge of edges) {
+    const name = `${edge.from} ${edge.to}`;
+    const first = (layerOf.get(edge.from) ?? 0) + 1;
+    const passed = Array.from({ length: Math.max(0, crossed(edge)) }, (_, index) => `${name} ${index}`);
+    passed.forEach((id, index) => {
+      layers[first + index]?.push(id);
+    });
+    const stops = [edge.from, ...passed, edge.to];
+    for (let index = 1; index < stops.length; index += 1) {
+      steps.push({ from: stops[index - 1] as string, to: stops[index] as string });
+    }
+    if (passed.length > 0) passages.set(name, passed);
+  }
+  return { steps, passages };
 }
 
 type Neighbours = ReadonlyMap<string, readonly string[]>;

@@ -22,14 +22,22 @@ export function concerns({ server, queues, workers }: Status): Concern[] {
     if (text !== undefined) found.push({ text, to: href('queues', { filter: queue.name }), link: 'See the queue' });
   }
   const deadest = queues.filter(({ dead }) => dead > 0).sort((one, other) => other.dead - one.dead);
-  for (const { name, dead } of deadest) {
-    found.push({
-      text: `${plural(dead, 'dead task')} in ${name}.`,
-      to: href('dead', { queue: name }),
-      link: 'See why',
-    });
-  }
+  if (deadest.length > 0) found.push(deaths(deadest));
   return found;
+}
+
+const DEAD_QUEUES_NAMED_MAX = 3;
+
+function deaths(deadest: readonly QueueStatus[]): Concern {
+  const all = deadest.reduce((sum, { dead }) => sum + dead, 0);
+  const named = deadest.slice(0, DEAD_QUEUES_NAMED_MAX).map(({ name, dead }) => `${count(dead)} in ${name}`);
+  const more = deadest.length > named.length ? ', …' : '';
+  const [only] = deadest;
+  const text =
+    deadest.length === 1
+      ? `${plural(all, 'dead task')} in ${only?.name}.`
+      : `${plural(all, 'dead task')}: ${named.join(', ')}${more}.`;
+  return { text, to: href('dead', { queue: deadest.length === 1 ? only?.name : undefined }), link: 'See why' };
 }
 
 function standstill({ name, paused, ready }: QueueStatus, served: ReadonlySet<string>): string | undefined {

@@ -123,11 +123,15 @@ const COLUMNS: readonly Column<QueueRow>[] = [
   { key: 'limits', title: 'Limits', cell: (queue) => limitsOf(queue) || <span class="zero">none</span> },
 ];
 
+const PERIODS: Readonly<Record<number, string>> = { 1000: 'a second', 60000: 'a minute', 3600000: 'an hour' };
+
 function limitsOf({ limits: { concurrency, concurrencyPerKey, rate: perPeriod } }: QueueRow): string {
   const parts = [
     concurrency ? `${count(concurrency)} at a time` : '',
     concurrencyPerKey ? `${count(concurrencyPerKey)} per key` : '',
-    perPeriod ? `${count(perPeriod.count)} per ${duration(perPeriod.periodMs)}` : '',
+    perPeriod
+      ? `${count(perPeriod.count)} ${PERIODS[perPeriod.periodMs] ?? `per ${duration(perPeriod.periodMs)}`}`
+      : '',
   ];
   return parts.filter(Boolean).join(', ');
 }

@@ -1,7 +1,6 @@
 import type { ComponentChildren } from 'preact';
 import { post } from '../api/client.ts';
 import { usePoll } from '../api/live.ts';
-import { info } from '../api/stats.ts';
 import type { TaskInfo } from '../api/types.ts';
 import { FlowPanel } from '../flow/flow-graph.tsx';
 import { bytes, count, duration, share } from '../format.ts';
@@ -41,6 +40,7 @@ export function Task() {
 
 function TaskView({ task, refresh }: { task: TaskInfo; refresh: () => void }) {
   const { id, name, state, progress, failures, log, result, dependencies, children } = task;
+  const hasMore = state === 'completed' || task.headers !== undefined || log !== undefined;
   return (
     <>
       <div class="page-head">
@@ -57,20 +57,19 @@ function TaskView({ task, refresh }: { task: TaskInfo; refresh: () => void }) {
         <Panel title="Payload" aside={<span class="muted">{bytes(task.payloadBytes)}</span>}>
           <Payload task={task} />
         </Panel>
-        <div class="stack">
-          {result !== undefined && (
-            <Panel title="Result">
-              <Content label="result" file={`${id}-result`} content={result} />
-            </Panel>
-          )}
-          <Headers headers={task.headers} />
-          {log !== undefined && <Log log={log} />}
-          {state === 'completed' && result === undefined && (
-            <Panel title="Result">
-              <p class="muted panel-text">It returned nothing.</p>
-            </Panel>
-          )}
-        </div>
+        {hasMore && (
+          <div class="stack">
+            {result !== undefined ? (
+              <Panel title="Result">
+                <Content label="result" file={`${id}-result`} content={result} />
+              </Panel>
+            ) : (
+              state === 'completed' && <NoResult isHidden={task.payloadHidden === true} />
+            )}
+            <Headers headers={task.headers} />
+            {log !== undefined && <Log log={log} />}
+          </div>
+        )}
       </div>
       {(dependencies !== undefined || children !== undefined) && <FlowPanel key={id} id={id} />}
     </>
@@ -256,17 +255,19 @@ function Failures({ failures, maxAttempts }: { failures: TaskInfo['failures']; m
   );
 }
 
-function Payload({ task: { id, payload, payloadBytes } }: { task: TaskInfo }) {
-  const isShown = useStore(info).data?.payloads !== false;
+function Payload({ task: { id, payload, payloadBytes, payloadHidden } }: { task: TaskInfo }) {
   if (payload !== undefined) return <Content label="payload" file={`${id}-payload`} content={payload} />;
+  const words = payloadHidden ? HIDDEN : payloadBytes === 0 ? 'It is empty.' : 'It is no longer kept.';
+  return <p class="muted panel-text">{words}</p>;
+}
+
+const HIDDEN = 'This server does not show payloads and results.';
+
+function NoResult({ isHidden }: { isHidden: boolean }) {
   return (
-    <p class="muted panel-text">
-      {isShown
-        ? payloadBytes === 0
-          ? 'It is empty.'
-          : 'It is no longer kept.'
-        : 'This server does not show payloads and results.'}
-    </p>
+    <Panel title="Result">
+      <p class="muted panel-text">{isHidden ? HIDDEN : 'It returned nothing.'}</p>
+    </Panel>
   );
 }
 

@@ -46,12 +46,21 @@ function TaskList({ query, canSearch }: { query: TaskQuery; canSearch: boolean }
       <TaskFilters query={query} canSearch={canSearch} />
       {error !== undefined && <Failure error={error} onRetry={refresh} />}
       {data === undefined && error === undefined && <Loading />}
-      {data !== undefined && error === undefined && <Page query={query} tasks={tasks} next={data.next} />}
+      {data !== undefined && error === undefined && (
+        <Page query={query} canSearch={canSearch} tasks={tasks} next={data.next} />
+      )}
     </>
   );
 }
 
-function Page({ query, tasks, next }: { query: TaskQuery; tasks: readonly TaskInfo[]; next: string | undefined }) {
+interface PageProps {
+  query: TaskQuery;
+  canSearch: boolean;
+  tasks: readonly TaskInfo[];
+  next: string | undefined;
+}
+
+function Page({ query, canSearch, tasks, next }: PageProps) {
   const isFiltered = Object.keys(filterOf(query)).length > 0;
   return (
     <>
@@ -72,34 +81,38 @@ function Page({ query, tasks, next }: { query: TaskQuery; tasks: readonly TaskIn
           <Command>{`npx millrace enqueue hello '{"to": "world"}'`}</Command>
         </Empty>
       )}
-      <Pager query={query} tasks={tasks} next={next} />
+      <Pager query={query} canSearch={canSearch} tasks={tasks} next={next} />
     </>
   );
 }
 
-function Pager({ query, tasks, next }: { query: TaskQuery; tasks: readonly TaskInfo[]; next: string | undefined }) {
+function Pager({ query, canSearch, tasks, next }: PageProps) {
   const { after, before, ...rest } = query;
   const first = tasks[0]?.id;
   const last = tasks.at(-1)?.id;
   const isTurned = before !== undefined;
   const back = isTurned ? next !== undefined : after !== undefined;
   const forward = isTurned ? (last ?? before) : next;
-  const [newer, older] = query.order === 'oldest' ? ['Older', 'Newer'] : ['Newer', 'Older'];
+  // A backend that cannot search lists the oldest first, and only forwards.
+  const isOldestFirst = query.order === 'oldest' || !canSearch;
+  const [newest, newer, older] = isOldestFirst ? ['Oldest', 'Older', 'Newer'] : ['Newest', 'Newer', 'Older'];
   if (!back && forward === undefined) return null;
   return (
     <nav class="pager" aria-label="Pages of tasks">
       {back ? (
         <>
           <a class="button" href={href('tasks', rest)}>
-            {query.order === 'oldest' ? 'Oldest' : 'Newest'}
+            {newest}
           </a>
-          <a class="button" href={href('tasks', first === undefined ? rest : { ...rest, before: first })}>
-            <Icon name="left" />
-            {newer}
-          </a>
+          {canSearch && (
+            <a class="button" href={href('tasks', first === undefined ? rest : { ...rest, before: first })}>
+              <Icon name="left" />
+              {newer}
+            </a>
+          )}
         </>
       ) : (
-        <span class="muted">{query.order === 'oldest' ? 'The oldest' : 'The newest'}</span>
+        <span class="muted">The {newest.toLowerCase()}</span>
       )}
       <span class="muted">{plural(tasks.length, 'task')} on this page</span>
       {forward !== undefined ? (
