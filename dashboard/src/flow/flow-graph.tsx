@@ -72,7 +72,6 @@ function FlowGraph({ flow, current }: { flow: Flow; current: string }) {
                 href={taskHref(id)}
                 class={`node node-${state} ${isCurrent ? 'node-current' : ''}`}
                 aria-current={isCurrent ? 'true' : undefined}
-                aria-label={`${name}, ${state}, task ${id}`}
               >
                 <title>{`${name} ${id}: ${state}`}</title>
                 <rect x={place.x} y={place.y} width={NODE.width} height={NODE.height} rx="6" />

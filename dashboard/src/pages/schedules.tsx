@@ -152,7 +152,7 @@ function ScheduleActions({ schedule: { name, paused }, refresh }: { schedule: Sc
       ) : (
         <Action icon="pause" label="Pause" name={`Pause ${name}`} onAct={() => change('pause', `${name} is paused.`)} />
       )}
-      <Action icon="run" label="Run now" name={`Run ${name} now`} onAct={runNow} />
+      <Action icon="run" label="Run now" name={`Run now: ${name}`} onAct={runNow} />
     </span>
   );
 }
