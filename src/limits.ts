@@ -193,6 +193,9 @@ export const LIMITS = {
   httpWaitMsMax: 60 * SECOND,
   httpCredentialsMax: 1000,
   /** Tasks of a flow that are looked at for one answer. */
+  /** Of the dashboard, which the server holds in memory; more than `npm run build` makes. */
+  dashboardFilesMax: 50,
+  dashboardFileBytesMax: 2 * MiB,
   httpFlowTasksMax: 500,
   httpFlowTasksDefault: 200,
   /** What the history of a server's status holds: 15 minutes. */

@@ -5,6 +5,7 @@ import { LIMITS } from '../limits.ts';
 import { VERSION } from '../version.ts';
 import { limitBodies } from './bodies.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
+import { dashboardRoutes } from './dashboard-files.ts';
 import { eventRoutes } from './event-routes.ts';
 import { flowRoutes } from './flow-routes.ts';
 import { guard } from './guard.ts';
@@ -54,6 +55,7 @@ export function createApp(world: HttpWorld): HttpApp {
   for (const routes of [taskRoutes, flowRoutes, leaseRoutes, scheduleRoutes, eventRoutes])
     app.route('/', routes(world));
   for (const routes of [queueRoutes, statsRoutes]) app.route('/', routes(world, history));
+  app.route('/', dashboardRoutes());
   describeApi(app);
   history.start();
   world.onStop(async () => history.stop());
