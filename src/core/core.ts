@@ -118,14 +118,15 @@ export class Core {
   readonly #timers = new Timers(this.table);
   readonly #failures = new Failures();
   #loading = true;
-  /** Completions until one's latency is sampled again. */
+  /** Ends of attempts until one is sampled again, and from the last sample to that one. */
   #untilSample = 1;
+  #sampledFrom = 1;
 
   constructor(options: { effects: CoreEffects; retention: RetentionPolicy; graceMs: number }) {
     this.#effects = options.effects;
     this.assignments = new Assignments(this.table, this.#kinds, {
       graceMs: options.graceMs,
-      startedAfter: (ms) => options.effects.startedAfter(ms),
+      startedAfter: (ms, count) => options.effects.startedAfter(ms, count),
     });
     this.queues = new Queues(this.table, this.assignments, {
       retention: options.retention,
@@ -354,11 +355,8 @@ export class Core {
   complete(slot: number, atMs: number, resultSegment: number, resultOffset: number): void {
     const kind = this.kindOf(slot);
     const { queue } = kind;
+    if (--this.#untilSample <= 0) this.#sampleEnd(slot, atMs, true);
     this.#leave(slot, queue, kind, atMs);
-    if (--this.#untilSample <= 0 && !this.table.hasFlag(slot, FLAG_DEFERRED)) {
-      this.#untilSample = this.assignments.sampleEvery;
-      if (!this.#loading) this.#effects.completedAfter(atMs - this.table.enqueuedAtMs(slot));
-    }
     queue.totals.completed++;
     this.counters.completed++;
     if (resultSegment !== NONE) this.#effects.referenced(resultSegment, 1);
@@ -373,6 +371,7 @@ export class Core {
   fail(slot: number, failure: Failure, outcome: FailureOutcome, dueMs: number, lost: boolean): void {
     const kind = this.kindOf(slot);
     const { queue } = kind;
+    if (--this.#untilSample <= 0) this.#sampleEnd(slot, failure.atMs, false);
     this.#leave(slot, queue, kind, failure.atMs);
     queue.totals.failed++;
     this.counters.failed++;
@@ -391,6 +390,17 @@ export class Core {
       this.#finish(slot, queue, State.CANCELLED, failure.atMs, NONE, 0);
     }
     this.#dropped.report();
+  }
+
+  /** While the task still has its worker. */
+  #sampleEnd(slot: number, atMs: number, completed: boolean): void {
+    const count = this.#sampledFrom;
+    this.#untilSample = this.#sampledFrom = this.assignments.sampleEvery;
+    if (this.#loading || this.table.state(slot) !== State.ACTIVE) return;
+    this.#effects.ranFor(this.assignments.ranForMs(slot, atMs), count);
+    if (completed && !this.table.hasFlag(slot, FLAG_DEFERRED)) {
+      this.#effects.completedAfter(atMs - this.table.enqueuedAtMs(slot), count);
+    }
   }
 
   addFailure(slot: number, failure: Failure): void {
