@@ -56,7 +56,7 @@ export function checkHttpFlags(values: HttpValues): void {
 /** Undefined when HTTP is off. */
 export async function startHttp(
   values: HttpValues,
-  opened: Opened & Pick<HttpServerOptions, 'features'>,
+  opened: Opened & Pick<HttpServerOptions, 'features' | 'telemetry'>,
   log: Log,
 ): Promise<HttpServer | undefined> {
   const { httpPort, httpHost, httpPayloads, httpHostnames = [] } = values;

@@ -130,7 +130,7 @@ async function startWeb(
   if (values.httpPort === 'off') return undefined;
   const opened = await openHost(server.host, server.url);
   try {
-    const http = await startHttp(values, { ...opened, features: FEATURES }, log);
+    const http = await startHttp(values, { ...opened, features: FEATURES, telemetry: server.host }, log);
     return {
       stop: async () => {
         await Promise.all([opened.client.close({ timeoutMs: 0 }), http?.stop({ timeoutMs: WEB_STOP_MS })]);

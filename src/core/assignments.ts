@@ -179,13 +179,15 @@ export class Assignments {
   }
 
   /**
-   * How long an active task has run. 0: its worker has not said that it began it; what begins and ends in one turn of its
-   * event loop is not told one by one, and the first of it, which is presumed to run, bears the time of all.
+   * How long an active task has run. Undefined: nobody has said that it began; what begins and ends in one turn of the
+   * worker's event loop is not told one by one, and the first of it, which is presumed to run, bears the time of all.
    */
-  ranForMs(slot: number, nowMs: number): number {
+  ranForMs(slot: number, nowMs: number): number | undefined {
     const lease = this.#table.get(slot, NEXT);
+    if (!this.leases.running(lease)) return undefined;
     const worker = this.#holder(lease);
-    if (!this.leases.running(lease) || worker === this.#aside || (worker.probed && worker.presumed === lease)) return 0;
+    // These deadlines were put off for another reason.
+    if (worker === this.#aside || (worker.probed && worker.presumed === lease)) return 0;
     const { timeoutClass } = this.#kinds.at(this.#table.kind(slot));
     return Math.max(0, nowMs - (this.leases.deadlineMs(lease) - timeoutClass.timeoutMs - this.#graceMs));
   }

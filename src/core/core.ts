@@ -397,10 +397,13 @@ export class Core {
     const count = this.#sampledFrom;
     this.#untilSample = this.#sampledFrom = this.assignments.sampleEvery;
     if (this.#loading || this.table.state(slot) !== State.ACTIVE) return;
-    this.#effects.ranFor(this.assignments.ranForMs(slot, atMs), count);
-    if (completed && !this.table.hasFlag(slot, FLAG_DEFERRED)) {
-      this.#effects.completedAfter(atMs - this.table.enqueuedAtMs(slot), count);
-    }
+    const ranForMs = this.assignments.ranForMs(slot, atMs);
+    this.#effects.ranFor(ranForMs ?? 0, count);
+    if (this.table.hasFlag(slot, FLAG_DEFERRED)) return;
+    const sinceEnqueueMs = atMs - this.table.enqueuedAtMs(slot);
+    // Of what begins and ends at once, only the end is told.
+    if (ranForMs === undefined && this.table.attempts(slot) === 0) this.#effects.startedAfter(sinceEnqueueMs, count);
+    if (completed) this.#effects.completedAfter(sinceEnqueueMs, count);
   }
 
   addFailure(slot: number, failure: Failure): void {
