@@ -15,6 +15,7 @@ import { SystemRandom } from './io/random.ts';
 import { checkInteger, checkName, DEFAULTS, LIMITS } from './limits.ts';
 import type { Host } from './server/host.ts';
 import { checkKeys } from './task/options.ts';
+import { checkTracing, type Tracing } from './task/tracing.ts';
 
 export interface ClientOptions {
   /** Shown in the server's status and logs. Default `millrace`. */
@@ -33,6 +34,8 @@ export interface ClientOptions {
   embedded?: EmbeddedOptions | undefined;
   /** `amqp:` and `amqps:` only. */
   amqp?: AmqpOptions | undefined;
+  /** Spans of OpenTelemetry for what this client enqueues and its workers run: `tracing()` of `millrace/otel`. Default: none. */
+  tracing?: Tracing | undefined;
 }
 
 /** How RabbitMQ is used. All programs that share queues must say the same. */
@@ -54,6 +57,7 @@ const KEYS = [
   'store',
   'embedded',
   'amqp',
+  'tracing',
 ];
 const AMQP_KEYS = ['queueType', 'replies', 'prefix'];
 const EMBEDDED_KEYS = ['fsync', 'fsyncIntervalMs', 'retention', 'cacheBytes', 'segmentBytes'];
@@ -88,8 +92,9 @@ export async function open(url: string, options: ClientOptions = {}): Promise<Op
       `the URL of a backend is a text, not ${shown(url)}; there are ${SCHEMES}`,
     );
   }
+  checkTracing(options.tracing);
   const remote = resolveRemote(url, options);
-  return opened(await openBackend(url, options, remote), remote);
+  return opened(await openBackend(url, options, remote), remote, options.tracing);
 }
 
 /** To a host in this process. It ends by itself: the client is to be closed before or after. */
@@ -98,8 +103,9 @@ export async function openHost(host: Host, url: string): Promise<Opened> {
   return opened(await connectToHost(host, remote), remote);
 }
 
-function opened(broker: Broker, { clock, identity: { host, pid } }: Remote): Opened {
-  return { broker, client: new Client(broker, { clock, workerName: `${host}:${pid}`.slice(-100) }) };
+function opened(broker: Broker, { clock, identity: { host, pid } }: Remote, tracing?: Tracing): Opened {
+  const client = new Client(broker, { clock, workerName: `${host}:${pid}`.slice(-100), tracing });
+  return { broker, client };
 }
 
 type Remote = Omit<RemoteOptions, 'dial' | 'lifelines' | 'closed'>;

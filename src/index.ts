@@ -11,6 +11,7 @@ export type {
   TaskError,
   TaskEvent,
   TaskFilter,
+  TaskHeaders,
   TaskIds,
   TaskInfo,
   TaskLog,
@@ -49,6 +50,7 @@ export type {
   TaskOptions,
   TaskRef,
 } from './task/options.ts';
+export type { Tracing } from './task/tracing.ts';
 export { FatalTaskError, RetryLater } from './worker/failures.ts';
 export type { AttemptInfo, WorkerHooks } from './worker/hooks.ts';
 export type { Logger, WorkerOptions } from './worker/options.ts';

@@ -21,6 +21,10 @@ export const LIMITS = {
   resultBytesMax: 1 * MiB,
   errorBytesMax: 16 * KiB,
   progressBytesMax: 4 * KiB,
+  /** Headers of one task: how many, the longest name, and all together as they are packed (3 bytes each beside the texts). */
+  headersMax: 32,
+  headerNameBytesMax: 128,
+  headersBytesMax: 4 * KiB,
   /** What is kept of a task's log, and of each of its lines; also the longest progress message. */
   taskLogLinesMax: 50,
   taskLogLineBytesMax: 1 * KiB,
@@ -169,7 +173,6 @@ export const LIMITS = {
   /** A body that is one document: a batch of the largest frame, in JSON. */
   httpBodyBytesMax: 17 * MiB,
   httpHeadersTimeoutMs: 10 * SECOND,
-  httpRequestTimeoutMs: 60 * SECOND,
   httpKeepAliveMs: 65 * SECOND,
   /** How long one request may wait for something to happen. */
   httpWaitMsMax: 60 * SECOND,
@@ -216,7 +219,9 @@ export const LIMITS = {
   /** Dead letters that a redrive moves at a time. */
   amqpRedrivePortion: 100,
 
-  // HTTP
+  // Work over HTTP
+  /** A connection on which nothing moves in either direction for so long is cut. */
+  httpSilenceMs: 2 * MINUTE,
   /** Tasks leased over HTTP, and their payloads, at the same time. */
   leasesMax: 10_000,
   leasedBytesMax: 512 * MiB,
@@ -233,6 +238,8 @@ export const LIMITS = {
   /** How long after a task another one belongs into the same answer, and how long they are gathered in all. */
   leaseGatherMs: 5,
   leaseGatherMsMax: 50,
+  /** How long tasks are kept for a client that has settled what it had, and may ask for more. */
+  leaseReuseMs: 100,
   /** How long a settlement that the backend has not answered is repeated. */
   leaseSettleMs: 10 * MINUTE,
   /** A line of a stream of tasks: any payload fits, however it is written. */
@@ -456,11 +463,68 @@ function parseRate(rate: NonNullable<QueueLimitsChange['rate']>): NonNullable<Qu
   return { count, periodMs, burst };
 }
 
+/**
+ * Headers as they are given, checked and copied; undefined when there are none. What is undefined is left out. Throws
+ * INVALID_ARGUMENT.
+ */
+export function parseHeaders(given: unknown): Readonly<Record<string, string>> | undefined {
+  if (given === undefined) return undefined;
+  checkObject('headers', given);
+  // A Map, or what fetch calls Headers, would be taken for an object without any.
+  if (Symbol.iterator in given) {
+    throw new MillraceError(
+      'INVALID_ARGUMENT',
+      `headers must be an object such as { tenant: 'a' }, not a list or a Map`,
+    );
+  }
+  const entries: [string, string][] = [];
+  let bytes = 0;
+  for (const [name, value] of Object.entries(given) as [string, unknown][]) {
+    if (value === undefined) continue;
+    checkName('the name of a header', name, LIMITS.headerNameBytesMax);
+    checkHeaderValue(name, value);
+    entries.push([name, value]);
+    bytes += headerBytes(name, value);
+  }
+  if (entries.length === 0) return undefined;
+  if (entries.length > LIMITS.headersMax) throw tooManyHeaders(entries.length, 'headers', LIMITS.headersMax);
+  if (bytes > LIMITS.headersBytesMax) throw tooManyHeaders(bytes, 'bytes of headers', LIMITS.headersBytesMax);
+  return Object.fromEntries(entries);
+}
+
+/** Of one header, packed, beside its texts. */
+const HEADER_FIXED_BYTES = 3;
+
+/** What one header takes of LIMITS.headersBytesMax. */
+export function headerBytes(name: string, value: string): number {
+  return HEADER_FIXED_BYTES + Buffer.byteLength(name) + Buffer.byteLength(value);
+}
+
+function checkHeaderValue(name: string, value: unknown): asserts value is string {
+  if (typeof value !== 'string') {
+    const message = `the header ${shown(name)} must be text, not ${shown(value)}: write numbers and other data as text`;
+    throw new MillraceError('INVALID_ARGUMENT', message, { details: { name, value: shownValue(value) } });
+  }
+  if (!/[\p{Cc}\p{Cs}]/u.test(value)) return;
+  const message = `the header ${shown(name)} is ${shown(value)}, which contains a control character: encode it, or put it into the payload`;
+  throw new MillraceError('INVALID_ARGUMENT', message, { details: { name, value: shownValue(value) } });
+}
+
+export function tooManyHeaders(count: number, what: string, bound: number): MillraceError {
+  const message = `a task was given ${count} ${what}; at most ${bound} are allowed: put what its handler alone needs into the payload`;
+  return new MillraceError('INVALID_ARGUMENT', message, { details: { count, bound } });
+}
+
 function relation(holds: boolean, what: string): void {
   if (!holds) throw new Error(`limits.ts: ${what} does not hold`);
 }
 relation(LIMITS.backoffMsMax < 2 ** 32 && LIMITS.timeoutMsMax < 2 ** 32, 'attempt times fit into u32 milliseconds');
 relation(LIMITS.payloadBytesMax < LIMITS.frameBytesMax, 'payloadBytesMax < frameBytesMax');
+relation(
+  LIMITS.payloadBytesMax + LIMITS.headersBytesMax < 2 ** 31 && LIMITS.headersBytesMax < 2 ** 16,
+  'the top bit of a task’s length is free, and the length of its headers fits into u16',
+);
+relation(LIMITS.headerNameBytesMax < 256, 'the length of a header’s name fits into a byte');
 relation(
   LIMITS.schedulePayloadBytesMax * 2 < LIMITS.callBytesMax && LIMITS.schedulePayloadBytesMax <= LIMITS.payloadBytesMax,
   'a schedule fits into a call, and its payload into a task',
@@ -470,6 +534,10 @@ relation(LIMITS.schedulesBytesMax * 2 <= LIMITS.segmentBytes, 'schedules leave r
 relation(
   LIMITS.payloadBytesMax * 6 < LIMITS.ndjsonLineBytesMax && LIMITS.ndjsonLineBytesMax < LIMITS.ndjsonBytesMax,
   'a payload in which every character is escaped fits into a line',
+);
+relation(
+  LIMITS.leaseWaitMsMax < LIMITS.httpSilenceMs && LIMITS.eventHeartbeatMs < LIMITS.httpSilenceMs,
+  'nobody who waits over HTTP is taken for silent',
 );
 relation(LIMITS.resultBytesMax < LIMITS.frameBytesMax, 'resultBytesMax < frameBytesMax');
 relation(LIMITS.recordBytesMax + LIMITS.pageBytes < LIMITS.segmentBytes, 'a record fits into a segment');

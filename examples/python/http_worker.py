@@ -17,8 +17,6 @@ PAUSE_S = 1
 
 
 def build_report(payload, attempt):
-    if payload["month"] == "2026-13":
-        raise ValueError("there is no such month")
     if payload["month"] == "2026-02" and attempt == 1:
         raise RuntimeError("the printer is out of paper")
     return {"report": payload["month"], "attempt": attempt}

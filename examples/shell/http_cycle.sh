@@ -9,9 +9,9 @@ post() {
   curl --silent --show-error --fail-with-body --header 'content-type: application/json' --data "$2" "$url$1"
 }
 
-# The text of one member of an answer whose texts hold no quotes.
+# The text of one member of an answer whose texts hold no quotes. Fails when there is none.
 member() {
-  sed -n "s/.*\"$1\":\"\\([^\"]*\\)\".*/\\1/p"
+  sed -n "s/.*\"$1\":\"\\([^\"]*\\)\".*/\\1/p" | grep .
 }
 
 lease() {
@@ -21,8 +21,11 @@ lease() {
 good=$(post /v1/tasks "{\"queue\": \"$queue\", \"name\": \"greet\", \"payload\": \"Ada\"}" | member id)
 bad=$(post /v1/tasks "{\"queue\": \"$queue\", \"name\": \"greet\", \"payload\": null}" | member id)
 
-post "/v1/leases/$(lease)/complete" '{"result": "Hello, Ada"}'
-post "/v1/leases/$(lease)/fail" '{"error": {"message": "nobody to greet"}, "final": true}'
+lease=$(lease)
+post "/v1/leases/$lease/complete" '{"result": "Hello, Ada"}'
+
+lease=$(lease)
+post "/v1/leases/$lease/fail" '{"error": {"message": "nobody to greet"}, "final": true}'
 
 for id in "$good" "$bad"; do
   curl --silent --show-error --fail-with-body "$url/v1/tasks/$id/result?waitMs=30000"

@@ -2,15 +2,17 @@ import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { QueueStatus, Status } from '../broker/contract.ts';
 import { invariant } from '../errors.ts';
+import { type HttpService, serveOverServer } from '../serve.ts';
 import { Server } from '../server/server.ts';
 import { answerParent } from './methods.ts';
 import type { FsyncPolicy } from './workload.ts';
 
 let server: Server | undefined;
+let http: HttpService | undefined;
 let directory = '';
 
 const methods = {
-  async start(options: { directory: string; fsync: FsyncPolicy }): Promise<{ url: string }> {
+  async start(options: StartOptions): Promise<{ url: string; httpUrl: string | undefined }> {
     directory = options.directory;
     server = await Server.start({
       ...options,
@@ -23,7 +25,8 @@ const methods = {
         process.exit(1);
       },
     });
-    return { url: server.url };
+    if (options.observed) http = await serveHttp(server);
+    return { url: server.url, httpUrl: http?.url };
   },
 
   async stats(_: Record<string, never>): Promise<ServerStats> {
@@ -38,6 +41,24 @@ const methods = {
     };
   },
 };
+
+interface StartOptions {
+  directory: string;
+  fsync: FsyncPolicy;
+  /** Whether it serves HTTP too. */
+  observed: boolean;
+}
+
+function serveHttp(server: Server): Promise<HttpService> {
+  return serveOverServer(server, {
+    host: '127.0.0.1',
+    port: 0,
+    tls: undefined,
+    access: { credentials: undefined, hostNames: [] },
+    showPayloads: true,
+    onNotice: (_level, message) => process.stderr.write(`server: ${message}\n`),
+  });
+}
 
 export interface ServerStats {
   syncs: number;
@@ -59,6 +80,7 @@ function allocatedBytes(path: string): number {
 }
 
 answerParent(methods, async () => {
+  await http?.stop({ timeoutMs: 0 });
   const unwritten = await server?.stop({ timeoutMs: 1000 });
   if (unwritten !== undefined) throw unwritten;
 });

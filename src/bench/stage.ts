@@ -2,6 +2,7 @@ import { mkdtempSync } from 'node:fs';
 import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Child } from './child.ts';
+import { Observer } from './observer.ts';
 import type { ProducerMethods } from './producer-process.ts';
 import type { ServerMethods, ServerStats } from './server-process.ts';
 import type { WorkerMethods, WorkerReport } from './worker-process.ts';
@@ -23,6 +24,7 @@ export class Stage {
   readonly #profileName: string;
   #server: Child<ServerMethods>;
   #serverCount = 0;
+  #observer: Observer | undefined;
   readonly #onAbort = (): void => {
     for (const child of this.#children) void child.kill();
   };
@@ -33,6 +35,7 @@ export class Stage {
     const stage = new Stage(settings, name);
     try {
       const result = await scene(stage);
+      stage.#observer?.stop();
       await Promise.all(stage.#children.map((child) => child.leave()));
       return result;
     } catch (error) {
@@ -60,11 +63,15 @@ export class Stage {
 
   /** Opens the data directory; resolves with the URL. */
   async openServer(): Promise<string> {
-    const options = { directory: join(this.directory, 'data'), fsync: this.#settings.fsync };
-    return (await this.#server.call('start', options, PART_TIMEOUT_MS)).url;
+    const { fsync, observed } = this.#settings;
+    const options = { directory: join(this.directory, 'data'), fsync, observed };
+    const { url, httpUrl } = await this.#server.call('start', options, PART_TIMEOUT_MS);
+    if (httpUrl !== undefined) this.#observer = new Observer(httpUrl);
+    return url;
   }
 
   async crashServer(): Promise<void> {
+    this.#observer?.stop();
     await this.#server.kill();
   }
 
@@ -110,6 +117,7 @@ export class Stage {
   }
 
   async #clear(): Promise<void> {
+    this.#observer?.stop();
     this.#settings.signal.removeEventListener('abort', this.#onAbort);
     await Promise.all(this.#children.map((child) => child.kill()));
     await rm(this.directory, { recursive: true, force: true });

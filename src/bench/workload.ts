@@ -21,6 +21,8 @@ export interface Settings {
   tasks: number | undefined;
   /** Small enough for a test; its figures mean nothing. */
   quick: boolean;
+  /** Whether a dashboard is open and metrics are scraped each second. */
+  observed: boolean;
   /** The broker that rows 8 to 11 measure, and the store of rows 10 and 11. */
   rabbit: { url: string; store: string | undefined } | undefined;
   profileDirectory: string | undefined;

@@ -28,6 +28,9 @@ export interface TaskSpec {
   readonly concurrencyKey?: string | undefined;
 }
 
+/** What travels with a task beside its payload, to be read without decoding that: a tenant, the context of a trace. */
+export type TaskHeaders = Readonly<Record<string, string>>;
+
 /** When a task becomes ready. `delay` counts steady time from the moment the server takes it, `at` is wall-clock time. */
 export type When =
   | { readonly kind: 'now' }
@@ -72,6 +75,8 @@ export interface RelatedTask {
   readonly spec: TaskSpec;
   readonly payload: Payload;
   readonly when: When;
+  /** Absent: none. */
+  readonly headers?: TaskHeaders | undefined;
   /** All of these must have ended first; each once. */
   readonly dependsOn: readonly Dependency[];
   readonly unique: Uniqueness | undefined;
@@ -133,6 +138,8 @@ export interface DeliveryRun {
   bytes(index: number): Uint8Array;
   /** The payload as text (UTF-8). */
   text(index: number): string;
+  /** Undefined: none. */
+  headers(index: number): TaskHeaders | undefined;
 }
 
 export interface ConsumeOptions {
@@ -237,6 +244,8 @@ export interface TaskInfo {
   payloadBytes: number;
   /** Base64 when it is not UTF-8 text. Absent in lists. */
   payload?: { encoding: 'utf8' | 'base64'; data: string };
+  /** Absent in lists, and when there are none. */
+  headers?: Record<string, string>;
   result?: { encoding: 'utf8' | 'base64'; data: string };
   /** What it depends on; absent when nothing. Lists carry the counts only. */
   dependencies?: {
@@ -364,6 +373,8 @@ export interface ScheduleSettings {
   readonly misfire: Misfire | undefined;
   readonly spec: TaskSpec;
   readonly payload: Payload;
+  /** Of each of its tasks; absent: none. */
+  readonly headers?: TaskHeaders | undefined;
 }
 
 export interface ScheduleInfo {
@@ -392,6 +403,8 @@ export interface ScheduleInfo {
   payloadBytes: number;
   /** Base64 when it is not UTF-8 text. Only from `get`. */
   payload?: { encoding: 'utf8' | 'base64'; data: string };
+  /** Those of its tasks. Only from `get`; absent when there are none. */
+  headers?: Record<string, string>;
 }
 
 export interface ScheduleOperations {
@@ -442,10 +455,10 @@ export interface Watcher {
 export interface Broker {
   readonly url: string;
   readonly schedules: ScheduleOperations;
-  /** Resolves with the id when the task is durable. Calls of one turn travel together. */
-  enqueue(spec: TaskSpec, payload: Payload, when: When): Promise<string>;
-  /** All or nothing; one batch. Resolves when durable. */
-  enqueueMany(spec: TaskSpec, payloads: readonly Payload[], when: When): Promise<TaskIds>;
+  /** Resolves with the id when the task is durable. Calls of one turn travel together. Headers were checked. */
+  enqueue(spec: TaskSpec, payload: Payload, when: When, headers?: TaskHeaders): Promise<string>;
+  /** All or nothing; one batch, all with the same headers. Resolves when durable. */
+  enqueueMany(spec: TaskSpec, payloads: readonly Payload[], when: When, headers?: TaskHeaders): Promise<TaskIds>;
   /**
    * Tasks that depend on others or are unique: all or nothing, in their order. Resolves when durable. Rejects with
    * INVALID_ARGUMENT for a cycle, or for a task that depends on itself or twice on the same, with NOT_FOUND for a parent that

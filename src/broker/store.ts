@@ -11,6 +11,7 @@ import type {
   SubmittedTask,
   TaskError,
   TaskFilter,
+  TaskHeaders,
   TaskInfo,
   TaskLog,
   TaskPage,
@@ -134,6 +135,8 @@ export interface NewTasks {
   readonly spec: TaskSpec;
   readonly ids: readonly string[];
   readonly payloads: readonly Payload[];
+  /** Of each of them. */
+  readonly headers?: TaskHeaders | undefined;
   readonly enqueuedAtMs: number;
   /** Wall-clock time; undefined: at once. */
   readonly runAtMs: number | undefined;
@@ -143,6 +146,7 @@ export interface NewRelatedTask {
   readonly id: string;
   readonly spec: TaskSpec;
   readonly payload: Payload;
+  readonly headers?: TaskHeaders | undefined;
   readonly enqueuedAtMs: number;
   readonly runAtMs: number | undefined;
   /** By index: in the same call. */
@@ -165,6 +169,7 @@ export interface Republish extends Unpublished {
     readonly id: string;
     readonly spec: TaskSpec;
     readonly payload: Uint8Array;
+    readonly headers?: TaskHeaders | undefined;
     readonly attempt: number;
     readonly enqueuedAtMs: number;
     /** Undefined: at once. */
@@ -181,6 +186,7 @@ export interface Arrival {
   /** For a task of another language's producer, which has no row until it arrives. */
   readonly spec: TaskSpec;
   readonly payload: Uint8Array;
+  readonly headers?: TaskHeaders | undefined;
   readonly enqueuedAtMs: number;
 }
 

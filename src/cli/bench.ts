@@ -23,6 +23,7 @@ const FLAGS = {
   data: flag(text('dir'), 'where the throwaway data directories go: the disk that is measured', tmpdir()),
   fsync: flag(choice('always', 'interval', 'never'), 'the server’s durability', 'always'),
   quick: toggle('a few tasks in each row: shows that everything works, its figures mean nothing'),
+  observed: toggle('with HTTP on: each second metrics are scraped, and what an open dashboard asks for is asked'),
   profile: flag(text('dir'), 'write a CPU profile of each process there and print what costs most'),
   json: toggle('print JSON'),
 };
@@ -46,7 +47,7 @@ export function register(program: Command): void {
 }
 
 async function bench(values: Values<typeof FLAGS>): Promise<void> {
-  const { tasks, data, fsync, quick, profile, json, store } = values;
+  const { tasks, data, fsync, quick, observed, profile, json, store } = values;
   const rabbit = values.url === undefined ? undefined : { url: checkUrl(values.url), store };
   const rows = chooseRows(values);
   if (profile !== undefined) mkdirSync(profile, { recursive: true });
@@ -64,6 +65,7 @@ async function bench(values: Values<typeof FLAGS>): Promise<void> {
       runs: values.runs ?? (quick ? 1 : 3),
       tasks,
       quick,
+      observed,
       rabbit,
       profileDirectory: profile,
       signal: interrupted.signal,

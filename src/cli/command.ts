@@ -85,6 +85,7 @@ function describeOption(key: string, { kind, help, fallback }: Flag<unknown>): O
   const option = new Option(kind.placeholder === '' ? name : `${name} <${kind.placeholder}>`);
   const notes = [describeFallback(fallback)].filter((note) => note !== '');
   option.description = [help, ...notes].join(' ');
+  if (kind.repeats) option.argParser((written: string, before: string[] = []) => [...before, written]);
   return option;
 }
 

@@ -37,6 +37,7 @@ export function register(program: Command): void {
     examples: [
       `millrace enqueue image.resize '{"url": "https://example.org/1.png", "width": 800}' --wait`,
       'millrace enqueue mail.send - --queue mail < mails.ndjson',
+      'millrace enqueue report.build --header tenant=a --header locale=de',
       'millrace enqueue album.publish --depends-on 1-2rk,1-2rl',
     ],
     run: (values, [name = '', payload]) => {

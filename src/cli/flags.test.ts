@@ -7,6 +7,7 @@ import {
   flagName,
   integer,
   list,
+  pairs,
   resolveFlags,
   SHARE,
   type Sources,
@@ -20,6 +21,7 @@ const FLAGS = {
   queues: flag(list('a,b'), 'queues'),
   fsync: flag(choice('always', 'never'), 'durability', 'always'),
   failRate: flag(SHARE, 'share', 0),
+  header: flag(pairs('name=value'), 'headers'),
   json: toggle('JSON'),
 };
 
@@ -57,6 +59,8 @@ test.each([
   [{}, { MILLRACE_JSON: 'off' }, { json: false }],
   [{}, { MILLRACE_JSON: '1' }, { json: true }],
   [{}, { MILLRACE_LOG_FILE: 'a.log' }, { logFile: 'a.log' }],
+  [{ header: ['tenant=a', 'query=a=b,c', 'empty='] }, {}, { header: { tenant: 'a', query: 'a=b,c', empty: '' } }],
+  [{}, { MILLRACE_HEADER: 'tenant=a' }, { header: { tenant: 'a' } }],
 ])('text becomes a value: %j %j', (written, environment, expected) => {
   expect(resolve(written, environment)).toMatchObject(expected);
 });
@@ -68,6 +72,9 @@ test.each([
   [{}, {}, { port: '5' }, 'port in the configuration file is "5"; it must be'],
   [{ fsync: 'often' }, {}, {}, '--fsync is "often"; it must be always or never'],
   [{ failRate: '2' }, {}, {}, '--fail-rate is 2; it must be a share'],
+  [{ header: ['tenant'] }, {}, {}, '--header is ["tenant"]; it must be a name and a value with = between'],
+  [{ header: ['=a'] }, {}, {}, '--header is ["=a"]; it must be a name'],
+  [{}, {}, { header: { tenant: 5 } }, 'header in the configuration file is {"tenant":5}; it must be'],
   [{ queues: 'a,,b' }, {}, {}, '--queues is ["a","","b"]; it must be one name or several'],
 ])('a wrong value is named with its place and what would do: %j %j %j', (written, environment, file, message) => {
   expect(() => resolve(written, environment, file)).toThrow(UsageError);

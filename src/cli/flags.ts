@@ -9,6 +9,8 @@ export interface Kind<T> {
   readonly schema: z.ZodType<T>;
   /** What the text of a flag or of the environment stands for; the schema judges it. */
   readonly fromText: (text: string) => unknown;
+  /** May be given several times on the command line; the schema judges the list of what was written. */
+  readonly repeats?: true;
 }
 
 /** Named by its key: `fsyncIntervalMs` is --fsync-interval-ms, MILLRACE_FSYNC_INTERVAL_MS and the same key in the file. */
@@ -54,6 +56,26 @@ export function list(placeholder: string): Kind<string[]> {
     schema: z.array(z.string().min(1)).min(1),
     fromText: (written) => written.split(',').map((part) => part.trim()),
   };
+}
+
+/** One name=value each time that it is given; an object in the file. */
+export function pairs(placeholder: string): Kind<Record<string, string>> {
+  const written = z.array(z.string().regex(/^[^=]+=/));
+  return {
+    placeholder,
+    expects: 'a name and a value with = between, such as tenant=a (an object of texts in the configuration file)',
+    schema: z.union([
+      z.record(z.string().min(1), z.string()),
+      written.transform((list) => Object.fromEntries(list.map(splitPair))),
+    ]) as unknown as z.ZodType<Record<string, string>>,
+    fromText: (text) => [text],
+    repeats: true,
+  };
+}
+
+function splitPair(text: string): [string, string] {
+  const at = text.indexOf('=');
+  return [text.slice(0, at), text.slice(at + 1)];
 }
 
 /** Digits may be grouped: 1_000_000. */

@@ -1,8 +1,7 @@
 import { readFile } from 'node:fs/promises';
-import type { Opened } from '../connect.ts';
-import type { HttpServer, HttpServerOptions } from '../http/http-server.ts';
-import { SystemClock } from '../io/clock.ts';
+import { Credentials } from '../http/credentials.ts';
 import { DEFAULTS, isLoopback } from '../limits.ts';
+import type { HttpService, HttpSettings } from '../serve.ts';
 import { UsageError } from './failure.ts';
 import { choice, flag, integer, type Kind, list, text, toggle, type Values } from './flags.ts';
 import type { Log } from './log.ts';
@@ -53,33 +52,25 @@ export function checkHttpFlags(values: HttpValues): void {
   }
 }
 
-/** Undefined when HTTP is off. */
-export async function startHttp(
-  values: HttpValues,
-  opened: Opened & Pick<HttpServerOptions, 'features' | 'telemetry'>,
-  log: Log,
-): Promise<HttpServer | undefined> {
-  const { httpPort, httpHost, httpPayloads, httpHostnames = [] } = values;
-  if (httpPort === 'off') return undefined;
-  // Loaded only here: no other command needs a web server.
-  const [{ HttpServer }, { Credentials }] = await Promise.all([
-    import('../http/http-server.ts'),
-    import('../http/credentials.ts'),
-  ]);
-  const file = values.httpCredentials;
-  const credentials = file === undefined ? undefined : Credentials.parse(await readFile(file, 'utf8'), file);
-  const http = await HttpServer.start({
-    ...opened,
-    clock: new SystemClock(),
-    host: httpHost,
-    port: httpPort,
+/** Undefined when HTTP is off. Rejects with INVALID_ARGUMENT for a file of credentials that is none, or the system's error. */
+export async function readHttpSettings(values: HttpValues, log: Log): Promise<HttpSettings | undefined> {
+  const { httpPort: port, httpHost: host, httpCredentials: file, httpHostnames = [], httpPayloads } = values;
+  if (port === 'off') return undefined;
+  return {
+    host,
+    port,
     tls: await readTls(values),
-    access: { credentials, hostNames: [...httpHostnames, httpHost] },
+    access: {
+      credentials: file === undefined ? undefined : Credentials.parse(await readFile(file, 'utf8'), file),
+      hostNames: [...httpHostnames, host],
+    },
     showPayloads: httpPayloads === 'on',
     onNotice: (level, message) => log.all[level](message),
-  });
-  log.all.info({ http: http.url }, `dashboard and HTTP API on ${http.url}`);
-  return http;
+  };
+}
+
+export function logHttp({ url }: HttpService, log: Log): void {
+  log.all.info({ http: url }, `dashboard and HTTP API on ${url}`);
 }
 
 async function readTls({ httpTlsCert, httpTlsKey }: HttpValues): Promise<{ cert: string; key: string } | undefined> {

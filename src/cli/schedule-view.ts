@@ -29,7 +29,7 @@ function nextOf({ paused, nextAtMs }: ScheduleInfo): string {
 /** Everything, a line each. */
 export function scheduleDetails(schedule: ScheduleInfo): string[] {
   const { name, task, queue, misfire, priority, maxAttempts, timeoutMs, lastAtMs, lastTaskId, firedCount } = schedule;
-  const { backoff, concurrencyKey, payload, payloadBytes } = schedule;
+  const { backoff, concurrencyKey, payload, payloadBytes, headers } = schedule;
   const rows: [string, string][] = [
     ['Schedule', name],
     ['When', timingOf(schedule)],
@@ -44,6 +44,7 @@ export function scheduleDetails(schedule: ScheduleInfo): string[] {
     ['Pauses', describeBackoff(backoff)],
     ...(concurrencyKey === undefined ? [] : [['Turns', `by the key ${concurrencyKey}`] as [string, string]]),
     ['Payload', payload === undefined ? formatBytes(payloadBytes) : describeBytes(payload)],
+    ...Object.entries(headers ?? {}).map(([header, value]): [string, string] => ['Header', `${header}: ${value}`]),
   ];
   return rows.map(([title, value]) => `${title.padEnd(9)} ${printable(value)}`);
 }

@@ -1,14 +1,14 @@
 import type { Command } from 'commander';
 import type { Status } from '../broker/contract.ts';
-import { openHost } from '../connect.ts';
 import { MillraceError } from '../errors.ts';
 import { DEFAULTS, isLoopback, LIMITS } from '../limits.ts';
+import { type HttpService, serveOverServer } from '../serve.ts';
 import { Server } from '../server/server.ts';
 import { addCommand } from './command.ts';
 import { CommandFailed, isSystemError, UsageError } from './failure.ts';
 import { choice, flag, flagName, integer, text, toggle, type Values } from './flags.ts';
 import { serveGateway } from './gateway.ts';
-import { checkHttpFlags, HTTP_FLAGS, startHttp } from './http.ts';
+import { checkHttpFlags, HTTP_FLAGS, logHttp, readHttpSettings } from './http.ts';
 import { type Log, logFile, logLevel, openLog } from './log.ts';
 import { keepRunningWithoutReader } from './output.ts';
 import { describeFound, describeJournal, describeTorn, describeTraffic, trafficKey } from './server-report.ts';
@@ -98,22 +98,24 @@ async function serveAndLog(values: ServerValues, log: Log): Promise<void> {
   }
   const statusOf = (): Status => server.host.status() as unknown as Status;
   logStart(server, values, statusOf(), log);
-  const web = await startWeb(server, values, log);
+  const http = await startHttp(server, values, log);
   const stats = logTraffic(statusOf, values.statsIntervalMs, log);
   try {
     const signal = await Promise.race([stopSignal.received, failure]);
     const running = statusOf().queues.reduce((sum, queue) => sum + queue.active, 0);
     const patience = running === 0 ? '' : `; up to ${formatDuration(values.stopTimeoutMs)} for what runs (${running})`;
     log.all.info(`${signal}: stopping${patience}`);
+    const drained = http?.drain({ timeoutMs: values.stopTimeoutMs });
     const unwritten = await Promise.race([server.stop({ timeoutMs: values.stopTimeoutMs }), failure]);
-    await web?.stop();
+    await drained;
+    await http?.stop({ timeoutMs: HTTP_STOP_MS });
     if (unwritten !== undefined) throw unwritten;
     log.all.info('stopped');
   } catch (error) {
     // Storage has failed: those connected were told; there is nothing left that could be written.
     await Promise.race([server.stop({ timeoutMs: 0 }), new Promise((resolve) => setTimeout(resolve, 500))]);
     killIfHung();
-    await web?.stop();
+    await http?.stop({ timeoutMs: HTTP_STOP_MS });
     throw error;
   } finally {
     clearInterval(stats);
@@ -122,30 +124,21 @@ async function serveAndLog(values: ServerValues, log: Log): Promise<void> {
 }
 
 /** HTTP over this server, as long as the server lasts. */
-async function startWeb(
-  server: Server,
-  values: ServerValues,
-  log: Log,
-): Promise<{ stop(): Promise<void> } | undefined> {
-  if (values.httpPort === 'off') return undefined;
-  const opened = await openHost(server.host, server.url);
+async function startHttp(server: Server, values: ServerValues, log: Log): Promise<HttpService | undefined> {
   try {
-    const http = await startHttp(values, { ...opened, features: FEATURES, telemetry: server.host }, log);
-    return {
-      stop: async () => {
-        await Promise.all([opened.client.close({ timeoutMs: 0 }), http?.stop({ timeoutMs: WEB_STOP_MS })]);
-      },
-    };
+    const settings = await readHttpSettings(values, log);
+    if (settings === undefined) return undefined;
+    const service = await serveOverServer(server, settings);
+    logHttp(service, log);
+    return service;
   } catch (error) {
     await server.stop({ timeoutMs: 0 });
     throw error;
   }
 }
 
-const FEATURES = { tasks: true, events: true, schedules: true, limits: true };
-
-/** What is being answered when everything else has ended. */
-const WEB_STOP_MS = 1000;
+/** For what is being answered when everything else has ended. */
+const HTTP_STOP_MS = 1000;
 
 /** A write that hangs in the system keeps the process from exiting, whatever it calls. */
 function killIfHung(): void {

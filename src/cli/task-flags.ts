@@ -1,6 +1,6 @@
 import { DEFAULTS, LIMITS } from '../limits.ts';
-import type { TaskOptions } from '../task/options.ts';
-import { choice, flag, integer, text, type Values } from './flags.ts';
+import type { EnqueueOptions, TaskOptions } from '../task/options.ts';
+import { choice, flag, integer, pairs, text, type Values } from './flags.ts';
 
 const PAUSE = integer(0, LIMITS.backoffMsMax, 'ms');
 const { type, delayMs, maxDelayMs, jitter } = DEFAULTS.backoff;
@@ -20,9 +20,10 @@ export const TASK_FLAGS = {
   backoffMaxDelayMs: flag(PAUSE, `the longest pause (default: ${maxDelayMs})`),
   backoffJitter: flag(choice('on', 'off'), 'draw each pause from its upper half', jitter ? 'on' : 'off'),
   concurrencyKey: flag(text('key'), 'take turns with tasks of other keys'),
+  header: flag(pairs('name=value'), 'text that travels with the task to its handler; may be given several times'),
 };
 
-export function taskOptions(values: Values<typeof TASK_FLAGS>): TaskOptions {
+export function taskOptions(values: Values<typeof TASK_FLAGS>): TaskOptions & Pick<EnqueueOptions, 'headers'> {
   const { queue, priority, maxAttempts, timeoutMs, concurrencyKey } = values;
   const backoff = {
     type: values.backoff,
@@ -30,5 +31,5 @@ export function taskOptions(values: Values<typeof TASK_FLAGS>): TaskOptions {
     maxDelayMs: values.backoffMaxDelayMs,
     jitter: values.backoffJitter === 'on',
   };
-  return { queue, priority, maxAttempts, timeoutMs, backoff, concurrencyKey };
+  return { queue, priority, maxAttempts, timeoutMs, backoff, concurrencyKey, headers: values.header };
 }

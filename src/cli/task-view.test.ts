@@ -27,6 +27,12 @@ it('shows how far a task is, and its last lines, of which each is one', () => {
   expect(log).not.toMatch(/\p{Cc}/u);
 });
 
+it('shows each header, and lets none of them steer the terminal', () => {
+  const shown = taskDetails({ ...TASK, headers: { tenant: 'a', locale: 'de\u001b[31m' } });
+  expect(shown).toContain('Header    tenant: a');
+  expect(shown.find((line) => line.startsWith('Header    locale: de'))).not.toMatch(/\p{Cc}/u);
+});
+
 it('shows nothing of what a task has not told', () => {
   expect(taskDetails(TASK).filter((line) => /^(Log|Progress)/.test(line))).toEqual([]);
 });

@@ -43,6 +43,7 @@ export function taskDetails(task: TaskInfo): string[] {
     ['Starts', runAtMs === undefined ? undefined : `${formatTime(runAtMs)} or later`],
     ['Ended', finishedAtMs === undefined ? undefined : ended(task.enqueuedAtMs, finishedAtMs)],
     ['Payload', payload === undefined ? formatBytes(task.payloadBytes) : describeBytes(payload)],
+    ...Object.entries(task.headers ?? {}).map(([name, value]): [string, string] => ['Header', `${name}: ${value}`]),
     ['Result', result === undefined ? undefined : describeBytes(result)],
     ...logRows(task),
     ...task.failures.map((failure): [string, string] => [

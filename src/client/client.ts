@@ -11,16 +11,18 @@ import type {
 } from '../broker/contract.ts';
 import { MillraceError, shown } from '../errors.ts';
 import type { Clock } from '../io/clock.ts';
-import { checkInteger, checkName, DEFAULTS, LIMITS } from '../limits.ts';
+import { checkInteger, checkName, DEFAULTS, LIMITS, parseHeaders } from '../limits.ts';
 import { encodePayload } from '../task/codec.ts';
 import type { TaskKind } from '../task/definition.ts';
 import type { TaskContext, TaskHandler } from '../task/handler.ts';
 import { checkKeys, type EnqueueOptions, resolveWhen, SpecTable } from '../task/options.ts';
 import { idOf, type Relations, resolveRelations } from '../task/relations.ts';
 import { validate } from '../task/schema.ts';
+import type { Tracing } from '../task/tracing.ts';
 import type { WorkerHooks } from '../worker/hooks.ts';
 import type { WorkerOptions } from '../worker/options.ts';
 import { stopTimeoutMs, Worker } from '../worker/worker.ts';
+import { type Enqueuer, TracedEnqueuer } from './enqueuer.ts';
 import { type EventOptions, TaskEvents } from './events.ts';
 import { allOf, type BatchCallback, type Flow, FlowBuilder, FlowTask, type Preparation, TaskGroup } from './flow.ts';
 import { Queue } from './queue.ts';
@@ -39,6 +41,7 @@ export interface ClientWorld {
   readonly workerName: string;
   /** Of all its workers, before their own. */
   readonly hooks?: WorkerHooks | undefined;
+  readonly tracing?: Tracing | undefined;
 }
 
 /** Task names whose default spec is kept. */
@@ -50,6 +53,7 @@ export class Client {
   readonly tasks: Tasks;
   readonly schedules: Schedules;
   readonly #broker: Broker;
+  readonly #enqueuer: Enqueuer;
   readonly #world: ClientWorld;
   readonly #specs = new Map<string, SpecTable>();
   readonly #workers = new Set<Worker>();
@@ -57,6 +61,7 @@ export class Client {
 
   constructor(broker: Broker, world: ClientWorld) {
     this.#broker = broker;
+    this.#enqueuer = world.tracing === undefined ? broker : new TracedEnqueuer(broker, world.tracing);
     this.#world = world;
     this.tasks = new Tasks(broker);
     this.schedules = new Schedules(broker);
@@ -85,11 +90,12 @@ export class Client {
     const relations = options === undefined ? undefined : resolveRelations(options, idOf);
     if (relations !== undefined) return this.#submitOne(target, input, options, relations);
     const when = resolveWhen(options);
+    const headers = parseHeaders(options?.headers);
     const spec = this.#specOf(target, options);
     const format = typeof target === 'string' ? undefined : target;
     const encoded = encodeInput(format, input, 'input');
     const payload = encoded instanceof Promise ? await encoded : encoded;
-    return new Task(this.#broker, await this.#broker.enqueue(spec, payload, when), format);
+    return new Task(this.#broker, await this.#enqueuer.enqueue(spec, payload, when, headers), format);
   }
 
   async #submitOne(
@@ -99,14 +105,14 @@ export class Client {
     relations: Relations,
   ): Promise<Task> {
     const { task, format } = await this.#prepare(target, input, options);
-    const [submitted] = await this.#broker.submit([{ ...task, ...relations }]);
+    const [submitted] = await this.#enqueuer.submit([{ ...task, ...relations }]);
     const { id, isNew } = submitted as SubmittedTask;
     return new Task(this.#broker, id, format, isNew);
   }
 
   /**
-   * Enqueues one task for each input, all or none; at most 65,536 and 16 MiB in one call. Resolves once they are durable,
-   * rejects like `enqueue`.
+   * Enqueues one task for each input, all with the same options, all or none; at most 65,536 and 16 MiB in one call.
+   * Resolves once they are durable, rejects like `enqueue`.
    */
   async enqueueMany<Input, Result>(
     kind: TaskKind<Input, Result>,
@@ -132,6 +138,7 @@ export class Client {
       throw new MillraceError('INVALID_ARGUMENT', message);
     }
     const when = resolveWhen(options);
+    const headers = parseHeaders(options?.headers);
     const spec = this.#specOf(target, options);
     const format = typeof target === 'string' ? undefined : target;
     const schema = format?.input;
@@ -139,7 +146,7 @@ export class Client {
       for (const [index, input] of inputs.entries()) await validate(schema, input, `input ${index} of ${format?.name}`);
     }
     const payloads = inputs.map((input) => encodeInput(format, input));
-    return new TaskBatch(this.#broker, await this.#broker.enqueueMany(spec, payloads, when), format);
+    return new TaskBatch(this.#broker, await this.#enqueuer.enqueueMany(spec, payloads, when, headers), format);
   }
 
   /**
@@ -150,7 +157,7 @@ export class Client {
   async flow(build: (flow: FlowBuilder) => unknown): Promise<Flow> {
     const builder = new FlowBuilder((target, input, options) => this.#prepare(target, input, options));
     await build(builder);
-    return builder.submit(this.#broker);
+    return builder.submit(this.#broker, this.#enqueuer);
   }
 
   /**
@@ -178,7 +185,7 @@ export class Client {
       ...callback.options,
       dependsOn: allOf(dependsOn),
     });
-    const flow = await builder.submit(this.#broker);
+    const flow = await builder.submit(this.#broker, this.#enqueuer);
     return new TaskGroup(flow.tasks.slice(0, -1), flow.task(last));
   }
 
@@ -192,10 +199,14 @@ export class Client {
   async schedule(name: string, options: ScheduleKind<unknown> | ScheduleName): Promise<ScheduleInfo> {
     checkSchedule(name, options);
     const { task, payload, cron, timeZone, everyMs, misfire } = options;
+    const headers = parseHeaders(options.headers);
     const spec = this.#specOf(task, options);
     const format = typeof task === 'string' ? undefined : task;
     const encoded = await encodeInput(format, payload, 'payload');
-    return await this.#broker.schedules.set(name, { cron, timeZone, everyMs, misfire, spec, payload: encoded });
+    return await this.#broker.schedules.set(name, {
+      ...{ cron, timeZone, everyMs, misfire, spec, headers },
+      payload: encoded,
+    });
   }
 
   /** A task by its id, for its result and more. With the definition, results are read as it says. */
@@ -231,6 +242,7 @@ export class Client {
       clock: this.#world.clock,
       defaultName: this.#world.workerName,
       hooks: this.#world.hooks,
+      tracing: this.#world.tracing,
       onEnded: (ended) => void this.#workers.delete(ended),
     });
     this.#workers.add(worker);
@@ -261,9 +273,10 @@ export class Client {
     options: EnqueueOptions | undefined,
   ): ReturnType<Preparation> {
     const when = resolveWhen(options);
+    const headers = parseHeaders(options?.headers);
     const spec = this.#specOf(target, options);
     const format = typeof target === 'string' ? undefined : target;
-    return { task: { spec, payload: await encodeInput(format, input, 'input'), when }, format };
+    return { task: { spec, payload: await encodeInput(format, input, 'input'), when, headers }, format };
   }
 
   #specOf(target: TaskKind<unknown, unknown> | string, options: EnqueueOptions | undefined): TaskSpec {

@@ -5,6 +5,7 @@ import type { TaskKind } from '../task/definition.ts';
 import type { TaskFormat } from '../task/handler.ts';
 import type { EnqueueOptions, ParentRef, RelationOptions, TaskRef } from '../task/options.ts';
 import { idOf, resolveRelations } from '../task/relations.ts';
+import type { Enqueuer } from './enqueuer.ts';
 import { Task } from './task.ts';
 
 /** A task of a flow that is being built: it has no id yet, and stands for the task in `dependsOn` and `Flow.task`. */
@@ -32,7 +33,7 @@ export type Preparation = (
   target: TaskKind<unknown, unknown> | string,
   input: unknown,
   options: Omit<EnqueueOptions, 'dependsOn'> | undefined,
-) => Promise<{ task: Pick<RelatedTask, 'spec' | 'payload' | 'when'>; format: TaskFormat | undefined }>;
+) => Promise<{ task: Pick<RelatedTask, 'spec' | 'payload' | 'when' | 'headers'>; format: TaskFormat | undefined }>;
 
 interface Added {
   readonly prepared: ReturnType<Preparation>;
@@ -75,11 +76,11 @@ export class FlowBuilder {
   }
 
   /** Once. Rejects like `Client.flow`. */
-  async submit(broker: Broker): Promise<Flow> {
+  async submit(broker: Broker, enqueuer: Enqueuer): Promise<Flow> {
     this.#isOver = true;
     const prepared = await Promise.all(this.#added.map((added) => added.prepared));
     const related = prepared.map(({ task }, index) => ({ ...task, ...(this.#added[index] as Added).relations }));
-    const submitted = related.length === 0 ? [] : await broker.submit(related);
+    const submitted = related.length === 0 ? [] : await enqueuer.submit(related);
     const tasks = submitted.map(({ id, isNew }, index) => new Task(broker, id, prepared[index]?.format, isNew));
     return new Flow(this, tasks);
   }

@@ -1,7 +1,7 @@
 import type { Broker, Misfire, ScheduleInfo } from '../broker/contract.ts';
 import { checkName, LIMITS } from '../limits.ts';
 import type { TaskKind } from '../task/definition.ts';
-import { checkKeys, type TaskOptions, taskOptionKeys } from '../task/options.ts';
+import { checkKeys, type EnqueueOptions, type TaskOptions, taskOptionKeys } from '../task/options.ts';
 import { Task } from './task.ts';
 
 /** When a schedule is due, and the options of the tasks that it enqueues. One of `cron` and `everyMs` is to be given. */
@@ -17,6 +17,8 @@ export interface ScheduleOptions extends TaskOptions {
    * of them, `all` a task for each, up to 1000.
    */
   misfire?: Misfire | undefined;
+  /** Of each task: as in `EnqueueOptions`. */
+  headers?: EnqueueOptions['headers'];
 }
 
 /** With what `defineTask` made. */
@@ -31,7 +33,7 @@ export interface ScheduleName extends ScheduleOptions {
   payload?: unknown;
 }
 
-const SCHEDULE_KEYS = [...taskOptionKeys, 'cron', 'timeZone', 'everyMs', 'misfire', 'task', 'payload'];
+const SCHEDULE_KEYS = [...taskOptionKeys, 'cron', 'timeZone', 'everyMs', 'misfire', 'headers', 'task', 'payload'];
 
 /** Throws INVALID_ARGUMENT. */
 export function checkSchedule(name: unknown, options: unknown): void {

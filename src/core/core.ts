@@ -39,7 +39,7 @@ import { Timers } from './timers.ts';
 import type { CoreWatcher } from './watcher.ts';
 import type { CoreWorker } from './worker.ts';
 
-/** Tasks of one kind and time that were enqueued together; their bytes (u32 length, payload, each) were checked before. */
+/** Tasks of one kind and time that were enqueued together; their bytes (u32 length, bytes, each) were checked before. */
 export interface EnqueuedSection {
   /** The others follow on. */
   readonly firstId: number;
@@ -188,8 +188,9 @@ export class Core {
         words[at + KIND_STATE] = kindState | FLAG_DEFERRED | (wall ? FLAG_WALL : 0);
         timers.push(slot, dueMs);
       }
-      position +=
-        4 + (bytes[position] | (bytes[position + 1] << 8) | (bytes[position + 2] << 16) | (bytes[position + 3] << 24));
+      // The top bit of a length is a flag of its owner's.
+      const top = bytes[position + 3] & 0x7f;
+      position += 4 + (bytes[position] | (bytes[position + 1] << 8) | (bytes[position + 2] << 16) | (top << 24));
     }
     if (!ready) queue.scheduled += count;
     else if (!listed) queue.ready += count;

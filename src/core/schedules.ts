@@ -16,6 +16,8 @@ export interface Schedule {
   readonly misfire: Misfire;
   readonly spec: KindSpec;
   readonly payload: { readonly encoding: 'utf8' | 'base64'; readonly data: string };
+  /** Of its tasks; absent: none. */
+  readonly headers?: Readonly<Record<string, string>>;
   paused: boolean;
   /** Null while it is paused, and when its expression has no further time. */
   nextMs: number | null;
@@ -42,8 +44,8 @@ const SCHEDULE_OVERHEAD_BYTES = 768;
 const RUNS_KEPT = 8;
 
 /** What a schedule adds to the begin of each segment, at most. */
-export function scheduleBytes({ name, timing, spec, payload }: Schedule): number {
-  return Buffer.byteLength(JSON.stringify([name, timing, spec, payload])) + SCHEDULE_OVERHEAD_BYTES;
+export function scheduleBytes({ name, timing, spec, payload, headers }: Schedule): number {
+  return Buffer.byteLength(JSON.stringify([name, timing, spec, payload, headers])) + SCHEDULE_OVERHEAD_BYTES;
 }
 
 interface Entry {

@@ -28,7 +28,18 @@ async function churn(bench: EngineBench, rounds: number, bytes = 3000): Promise<
 async function stragglers(bench: EngineBench): Promise<{ ids: number[]; texts: () => Promise<unknown[]> }> {
   const spec = { ...SPEC, maxAttempts: 2, timeoutMs: 3_600_000 };
   const wallMs = bench.clock.wallMs();
-  const ids = bench.enqueue(['ready', 'active', 'retried', 'dead', 'completed', 'empty', 'cancelled', 'lost'], spec);
+  // Those that begin as a history's payloads do have headers.
+  const payloads = [
+    'payload 0 ready',
+    'active',
+    'retried',
+    'payload 2 dead',
+    'completed',
+    'empty',
+    'cancelled',
+    'lost',
+  ];
+  const ids = bench.enqueue(payloads, spec);
   const [, active, retried, dead, completed, empty, cancelled, lost] = ids;
   ids.push(...bench.enqueue(['at'], spec, { kind: 'at', ms: wallMs + 3_600_000 }));
   ids.push(...bench.enqueue(['delayed'], spec, { kind: 'delay', ms: 3_600_000 }));

@@ -3,8 +3,9 @@ import { KIND_STATE, NONE, State } from '../core/task-table.ts';
 import { resultOf, timeOf } from '../core/views.ts';
 import type { Journal, JournalRecord } from '../journal/journal.ts';
 import { EnqueueReader } from '../protocol/batch.ts';
-import { readU32, readU64 } from '../protocol/bytes.ts';
+import { readU64 } from '../protocol/bytes.ts';
 import { splitSubmission } from '../protocol/submission.ts';
+import { taskBytes } from '../protocol/task-headers.ts';
 import { ENQUEUE_HEAD_BYTES, fireTasksStart, RECORD } from './records.ts';
 import { asReadError, type SegmentReader } from './segment-reader.ts';
 import { packSnapshot, unpackSnapshot } from './snapshot.ts';
@@ -95,7 +96,7 @@ export class Cleaner {
       reader.open(body, start, end);
       let id = readU64(body, 8);
       while (reader.next()) {
-        for (let i = 0, at = reader.tasksStart; i < reader.count; i++, id++, at += 4 + readU32(body, at)) {
+        for (let i = 0, at = reader.tasksStart; i < reader.count; i++, id++, at += 4 + taskBytes(body, at)) {
           if (this.#isAt(id, tag, offset + at)) live.push(id);
         }
       }
@@ -183,12 +184,12 @@ class SnapshotBatch {
     this.#gathered.push({ id, places, blobs });
   }
 
-  /** A copy of the bytes; undefined when the task has gone or moved meanwhile. */
+  /** A copy of the bytes with their length; undefined when the task has gone or moved meanwhile. */
   async #load(id: number, place: Place): Promise<Buffer | undefined> {
     for (;;) {
       const slot = this.#core.index.get(id);
       if (slot === NONE || !placesOf(this.#core, slot).some((known) => isSame(known, place))) return undefined;
-      const blob = this.#reader.blob(place.segment, place.offset);
+      const blob = this.#reader.stored(place.segment, place.offset);
       if (blob !== undefined) return blob;
       await this.#reader.load(place.segment, place.offset);
       this.#reader.refresh();

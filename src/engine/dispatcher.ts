@@ -3,9 +3,9 @@ import type { Queue } from '../core/queue.ts';
 import { EPOCH_TIME, FLAG_SUSPECT, KIND_STATE, NONE, OFFSET, SEGMENT_ATTEMPTS, TIME_LOW } from '../core/task-table.ts';
 import type { CoreWorker } from '../core/worker.ts';
 import { LIMITS } from '../limits.ts';
-import { readU32 } from '../protocol/bytes.ts';
 import { writeRunHeader } from '../protocol/delivery.ts';
 import { FRAME } from '../protocol/frames.ts';
+import { taskBytes } from '../protocol/task-headers.ts';
 import type { FrameWriter } from '../protocol/writer.ts';
 import type { SegmentReader } from './segment-reader.ts';
 
@@ -161,7 +161,7 @@ export class Dispatcher {
     const start = firstWords[firstAt + OFFSET];
     const extent = this.#reader.extent(segmentAttempts >>> 16, start) as { bytes: Buffer; base: number };
     const { bytes, base } = extent;
-    let end = start + 4 + readU32(bytes, start - base);
+    let end = start + 4 + taskBytes(bytes, start - base);
     let next = from + 1;
     // Neighbours in the log with equal words are neighbours of one section, so their ids follow each other too.
     while (next < count && end - start < FRAME_BYTES) {
@@ -177,7 +177,7 @@ export class Dispatcher {
       ) {
         break;
       }
-      end += 4 + readU32(bytes, end - base);
+      end += 4 + taskBytes(bytes, end - base);
       next++;
     }
     writeRunHeader(

@@ -29,6 +29,7 @@ export interface InspectedTask {
   cancelRequested?: boolean;
   payloadBytes: number;
   payload?: EncodedBytes;
+  headers?: Readonly<Record<string, string>>;
   result?: EncodedBytes;
   failures: { attempt: number; atMs: number; error: StoredError }[];
   dependencies?: {
@@ -76,18 +77,15 @@ export async function inspectTask(engine: Engine, id: number, details: ActiveDet
     const slot = engine.commands.find(id);
     return { segment: core.table.segment(slot), offset: core.table.offset(slot) };
   };
-  const payload = await engine.reader.loadBlob(place);
+  const { payload, headers } = await engine.reader.loadTask(place);
   const failures = await loadFailures(engine, id, LIMITS.attemptsKeptMax);
   const log = engine.logs.of(id);
-  const slot = engine.commands.find(id);
-  const hasResult = resultOf(core, slot) !== undefined;
-  const result = hasResult
-    ? await engine.reader.loadBlob(() => resultOf(core, engine.commands.find(id)) ?? place())
-    : undefined;
+  const result = await engine.reader.loadBlob(() => resultOf(core, engine.commands.find(id)));
   return {
     ...describe(engine, engine.commands.find(id), details),
     payloadBytes: payload.length,
     payload: encodeBytes(payload),
+    ...(headers === undefined ? {} : { headers }),
     ...(result === undefined ? {} : { result: encodeBytes(result) }),
     ...(log === undefined ? {} : { log }),
     failures,
@@ -130,7 +128,7 @@ export async function listTasks(
     if (slot === NONE) continue;
     tasks.push({
       ...describe(engine, slot, details),
-      payloadBytes: Math.max(0, engine.reader.lengthAt(core.table.segment(slot), core.table.offset(slot)) - 4),
+      payloadBytes: engine.reader.payloadBytesAt(core.table.segment(slot), core.table.offset(slot)),
       failures,
     });
   }

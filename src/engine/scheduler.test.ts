@@ -73,7 +73,10 @@ describe('a schedule', () => {
     const id = parseTaskId(info(bench).lastTaskId);
     const { core, reader } = bench.engine;
     const slot = core.index.get(id);
-    const bytes = await reader.loadBlob(() => ({ segment: core.table.segment(slot), offset: core.table.offset(slot) }));
+    const { payload: bytes } = await reader.loadTask(() => ({
+      segment: core.table.segment(slot),
+      offset: core.table.offset(slot),
+    }));
     expect([...bytes]).toEqual([0xff, 0, 0x80]);
     await bench.engine.close();
   });

@@ -11,6 +11,7 @@ import { BatchWriter, manyBytesBound } from '../protocol/batch-writer.ts';
 import type { EncodedBytes } from '../protocol/encoded-bytes.ts';
 import { HEADER_BYTES } from '../protocol/frames.ts';
 import { encodeSpec } from '../protocol/spec.ts';
+import { packHeaders } from '../protocol/task-headers.ts';
 import { BufferPool } from '../protocol/writer.ts';
 import { checkSchedulePayload, type Plan, parseMisfire, planFiring } from '../schedule/plan.ts';
 import { nextDueMs, parseTiming, sameTiming, type TimingOptions } from '../schedule/timing.ts';
@@ -25,6 +26,7 @@ export interface ScheduleSettings {
   misfire: unknown;
   spec: KindSpec;
   payload: EncodedBytes;
+  headers?: Schedule['headers'] | undefined;
 }
 
 /** The shape of the contract's ScheduleInfo. */
@@ -48,6 +50,7 @@ export interface InspectedSchedule {
   firedCount: number;
   payloadBytes: number;
   payload?: EncodedBytes;
+  headers?: Schedule['headers'];
 }
 
 /** Tasks that one turn of the event loop fires, and those and their bytes in one record. */
@@ -112,7 +115,7 @@ export class Scheduler {
     const goesOn = known !== undefined && sameTiming(known.timing, timing);
     const { paused, nextMs, lastMs, lastId, firedCount, runs } = known ?? NEVER_FIRED;
     const misfire = parseMisfire(settings.misfire);
-    const { spec, payload } = settings;
+    const { spec, payload, headers } = settings;
     checkSchedulePayload(Buffer.byteLength(payload.data, payload.encoding));
     const schedule: Schedule = {
       name,
@@ -120,6 +123,7 @@ export class Scheduler {
       misfire,
       spec,
       payload,
+      ...(headers === undefined ? {} : { headers }),
       paused,
       nextMs: paused ? null : goesOn ? nextMs : nextDueMs(timing, nowMs),
       lastMs,
@@ -152,7 +156,8 @@ export class Scheduler {
   /** Throws NOT_FOUND. */
   get(name: string): InspectedSchedule {
     const schedule = this.#find(name);
-    return { ...inspectSchedule(schedule), payload: schedule.payload };
+    const { payload, headers } = schedule;
+    return { ...inspectSchedule(schedule), payload, ...(headers === undefined ? {} : { headers }) };
   }
 
   /** In the order of their names. */
@@ -230,7 +235,9 @@ export class Scheduler {
   }
 
   #plan(schedule: Schedule, wallMs: number): Plan {
-    const fitting = Math.floor(RECORD_BYTES_MAX / (schedule.payload.data.length + 4));
+    const fitting = Math.floor(
+      RECORD_BYTES_MAX / (schedule.payload.data.length + 4 + (prefixOf(schedule)?.length ?? 0)),
+    );
     return planFiring(schedule, schedule.nextMs as number, wallMs, {
       countMax: Math.max(1, Math.min(RECORD_TASKS_MAX, fitting)),
       madeUp: this.#madeUp.get(schedule) ?? 0,
@@ -238,8 +245,9 @@ export class Scheduler {
   }
 
   /** Returns the id of the last task. Throws DISK_FULL, QUEUE_FULL; then nothing has happened. */
-  #fire({ name, spec, payload }: Schedule, { count, dueMs, nextMs }: Omit<Plan, 'madeUp'>, key: string): number {
-    const { frame, release } = this.#pack(spec, Buffer.from(payload.data, payload.encoding), count);
+  #fire(schedule: Schedule, { count, dueMs, nextMs }: Omit<Plan, 'madeUp'>, key: string): number {
+    const { name, spec } = schedule;
+    const { frame, release } = this.#pack(schedule, count);
     try {
       const body = frame.subarray(HEADER_BYTES);
       this.#checkRoom(body.length, count);
@@ -260,10 +268,12 @@ export class Scheduler {
     }
   }
 
-  #pack(spec: KindSpec, payload: Buffer, count: number): { frame: Buffer; release: () => void } {
-    const payloads = new Array<Buffer>(count).fill(payload);
+  #pack(schedule: Schedule, count: number): { frame: Buffer; release: () => void } {
+    const { spec, payload } = schedule;
+    const prefix = prefixOf(schedule);
+    const payloads = new Array<Buffer>(count).fill(Buffer.from(payload.data, payload.encoding));
     const writer = new BatchWriter(this.#buffers);
-    writer.addMany(spec, { kind: 'now' }, payloads, manyBytesBound(payloads));
+    writer.addMany(spec, { kind: 'now' }, payloads, manyBytesBound(payloads, prefix?.length), prefix);
     const frame = writer.seal(1);
     writer.address(0, 1);
     return { frame, release: () => writer.release() };
@@ -276,6 +286,10 @@ export class Scheduler {
     const known = names.length === 0 ? 'there are none yet' : `there are ${names.join(', ')}`;
     throw new MillraceError('NOT_FOUND', `there is no schedule ${JSON.stringify(name)}; ${known}`);
   }
+}
+
+function prefixOf({ headers }: Schedule): Buffer | undefined {
+  return headers === undefined ? undefined : packHeaders(headers);
 }
 
 const NAMES_SHOWN = 20;

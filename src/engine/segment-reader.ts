@@ -4,7 +4,7 @@ import { State } from '../core/task-table.ts';
 import { resultOf } from '../core/views.ts';
 import { MillraceError } from '../errors.ts';
 import type { Extent, Journal } from '../journal/journal.ts';
-import { readU32 } from '../protocol/bytes.ts';
+import { hasHeaders, payloadStart, taskBytes, unpackHeaders } from '../protocol/task-headers.ts';
 
 /** How a task ended, with a copy of its result or error. */
 export type StoredOutcome =
@@ -28,7 +28,8 @@ const SEGMENT_TAGS = 0x1_0000;
 const NO_BYTES = Buffer.alloc(0);
 
 /**
- * Payloads, results and errors by the places that the core knows: all are blobs of a u32 length and bytes. The core keeps
+ * Tasks, results and errors by the places that the core knows: all are blobs of a u32 length and bytes, before which a task
+ * may have headers (see protocol/task-headers.ts). The core keeps
  * the low 16 bits of segment numbers; fewer segments than that exist at a time.
  */
 export class SegmentReader implements PayloadReader {
@@ -69,15 +70,28 @@ export class SegmentReader implements PayloadReader {
 
   lengthAt(tag: number, offset: number): number {
     const extent = this.extent(tag, offset);
-    return extent === undefined ? -1 : 4 + readU32(extent.bytes, offset - extent.base);
+    return extent === undefined ? -1 : 4 + taskBytes(extent.bytes, offset - extent.base);
   }
 
-  /** A copy of a blob without its length, or undefined when it is not in memory. */
-  blob(tag: number, offset: number): Buffer | undefined {
+  /** Bytes of a task's payload; 0 when it is not in memory. */
+  payloadBytesAt(tag: number, offset: number): number {
+    const extent = this.extent(tag, offset);
+    if (extent === undefined) return 0;
+    const start = offset - extent.base;
+    return start + 4 + taskBytes(extent.bytes, start) - payloadStart(extent.bytes, start);
+  }
+
+  /** A copy of a blob with its length, or undefined when it is not in memory. */
+  stored(tag: number, offset: number): Buffer | undefined {
     const extent = this.extent(tag, offset);
     if (extent === undefined) return undefined;
-    const start = offset - extent.base + 4;
-    return Buffer.from(extent.bytes.subarray(start, start + readU32(extent.bytes, start - 4)));
+    const start = offset - extent.base;
+    return Buffer.from(extent.bytes.subarray(start, start + 4 + taskBytes(extent.bytes, start)));
+  }
+
+  /** A copy of a result or an error, or undefined when it is not in memory. */
+  blob(tag: number, offset: number): Buffer | undefined {
+    return this.stored(tag, offset)?.subarray(4);
   }
 
   /** Rejects with JOURNAL_DAMAGED or STORAGE_FAILED. */
@@ -89,16 +103,32 @@ export class SegmentReader implements PayloadReader {
     }
   }
 
-  /** A copy of a blob that may have to be read, and may move meanwhile: `find` says where it is now, if it still is. */
+  /** A copy of a result or an error that may have to be read, and may move meanwhile: `find` says where it is now, if it still is. */
   loadBlob(find: () => { segment: number; offset: number }): Promise<Buffer>;
   loadBlob(find: () => { segment: number; offset: number } | undefined): Promise<Buffer | undefined>;
   async loadBlob(find: () => { segment: number; offset: number } | undefined): Promise<Buffer | undefined> {
+    const stored = await this.#loadStored(find);
+    return stored?.subarray(4);
+  }
+
+  /** A copy of what a task was enqueued with; as `loadBlob`. */
+  async loadTask(
+    find: () => { segment: number; offset: number },
+  ): Promise<{ payload: Buffer; headers: ReturnType<typeof unpackHeaders> | undefined }> {
+    const stored = (await this.#loadStored(find)) as Buffer;
+    return {
+      payload: stored.subarray(payloadStart(stored, 0)),
+      headers: hasHeaders(stored, 0) ? unpackHeaders(stored, 4) : undefined,
+    };
+  }
+
+  async #loadStored(find: () => { segment: number; offset: number } | undefined): Promise<Buffer | undefined> {
     for (;;) {
       const place = find();
       if (place === undefined) return undefined;
       const { segment, offset } = place;
-      const blob = this.blob(segment, offset);
-      if (blob !== undefined) return blob;
+      const stored = this.stored(segment, offset);
+      if (stored !== undefined) return stored;
       await this.load(segment, offset);
       this.refresh();
     }

@@ -3,10 +3,25 @@ import { expect, it } from 'vitest';
 import type { RelationsOf, UniqueClaim } from '../core/relations.ts';
 import { State } from '../core/task-table.ts';
 import { EPOCH_MAX, SEQUENCE_COUNT } from '../ids.ts';
-import { readU32 } from '../protocol/bytes.ts';
+import { writeU32 } from '../protocol/bytes.ts';
+import { HEADERS_FLAG, packHeaders, taskBytes } from '../protocol/task-headers.ts';
 import { packSnapshot, type TaskSnapshot, unpackSnapshot } from './snapshot.ts';
 
 const bytes = fc.uint8Array({ maxLength: 60 });
+/** As it is stored: behind its length. */
+const blob = bytes.map((content) => withLength(content, content.length));
+const tenant = Uint8Array.from(packHeaders({ tenant: 'a' }));
+const headed = bytes.map((content) =>
+  withLength(Uint8Array.from([...tenant, ...content]), (tenant.length + content.length) | HEADERS_FLAG),
+);
+
+function withLength(content: Uint8Array, length: number): Uint8Array {
+  const stored = new Uint8Array(4 + content.length);
+  writeU32(stored, 0, length);
+  stored.set(content, 4);
+  return stored;
+}
+
 const time = fc.double({ noNaN: true, min: 0, max: 1e15 });
 const id = fc
   .tuple(fc.nat(EPOCH_MAX), fc.nat(0x7fff_ffff))
@@ -35,10 +50,10 @@ const task: fc.Arbitrary<TaskSnapshot> = fc.record({
   enqueuedAtMs: time,
   atMs: time,
   spec: bytes,
-  payload: bytes,
-  result: fc.option(bytes, { nil: undefined }),
+  payload: fc.oneof(blob, headed),
+  result: fc.option(blob, { nil: undefined }),
   relations: fc.option(relations, { nil: undefined }),
-  failures: fc.array(fc.record({ attempt: fc.nat(0xffff), atMs: time, error: bytes }), { maxLength: 10 }),
+  failures: fc.array(fc.record({ attempt: fc.nat(0xffff), atMs: time, error: blob }), { maxLength: 10 }),
 });
 
 it('tasks copied forward read back as they were, one behind the other', () => {
@@ -46,7 +61,7 @@ it('tasks copied forward read back as they were, one behind the other', () => {
     fc.property(fc.array(task, { minLength: 1, maxLength: 5 }), (tasks) => {
       const packed = tasks.map(packSnapshot);
       const body = Buffer.concat([Buffer.from('before'), ...packed.map((one) => one.bytes)]);
-      const blob = (at: number): Uint8Array => Uint8Array.from(body.subarray(at + 4, at + 4 + readU32(body, at)));
+      const stored = (at: number): Uint8Array => Uint8Array.from(body.subarray(at, at + 4 + taskBytes(body, at)));
       let at = 6;
       tasks.forEach((expected, i) => {
         const read = unpackSnapshot(body, at);
@@ -58,12 +73,12 @@ it('tasks copied forward read back as they were, one behind the other', () => {
           flags: flags & 127,
           relations: read.relations,
           spec: Uint8Array.from(body.subarray(read.specStart, read.specEnd)),
-          payload: blob(read.payload),
-          result: read.result === undefined ? undefined : blob(read.result),
+          payload: stored(read.payload),
+          result: read.result === undefined ? undefined : stored(read.result),
           failures: read.failures.map(({ attempt, atMs: failedAtMs, offset }) => ({
             attempt,
             atMs: failedAtMs,
-            error: blob(offset),
+            error: stored(offset),
           })),
         }).toEqual(expected);
         // Where the writer says that the blobs lie is where the reader finds them.

@@ -2,6 +2,7 @@ import type { Failure } from '../core/failures.ts';
 import type { Edge, RelationsOf, UniqueClaim } from '../core/relations.ts';
 import { FLAG_RELATED, type State } from '../core/task-table.ts';
 import { readF64, readU16, readU32, readU64, writeF64, writeU16, writeU32, writeU64 } from '../protocol/bytes.ts';
+import { taskBytes } from '../protocol/task-headers.ts';
 
 /**
  * A task as it stands:
@@ -11,7 +12,8 @@ import { readF64, readU16, readU32, readU64, writeF64, writeU16, writeU32, write
  *        u8 hasResult, u8 failureCount, u16 specLength, spec, payload, result if hasResult, failure{failureCount}
  * failure = u16 attempt, f64 atMs, error               payload, result, error = u32 length, bytes
  * ```
- * The lengths before blobs are what the core points at. With `FLAG_RELATED` in the flags, after the failures:
+ * The lengths before blobs are what the core points at. A payload is as it was enqueued, perhaps with headers before it.
+ * With `FLAG_RELATED` in the flags, after the failures:
  *
  * ```
  * relations = u32 edgeCount, edge{edgeCount}, f64 dueMs, u8 keyLength, 0 or: key, u8 queueLength, queue, u8 scope, f64 untilMs, u8 isKeyLost
@@ -88,6 +90,7 @@ export interface TaskSnapshot {
   enqueuedAtMs: number;
   atMs: number;
   spec: Uint8Array;
+  /** With its length, as are results and errors. */
   payload: Uint8Array;
   result: Uint8Array | undefined;
   failures: { attempt: number; atMs: number; error: Uint8Array }[];
@@ -102,9 +105,8 @@ export interface BlobOffsets {
 }
 
 export function packSnapshot(task: TaskSnapshot): { bytes: Buffer; offsets: BlobOffsets } {
-  let size = FIXED_BYTES + task.spec.length + LENGTH_BYTES + task.payload.length;
-  if (task.result !== undefined) size += LENGTH_BYTES + task.result.length;
-  for (const failure of task.failures) size += FAILURE_BYTES + LENGTH_BYTES + failure.error.length;
+  let size = FIXED_BYTES + task.spec.length + task.payload.length + (task.result?.length ?? 0);
+  for (const failure of task.failures) size += FAILURE_BYTES + failure.error.length;
   const relations = task.relations === undefined ? undefined : packRelations(task.relations);
   size += relations?.length ?? 0;
   const bytes = Buffer.allocUnsafe(size);
@@ -123,9 +125,8 @@ export function packSnapshot(task: TaskSnapshot): { bytes: Buffer; offsets: Blob
   at += task.spec.length;
   const put = (blob: Uint8Array): number => {
     const start = at;
-    writeU32(bytes, start, blob.length);
-    bytes.set(blob, start + LENGTH_BYTES);
-    at += LENGTH_BYTES + blob.length;
+    bytes.set(blob, start);
+    at += blob.length;
     return start;
   };
   const offsets: BlobOffsets = { payload: put(task.payload), result: undefined, failures: [] };
@@ -162,7 +163,7 @@ export function unpackSnapshot(body: Buffer, start: number): UnpackedSnapshot {
   const specStart = start + FIXED_BYTES;
   const specEnd = specStart + readU16(body, start + 34);
   const payload = specEnd;
-  let at = payload + 4 + readU32(body, payload);
+  let at = payload + 4 + taskBytes(body, payload);
   let result: number | undefined;
   if (body[start + 32] === 1) {
     result = at;

@@ -21,6 +21,7 @@ export class HttpServer {
   readonly url: string;
   readonly #server: Server;
   readonly #stops: readonly Stop[];
+  #drained: Promise<void> | undefined;
 
   /** Rejects with ADDRESS_IN_USE, INVALID_ARGUMENT (a certificate that is none) or the system's error. */
   static async start(options: HttpServerOptions): Promise<HttpServer> {
@@ -44,10 +45,16 @@ export class HttpServer {
     this.url = `${tls === undefined ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${port}`;
   }
 
-  /** Waits up to `timeoutMs` for what is leased and for what is being answered, then cuts it off. Always resolves. */
+  /** Ends streams and what waits for tasks, and waits up to `timeoutMs` for leases to be settled, which others may do meanwhile. */
+  drain({ timeoutMs }: { timeoutMs: number }): Promise<void> {
+    this.#drained ??= Promise.all(this.#stops.map((stop) => stop({ timeoutMs }))).then(() => {});
+    return this.#drained;
+  }
+
+  /** Drains, lets nobody new in and waits up to `timeoutMs` for what is being answered, then cuts it off. Always resolves. */
   async stop({ timeoutMs }: { timeoutMs: number }): Promise<void> {
     const untilMs = performance.now() + timeoutMs;
-    await Promise.all(this.#stops.map((stop) => stop({ timeoutMs })));
+    await this.drain({ timeoutMs });
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#server.closeIdleConnections();
     const timer = setTimeout(() => this.#server.closeAllConnections(), Math.max(untilMs - performance.now(), 0));
@@ -59,7 +66,8 @@ export class HttpServer {
 function createServer(app: HttpApp, { tls }: HttpServerOptions): Server {
   const limits = {
     headersTimeout: LIMITS.httpHeadersTimeoutMs,
-    requestTimeout: LIMITS.httpRequestTimeoutMs,
+    // A stream of tasks is a request without end: what bounds it is that something must happen.
+    requestTimeout: 0,
     keepAliveTimeout: LIMITS.httpKeepAliveMs,
   };
   const server = createAdaptorServer({
@@ -68,6 +76,7 @@ function createServer(app: HttpApp, { tls }: HttpServerOptions): Server {
       ? { createServer: createPlainServer, serverOptions: limits }
       : { createServer: createTlsServer, serverOptions: { ...limits, ...checkTls(tls) } }),
   }) as Server;
+  server.setTimeout(LIMITS.httpSilenceMs);
   server.maxConnections = LIMITS.httpConnectionsMax;
   return server;
 }

@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer';
 import type { DeliveryRun } from '../broker/contract.ts';
-import type { Lease } from './handout.ts';
+import type { Lease } from './lease.ts';
 
 /** The answer to a request for tasks. Payloads that are JSON stand in it as they are: numbers keep all their digits. */
 export function leasesText(leases: readonly Lease[]): string {
@@ -17,7 +17,8 @@ function leaseText(lease: Lease): string {
     name: spec.name,
     attempt,
     maxAttempts: spec.maxAttempts,
-    enqueuedAtMs,
+    headers: run.headers(index),
+    enqueuedAtMs: Math.round(enqueuedAtMs),
     leaseEndsAtMs: lease.wallMs(lease.endsAtMs),
     timesOutAtMs: lease.wallMs(lease.timesOutAtMs),
   });

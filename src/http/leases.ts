@@ -1,10 +1,19 @@
-import type { Broker, ConsumeOptions, Consumption, FailOptions, Payload, TaskError } from '../broker/contract.ts';
+import type {
+  Broker,
+  ConsumeOptions,
+  Consumption,
+  DeliveryRun,
+  FailOptions,
+  Payload,
+  TaskError,
+} from '../broker/contract.ts';
 import { MillraceError } from '../errors.ts';
-import type { Clock } from '../io/clock.ts';
+import { type Clock, settlesWithin } from '../io/clock.ts';
 import type { Random } from '../io/random.ts';
 import { LIMITS } from '../limits.ts';
-import { Handout, type HandoutOwner, type Lease } from './handout.ts';
+import { Lease } from './lease.ts';
 import { LeaseDeadlines } from './lease-deadlines.ts';
+import { LeaseWorker, type LeaseWorkerOwner } from './lease-worker.ts';
 
 export interface LeaseRequest {
   readonly queues: readonly string[];
@@ -26,6 +35,9 @@ export type Settlement = { readonly lease: string } & (
 const LOST: FailOptions = { final: false, retryDelayMs: 0 };
 const AGAIN: FailOptions = { final: false, retryDelayMs: undefined };
 
+/** How long a stop waits for the backend once nothing is leased any more. */
+const CLOSE_TIMEOUT_MS = 5000;
+
 /** 128 bits. */
 const ID_BYTES = 16;
 
@@ -40,14 +52,17 @@ const ID_BYTES = 16;
  *
  * A lease that is not `leased` is forgotten: whoever still names it gets LEASE_LOST.
  */
-export class Leases implements HandoutOwner {
+export class Leases implements LeaseWorkerOwner {
   readonly clock: Clock;
   readonly #broker: Broker;
   readonly #random: Random;
   readonly #leases = new Map<string, Lease>();
   readonly #deadlines: LeaseDeadlines<Lease>;
-  readonly #waiting = new Set<Handout>();
-  readonly #handouts = new Set<Handout>();
+  readonly #workers = new Set<LeaseWorker>();
+  /** By what they are asked for. */
+  readonly #idle = new Map<string, Set<LeaseWorker>>();
+  #waitingCount = 0;
+  /** Of payloads, until all leases of their answer are over. */
   #bytes = 0;
   #stopped: Promise<void> | undefined;
   #emptied: (() => void) | undefined;
@@ -59,11 +74,6 @@ export class Leases implements HandoutOwner {
     this.#deadlines = new LeaseDeadlines(clock, (lease) => this.#expire(lease));
   }
 
-  /** Of leases. */
-  get size(): number {
-    return this.#leases.size;
-  }
-
   /**
    * Waits for tasks. Those that were handed out when `signal` is aborted, because the answer did not arrive, go back uncharged.
    * Rejects with BUFFER_FULL, STOPPING, and what the backend says.
@@ -71,24 +81,17 @@ export class Leases implements HandoutOwner {
   async take(request: LeaseRequest, signal: AbortSignal): Promise<readonly Lease[]> {
     if (signal.aborted) return [];
     this.#checkRoom();
-    const handout = new Handout(this, request.tasksMax);
-    this.#waiting.add(handout);
-    this.#handouts.add(handout);
-    void handout.closed.then(() => this.#closed(handout));
-    const gone = (): void => {
-      handout.cancel();
-      void this.#release(handout);
-    };
-    signal.addEventListener('abort', gone, { once: true });
-    const { queues, tasksMax, worker } = request;
-    const options: ConsumeOptions = { workerName: worker, queues, concurrency: tasksMax, prefetch: tasksMax };
+    const { queues, tasksMax, leaseMs, worker: workerName } = request;
+    const untilMs = this.clock.steadyMs() + request.waitMs;
+    this.#waitingCount++;
     try {
-      const leases = await handout.collect(this.#broker, options, request.waitMs);
-      this.#bytes += handout.leasedBytes;
-      this.#enter(leases, request.leaseMs);
+      const options: ConsumeOptions = { workerName, queues, concurrency: tasksMax, prefetch: tasksMax };
+      const worker = this.#takeIdle(options) ?? (await this.#newWorker(options));
+      const leases = await worker.collect(untilMs - this.clock.steadyMs(), leaseMs, signal);
+      signal.addEventListener('abort', () => void this.#release(leases), { once: true });
       return leases;
     } finally {
-      this.#waiting.delete(handout);
+      this.#waitingCount--;
     }
   }
 
@@ -102,7 +105,7 @@ export class Leases implements HandoutOwner {
   async settle(settlements: readonly Settlement[]): Promise<{ settled: number; lost: string[] }> {
     const lost: string[] = [];
     const taken: Lease[] = [];
-    const byHandout = new Map<Handout, [Lease, Settlement][]>();
+    const byWorker = new Map<LeaseWorker, [Lease, Settlement][]>();
     for (const settlement of settlements) {
       const lease = this.#leases.get(settlement.lease);
       if (lease === undefined) {
@@ -111,11 +114,11 @@ export class Leases implements HandoutOwner {
       }
       this.#leave(lease);
       taken.push(lease);
-      const group = byHandout.get(lease.handout);
-      if (group === undefined) byHandout.set(lease.handout, [[lease, settlement]]);
+      const group = byWorker.get(lease.worker);
+      if (group === undefined) byWorker.set(lease.worker, [[lease, settlement]]);
       else group.push([lease, settlement]);
     }
-    const groups = [...byHandout].map(([handout, group]) => settleGroup(handout, group));
+    const groups = [...byWorker].map(([worker, group]) => settleGroup(worker, group));
     for (const answer of await Promise.allSettled(groups)) if (answer.status === 'rejected') throw answer.reason;
     for (const { id, lost: isLost } of taken) if (isLost) lost.push(id);
     return { settled: settlements.length - lost.length, lost };
@@ -124,20 +127,21 @@ export class Leases implements HandoutOwner {
   /** From now on it has `leaseMs`, within its task's timeout. Throws LEASE_LOST. */
   extend(id: string, leaseMs: number): Lease {
     const lease = this.#leased(id);
+    lease.leaseMs = leaseMs;
     this.#deadlines.move(lease, Math.min(this.clock.steadyMs() + leaseMs, lease.timesOutAtMs));
     return lease;
   }
 
   /** `progress` is the JSON of a TaskProgress. Throws LEASE_LOST. */
   progress(id: string, progress: string): void {
-    const { handout, run, index } = this.#leased(id);
-    handout.tell((consumption) => consumption.progress(run, index, progress));
+    const { worker, run, index } = this.#leased(id);
+    worker.tell((consumption) => consumption.progress(run, index, progress));
   }
 
   /** Throws LEASE_LOST. */
   log(id: string, text: string): void {
-    const { handout, run, index } = this.#leased(id);
-    handout.tell((consumption) => consumption.log(run, index, text));
+    const { worker, run, index } = this.#leased(id);
+    worker.tell((consumption) => consumption.log(run, index, text));
   }
 
   /** Requests that wait get nothing, leases have `timeoutMs` to end, then go back uncharged. Always resolves. */
@@ -147,10 +151,11 @@ export class Leases implements HandoutOwner {
   }
 
   async #stop(timeoutMs: number): Promise<void> {
-    for (const handout of this.#waiting) handout.cancel();
+    for (const worker of this.#workers) worker.retire();
     await this.#empty(timeoutMs);
-    for (const handout of this.#handouts) void this.#release(handout);
-    await Promise.all([...this.#handouts].map((handout) => handout.closed));
+    void this.#release([...this.#leases.values()]);
+    // A backend that is away is not waited for: it takes back what is with a client that has closed.
+    await settlesWithin(this.clock, CLOSE_TIMEOUT_MS, Promise.all([...this.#workers].map((worker) => worker.closed)));
     this.#deadlines.close();
   }
 
@@ -165,19 +170,52 @@ export class Leases implements HandoutOwner {
     });
   }
 
-  // ── HandoutOwner ──────────────────────────────────────────────────────────────────────────────────────────────────
+  // ── Workers ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  newLeaseId(): string {
-    return this.#random.hex(ID_BYTES);
+  #takeIdle(options: ConsumeOptions): LeaseWorker | undefined {
+    const [worker] = this.#idle.get(keyOf(options)) ?? [];
+    if (worker !== undefined) this.notIdle(worker);
+    return worker;
+  }
+
+  async #newWorker(options: ConsumeOptions): Promise<LeaseWorker> {
+    const worker = new LeaseWorker(this, options);
+    this.#workers.add(worker);
+    void worker.closed.then(() => this.#workers.delete(worker));
+    await worker.open(this.#broker);
+    if (this.#stopped !== undefined) worker.retire();
+    return worker;
+  }
+
+  lease(worker: LeaseWorker, run: DeliveryRun, index: number, leaseMs: number): Lease | undefined {
+    if (this.#leases.size >= LIMITS.leasesMax || this.#bytes >= LIMITS.leasedBytesMax) return undefined;
+    const lease = new Lease(this.#random.hex(ID_BYTES), worker, run, index, leaseMs, this.clock);
+    this.#leases.set(lease.id, lease);
+    this.#bytes += run.bytes(index).length;
+    this.#deadlines.add(lease);
+    return lease;
   }
 
   lost(lease: Lease): void {
     this.#leave(lease);
   }
 
-  #closed(handout: Handout): void {
-    this.#handouts.delete(handout);
-    this.#bytes -= handout.leasedBytes;
+  freed(bytes: number): void {
+    this.#bytes -= bytes;
+  }
+
+  idle(worker: LeaseWorker): void {
+    const key = keyOf(worker.options);
+    const others = this.#idle.get(key);
+    if (others === undefined) this.#idle.set(key, new Set([worker]));
+    else others.add(worker);
+  }
+
+  notIdle(worker: LeaseWorker): void {
+    const key = keyOf(worker.options);
+    const others = this.#idle.get(key);
+    others?.delete(worker);
+    if (others?.size === 0) this.#idle.delete(key);
   }
 
   // ── Leases ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -190,8 +228,8 @@ export class Leases implements HandoutOwner {
       new MillraceError('BUFFER_FULL', `${value} ${what}, and at most ${bound} may: ask again in a while`, {
         details: { value, bound },
       });
-    if (this.#waiting.size >= LIMITS.leaseRequestsMax) {
-      throw full('requests wait for tasks', this.#waiting.size, LIMITS.leaseRequestsMax);
+    if (this.#waitingCount >= LIMITS.leaseRequestsMax) {
+      throw full('requests wait for tasks', this.#waitingCount, LIMITS.leaseRequestsMax);
     }
     if (this.#leases.size >= LIMITS.leasesMax) {
       throw full('tasks are leased', this.#leases.size, LIMITS.leasesMax);
@@ -201,23 +239,15 @@ export class Leases implements HandoutOwner {
     }
   }
 
-  #enter(leases: readonly Lease[], leaseMs: number): void {
-    const nowMs = this.clock.steadyMs();
-    const wallAheadMs = this.clock.wallMs() - nowMs;
-    for (const lease of leases) {
-      if (!lease.held) continue;
-      lease.wallAheadMs = wallAheadMs;
-      lease.timesOutAtMs = nowMs + lease.run.spec.timeoutMs;
-      lease.endsAtMs = Math.min(nowMs + leaseMs, lease.timesOutAtMs);
-      this.#leases.set(lease.id, lease);
-      this.#deadlines.add(lease);
-    }
-  }
-
   /** It is nobody's any more. */
   #leave(lease: Lease): void {
-    if (!this.#leases.delete(lease.id)) return;
+    if (!this.#leases.has(lease.id)) return;
     this.#deadlines.remove(lease);
+    this.#forget(lease);
+  }
+
+  #forget(lease: Lease): void {
+    this.#leases.delete(lease.id);
     if (this.#leases.size === 0) this.#emptied?.();
   }
 
@@ -229,26 +259,30 @@ export class Leases implements HandoutOwner {
 
   /** Its deadline is over, and no longer among the others. */
   #expire(lease: Lease): void {
-    this.#leases.delete(lease.id);
-    if (this.#leases.size === 0) this.#emptied?.();
+    this.#forget(lease);
     const { run, index } = lease;
     const timedOut = lease.endsAtMs >= lease.timesOutAtMs;
-    const error = timedOut ? timeoutError(run.spec.timeoutMs) : lostError();
-    // Nobody waits for the answer; the handout repeats it until there is one.
-    lease.handout
+    const error = timedOut ? timeoutError(run.spec.timeoutMs) : lostError(lease.leaseMs);
+    // Nobody waits for the answer; the worker repeats it until there is one.
+    lease.worker
       .settle([lease], (consumption) => consumption.fail(run, index, error, timedOut ? AGAIN : LOST))
       .catch(() => {});
   }
 
-  async #release(handout: Handout): Promise<void> {
-    const held = handout.leases.filter((lease) => lease.held);
+  /** Those that are still held go back uncharged. */
+  async #release(leases: readonly Lease[]): Promise<void> {
+    const held = leases.filter((lease) => lease.held);
     if (held.length === 0) return;
     await this.settle(held.map(({ id }) => ({ kind: 'release', lease: id }))).catch(() => {});
   }
 }
 
-function settleGroup(handout: Handout, group: readonly [Lease, Settlement][]): Promise<void> {
-  return handout.settle(
+function keyOf({ workerName, queues, prefetch }: ConsumeOptions): string {
+  return JSON.stringify([workerName, prefetch, ...queues]);
+}
+
+function settleGroup(worker: LeaseWorker, group: readonly [Lease, Settlement][]): Promise<void> {
+  return worker.settle(
     group.map(([lease]) => lease),
     (consumption) => {
       for (const [lease, settlement] of group) apply(consumption, lease, settlement);
@@ -278,8 +312,8 @@ function leaseLost(id: string): MillraceError {
   return new MillraceError('LEASE_LOST', message, { details: { lease: id } });
 }
 
-function lostError(): TaskError {
-  const message = 'the lease ran out: nobody completed, failed, released or extended it in time';
+function lostError(leaseMs: number): TaskError {
+  const message = `nobody completed, failed, released or extended the lease of ${leaseMs} ms in time`;
   return { name: 'MillraceError', message, code: 'WORKER_LOST' };
 }
 

@@ -61,6 +61,7 @@ export const TaskBody = z
       .optional(),
     cancelRequested: z.boolean().optional(),
     payloadBytes: z.int(),
+    headers: z.record(z.string(), z.string()).optional(),
     payload: Encoded.optional(),
     result: Encoded.optional(),
     payloadHidden: z.boolean().optional().openapi({ description: 'the server does not show payloads and results' }),
@@ -229,6 +230,7 @@ export const ScheduleBody = z
     lastTaskId: z.string().optional(),
     firedCount: z.int(),
     payloadBytes: z.int(),
+    headers: z.record(z.string(), z.string()).optional(),
     payload: Encoded.optional(),
   })
   .openapi('Schedule') satisfies Shape<ScheduleInfo>;

@@ -34,6 +34,11 @@ class Turns {
     this.#hops = 0;
     this.#clock.deferPastInput(callback);
   }
+
+  /** When all has been done that came of the hand-overs before. */
+  last(callback: () => void): void {
+    this.#clock.deferPastInput(callback);
+  }
 }
 
 interface Message {
@@ -146,7 +151,8 @@ class PairLink implements Link {
     this.#closed = true;
     for (const { written } of this.#inbox.splice(0)) written?.();
     this.#inboxBytes = 0;
-    this.#turns.next(() => this.handler.close(reason));
+    // As with a socket: whoever was told something with the last bytes has heard of it by then.
+    this.#turns.last(() => this.handler.close(reason));
   }
 }
 

@@ -4,7 +4,7 @@ import { LIMITS } from '../limits.ts';
 import { BATCH_HEADER_BYTES, payloadTooLarge, SECTION_FIXED_BYTES, WHEN } from './batch.ts';
 import { writeF64, writeU16, writeU32, writeU48 } from './bytes.ts';
 import { FRAME, HEADER_BYTES } from './frames.ts';
-import { payloadBytes, payloadBytesBound, writePayloads } from './payloads.ts';
+import { payloadBytes, payloadBytesBound, writePayloads, writePrefixed } from './payloads.ts';
 import { encodeSpec } from './spec.ts';
 import type { BufferPool } from './writer.ts';
 
@@ -42,10 +42,14 @@ export class BatchWriter {
     return this.#offset + this.#pendingBound;
   }
 
-  /** Throws INVALID_ARGUMENT for the spec, PAYLOAD_TOO_LARGE. */
-  add(spec: TaskSpec, when: When, payload: Payload): void {
+  /** `prefix`: its headers, packed. Throws INVALID_ARGUMENT for the spec, PAYLOAD_TOO_LARGE. */
+  add(spec: TaskSpec, when: When, payload: Payload, prefix?: Uint8Array): void {
     const bound = payloadBytesBound(payload);
     if (bound - 4 > LIMITS.payloadBytesMax) checkPayload(payload, undefined);
+    if (prefix !== undefined) {
+      this.addMany(spec, when, [payload], bound + prefix.length, prefix);
+      return;
+    }
     this.#enter(spec, when);
     this.#pending.push(payload);
     this.#pendingBound += bound;
@@ -56,13 +60,16 @@ export class BatchWriter {
 
   /**
    * `payloads` must not change until the batch is sealed. Throws INVALID_ARGUMENT for the spec, PAYLOAD_TOO_LARGE for a
-   * payload. Whether they fit into the frame is the caller's question: `manyBytesBound`.
+   * payload. Whether they fit into the frame is the caller's question: `manyBytesBound`. `prefix`: the headers of each.
    */
-  addMany(spec: TaskSpec, when: When, payloads: readonly Payload[], bytesBound: number): void {
+  addMany(spec: TaskSpec, when: When, payloads: readonly Payload[], bytesBound: number, prefix?: Uint8Array): void {
     this.#enter(spec, when);
     this.#encodePending();
-    this.#room(bytesBound);
-    this.#offset = writePayloads(this.#buffer, this.#offset, payloads, 0, payloads.length);
+    const at = this.#room(bytesBound);
+    this.#offset =
+      prefix === undefined
+        ? writePayloads(this.#buffer, at, payloads, 0, payloads.length)
+        : writePrefixed(this.#buffer, at, prefix, payloads);
     this.#sectionCount += payloads.length;
     this.taskCount += payloads.length;
   }
@@ -165,9 +172,9 @@ function checkPayload(payload: Payload, index: number | undefined): void {
 
 /**
  * How much room `addMany` needs at most. Throws INVALID_ARGUMENT for too many payloads, PAYLOAD_TOO_LARGE for one over its
- * limit or for more together than a frame holds.
+ * limit or for more together than a frame holds. `prefixBytes`: of the headers of each.
  */
-export function manyBytesBound(payloads: readonly Payload[]): number {
+export function manyBytesBound(payloads: readonly Payload[], prefixBytes = 0): number {
   if (payloads.length > LIMITS.batchTasksMax) {
     throw new MillraceError(
       'INVALID_ARGUMENT',
@@ -175,19 +182,19 @@ export function manyBytesBound(payloads: readonly Payload[]): number {
       { details: { value: payloads.length, bound: LIMITS.batchTasksMax } },
     );
   }
-  let bound = 0;
+  let bound = payloads.length * prefixBytes;
   for (let index = 0; index < payloads.length; index++) {
     const most = payloadBytesBound(payloads[index]);
     if (most - 4 > LIMITS.payloadBytesMax) checkPayload(payloads[index], index);
     bound += most;
   }
   if (bound <= MANY_BYTES_MAX) return bound;
-  let bytes = 0;
+  let bytes = payloads.length * prefixBytes;
   for (const payload of payloads) bytes += 4 + payloadBytes(payload);
   if (bytes <= MANY_BYTES_MAX) return bytes;
   throw new MillraceError(
     'PAYLOAD_TOO_LARGE',
-    `the payloads of one enqueueMany take ${bytes} bytes; at most ${MANY_BYTES_MAX} are allowed: split them over several calls`,
+    `the ${prefixBytes > 0 ? 'payloads and headers' : 'payloads'} of one enqueueMany take ${bytes} bytes; at most ${MANY_BYTES_MAX} are allowed: split them over several calls`,
     { details: { bytes, bound: MANY_BYTES_MAX } },
   );
 }

@@ -2,6 +2,7 @@ import { MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { malformed, readF64, readU16, readU32, readU48, readU64 } from './bytes.ts';
 import { FRAME } from './frames.ts';
+import { checkPacked, HEADERS_FLAG, taskBytes } from './task-headers.ts';
 import type { FrameWriter } from './writer.ts';
 
 /** ENQUEUE and CONFIRM as the server reads them. */
@@ -29,7 +30,7 @@ export class EnqueueReader {
   whenMs = 0;
   /** Tasks in this section; at least 1. */
   count = 0;
-  /** The tasks, `u32 length, bytes` each. */
+  /** The tasks, `u32 length, bytes` each: see task-headers.ts. */
   tasksStart = 0;
   tasksEnd = 0;
 
@@ -96,16 +97,23 @@ function checkWhen(kind: number, ms: number): void {
 
 /**
  * Checks that `buffer[start … end-1]` is exactly `count` tasks, each within its limit. Throws PROTOCOL when the lengths do
- * not add up, PAYLOAD_TOO_LARGE with the index of the task.
+ * not add up, PAYLOAD_TOO_LARGE with the index of the task, INVALID_ARGUMENT for headers out of bounds.
  */
 export function checkTasks(buffer: Uint8Array, start: number, end: number, count: number): void {
   const lengthMax = LIMITS.payloadBytesMax;
   let offset = start;
   for (let index = 0; index < count; index++) {
     if (end - offset < 4) throw malformed(`task ${index} of ${count} is not there`);
-    const length = readU32(buffer, offset);
+    let length = readU32(buffer, offset);
+    offset += 4;
+    if (length >= HEADERS_FLAG) {
+      const taskEnd = offset + taskBytes(buffer, offset - 4);
+      // The end may lie beyond what is there; headers may not.
+      offset = checkPacked(buffer, offset, Math.min(taskEnd, end), index);
+      length = taskEnd - offset;
+    }
     if (length > lengthMax) throw payloadTooLarge(length, index);
-    offset += 4 + length;
+    offset += length;
   }
   if (offset !== end) throw malformed(`${count} tasks take ${offset - start} bytes, their section says ${end - start}`);
 }

@@ -1,9 +1,10 @@
 import { isAscii } from 'node:buffer';
-import type { DeliveryRun, TaskSpec } from '../broker/contract.ts';
+import type { DeliveryRun, TaskHeaders, TaskSpec } from '../broker/contract.ts';
 import { formatTaskId } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
 import { malformed, readF64, readU16, readU32, readU64, writeU32 } from './bytes.ts';
 import { decodeSpec } from './spec.ts';
+import { checkPacked, hasHeaders, taskBytes, unpackHeaders } from './task-headers.ts';
 import type { FrameWriter } from './writer.ts';
 
 /** DELIVER: what the server writes before a run's tasks, and the runs as the client reads them. */
@@ -11,7 +12,7 @@ const RUN_FIXED_BYTES = 36;
 /** Beside the attempt, which is never so high. */
 const SUSPECT = 0x8000;
 
-/** What a run has in common; its tasks, `u32 length, bytes` each and `byteLength` bytes in all, follow it. */
+/** What a run has in common; its tasks, `u32 length, bytes` each (see task-headers.ts) and `byteLength` bytes in all, follow it. */
 export interface RunHeader {
   firstId: number;
   firstToken: number;
@@ -99,7 +100,9 @@ export class WireRun implements DeliveryRun {
   readonly #body: Buffer;
   readonly #tasksStart: number;
   /** Where each task ends; a run of one needs no list. */
-  readonly #ends: Uint32Array | undefined;
+  #ends: Uint32Array | undefined;
+  /** Where payloads behind headers begin; 0 for one without. Undefined when no task has headers. */
+  #payloads: Uint32Array | undefined;
   /** All tasks as one text, when they are ASCII: a part of it costs a quarter of decoding that part. */
   #ascii: string | undefined;
   #asciiTried = false;
@@ -116,32 +119,68 @@ export class WireRun implements DeliveryRun {
     this.endOffset = tasksEnd;
     this.#body = body;
     this.#tasksStart = tasksStart;
-    this.#ends = indexTasks(body, tasksStart, tasksEnd, this.length);
+    this.#index(tasksEnd);
   }
 
   id(index: number): string {
     return formatTaskId(this.firstId + index);
   }
 
+  headers(index: number): TaskHeaders | undefined {
+    const hasHeaders = this.#payloads !== undefined && this.#payloads[index] > 0;
+    return hasHeaders ? unpackHeaders(this.#body, this.#start(index)) : undefined;
+  }
+
   bytes(index: number): Uint8Array {
-    const start = this.#start(index);
+    const start = this.#payloadStart(index);
     return new Uint8Array(this.#body.buffer, this.#body.byteOffset + start, this.#end(index) - start);
   }
 
   text(index: number): string {
-    const start = this.#start(index);
+    const start = this.#payloadStart(index);
     const end = this.#end(index);
     if (!this.#asciiTried) this.#tryAscii();
     if (this.#ascii === undefined) return this.#body.toString('utf8', start, end);
     return this.#ascii.substring(start - this.#tasksStart, end - this.#tasksStart);
   }
 
+  #payloadStart(index: number): number {
+    return this.#payloads?.[index] || this.#start(index);
+  }
+
+  /** Behind the length. */
   #start(index: number): number {
     return (index === 0 ? this.#tasksStart : (this.#ends as Uint32Array)[index - 1]) + 4;
   }
 
   #end(index: number): number {
     return this.#ends === undefined ? this.endOffset : this.#ends[index];
+  }
+
+  /** Throws PROTOCOL. */
+  #index(end: number): void {
+    const count = this.length;
+    if (count === 0 || count > LIMITS.batchTasksMax) {
+      throw malformed(`a run of ${count} tasks; allowed are 1 to ${LIMITS.batchTasksMax}`);
+    }
+    const body = this.#body;
+    const ends = count === 1 ? undefined : new Uint32Array(count);
+    let offset = this.#tasksStart;
+    for (let index = 0; index < count; index++) {
+      if (end - offset < 4) throw malformed(`task ${index} of a run of ${count} is not there`);
+      const taskEnd = offset + 4 + taskBytes(body, offset);
+      if (hasHeaders(body, offset)) {
+        this.#payloads ??= new Uint32Array(count);
+        this.#payloads[index] = checkPacked(body, offset + 4, Math.min(taskEnd, end), index);
+      }
+      offset = taskEnd;
+      if (ends !== undefined) ends[index] = offset;
+    }
+    const bytes = offset - this.#tasksStart;
+    if (offset !== end) {
+      throw malformed(`${count} tasks take ${bytes} bytes, their run says ${end - this.#tasksStart}`);
+    }
+    this.#ends = ends;
   }
 
   #tryAscii(): void {
@@ -152,19 +191,4 @@ export class WireRun implements DeliveryRun {
     if (!isAscii(this.#body.subarray(this.#tasksStart, this.endOffset))) return;
     this.#ascii = this.#body.toString('latin1', this.#tasksStart, this.endOffset);
   }
-}
-
-function indexTasks(body: Buffer, start: number, end: number, count: number): Uint32Array | undefined {
-  if (count === 0 || count > LIMITS.batchTasksMax) {
-    throw malformed(`a run of ${count} tasks; allowed are 1 to ${LIMITS.batchTasksMax}`);
-  }
-  const ends = count === 1 ? undefined : new Uint32Array(count);
-  let offset = start;
-  for (let index = 0; index < count; index++) {
-    if (end - offset < 4) throw malformed(`task ${index} of a run of ${count} is not there`);
-    offset += 4 + readU32(body, offset);
-    if (ends !== undefined) ends[index] = offset;
-  }
-  if (offset !== end) throw malformed(`${count} tasks take ${offset - start} bytes, their run says ${end - start}`);
-  return ends;
 }

@@ -1,5 +1,6 @@
 import type { Payload } from '../broker/contract.ts';
 import { writeU32 } from './bytes.ts';
+import { HEADERS_FLAG } from './task-headers.ts';
 
 /**
  * Length-prefixed payloads, the layout that ENQUEUE's tasks and COMPLETE's results share: `u32 length, bytes` each.
@@ -49,6 +50,20 @@ export function writePayloads(
     } else {
       for (const stop = Math.max(joinedEnd, index + 1); index < stop; index++) at = writeOne(into, at, payloads[index]);
     }
+  }
+  return at;
+}
+
+/** Each behind the same `prefix`: see task-headers.ts. The buffer must have room for that each time as well. */
+export function writePrefixed(into: Buffer, offset: number, prefix: Uint8Array, payloads: readonly Payload[]): number {
+  let at = offset;
+  for (const payload of payloads) {
+    const start = at + 4 + prefix.length;
+    into.set(prefix, at + 4);
+    const length = typeof payload === 'string' ? into.write(payload, start, 'utf8') : payload.length;
+    if (typeof payload !== 'string') into.set(payload, start);
+    writeU32(into, at, (prefix.length + length) | HEADERS_FLAG);
+    at = start + length;
   }
   return at;
 }

@@ -1,7 +1,7 @@
 import type { KindSpec } from '../core/kind.ts';
 import type { Scheduler, ScheduleSettings } from '../engine/scheduler.ts';
 import { MillraceError, shown } from '../errors.ts';
-import { checkName, checkObject, LIMITS } from '../limits.ts';
+import { checkName, checkObject, LIMITS, parseHeaders } from '../limits.ts';
 import type { EncodedBytes } from '../protocol/encoded-bytes.ts';
 import { validateSpec } from '../protocol/spec.ts';
 import type { Method } from './calls.ts';
@@ -31,7 +31,7 @@ function parseKey(value: unknown): string {
 }
 
 const SETTINGS: readonly string[] = [
-  ...['cron', 'timeZone', 'everyMs', 'misfire', 'payload'],
+  ...['cron', 'timeZone', 'everyMs', 'misfire', 'payload', 'headers'],
   ...['task', 'queue', 'priority', 'maxAttempts', 'timeoutMs', 'backoff', 'concurrencyKey'],
 ];
 
@@ -44,7 +44,13 @@ function parseSettings(params: Record<string, unknown>): ScheduleSettings {
   }
   const { cron, timeZone, everyMs, misfire } = params;
   const timing = { cron, timeZone, everyMs } as ScheduleSettings['timing'];
-  return { timing, misfire, spec: parseSpec(params), payload: parsePayload(params.payload) };
+  return {
+    timing,
+    misfire,
+    spec: parseSpec(params),
+    payload: parsePayload(params.payload),
+    headers: parseHeaders(params.headers),
+  };
 }
 
 function parseSpec(params: Record<string, unknown>): KindSpec {

@@ -345,14 +345,14 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     if (hello.lifelineOf !== undefined) this.#becomeLifeline(hello.lifelineOf);
     this.hello = hello;
     const { engine, serverVersion } = this.#owner;
-    const { frameBytesMax, payloadBytesMax, resultBytesMax, batchTasksMax } = LIMITS;
+    const { frameBytesMax, payloadBytesMax, headersMax, headersBytesMax, resultBytesMax, batchTasksMax } = LIMITS;
     this.writer.json(FRAME.WELCOME, requestId, {
       protocol: PROTOCOL_VERSION,
       server: serverVersion,
       session: this.id,
       lifelineKey: this.lifelineKey,
       epoch: engine.core.ids.epoch,
-      limits: { frameBytesMax, payloadBytesMax, resultBytesMax, batchTasksMax },
+      limits: { frameBytesMax, payloadBytesMax, headersMax, headersBytesMax, resultBytesMax, batchTasksMax },
     });
   }
 

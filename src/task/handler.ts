@@ -11,6 +11,8 @@ export interface TaskContext {
   readonly attempt: number;
   readonly maxAttempts: number;
   readonly enqueuedAt: Date;
+  /** What the enqueue gave as `headers`; empty when nothing. */
+  readonly headers: Readonly<Record<string, string | undefined>>;
   /**
    * Aborted when the attempt has run past its `timeoutMs`, the task was cancelled, its lease was lost or the worker stops
    * waiting for it. `signal.reason` is a MillraceError that says which.
@@ -60,6 +62,8 @@ export interface Batch<Input> extends Iterable<Input> {
   /** The payload as it came; valid until the handler's promise settles. */
   bytes(index: number): Uint8Array;
   id(index: number): string;
+  /** As `TaskContext.headers`, of one task. */
+  headers(index: number): TaskContext['headers'];
   /** This task failed, the others did not. */
   fail(index: number, error: unknown): void;
   /** As `TaskContext.progress`, of one task. */

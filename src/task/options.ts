@@ -56,11 +56,16 @@ export interface EnqueueOptions extends TaskOptions, RelationOptions {
   delayMs?: number | undefined;
   /** Starts no sooner than this moment: a Date, or milliseconds since 1970. One in the past means now. */
   runAt?: Date | number | undefined;
+  /**
+   * Short texts that travel with the task to its handler (`ctx.headers`), over all its attempts: a tenant, a locale, the context
+   * of a trace. At most 32, of together 4 KiB; names are 1 to 128 bytes, and neither they nor values have control characters.
+   */
+  headers?: Readonly<Record<string, string | undefined>> | undefined;
 }
 
 const TASK_KEYS = ['queue', 'priority', 'maxAttempts', 'timeoutMs', 'backoff', 'concurrencyKey'] as const;
 export const RELATION_KEYS = ['dependsOn', 'onParentFailure', 'uniqueKey'] as const;
-const ENQUEUE_KEYS = [...TASK_KEYS, 'delayMs', 'runAt', ...RELATION_KEYS] as const;
+const ENQUEUE_KEYS = [...TASK_KEYS, 'delayMs', 'runAt', 'headers', ...RELATION_KEYS] as const;
 const BACKOFF_KEYS = ['type', 'delayMs', 'maxDelayMs', 'jitter'] as const;
 const WALL_MS_MAX = 8.64e15;
 const NOW: When = { kind: 'now' };

@@ -1,14 +1,17 @@
-import type { Consumption, DeliveryRun } from '../broker/contract.ts';
+import type { Consumption, DeliveryRun, TaskHeaders } from '../broker/contract.ts';
 import type { MillraceError } from '../errors.ts';
 import { decodeJson } from '../task/codec.ts';
 import type { Parent, SingleHandler, TaskContext } from '../task/handler.ts';
 import { encodeProgress, logLine } from '../task/remarks.ts';
+import type { AttemptTrace } from '../task/tracing.ts';
 
 /** What attempts need of their worker; one object for all. */
 export interface Reach {
   readonly consumption: Consumption;
   parents(id: string): Promise<Parent[]>;
 }
+
+export const NO_HEADERS: TaskHeaders = Object.freeze({});
 
 /** What single and batch attempts share: tasks of one run that occupy slots until they are over. */
 export abstract class RunningTasks {
@@ -26,6 +29,7 @@ export abstract class RunningTasks {
   revoked = 0;
   /** Of these, those that were lost. */
   lost = 0;
+  trace: AttemptTrace | undefined = undefined;
   #controller: AbortController | undefined;
   #abortReason: MillraceError | undefined;
 
@@ -87,6 +91,10 @@ export class Attempt extends RunningTasks implements TaskContext {
 
   get enqueuedAt(): Date {
     return new Date(this.run.enqueuedAtMs);
+  }
+
+  get headers(): TaskHeaders {
+    return this.run.headers(this.from) ?? NO_HEADERS;
   }
 
   progress(value: unknown, message?: string): void {

@@ -1,10 +1,10 @@
-import type { Consumption, DeliveryRun } from '../broker/contract.ts';
+import type { Consumption, DeliveryRun, TaskHeaders } from '../broker/contract.ts';
 import { MillraceError } from '../errors.ts';
 import { decodeJson } from '../task/codec.ts';
 import type { Batch, BatchHandler } from '../task/handler.ts';
 import { encodeProgress, logLine } from '../task/remarks.ts';
 import { validateNow } from '../task/schema.ts';
-import { RunningTasks } from './attempt.ts';
+import { NO_HEADERS, RunningTasks } from './attempt.ts';
 
 /** Tasks that run together; also what their handler gets. */
 export class BatchAttempt extends RunningTasks implements Batch<unknown> {
@@ -47,6 +47,11 @@ export class BatchAttempt extends RunningTasks implements Batch<unknown> {
   id(index: number): string {
     this.#check(index);
     return this.run.id(this.from + index);
+  }
+
+  headers(index: number): TaskHeaders {
+    this.#check(index);
+    return this.run.headers(this.from + index) ?? NO_HEADERS;
   }
 
   fail(index: number, error: unknown): void {

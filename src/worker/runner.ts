@@ -5,6 +5,7 @@ import type { Clock } from '../io/clock.ts';
 import { encodeResult } from '../task/codec.ts';
 import type { BatchHandler, SingleHandler, TaskHandler } from '../task/handler.ts';
 import { validate, validateNow } from '../task/schema.ts';
+import type { AttemptTrace, TracedAttempt, Tracing } from '../task/tracing.ts';
 import { ActiveTasks } from './active-tasks.ts';
 import { Attempt, type Reach } from './attempt.ts';
 import { Backlog } from './backlog.ts';
@@ -38,6 +39,12 @@ export interface RunnerOptions {
   readonly concurrency: number;
   readonly logger: Logger | undefined;
   readonly hooks: Hooks | undefined;
+  readonly tracing: Tracing | undefined;
+}
+
+/** What an attempt failed with: anything can be thrown, nothing too. */
+interface Failed {
+  readonly error: unknown;
 }
 
 export class Runner {
@@ -53,6 +60,7 @@ export class Runner {
   readonly #concurrency: number;
   readonly #logger: Logger | undefined;
   readonly #hooks: Hooks | undefined;
+  readonly #tracing: Tracing | undefined;
   readonly #backlog = new Backlog();
   readonly #unknownNames = new Set<string>();
   /** When the task that is being started began: the clock is read once a task. */
@@ -71,6 +79,7 @@ export class Runner {
     this.#concurrency = options.concurrency;
     this.#logger = options.logger;
     this.#hooks = options.hooks;
+    this.#tracing = options.tracing;
     this.active = new ActiveTasks(options.clock, (task) => this.#expire(task));
   }
 
@@ -107,9 +116,12 @@ export class Runner {
     if (++task.revoked < task.length) return;
     const cancelled = reason === 'cancelled';
     const message = cancelled ? `task ${id} was cancelled` : `task ${id} is no longer leased to this worker`;
-    task.abort(new MillraceError(cancelled ? 'TASK_CANCELLED' : 'LEASE_LOST', message, { details: { id } }));
+    const error = new MillraceError(cancelled ? 'TASK_CANCELLED' : 'LEASE_LOST', message, { details: { id } });
+    task.abort(error);
     // Nobody waits for what its handler still does; others may have its slots.
-    if (task.lost === task.length && this.#leave(task)) this.#start();
+    if (task.lost < task.length || !this.#leave(task)) return;
+    task.trace?.failed(error);
+    this.#start();
   }
 
   /** Hands back what did not start, and whatever still comes. */
@@ -126,6 +138,7 @@ export class Runner {
       for (let index = 0; index < task.length; index++) this.#consumption.release(task.run, task.from + index);
       count += task.length;
       this.#leave(task);
+      task.trace?.failed(reason);
     }
     this.active.close();
     return count;
@@ -178,67 +191,79 @@ export class Runner {
 
   #startSingle(run: DeliveryRun, index: number, handler: SingleHandler): void {
     const attempt = new Attempt(this.#reach, run, index, handler);
+    if (this.#tracing !== undefined) attempt.trace = this.#tracing.attempt(tracedOf(attempt, false));
     let input: unknown;
     try {
       input = attempt.decode();
     } catch (error) {
       this.#fail(run, index, error, 'INVALID_PAYLOAD', FINAL);
+      attempt.trace?.failed(error);
       return;
     }
     this.#hooks?.started(run, index, 1);
     let returned: unknown;
     let pending: Promise<unknown> | undefined;
     try {
-      returned =
-        handler.format.input === undefined && handler.format.output === undefined
-          ? handler.run(input, attempt)
-          : runChecked(handler, input, attempt);
+      const { trace } = attempt;
+      returned = trace === undefined ? call(handler, input, attempt) : trace.run(() => call(handler, input, attempt));
       pending = pendingOf(returned);
     } catch (error) {
-      this.#failThrown(run, index, error);
+      this.#failSingle(attempt, error);
       return;
     }
     if (pending === undefined) {
-      this.#complete(run, index, returned, handler);
+      this.#completeSingle(attempt, returned);
       return;
     }
     this.#enter(attempt);
     pending.then(
       (value) => {
         if (!this.#leave(attempt)) return;
-        this.#complete(run, index, value, handler);
+        this.#completeSingle(attempt, value);
         this.#start();
       },
       (error: unknown) => {
         if (!this.#leave(attempt)) return;
-        this.#failThrown(run, index, error);
+        this.#failSingle(attempt, error);
         this.#start();
       },
     );
   }
 
-  #complete(run: DeliveryRun, index: number, value: unknown, handler: TaskHandler): void {
+  #completeSingle({ run, from, handler, trace }: Attempt, value: unknown): void {
+    const failed = this.#complete(run, from, value, handler);
+    if (trace !== undefined) endTrace(trace, failed);
+  }
+
+  #failSingle({ run, from, trace }: Attempt, thrown: unknown): void {
+    const { error } = this.#failThrown(run, from, thrown);
+    trace?.failed(error);
+  }
+
+  /** What the attempt failed with, if its result cannot be kept. */
+  #complete(run: DeliveryRun, index: number, value: unknown, handler: TaskHandler): Failed | undefined {
     let result: ReturnType<typeof encodeResult>;
     try {
       result = encodeResult(value, handler.format.result);
     } catch (error) {
-      this.#fail(run, index, error, 'INVALID_PAYLOAD', FINAL);
-      return;
+      return this.#fail(run, index, error, 'INVALID_PAYLOAD', FINAL);
     }
     this.completed++;
     this.#consumption.complete(run, index, result);
     this.#hooks?.completed(run, index, value);
+    return undefined;
   }
 
   // ── Batches ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #startBatch(run: DeliveryRun, from: number, length: number, handler: BatchHandler): void {
     const batch = new BatchAttempt(this.#consumption, run, from, length, handler);
+    if (this.#tracing !== undefined) batch.trace = this.#tracing.attempt(tracedOf(batch, true));
     this.#hooks?.started(run, from, length);
     let returned: unknown;
     let pending: Promise<unknown> | undefined;
     try {
-      returned = handler.run(batch);
+      returned = batch.trace === undefined ? handler.run(batch) : batch.trace.run(() => handler.run(batch));
       pending = pendingOf(returned);
     } catch (error) {
       this.#failBatch(batch, error);
@@ -277,15 +302,20 @@ export class Runner {
       if (this.#hooks !== undefined) {
         for (let index = from; index < from + length; index++) this.#hooks.completed(run, index, undefined);
       }
+      batch.trace?.completed();
       return;
     }
+    let first: Failed | undefined;
     for (let index = 0; index < length; index++) {
-      if (failures.has(index)) this.#failThrown(run, from + index, failures.get(index));
-      else this.#completeInBatch(batch, index, results);
+      const failed = failures.has(index)
+        ? this.#failThrown(run, from + index, failures.get(index))
+        : this.#completeInBatch(batch, index, results);
+      first ??= failed;
     }
+    if (batch.trace !== undefined) endTrace(batch.trace, first);
   }
 
-  #completeInBatch(batch: BatchAttempt, index: number, results: readonly unknown[] | undefined): void {
+  #completeInBatch(batch: BatchAttempt, index: number, results: readonly unknown[] | undefined): Failed | undefined {
     const { run, from, handler } = batch;
     const { output, name } = handler.format;
     let value: unknown;
@@ -293,10 +323,9 @@ export class Runner {
       value = results?.[index];
       if (output !== undefined) validateNow(output, value, `the result of ${name}`);
     } catch (error) {
-      this.#fail(run, from + index, error, 'INVALID_PAYLOAD', FINAL);
-      return;
+      return this.#fail(run, from + index, error, 'INVALID_PAYLOAD', FINAL);
     }
-    this.#complete(run, from + index, value, handler);
+    return this.#complete(run, from + index, value, handler);
   }
 
   #failBatch(batch: BatchAttempt, error: unknown): void {
@@ -309,23 +338,30 @@ export class Runner {
       else if (unreadable !== -1) this.#consumption.release(run, from + index);
       else this.#failThrown(run, from + index, error);
     }
+    batch.trace?.failed(error);
   }
 
   // ── Ends ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #failThrown(run: DeliveryRun, index: number, thrown: unknown): void {
+  #failThrown(run: DeliveryRun, index: number, thrown: unknown): Failed {
     const ending = endingOf(thrown);
-    if (ending.kind === 'refused') this.#fail(run, index, ending.cause, 'INVALID_PAYLOAD', FINAL);
-    else if (ending.kind === 'fatal') this.#fail(run, index, thrown, 'HANDLER_FAILED', FINAL);
-    else if (ending.kind === 'later') {
-      this.#fail(run, index, thrown, 'HANDLER_FAILED', { final: false, retryDelayMs: ending.delayMs });
-    } else this.#fail(run, index, thrown, 'HANDLER_FAILED', AGAIN);
+    switch (ending.kind) {
+      case 'refused':
+        return this.#fail(run, index, ending.cause, 'INVALID_PAYLOAD', FINAL);
+      case 'fatal':
+        return this.#fail(run, index, thrown, 'HANDLER_FAILED', FINAL);
+      case 'later':
+        return this.#fail(run, index, thrown, 'HANDLER_FAILED', { final: false, retryDelayMs: ending.delayMs });
+      default:
+        return this.#fail(run, index, thrown, 'HANDLER_FAILED', AGAIN);
+    }
   }
 
-  #fail(run: DeliveryRun, index: number, thrown: unknown, code: ErrorCode, options: FailOptions): void {
+  #fail(run: DeliveryRun, index: number, thrown: unknown, code: ErrorCode, options: FailOptions): Failed {
     this.failed++;
     this.#consumption.fail(run, index, describeThrown(thrown, code), options);
     this.#hooks?.failed(run, index, thrown, options.final || run.attempt >= run.spec.maxAttempts);
+    return { error: thrown };
   }
 
   #expire(task: Attempt | BatchAttempt): void {
@@ -339,6 +375,7 @@ export class Runner {
     this.#leave(task);
     task.abort(error);
     for (let index = 0; index < length; index++) this.#fail(run, from + index, error, 'TASK_TIMEOUT', AGAIN);
+    task.trace?.failed(error);
     this.#start();
   }
 
@@ -356,6 +393,26 @@ export class Runner {
     this.active.remove(task);
     return true;
   }
+}
+
+function tracedOf(task: Attempt | BatchAttempt, isBatch: boolean): TracedAttempt {
+  const { run, from, length, name, queue, attempt, maxAttempts } = task;
+  return {
+    ...{ name, queue, attempt, maxAttempts, isBatch, length },
+    id: (index) => run.id(from + index),
+    headers: (index) => run.headers(from + index),
+  };
+}
+
+function endTrace(trace: AttemptTrace, failed: Failed | undefined): void {
+  if (failed === undefined) trace.completed();
+  else trace.failed(failed.error);
+}
+
+function call(handler: SingleHandler, input: unknown, attempt: Attempt): unknown {
+  return handler.format.input === undefined && handler.format.output === undefined
+    ? handler.run(input, attempt)
+    : runChecked(handler, input, attempt);
 }
 
 async function runChecked(handler: SingleHandler, input: unknown, attempt: Attempt): Promise<unknown> {

@@ -3,6 +3,7 @@ import { MillraceError } from '../errors.ts';
 import type { Clock } from '../io/clock.ts';
 import { DEFAULTS } from '../limits.ts';
 import type { TaskHandler } from '../task/handler.ts';
+import type { Tracing } from '../task/tracing.ts';
 import { type AttemptInfo, bothHooks, Hooks, infoOf, type WorkerHooks } from './hooks.ts';
 import { indexHandlers, type Logger, resolveWorkerOptions, type WorkerOptions } from './options.ts';
 import { readParents } from './parents.ts';
@@ -22,6 +23,7 @@ export interface WorkerWorld {
   readonly onEnded?: (worker: Worker) => void;
   /** Called before those of the worker itself, which they may not hinder. */
   readonly hooks?: WorkerHooks | undefined;
+  readonly tracing?: Tracing | undefined;
 }
 
 /** An attempt whose handler runs. */
@@ -76,6 +78,7 @@ export class Worker {
       concurrency: consumeOptions.concurrency,
       logger: options.logger,
       hooks: hooks === undefined ? undefined : new Hooks(hooks, options.logger),
+      tracing: world.tracing,
     });
     return worker;
   }

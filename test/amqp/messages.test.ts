@@ -74,6 +74,25 @@ describe.skipIf(rabbit === undefined)('messages', () => {
     });
   });
 
+  test('of ours and of another program carry headers of their task', async () => {
+    const sent = { tenant: 'a', quoted: '"},"payload":{"no": 1}' };
+    await client.enqueue('job', { n: 1 }, { headers: sent });
+    const { content, properties } = await scene.get('millrace.default');
+    expect(JSON.parse(content.toString())).toMatchObject({ payload: { n: 1 }, headers: sent });
+    const ran = new Arrivals<unknown>();
+    const job = defineTask('job');
+    await client.work([
+      job.handleBatch((batch) => {
+        ran.add(batch.inputs.map((input, index) => [input, batch.headers(index)]));
+      }),
+    ]);
+    const again = { type: properties.type, messageId: properties.messageId };
+    scene.publish('millrace.default', content, again);
+    expect(await ran.count(1)).toEqual([[[{ n: 1 }, sent]]]);
+    scene.publish('millrace.default', '{"headers": {"tenant": "b"}, "task": "job", "payload": 2}');
+    expect((await ran.count(2))[1]).toEqual([[2, { tenant: 'b' }]]);
+  });
+
   test('of ours with bytes say so', async () => {
     await client.enqueue(defineTask('raw', { payload: 'bytes', queue: 'a.b' }), Uint8Array.of(0, 255, 10));
     const { content } = await scene.get('millrace.a%2Eb');
@@ -95,6 +114,17 @@ describe.skipIf(rabbit === undefined)('messages', () => {
       ['{"task": 5, "payload": 1}', '"task"'],
       ['{"task": "fine", "payload": 1, "priority": 11}', '"priority"'],
       ['{"task": "fine", "payload": 1, "attempt": 0}', '"attempt"'],
+      ['{"task": "fine", "payload": 1, "headers": ["a"]}', 'headers must be an object'],
+      [
+        '{"task":"fine","queue":"default","attempt":1,"maxAttempts":3,"id":"i-2","enqueuedAtMs":1,"headers":{"a":{"x":"y"},"payload":1},"payload":1}',
+        'the header "a" must be text',
+      ],
+      ['{"task": "fine", "payload": 1, "headers": {"a": 1}}', 'the header "a" must be text'],
+      // As one of ours would look.
+      [
+        '{"task":"fine","queue":"default","attempt":1,"maxAttempts":3,"id":"i-1","enqueuedAtMs":1,"headers":{"a":1},"payload":1}',
+        'the header "a" must be text',
+      ],
       ['{"task": "fine", "payload": 1, "maxAttempts": "3"}', '"maxAttempts"'],
       ['{"task": "fine", "payload": 1, "timeoutMs": 1}', '"timeoutMs"'],
       ['{"task": "fine", "payload": 1, "id": ""}', '"id"'],

@@ -148,6 +148,15 @@ test('a task depends on those that are listed, with spaces or without', async ()
   expect(twice).toMatchObject({ code: 2, stderr: expect.stringContaining(`names task "${child}" twice`) });
 });
 
+test('headers are given one by one, and seen when the task is looked at', async () => {
+  const id = await outputOf(['enqueue', 'x', '--queue', 'headed', '--header', 'tenant=a', '--header', 'q=a=b,c']);
+  const { stdout } = await millrace('task', 'get', id, '--json');
+  expect(JSON.parse(stdout)).toMatchObject({ headers: { tenant: 'a', q: 'a=b,c' } });
+  expect((await millrace('task', 'get', id)).stdout).toContain('Header    tenant: a\n');
+  const wrong = await millrace('enqueue', 'x', '--header', 'tenant');
+  expect(wrong).toMatchObject({ code: 2, stderr: expect.stringContaining('such as tenant=a') });
+});
+
 test('an enqueue that meets its unique key prints the task that has it, and says that it is another', async () => {
   const args = ['enqueue', 'x', '1', '--queue', 'once', '--unique-key', 'k'];
   const id = await outputOf(args);

@@ -47,6 +47,7 @@ const SCHEDULING = all(
     'of the times that were missed while everything was closed, once fires one task and all a task for each',
     'a schedule that cannot be is refused, naming what is wrong',
     'a schedule at its bounds is taken, and beyond them its payload is not',
+    'the tasks of a schedule have its headers',
   ],
   NO_SCHEDULES,
 );
@@ -109,6 +110,7 @@ export const WITHOUT_STORE: Record<string, string> = {
       'a task that fails runs again with its attempt counted until it succeeds',
       'a task that has used its attempts is dead and keeps its errors',
       'the last errors of many attempts are kept',
+      'headers are seen when a task is looked at, and are no part of its payload',
       'a fixed backoff is the same each time, an exponential one doubles up to its bound',
       'jitter draws each pause from the upper half of what it would be',
       'a final error makes the task dead at once',
@@ -228,6 +230,7 @@ export const WITHOUT_STORE: Record<string, string> = {
       'what does not exist, a circle, or the same task twice is refused, and nothing is enqueued',
       'a batch tells how far it is, and its callback runs when all have ended',
       'dependencies are found again after everything was closed and opened',
+      'each task of a flow has its own headers',
     ],
     NO_RELATIONS,
   ),

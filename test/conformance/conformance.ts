@@ -3,6 +3,7 @@ import { attempts } from './attempts.ts';
 import { batches } from './batches.ts';
 import { bounds } from './bounds.ts';
 import { cancelling } from './cancelling.ts';
+import { carrying } from './carrying.ts';
 import { closing } from './closing.ts';
 import { enqueueing } from './enqueueing.ts';
 import { keeping } from './keeping.ts';
@@ -24,6 +25,7 @@ const SUBJECTS: Readonly<Record<string, Behaviours>> = {
   order,
   time,
   attempts,
+  carrying,
   telling,
   cancelling,
   operating,

@@ -39,6 +39,16 @@ describe('the example', () => {
     );
   });
 
+  test('traced-order.js prints the spans of an order, those of a failed attempt too', async () => {
+    expect(await output('traced-order.js')).toBe(`told the customer of a about order 17
+enqueue order.place
+  run order.place
+    enqueue mail.send
+      run mail.send: the mail server is busy
+      run mail.send
+`);
+  });
+
   test('rate-limited-api.js calls no more often than it may', async () => {
     expect(await output('rate-limited-api.js')).toBe('10 calls, at most 2 at a time, no faster than allowed\n');
   });

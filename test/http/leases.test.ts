@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { Server } from '../../src/server/server.ts';
 import { Program } from '../conformance/program.ts';
+import { RunningCommand } from '../support/command.ts';
 import { HttpPlace, httpBackends, post } from './place.ts';
-import { ServerProcess } from './server-process.ts';
 
 for (const backend of await httpBackends()) {
   describe(`leases over ${backend.name}`, () => {
@@ -250,6 +250,16 @@ describe('leases of an embedded server', () => {
     expect(await place.post(path, body)).toMatchObject({ status: 400, body: { code: 'INVALID_ARGUMENT' } });
   });
 
+  test('a body that is broken JSON is refused', async () => {
+    const response = await fetch(`${place.url}/v1/leases`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: '{"tasksMax": 1',
+    });
+    expect(response.status).toBe(400);
+    expect(await response.json()).toMatchObject({ code: 'INVALID_ARGUMENT', detail: expect.stringContaining('JSON') });
+  });
+
   test('a result that is not sent as JSON is refused, not lost', async () => {
     const task = await place.client.enqueue('form', null);
     const { lease } = await place.leaseOne();
@@ -264,6 +274,12 @@ describe('leases of an embedded server', () => {
     expect(await refused.json()).toMatchObject({ detail: expect.stringContaining('content-type: application/json') });
     expect((await complete('application/json; charset=utf-8')).status).toBe(204);
     expect(await task.result()).toBe(3);
+  });
+
+  test('headers go from an enqueue over HTTP to a lease', async () => {
+    const { status, body } = await place.post('/v1/tasks', { name: 'told', headers: { tenant: 'a', trace: 'ü' } });
+    expect(status).toBe(201);
+    expect(await place.leaseOne()).toMatchObject({ id: body.id, headers: { tenant: 'a', trace: 'ü' } });
   });
 
   test('a result that is too large changes nothing', async () => {
@@ -309,6 +325,29 @@ describe('leases of an embedded server', () => {
     expect(new Set(got).size).toBe(500);
   });
 
+  test('who settles and asks again goes on with the same worker, whoever else waits', async () => {
+    await place.client.enqueueMany('next', [1, 2]);
+    const first = await place.leaseOne({ worker: 'quick' });
+    const workers = async (): Promise<string[]> => (await place.client.status()).workers.map(({ id }) => id);
+    const before = await workers();
+    const other = place.lease({ queues: ['other'], waitMs: 60_000 });
+    await waitForWorkers(place, 'other');
+    await place.post(`/v1/leases/${first.lease}/complete`);
+    expect(await place.leaseOne({ worker: 'quick' })).toMatchObject({ payload: 2, attempt: 1 });
+    expect(await workers()).toEqual(expect.arrayContaining(before));
+    expect((await workers()).length).toBe(2);
+    await place.server.stop({ timeoutMs: 0 });
+    expect(await other).toEqual([]);
+  });
+
+  test('what came to a client that did not ask again goes to another at no cost', async () => {
+    await place.client.enqueueMany('next', [1, 2]);
+    const first = await place.leaseOne({ worker: 'leaving' });
+    await place.post(`/v1/leases/${first.lease}/complete`);
+    expect(await place.leaseOne({ worker: 'staying' })).toMatchObject({ payload: 2, attempt: 1 });
+    await waitForWorkers(place, 'default');
+  });
+
   test('a server that stops answers those who wait with nothing, and hands back what is leased at no cost', async () => {
     const task = await place.client.enqueue('interrupted', null, { queue: 'busy' });
     const held = await place.leaseOne({ queues: ['busy'] });
@@ -330,27 +369,58 @@ describe('leases of an embedded server', () => {
   });
 });
 
-describe('leases of a server that is killed', () => {
-  test('are over: the task comes again uncharged, and the old lease is refused', { timeout: 30_000 }, async () => {
-    const directory = await mkdtemp(join(tmpdir(), 'millrace-leases-'));
-    const first = await ServerProcess.start(directory);
-    await first.enqueue('interrupted');
-    const { body } = await post(`${first.url}/v1/leases`, { waitMs: 10_000 });
+describe('leases of a server', () => {
+  let directory: string;
+  const running: RunningCommand[] = [];
+
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'millrace-leases-'));
+  });
+  afterEach(async () => {
+    for (const command of running.splice(0)) await command.kill();
+    await rm(directory, { recursive: true });
+  });
+
+  /** Its URL, once it serves. */
+  async function start(): Promise<string> {
+    const command = new RunningCommand(['server', '--data', 'data', '--port', '0', '--http-port', '0'], { directory });
+    running.push(command);
+    const [, url] = await command.said(/HTTP API on (http:\S+)/);
+    return url as string;
+  }
+
+  async function enqueue(url: string, name: string): Promise<void> {
+    const headers = { 'content-type': 'application/x-ndjson' };
+    const response = await fetch(`${url}/v1/tasks`, { method: 'POST', headers, body: JSON.stringify({ name }) });
+    expect(await response.text()).toContain('"isNew":true');
+  }
+
+  test('that is killed are over: the task comes again uncharged, and the old lease is refused', async () => {
+    const first = await start();
+    await enqueue(first, 'interrupted');
+    const { body } = await post(`${first}/v1/leases`, { waitMs: 10_000 });
     const [before] = body.leases;
     expect(before).toMatchObject({ name: 'interrupted', attempt: 1 });
-    await first.kill();
-    const second = await ServerProcess.start(directory);
-    try {
-      const again = await post(`${second.url}/v1/leases`, { waitMs: 10_000 });
-      expect(again.body.leases).toMatchObject([{ id: before.id, attempt: 1 }]);
-      const refused = await post(`${second.url}/v1/leases/${before.lease}/complete`);
-      expect(refused).toMatchObject({ status: 409, body: { code: 'LEASE_LOST' } });
-      const [{ lease }] = again.body.leases;
-      expect(await post(`${second.url}/v1/leases/${lease}/complete`)).toEqual({ status: 204 });
-    } finally {
-      await second.kill();
-      await rm(directory, { recursive: true });
-    }
+    await running[0]?.kill();
+    const second = await start();
+    const again = await post(`${second}/v1/leases`, { waitMs: 10_000 });
+    expect(again.body.leases).toMatchObject([{ id: before.id, attempt: 1 }]);
+    const refused = await post(`${second}/v1/leases/${before.lease}/complete`);
+    expect(refused).toMatchObject({ status: 409, body: { code: 'LEASE_LOST' } });
+    const [{ lease }] = again.body.leases;
+    expect(await post(`${second}/v1/leases/${lease}/complete`)).toEqual({ status: 204 });
+  });
+
+  test('that stops may be settled while it waits, and who waits for tasks is answered at once', async () => {
+    const url = await start();
+    await enqueue(url, 'nearly done');
+    const { body } = await post(`${url}/v1/leases`, { waitMs: 10_000 });
+    const waiting = post(`${url}/v1/leases`, { waitMs: 60_000, queues: ['idle'] });
+    await expect.poll(async () => (await post(`${url}/v1/leases/${body.leases[0].lease}/extend`)).status).toBe(200);
+    running[0]?.signal('SIGTERM');
+    expect(await waiting).toEqual({ status: 200, body: { leases: [] } });
+    expect(await post(`${url}/v1/leases/${body.leases[0].lease}/complete`)).toEqual({ status: 204 });
+    expect(await running[0]?.exited).toMatchObject({ code: 0 });
   });
 });
 

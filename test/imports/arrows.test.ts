@@ -46,6 +46,8 @@ const violations: [string, string, string][] = [
   ['src/testing', "import '../server/host.ts';", 'src/testing imports only'],
   ['src/testing', "import '../core/core.ts';", 'src/testing imports only'],
   ['src', "import './testing/test-queue.ts';", 'Nobody imports src/testing'],
+  ['src/otel', "import '../client/client.ts';", 'src/otel imports only'],
+  ['src', "import './otel/tracing.ts';", 'Nobody imports src/otel'],
   ['src/client', "import '../testing/test-clock.ts';", 'src/client imports only'],
   ['src', "import './bench/suite.ts';", 'Only src/cli imports src/bench'],
   ['src/server', "import '../bench/suite.ts';", 'src/server imports only'],

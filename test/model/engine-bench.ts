@@ -1,4 +1,5 @@
-import type { FailOptions, Payload, TaskSpec, When } from '../../src/broker/contract.ts';
+import { expect } from 'vitest';
+import type { FailOptions, Payload, TaskHeaders, TaskSpec, When } from '../../src/broker/contract.ts';
 import type { RetentionPolicy } from '../../src/core/queue.ts';
 import { FLAG_LOST, NONE, STATE_NAMES, State } from '../../src/core/task-table.ts';
 import { resultOf, timeOf } from '../../src/core/views.ts';
@@ -12,6 +13,7 @@ import { BatchWriter } from '../../src/protocol/batch-writer.ts';
 import { DeliveryReader, WireRun } from '../../src/protocol/delivery.ts';
 import { FRAME, FrameReader, HEADER_BYTES } from '../../src/protocol/frames.ts';
 import { CompletionWriter, ReleaseWriter, writeFailure } from '../../src/protocol/settlement-writer.ts';
+import { packHeaders } from '../../src/protocol/task-headers.ts';
 import { BufferPool, FrameWriter } from '../../src/protocol/writer.ts';
 import { ManualClock } from '../twins/manual-clock.ts';
 import { MemoryDisk, memoryDirectory } from '../twins/memory-disk.ts';
@@ -92,6 +94,7 @@ export class BenchWorker implements DeliveryTarget {
     for (const run of this.#deliveries.read(buffer, start, end)) {
       for (let i = 0; i < run.length; i++) {
         const payload = Buffer.from(run.bytes(i)).toString();
+        expect(run.headers(i)).toEqual(headersWith(payload));
         const delivery = {
           id: run.firstId + i,
           token: run.firstToken + i,
@@ -124,10 +127,19 @@ export interface Section {
   payloads: readonly Payload[];
 }
 
+/** Every other task of a history has headers, which say whose they are. */
+function headersWith(payload: string): TaskHeaders | undefined {
+  const serial = /^payload (\d*[02468]) /.exec(payload)?.[1];
+  return serial === undefined ? undefined : { of: serial, more: 'ü'.repeat(Number(serial) % 100) };
+}
+
 export function batchBody(batch: number, sections: readonly Section[], lowestUnconfirmed = batch): Buffer {
   const writer = new BatchWriter(new BufferPool());
   for (const { spec, when, payloads } of sections) {
-    for (const payload of payloads) writer.add(spec, when ?? { kind: 'now' }, payload);
+    for (const payload of payloads) {
+      const headers = headersWith(payload.toString());
+      writer.add(spec, when ?? { kind: 'now' }, payload, headers === undefined ? undefined : packHeaders(headers));
+    }
   }
   const frame = writer.seal(batch);
   writer.address(1, lowestUnconfirmed);
@@ -309,7 +321,9 @@ export class EngineBench {
       const slot = core.index.get(id);
       return { segment: core.table.segment(slot), offset: core.table.offset(slot) };
     };
-    return (await reader.loadBlob(place)).toString();
+    const { payload, headers } = await reader.loadTask(place);
+    expect(headers).toEqual(headersWith(payload.toString()));
+    return payload.toString();
   }
 
   async result(id: number): Promise<string | undefined> {

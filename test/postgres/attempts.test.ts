@@ -87,6 +87,7 @@ describe.skipIf(shared === undefined)('begin', () => {
         attempt: 2,
         spec: spec({ queue: 'other', name: 'theirs', priority: 7 }),
         payload: Buffer.from([0, 255, 1]),
+        headers: { tenant: 'ü"\\' },
         enqueuedAtMs: 1_700_000_000_123,
       });
       const known = scene.ids(1)[0] as string;
@@ -97,6 +98,7 @@ describe.skipIf(shared === undefined)('begin', () => {
         ...{ queue: 'other', name: 'theirs', priority: 7, state: 'active', attempt: 2 },
         enqueuedAtMs: 1_700_000_000_123,
         payload: { encoding: 'base64', data: 'AP8B' },
+        headers: { tenant: 'ü"\\' },
       });
       expect(await store.begin('w2', [foreign])).toEqual(['drop']);
       expect((await store.status()).queues.find(({ name }) => name === 'other')).toMatchObject({

@@ -534,9 +534,24 @@ describe.skipIf(shared === undefined)('tables of the version before', () => {
       await scene.sql`INSERT INTO tasks (id, enqueued_at, queue_no, kind_no, payload) VALUES (${old}, now(), 1, 1, '1')`;
       const store = await scene.store();
       const [child] = scene.ids(1) as [string];
-      await store.submit([related(child, [old])]);
+      await store.submit([related(child, [old], { headers: { tenant: 'a' } })]);
       await complete(store, [old]);
       expect(await states(store, [old, child])).toEqual(['completed', 'ready']);
+      expect(await store.getTask(child)).toMatchObject({ headers: { tenant: 'a' } });
+      expect(await store.getTask(old)).not.toHaveProperty('headers');
+    }),
+  );
+
+  test(
+    'a process of before there were headers, which is still connected, submits on',
+    within(async (scene) => {
+      const store = await scene.store();
+      const [first, theirs] = scene.ids(2) as [string, string];
+      await store.insert([tasks([first])]);
+      await scene.sql`SELECT submit(ARRAY[${theirs}], '{1}', '{1}', ${Date.now()}, '{NULL}', '{f}', '{NULL}', '{NULL}',
+        ${Buffer.from('1')}, '{1}', '{1}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}')`;
+      expect(await states(store, [first, theirs])).toEqual(['ready', 'ready']);
+      expect(await store.getTask(theirs)).not.toHaveProperty('headers');
     }),
   );
 });

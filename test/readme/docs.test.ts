@@ -1,9 +1,9 @@
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { compile, type Installed, install, ROOT } from './installed.ts';
 
-const PAGES = ['events', 'flow-control', 'flows', 'schedules', 'tasks'];
+const PAGES = ['events', 'flow-control', 'flows', 'schedules', 'tasks', 'tracing'];
 const BLOCKS = /^```(?:ts|js)\n([\s\S]*?)^```$/gm;
 
 /** What the blocks take for granted. */
@@ -29,6 +29,11 @@ let installed: Installed;
 
 beforeAll(async () => {
   installed = await install();
+  await symlink(
+    join(ROOT, 'node_modules/@opentelemetry'),
+    join(installed.directory, 'node_modules/@opentelemetry'),
+    'junction',
+  );
   await mkdir(join(installed.directory, 'docs'));
   await writeFile(join(installed.directory, 'docs/world.ts'), WORLD);
 }, 60_000);

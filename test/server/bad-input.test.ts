@@ -5,6 +5,7 @@ import { SystemClock } from '../../src/io/clock.ts';
 import { LIMITS } from '../../src/limits.ts';
 import { BatchWriter } from '../../src/protocol/batch-writer.ts';
 import { FRAME, HEADER_BYTES } from '../../src/protocol/frames.ts';
+import { packHeaders } from '../../src/protocol/task-headers.ts';
 import { sharedPool } from '../../src/protocol/writer.ts';
 import { Server } from '../../src/server/server.ts';
 import { RawClient } from './raw-client.ts';
@@ -67,9 +68,9 @@ async function expectOthersUntouched(bystander: RawClient): Promise<void> {
   expect(await bystander.next()).toMatchObject({ type: FRAME.PONG, requestId: 77 });
 }
 
-function enqueueFrame(batch: number, payloads: readonly string[]): Buffer {
+function enqueueFrame(batch: number, payloads: readonly string[], prefix?: Buffer): Buffer {
   const writer = new BatchWriter(sharedPool);
-  for (const payload of payloads) writer.add(SPEC, { kind: 'now' }, payload);
+  for (const payload of payloads) writer.add(SPEC, { kind: 'now' }, payload, prefix);
   const frame = writer.seal(batch);
   writer.address(9, batch);
   return Buffer.from(frame);
@@ -230,6 +231,19 @@ describe('frames that do not hold what they announce', () => {
     big.writeUInt32LE(1000 + LIMITS.payloadBytesMax, frame.length - 1004);
     client.socket.write(big);
     expect(await client.json(FRAME.ERROR)).toMatchObject({ code: 'PAYLOAD_TOO_LARGE' });
+    await expectOthersUntouched(client);
+    expect(server.host.engine.core.table.count).toBe(0);
+  });
+
+  test('headers out of bounds refuse their whole batch and keep the connection', async () => {
+    const client = await open();
+    await client.greet();
+    const value = 'v'.repeat(LIMITS.headersBytesMax);
+    client.socket.write(enqueueFrame(1, ['1', '2'], packHeaders({ tenant: value })));
+    expect(await client.json(FRAME.ERROR)).toMatchObject({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringContaining('4105 bytes of headers; at most 4096'),
+    });
     await expectOthersUntouched(client);
     expect(server.host.engine.core.table.count).toBe(0);
   });

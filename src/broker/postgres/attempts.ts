@@ -2,7 +2,7 @@ import { LIMITS } from '../../limits.ts';
 import type { TaskError } from '../contract.ts';
 import type { Arrival, End, EndReport, Verdict } from '../store.ts';
 import type { Database } from './database.ts';
-import { flagArray, numberArray, pack, textArray } from './encode.ts';
+import { flagArray, headersArray, headersText, numberArray, pack, textArray } from './encode.ts';
 import type { Kinds } from './kinds.ts';
 import type { Row } from './lane.ts';
 import { STATE } from './schema.ts';
@@ -157,6 +157,7 @@ export class Attempts {
         packed.bytes,
         packed.starts,
         packed.lengths,
+        headersArray(each.map((arrival) => headersText(arrival.headers))),
       ]);
       left.push(...this.#spread(part, row as Row, (index) => (verdicts[index] = 'run')));
     }
@@ -365,11 +366,11 @@ WHERE NOT EXISTS (SELECT FROM tasks t WHERE t.id = a.id) AND NOT EXISTS (SELECT 
 
 const BEGIN_FOREIGN = `
 WITH made AS (
-  INSERT INTO tasks (id, queue_no, kind_no, enqueued_at, attempt, state, prior, lease, payload)
+  INSERT INTO tasks (id, queue_no, kind_no, enqueued_at, attempt, state, prior, lease, payload, headers)
   SELECT a.id, a.queue_no, a.kind_no, to_timestamp(a.enqueued_at / 1000.0), a.attempt, 1, 1, $6::bigint,
-         substring($7::bytea FROM a.start FOR a.length)
-  FROM unnest($1::text[], $2::integer[], $3::integer[], $4::float8[], $5::integer[], $8::integer[], $9::integer[])
-         AS a(id, queue_no, kind_no, enqueued_at, attempt, start, length)
+         substring($7::bytea FROM a.start FOR a.length), a.headers
+  FROM unnest($1::text[], $2::integer[], $3::integer[], $4::float8[], $5::integer[], $8::integer[], $9::integer[], $10::text[])
+         AS a(id, queue_no, kind_no, enqueued_at, attempt, start, length, headers)
   ON CONFLICT (id) DO NOTHING
   RETURNING id, queue_no
 ), counted AS (

@@ -1,4 +1,4 @@
-import type { Payload } from '../contract.ts';
+import type { Payload, TaskHeaders } from '../contract.ts';
 
 /** Arrays as PostgreSQL's literals: one text each, in place of the driver's conversion of every element. */
 const PLAIN = /^[A-Za-z0-9_.:~-]+$/;
@@ -52,6 +52,20 @@ export function pack(values: readonly (Payload | undefined)[]): Packed {
     length += bytes.length;
   }
   return { bytes: Buffer.concat(parts, length), starts: numberArray(starts), lengths: numberArray(lengths) };
+}
+
+/** Headers as they are kept: JSON, null for none. */
+export function headersText(headers: TaskHeaders | undefined): string | null {
+  return headers === undefined ? null : JSON.stringify(headers);
+}
+
+/** As a parameter beside others in an `unnest`, which fills up a shorter one with nulls. */
+export function headersArray(texts: readonly (string | null)[]): string {
+  return texts.some((text) => text !== null) ? textArray(texts) : '{}';
+}
+
+export function headersOf(text: unknown): Record<string, string> | undefined {
+  return text === null ? undefined : (JSON.parse(text as string) as Record<string, string>);
 }
 
 export function bytesOf(payload: Payload): number {

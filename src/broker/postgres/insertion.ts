@@ -1,7 +1,7 @@
 import { LIMITS } from '../../limits.ts';
 import type { NewTasks, Unpublished } from '../store.ts';
 import type { Database } from './database.ts';
-import { bytesOf, numberArray, pack, textArray } from './encode.ts';
+import { bytesOf, headersArray, headersText, numberArray, pack, textArray } from './encode.ts';
 import type { Kinds } from './kinds.ts';
 import type { Parameter } from './lane.ts';
 
@@ -31,7 +31,8 @@ export class Insertion {
     const collector = new Collector(this.#newEntry);
     for (const [index, batch] of batches.entries()) {
       const { no, queueNo } = kinds[index] as { no: number; queueNo: number };
-      for (let task = 0; task < batch.ids.length; task++) collector.add(batch, task, no, queueNo);
+      const headers = headersText(batch.headers);
+      for (let task = 0; task < batch.ids.length; task++) collector.add(batch, task, headers, no, queueNo);
     }
     const chunks = collector.end();
     if (chunks.length === 1) await this.#database.query('durable', INSERT, (chunks[0] as Chunk).parameters);
@@ -54,6 +55,7 @@ class Collector {
   #enqueuedAtMs: number[] = [];
   #runAtMs: (number | null)[] = [];
   #payloads: NewTasks['payloads'][number][] = [];
+  #headers: (string | null)[] = [];
   #bytes = 0;
   #entries: { name: string; first: number; bytes: number; last: number }[] = [];
 
@@ -61,9 +63,9 @@ class Collector {
     this.#newEntry = newEntry;
   }
 
-  add(batch: NewTasks, index: number, kindNo: number, queueNo: number): void {
+  add(batch: NewTasks, index: number, headers: string | null, kindNo: number, queueNo: number): void {
     const payload = batch.payloads[index] as NewTasks['payloads'][number];
-    const bytes = bytesOf(payload);
+    const bytes = bytesOf(payload) + (headers === null ? 0 : headers.length);
     const full = this.#ids.length === LIMITS.storeStatementTasksMax;
     if (full || (this.#bytes + bytes > LIMITS.storeStatementBytesMax && this.#ids.length > 0)) this.#cut();
     this.#ids.push(batch.ids[index] as string);
@@ -72,6 +74,7 @@ class Collector {
     this.#enqueuedAtMs.push(batch.enqueuedAtMs);
     this.#runAtMs.push(batch.runAtMs ?? null);
     this.#payloads.push(payload);
+    this.#headers.push(headers);
     this.#bytes += bytes;
     const position = this.#ids.length;
     const entry = this.#entries.at(-1);
@@ -110,6 +113,7 @@ class Collector {
         numberArray(entries.map((entry) => entry.first)),
         numberArray(entries.map((entry) => entry.last)),
         numberArray(entries.map((entry) => entry.bytes)),
+        headersArray(this.#headers),
       ],
     });
     this.#ids = [];
@@ -118,6 +122,7 @@ class Collector {
     this.#enqueuedAtMs = [];
     this.#runAtMs = [];
     this.#payloads = [];
+    this.#headers = [];
     this.#entries = [];
     this.#bytes = 0;
   }
@@ -126,11 +131,11 @@ class Collector {
 // The times are the producer's clock; whether `run_at` has come is asked of the database's.
 const INSERT = `
 WITH made AS (
-  INSERT INTO tasks (id, queue_no, kind_no, enqueued_at, run_at, payload)
+  INSERT INTO tasks (id, queue_no, kind_no, enqueued_at, run_at, payload, headers)
   SELECT a.id, a.queue_no, a.kind_no, to_timestamp(a.enqueued_at / 1000.0), to_timestamp(a.run_at / 1000.0),
-         substring($6::bytea FROM a.start FOR a.length)
-  FROM unnest($1::text[], $2::integer[], $3::integer[], $4::float8[], $5::float8[], $7::integer[], $8::integer[])
-         AS a(id, queue_no, kind_no, enqueued_at, run_at, start, length)
+         substring($6::bytea FROM a.start FOR a.length), a.headers
+  FROM unnest($1::text[], $2::integer[], $3::integer[], $4::float8[], $5::float8[], $7::integer[], $8::integer[], $13::text[])
+         AS a(id, queue_no, kind_no, enqueued_at, run_at, start, length, headers)
   ON CONFLICT (id) DO NOTHING
   RETURNING queue_no
 ), counted AS (

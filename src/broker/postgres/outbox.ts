@@ -1,7 +1,7 @@
 import { LIMITS } from '../../limits.ts';
 import type { Republish, Unpublished } from '../store.ts';
 import type { Database } from './database.ts';
-import { msOf, textArray } from './encode.ts';
+import { headersOf, msOf, textArray } from './encode.ts';
 import { SPEC_COLUMNS, specOf } from './kinds.ts';
 import type { Row } from './lane.ts';
 import { LazyWrites } from './lazy-writes.ts';
@@ -77,6 +77,7 @@ function republished(row: Row): Republish['tasks'][number] {
     id: row.id as string,
     spec: specOf(row),
     payload: row.payload as Buffer,
+    headers: headersOf(row.headers),
     attempt: row.attempt as number,
     enqueuedAtMs: Math.round(row.enqueued_at_ms as number),
     runAtMs: row.run_at_ms === null ? undefined : Math.round(row.run_at_ms as number),
@@ -116,7 +117,7 @@ SELECT entry, array_to_json(ids) AS ids FROM (
 ORDER BY n`;
 
 const READ = `
-SELECT t.id, t.payload, t.attempt, ${msOf('t.enqueued_at')} AS enqueued_at_ms,
+SELECT t.id, t.payload, t.headers, t.attempt, ${msOf('t.enqueued_at')} AS enqueued_at_ms,
        CASE WHEN t.run_at > now() THEN ${msOf('t.run_at')} END AS run_at_ms, ${SPEC_COLUMNS}
 FROM unnest($1::text[]) WITH ORDINALITY AS a(id, n)
 JOIN tasks t ON t.id = a.id JOIN kinds k ON k.no = t.kind_no JOIN queues q ON q.no = t.queue_no

@@ -73,7 +73,7 @@ export function relationsStatements(vacuumOften: string, vacuumSmall: string): s
     `COMMENT ON TABLE held IS 'ended tasks that are to be forgotten when no other needs them any more'`,
     'CREATE INDEX held_of_queue ON held (queue_no, dead, due)',
     SETTLE,
-    SUBMIT,
+    submit(AS_IT_WAS),
     FORGET_HELD,
   ];
 }
@@ -182,16 +182,40 @@ BEGIN
   RETURN json_build_object('queues', queues, 'entries', coalesce(entries, '{}'), 'cancelled', cancelled);
 END $$`;
 
+/** What the later step adds to the text of the function; without it the text is that of the earlier one, to the letter. */
+type SubmitMore = Record<'parameter' | 'column' | 'value' | 'array' | 'alias', string>;
+
+const AS_IT_WAS: SubmitMore = { parameter: '', column: '', value: '', array: '', alias: '' };
+
+/** What a process of before calls has no `headers`, and finds the function all the same. */
+const WITH_HEADERS: SubmitMore = {
+  parameter: ', headers text[] DEFAULT NULL',
+  column: ', headers',
+  value: ', a.headers',
+  array: ', submit.headers',
+  alias: ', headers',
+};
+
+export function headersStatements(): string[] {
+  return [
+    'ALTER TABLE tasks ADD COLUMN headers text',
+    `COMMENT ON COLUMN tasks.headers IS 'a JSON object of texts; null for none'`,
+    'ALTER TABLE schedules ADD COLUMN headers text',
+    'DROP FUNCTION submit',
+    submit(WITH_HEADERS),
+  ];
+}
+
 /*
  * All or nothing. Tasks, dependencies and unique keys as parallel arrays; a dependency names its parent by id, also one that
  * comes with it. `outers`: the parents that do not. Run again after an unknown outcome it finds its tasks there, and tells.
  */
-const SUBMIT = `
+const submit = ({ parameter, column, value, array, alias }: SubmitMore): string => `
 CREATE FUNCTION submit(
   ids text[], queue_nos integer[], kind_nos integer[], enqueued_ms float8, run_ms float8[], blocked boolean[],
   relatives integer[], keys text[], bytes bytea, starts integer[], lengths integer[],
   edge_children text[], edge_parents text[], edge_modes integer[], outers text[],
-  key_queues integer[], key_names text[], key_ids text[], key_scopes integer[], key_ms float8[]
+  key_queues integer[], key_names text[], key_ids text[], key_scopes integer[], key_ms float8[]${parameter}
 ) RETURNS json LANGUAGE plpgsql AS $$
 DECLARE
   -- By the id that a task was to have: who has its key.
@@ -285,12 +309,12 @@ BEGIN
   END IF;
 
   WITH changed AS (
-    INSERT INTO tasks AS t (id, queue_no, kind_no, enqueued_at, run_at, payload, state, prior, children, unique_key)
+    INSERT INTO tasks AS t (id, queue_no, kind_no, enqueued_at, run_at, payload, state, prior, children, unique_key${column})
     SELECT a.id, a.queue_no, a.kind_no, to_timestamp(enqueued_ms / 1000.0), to_timestamp(a.run_at / 1000.0),
            substring(bytes FROM a.start FOR a.length), CASE WHEN a.blocked THEN 5 ELSE 0 END,
-           CASE WHEN a.blocked THEN 5 ELSE 0 END, a.relatives, a.key
-    FROM unnest(ids, queue_nos, kind_nos, run_ms, submit.blocked, submit.relatives, keys, starts, lengths)
-           AS a(id, queue_no, kind_no, run_at, blocked, relatives, key, start, length)
+           CASE WHEN a.blocked THEN 5 ELSE 0 END, a.relatives, a.key${value}
+    FROM unnest(ids, queue_nos, kind_nos, run_ms, submit.blocked, submit.relatives, keys, starts, lengths${array})
+           AS a(id, queue_no, kind_no, run_at, blocked, relatives, key, start, length${alias})
     WHERE NOT existing ? a.id
     RETURNING t.id, t.seq, t.queue_no, t.state, octet_length(t.payload) AS bytes
   ), counted AS (

@@ -6,7 +6,7 @@ import { type Misfire, nextDueMs, parseTiming, sameTiming, type Timing } from '.
 import type { ScheduleInfo, ScheduleSettings } from '../contract.ts';
 import type { FiredSchedules, Republish, StoredSchedules } from '../store.ts';
 import type { Database } from './database.ts';
-import { bytesOf, numberArray, textArray } from './encode.ts';
+import { bytesOf, headersOf, headersText, numberArray, textArray } from './encode.ts';
 import { type Kinds, SPEC_COLUMNS, specOf } from './kinds.ts';
 import type { Parameter, Row } from './lane.ts';
 import type { Outbox } from './outbox.ts';
@@ -49,6 +49,7 @@ export class Schedules implements StoredSchedules {
   async set(name: string, settings: ScheduleSettings): Promise<ScheduleInfo> {
     const misfire = parseMisfire(settings.misfire);
     const payload = Buffer.from(settings.payload as string);
+    const headers = headersText(settings.headers);
     checkSchedulePayload(bytesOf(settings.payload));
     // Judged before anything is made for it.
     parseTiming(settings, this.#database.clock.wallMs());
@@ -61,8 +62,8 @@ export class Schedules implements StoredSchedules {
       const known = found.name === null ? undefined : found;
       if (known === undefined && found.count >= LIMITS.schedulesMax) throw tooMany(found.count);
       const goesOn = known !== undefined && sameTiming(timingOf(known), timing);
-      if (goesOn && isSame(known, misfire, kind.no, payload)) return infoOf(known);
-      const values = [name, ...columnsOf(goesOn ? timingOf(known) : timing), misfire, kind.no, payload];
+      if (goesOn && isSame(known, misfire, kind.no, payload, headers)) return infoOf(known);
+      const values = [name, ...columnsOf(goesOn ? timingOf(known) : timing), misfire, kind.no, payload, headers];
       const changed =
         known === undefined
           ? await this.#database.query('durable', INSERT, [...values, nextDueMs(timing, nowMs)])
@@ -76,7 +77,12 @@ export class Schedules implements StoredSchedules {
 
   async get(name: string): Promise<ScheduleInfo> {
     const row = await this.#find(name);
-    return { ...infoOf(row), payload: encodeBytes(row.payload as Buffer) };
+    const headers = headersOf(row.headers);
+    return {
+      ...infoOf(row),
+      payload: encodeBytes(row.payload as Buffer),
+      ...(headers === undefined ? {} : { headers }),
+    };
   }
 
   async list(): Promise<ScheduleInfo[]> {
@@ -229,8 +235,9 @@ function columnsOf(timing: Timing): Parameter[] {
   return [null, null, timing.everyMs, timing.anchorMs];
 }
 
-function isSame(row: Row, misfire: Misfire, kindNo: number, payload: Buffer): boolean {
-  return row.misfire === misfire && row.kind_no === kindNo && payload.equals(row.payload as Buffer);
+function isSame(row: Row, misfire: Misfire, kindNo: number, payload: Buffer, headers: string | null): boolean {
+  const isSameKind = row.misfire === misfire && row.kind_no === kindNo && row.headers === headers;
+  return isSameKind && payload.equals(row.payload as Buffer);
 }
 
 function infoOf(row: Row): ScheduleInfo {
@@ -261,23 +268,23 @@ const JOINED = 'schedules s JOIN kinds k ON k.no = s.kind_no JOIN queues q ON q.
 // One row, whose name is null where there is none.
 const FIND = `
 SELECT ${NOW_MS} AS now_ms, (SELECT count(*) FROM schedules)::integer AS count, found.*
-FROM (SELECT) one LEFT JOIN (SELECT ${COLUMNS}, s.payload FROM ${JOINED} WHERE s.name = $1) found ON true`;
+FROM (SELECT) one LEFT JOIN (SELECT ${COLUMNS}, s.payload, s.headers FROM ${JOINED} WHERE s.name = $1) found ON true`;
 
 const LIST = `SELECT ${COLUMNS} FROM ${JOINED} ORDER BY s.name LIMIT ${LIMITS.schedulesMax}`;
 
 const INSERT = `
-INSERT INTO schedules (name, cron, time_zone, every_ms, anchor_ms, misfire, kind_no, payload, next_ms)
-VALUES ($1, $2, $3, $4::bigint, $5::bigint, $6, $7::integer, $8::bytea, $9::bigint)
+INSERT INTO schedules (name, cron, time_zone, every_ms, anchor_ms, misfire, kind_no, payload, headers, next_ms)
+VALUES ($1, $2, $3, $4::bigint, $5::bigint, $6, $7::integer, $8::bytea, $9::text, $10::bigint)
 ON CONFLICT (name) DO NOTHING RETURNING rev`;
 
 const VALUES = `cron = $2, time_zone = $3, every_ms = $4::bigint, anchor_ms = $5::bigint,
-  misfire = $6, kind_no = $7::integer, payload = $8::bytea, rev = rev + 1`;
+  misfire = $6, kind_no = $7::integer, payload = $8::bytea, headers = $9::text, rev = rev + 1`;
 
-const CHANGE = `UPDATE schedules SET ${VALUES} WHERE name = $1 AND rev = $9::integer RETURNING rev`;
+const CHANGE = `UPDATE schedules SET ${VALUES} WHERE name = $1 AND rev = $10::integer RETURNING rev`;
 
 const RETIME = `
-UPDATE schedules SET ${VALUES}, made_up = 0, next_ms = CASE WHEN paused THEN NULL ELSE $10::bigint END
-WHERE name = $1 AND rev = $9::integer RETURNING rev`;
+UPDATE schedules SET ${VALUES}, made_up = 0, next_ms = CASE WHEN paused THEN NULL ELSE $11::bigint END
+WHERE name = $1 AND rev = $10::integer RETURNING rev`;
 
 const PAUSE = 'UPDATE schedules SET paused = true, next_ms = NULL, rev = rev + 1 WHERE name = $1 AND NOT paused';
 
@@ -294,10 +301,10 @@ SELECT ${NOW_MS} AS now_ms, name, rev, cron, time_zone, every_ms, anchor_ms, mis
 FROM schedules WHERE next_ms IS NOT NULL AND (next_ms, name) > ($2::bigint, $3)
 ORDER BY next_ms, name LIMIT $1::integer`;
 
-/** From `moved (n, kind_no, payload)` and `ids (id, n)`. */
+/** From `moved (n, kind_no, payload, headers)` and `ids (id, n)`. */
 const MADE = `made AS (
-  INSERT INTO tasks (id, queue_no, kind_no, enqueued_at, payload)
-  SELECT i.id, k.queue_no, m.kind_no, now(), m.payload
+  INSERT INTO tasks (id, queue_no, kind_no, enqueued_at, payload, headers)
+  SELECT i.id, k.queue_no, m.kind_no, now(), m.payload, m.headers
   FROM moved m JOIN ids i ON i.n = m.n JOIN kinds k ON k.no = m.kind_no
   ORDER BY i.no
   ON CONFLICT (id) DO NOTHING
@@ -312,7 +319,7 @@ const RUN = `
 WITH moved AS (
   UPDATE schedules SET last_ms = ${NOW_MS}, last_id = $2, fired = fired + 1
   WHERE name = $1 AND NOT EXISTS (SELECT FROM tasks WHERE id = $2)
-  RETURNING 1 AS n, kind_no, payload
+  RETURNING 1 AS n, kind_no, payload, headers
 ), ids AS (SELECT $2::text AS id, 1 AS n, 1 AS no), ${MADE}, unpublished AS (
   INSERT INTO outbox (entry, ids, bytes) SELECT $3, array_agg(id), sum(bytes) FROM made HAVING count(*) > 0
   ON CONFLICT (entry) DO NOTHING
@@ -333,7 +340,7 @@ WITH wanted AS MATERIALIZED (
     last_ms = CASE WHEN w.count > 0 THEN w.due_ms ELSE s.last_ms END, last_id = coalesce(w.last_id, s.last_id)
   FROM wanted w JOIN locked l ON l.name = w.name
   WHERE s.name = w.name AND s.next_ms = w.first_ms AND s.rev = w.rev
-  RETURNING w.n, s.kind_no, s.payload
+  RETURNING w.n, s.kind_no, s.payload, s.headers
 ), ${MADE}
 INSERT INTO outbox (entry, ids, bytes) SELECT $10, array_agg(id), sum(bytes) FROM made HAVING count(*) > 0
 ON CONFLICT (entry) DO NOTHING RETURNING array_to_json(ids) AS ids`;

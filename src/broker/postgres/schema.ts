@@ -1,5 +1,5 @@
 import { EVENTS_STATEMENTS } from './events-schema.ts';
-import { relationsStatements } from './relations-schema.ts';
+import { headersStatements, relationsStatements } from './relations-schema.ts';
 
 /**
  * The tables, as numbered steps. A step that was released is never changed, also not by a constant that it contains: what
@@ -167,5 +167,9 @@ export const MIGRATIONS: readonly Migration[] = [
   {
     name: 'event streams',
     statements: () => EVENTS_STATEMENTS,
+  },
+  {
+    name: 'headers of tasks',
+    statements: headersStatements,
   },
 ];

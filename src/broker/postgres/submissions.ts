@@ -2,7 +2,7 @@ import { invariant } from '../../errors.ts';
 import { placesOf } from '../places.ts';
 import type { NewRelatedTask, Submission } from '../store.ts';
 import type { Database } from './database.ts';
-import { flagArray, numberArray, pack, textArray } from './encode.ts';
+import { flagArray, headersArray, headersText, numberArray, pack, textArray } from './encode.ts';
 import type { Kind, Kinds } from './kinds.ts';
 import type { Parameter, Row } from './lane.ts';
 import { ON_FAILURE, UNIQUE_SCOPE } from './relations-schema.ts';
@@ -79,6 +79,7 @@ function parametersOf(tasks: readonly NewRelatedTask[], kinds: readonly Kind[], 
     textArray([...outers]),
     numberArray(unique.map((index) => (kinds[index] as Kind).queueNo)),
     ...uniqueOf(unique.map((index) => tasks[index] as NewRelatedTask)),
+    headersArray(each.map((task) => headersText(task.headers))),
   ];
 }
 
@@ -106,4 +107,4 @@ function uniqueOf(tasks: readonly NewRelatedTask[]): Parameter[] {
 const SUBMIT = `SELECT submit($1::text[], $2::integer[], $3::integer[], $4::float8, $5::float8[], $6::boolean[],
   $7::integer[], $8::text[], $9::bytea, $10::integer[], $11::integer[],
   $12::text[], $13::text[], $14::integer[], $15::text[],
-  $16::integer[], $17::text[], $18::text[], $19::integer[], $20::float8[]) AS answer`;
+  $16::integer[], $17::text[], $18::text[], $19::integer[], $20::float8[], $21::text[]) AS answer`;

@@ -4,7 +4,7 @@ import { encodeBytes } from '../../protocol/encoded-bytes.ts';
 import type { Outcome, TaskError, TaskFilter, TaskInfo, TaskPage, TaskProgress, TaskState } from '../contract.ts';
 import type { Republish } from '../store.ts';
 import type { Database } from './database.ts';
-import { msOf, textArray } from './encode.ts';
+import { headersOf, msOf, textArray } from './encode.ts';
 import { SPEC_COLUMNS } from './kinds.ts';
 import type { Row } from './lane.ts';
 import { logOf } from './logs.ts';
@@ -54,10 +54,12 @@ export class Tasks {
     if (row === undefined) throw notFound(id);
     const { failures, ...info } = infoOf(row);
     const result = row.result as Buffer | null;
+    const headers = headersOf(row.headers);
     return {
       ...info,
       ...(row.children === null ? {} : await readRelatives(this.#database, id, info.dependencies)),
       payload: encodeBytes(row.payload as Buffer),
+      ...(headers === undefined ? {} : { headers }),
       ...(result === null ? {} : { result: encodeBytes(result) }),
       ...(row.log === null ? {} : { log: logOf(row.log as string) }),
       failures,
@@ -194,7 +196,7 @@ const INFO = (failures: string): string => `t.id, t.seq, t.state, ${STATE_NAME('
 const JOINS = `JOIN kinds k ON k.no = t.kind_no JOIN queues q ON q.no = t.queue_no
   LEFT JOIN workers w ON t.state = 1 AND w.no = (t.lease >> 32)`;
 
-const GET = `SELECT ${INFO('t.failures')}, t.children, t.payload, t.result, t.log FROM tasks t ${JOINS} WHERE t.id = $1`;
+const GET = `SELECT ${INFO('t.failures')}, t.children, t.payload, t.headers, t.result, t.log FROM tasks t ${JOINS} WHERE t.id = $1`;
 
 /** One queue after the other in its order, as far as a page may look. */
 const QUEUES = 'FROM queues eq WHERE $1::text IS NULL OR eq.name = $1';

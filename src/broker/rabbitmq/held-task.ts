@@ -1,4 +1,4 @@
-import type { DeliveryRun, TaskError, TaskSpec } from '../contract.ts';
+import type { DeliveryRun, TaskError, TaskHeaders, TaskSpec } from '../contract.ts';
 import type { TaskMessage } from './message.ts';
 
 /**
@@ -97,6 +97,10 @@ export class HeldRun implements DeliveryRun {
   text(index: number): string {
     const { payload } = this.#message(index);
     return Buffer.from(payload.buffer, payload.byteOffset, payload.length).toString();
+  }
+
+  headers(index: number): TaskHeaders | undefined {
+    return this.#message(index).taskHeaders;
   }
 
   #message(index: number): TaskMessage {

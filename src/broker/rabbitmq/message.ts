@@ -1,7 +1,7 @@
 import type { ConsumeMessage } from 'amqplib';
 import { MillraceError, shown } from '../../errors.ts';
-import { checkInteger, checkName, DEFAULTS, LIMITS } from '../../limits.ts';
-import type { Backoff, Payload, TaskSpec } from '../contract.ts';
+import { checkInteger, checkName, DEFAULTS, LIMITS, parseHeaders } from '../../limits.ts';
+import type { Backoff, Payload, TaskHeaders, TaskSpec } from '../contract.ts';
 import { memberSpans } from './json-members.ts';
 
 /**
@@ -33,6 +33,7 @@ export interface TaskMessage {
   /** Text is JSON. */
   readonly payload: Uint8Array;
   readonly isBytes: boolean;
+  readonly taskHeaders: TaskHeaders | undefined;
   /** Members of the body that are not ours, as text to be put into a copy: `"trace":"…",`. */
   readonly extra: string;
   readonly replyTo: string | undefined;
@@ -43,7 +44,11 @@ export interface TaskMessage {
 
 const ID_MARK = '"id":"';
 const TIME_MARK = '","enqueuedAtMs":';
+const HEADERS_MARK = ',"headers":';
 const PAYLOAD_MARK = ',"payload":';
+/** What tells the two marks apart. */
+const HEADERS_MARK_LETTER = HEADERS_MARK.charCodeAt(2);
+const HEADERS_END = Buffer.from(`}${PAYLOAD_MARK}`);
 const QUOTE = 0x22;
 const BRACE = 0x7d;
 
@@ -80,16 +85,18 @@ export function payloadFrom(bytes: Uint8Array): Payload {
 }
 
 /** What stands between the id and the payload. */
-export function tailOf(enqueuedAtMs: number, runAtMs: number): string {
-  const tail = `${TIME_MARK}${enqueuedAtMs}`;
-  return runAtMs > 0 ? `${tail},"runAtMs":${runAtMs}` : tail;
+export function tailOf(enqueuedAtMs: number, runAtMs: number, headers: TaskHeaders | undefined): string {
+  let tail = `${TIME_MARK}${enqueuedAtMs}`;
+  if (runAtMs > 0) tail += `,"runAtMs":${runAtMs}`;
+  if (headers !== undefined) tail += HEADERS_MARK + JSON.stringify(headers);
+  return tail;
 }
 
 /** The task once more, as another attempt. */
 export function copyOf(message: TaskMessage, attempt: number, runAtMs = 0): Buffer {
   const { spec, payload, isBytes, extra } = message;
   const id = JSON.stringify(message.id).slice(1, -1);
-  const start = headOf(spec, attempt, extra) + id + tailOf(message.enqueuedAtMs, runAtMs);
+  const start = headOf(spec, attempt, extra) + id + tailOf(message.enqueuedAtMs, runAtMs, message.taskHeaders);
   if (isBytes) return Buffer.from(`${start}${bytesMember(payload)}}`);
   const head = Buffer.from(start + PAYLOAD_MARK);
   const body = Buffer.allocUnsafe(head.length + payload.length + 1);
@@ -163,6 +170,15 @@ export class MessageReader {
     for (let byte = content[at] as number; byte >= 0x30 && byte <= 0x39; byte = content[++at] as number) {
       enqueuedAtMs = enqueuedAtMs * 10 + (byte - 0x30);
     }
+    let taskHeaders: TaskHeaders | undefined;
+    if (content[at + 2] === HEADERS_MARK_LETTER) {
+      const headersEnd = headersEndOf(content, at);
+      if (headersEnd === undefined) return undefined;
+      const given = parseObject(content.toString('utf8', at + HEADERS_MARK.length, headersEnd));
+      if (given === undefined) return undefined;
+      taskHeaders = headersOf(given);
+      at = headersEnd;
+    }
     const start = at + PAYLOAD_MARK.length;
     const end = content.length - 1;
     if (content.toString('latin1', at, start) !== PAYLOAD_MARK || content[end] !== BRACE) return undefined;
@@ -177,6 +193,7 @@ export class MessageReader {
       runAtMs: 0,
       payload: content.subarray(start, end),
       isBytes: false,
+      taskHeaders,
       extra: '',
       replyTo,
       correlationId,
@@ -236,6 +253,7 @@ export class MessageReader {
       runAtMs: timeOf(fields, 'runAtMs') ?? 0,
       payload: bytes,
       isBytes,
+      taskHeaders: headersOf(fields.headers),
       extra: extraOf(text, spans),
       replyTo: typeof replyTo === 'string' ? replyTo : undefined,
       correlationId: typeof correlationId === 'string' ? correlationId : undefined,
@@ -246,7 +264,7 @@ export class MessageReader {
 
 const KNOWN = new Set([
   ...['task', 'queue', 'attempt', 'maxAttempts', 'priority', 'timeoutMs', 'backoff'],
-  ...['id', 'enqueuedAtMs', 'runAtMs', 'payload', 'payloadEncoding'],
+  ...['id', 'enqueuedAtMs', 'runAtMs', 'headers', 'payload', 'payloadEncoding'],
 ]);
 
 function specOf(fields: Record<string, unknown>, queue: string, propertyPriority: unknown): TaskSpec {
@@ -303,6 +321,21 @@ function timeOf(fields: Record<string, unknown>, name: string): number | undefin
   if (typeof value === 'number' && value >= 0 && value <= WALL_MS_MAX) return value;
   const message = `"${name}" must be milliseconds since 1970 (at most ${WALL_MS_MAX}), not ${shown(value)}`;
   throw new MillraceError('INVALID_PAYLOAD', message);
+}
+
+/** Throws INVALID_PAYLOAD. */
+function headersOf(given: unknown): TaskHeaders | undefined {
+  return refusing(() => parseHeaders(given));
+}
+
+/**
+ * Where the headers end that stand at `at`, if they are laid out as we write them: inside of a text each quote has a
+ * backslash before it, so what looks like their end and the beginning of the payload is no part of a text.
+ */
+function headersEndOf(content: Buffer, at: number): number | undefined {
+  if (content.toString('latin1', at, at + HEADERS_MARK.length) !== HEADERS_MARK) return undefined;
+  const found = content.indexOf(HEADERS_END, at + HEADERS_MARK.length);
+  return found === -1 ? undefined : found + 1;
 }
 
 /** The AMQP timestamp counts seconds. */

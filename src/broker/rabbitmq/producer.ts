@@ -2,7 +2,7 @@ import { MillraceError } from '../../errors.ts';
 import type { Clock } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import { manyBytesBound } from '../../protocol/batch-writer.ts';
-import type { Payload, RelatedTask, SubmittedTask, TaskIds, TaskSpec, When } from '../contract.ts';
+import type { Payload, RelatedTask, SubmittedTask, TaskHeaders, TaskIds, TaskSpec, When } from '../contract.ts';
 import type { NewTasks, Store, Submission, Unpublished } from '../store.ts';
 import { DeadlineTimer } from '../tcp/deadlines.ts';
 import type { Link } from './link.ts';
@@ -28,6 +28,8 @@ interface Entry {
   readonly spec: TaskSpec;
   readonly ids: readonly string[];
   readonly payloads: readonly Payload[];
+  /** Of each of them. */
+  readonly headers: TaskHeaders | undefined;
   readonly enqueuedAtMs: number;
   /** 0: at once. */
   readonly delayMs: number;
@@ -68,23 +70,24 @@ export class Producer {
     this.#deadlines = new DeadlineTimer(options.clock, (nowMs) => this.#due(nowMs));
   }
 
-  enqueue(spec: TaskSpec, payload: Payload, when: When): Promise<string> {
+  enqueue(spec: TaskSpec, payload: Payload, when: When, headers?: TaskHeaders): Promise<string> {
     return new Promise((resolve, reject) => {
-      const bytes = manyBytesBound([payload]);
+      const bytes = manyBytesBound([payload], headersBound(headers));
       const id = this.#room(1, bytes).next();
-      this.#submit(spec, [id], [payload], when, bytes, () => resolve(id), reject);
+      const what = { spec, ids: [id], payloads: [payload], headers };
+      this.#submit(what, when, bytes, () => resolve(id), reject);
     });
   }
 
-  enqueueMany(spec: TaskSpec, payloads: readonly Payload[], when: When): Promise<TaskIds> {
+  enqueueMany(spec: TaskSpec, payloads: readonly Payload[], when: When, headers?: TaskHeaders): Promise<TaskIds> {
     return new Promise((resolve, reject) => {
-      const bytes = manyBytesBound(payloads);
+      const bytes = manyBytesBound(payloads, headersBound(headers));
       const ids = this.#room(payloads.length, bytes);
       const list: string[] = [];
       for (let index = 0; index < payloads.length; index++) list.push(ids.next());
       const taken = new IdList(list);
       if (payloads.length === 0) resolve(taken);
-      else this.#submit(spec, list, payloads, when, bytes, () => resolve(taken), reject);
+      else this.#submit({ spec, ids: list, payloads, headers }, when, bytes, () => resolve(taken), reject);
     });
   }
 
@@ -103,9 +106,9 @@ export class Producer {
       const settled = this.#await(ids.length, bytes, answer, reject);
       const nowMs = this.#clock.wallMs();
       const entries = tasks.map((task, index) => this.#entryOf(task, ids[index] as string, nowMs, () => {}));
-      const rows = tasks.map(({ spec, payload, dependsOn, unique }, index) => {
+      const rows = tasks.map(({ spec, payload, headers, dependsOn, unique }, index) => {
         const { enqueuedAtMs, runAtMs } = timesOf(entries[index] as Entry);
-        return { id: ids[index] as string, spec, payload, dependsOn, unique, enqueuedAtMs, runAtMs };
+        return { id: ids[index] as string, spec, payload, headers, dependsOn, unique, enqueuedAtMs, runAtMs };
       });
       store.submit(rows).then(
         (done) => {
@@ -140,19 +143,17 @@ export class Producer {
   }
 
   #submit(
-    spec: TaskSpec,
-    ids: readonly string[],
-    payloads: readonly Payload[],
+    what: Pick<Entry, 'spec' | 'ids' | 'payloads' | 'headers'>,
     when: When,
     bytes: number,
     resolve: () => void,
     reject: (error: MillraceError) => void,
   ): void {
     // Throws before anything is counted.
-    this.#headOf(spec);
+    this.#headOf(what.spec);
     const nowMs = this.#clock.wallMs();
-    const settled = this.#await(ids.length, bytes, resolve, reject);
-    const entry: Entry = { spec, ids, payloads, ...startOf(when, nowMs), settled };
+    const settled = this.#await(what.ids.length, bytes, resolve, reject);
+    const entry: Entry = { ...what, ...startOf(when, nowMs), settled };
     if (this.#options.store === undefined) this.#publish(entry, settled);
     else this.#gather(entry);
   }
@@ -180,9 +181,9 @@ export class Producer {
 
   #publish(entry: Entry, settled: Entry['settled']): void {
     const { names, outbound, replyQueue } = this.#options;
-    const { spec, ids, payloads, enqueuedAtMs, delayMs, atMs } = entry;
+    const { spec, ids, payloads, headers, enqueuedAtMs, delayMs, atMs } = entry;
     const head = this.#headOf(spec);
-    const tail = tailOf(enqueuedAtMs, atMs);
+    const tail = tailOf(enqueuedAtMs, atMs, headers);
     const bodies: Buffer[] = [];
     for (let index = 0; index < ids.length; index++) {
       bodies.push(bodyOf(head, ids[index] as string, tail, payloads[index] as Payload));
@@ -231,8 +232,8 @@ export class Producer {
     }
   }
 
-  #entryOf({ spec, payload, when }: RelatedTask, id: string, nowMs: number, settled: Entry['settled']): Entry {
-    return { spec, ids: [id], payloads: [payload], ...startOf(when, nowMs), settled };
+  #entryOf({ spec, payload, headers, when }: RelatedTask, id: string, nowMs: number, settled: Entry['settled']): Entry {
+    return { spec, ids: [id], payloads: [payload], headers, ...startOf(when, nowMs), settled };
   }
 
   #headOf(spec: TaskSpec): string {
@@ -275,6 +276,11 @@ export class Producer {
   }
 }
 
+/** What they take in each message. */
+function headersBound(headers: TaskHeaders | undefined): number {
+  return headers === undefined ? 0 : Buffer.byteLength(JSON.stringify(headers));
+}
+
 function noKeys(): MillraceError {
   const message =
     'RabbitMQ hands out messages in their order, whatever their concurrencyKey: give each key a queue of its own, or use a Millrace server';
@@ -299,13 +305,14 @@ function refusalOf(error: unknown): MillraceError {
 function together(entries: readonly Entry[]): NewTasks[] {
   const batches: (NewTasks & { ids: string[]; payloads: Payload[] })[] = [];
   for (const entry of entries) {
-    const { spec, ids, payloads } = entry;
+    const { spec, ids, payloads, headers } = entry;
     const { enqueuedAtMs, runAtMs } = timesOf(entry);
     const last = batches.at(-1);
-    if (last !== undefined && last.spec === spec && last.enqueuedAtMs === enqueuedAtMs && last.runAtMs === runAtMs) {
+    const isSameTime = last?.enqueuedAtMs === enqueuedAtMs && last.runAtMs === runAtMs;
+    if (last !== undefined && last.spec === spec && last.headers === headers && isSameTime) {
       for (const id of ids) last.ids.push(id);
       for (const payload of payloads) last.payloads.push(payload);
-    } else batches.push({ spec, ids: [...ids], payloads: [...payloads], enqueuedAtMs, runAtMs });
+    } else batches.push({ spec, ids: [...ids], payloads: [...payloads], headers, enqueuedAtMs, runAtMs });
   }
   return batches;
 }

@@ -16,6 +16,7 @@ import type {
   Status,
   SubmittedTask,
   TaskFilter,
+  TaskHeaders,
   TaskIds,
   TaskInfo,
   TaskPage,
@@ -164,14 +165,14 @@ export class RabbitBroker implements Broker {
     return broker;
   }
 
-  enqueue(spec: TaskSpec, payload: Payload, when: When): Promise<string> {
+  enqueue(spec: TaskSpec, payload: Payload, when: When, headers?: TaskHeaders): Promise<string> {
     this.#operations.saw(spec.queue);
-    return this.#producer.enqueue(spec, payload, when);
+    return this.#producer.enqueue(spec, payload, when, headers);
   }
 
-  enqueueMany(spec: TaskSpec, payloads: readonly Payload[], when: When): Promise<TaskIds> {
+  enqueueMany(spec: TaskSpec, payloads: readonly Payload[], when: When, headers?: TaskHeaders): Promise<TaskIds> {
     this.#operations.saw(spec.queue);
-    return this.#producer.enqueueMany(spec, payloads, when);
+    return this.#producer.enqueueMany(spec, payloads, when, headers);
   }
 
   async submit(tasks: readonly RelatedTask[]): Promise<readonly SubmittedTask[]> {

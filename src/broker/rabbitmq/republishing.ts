@@ -75,9 +75,9 @@ export class Republishing {
   }
 
   #parcelOf(task: Task, nowMs: number, settled: Parcel['settled']): Parcel {
-    const { id, spec, payload, attempt, enqueuedAtMs, runAtMs } = task;
+    const { id, spec, payload, headers, attempt, enqueuedAtMs, runAtMs } = task;
     const idText = JSON.stringify(id).slice(1, -1);
-    const tail = tailOf(Math.floor(enqueuedAtMs), runAtMs ?? 0);
+    const tail = tailOf(Math.floor(enqueuedAtMs), runAtMs ?? 0, headers);
     const body = bodyOf(headOf(spec, attempt), idText, tail, payloadFrom(payload));
     const route = routeTask(this.#names, spec, runAtMs === undefined ? 0 : runAtMs - nowMs);
     // Whoever enqueued it, if it was one of ours: the queue is gone if he is.

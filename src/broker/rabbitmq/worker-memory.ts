@@ -264,8 +264,8 @@ class Gathered<Item, Answer> {
 }
 
 function arrivalOf({ message, attempt, redelivered }: HeldTask): Arrival {
-  const { id, spec, payload, enqueuedAtMs } = message;
-  return { id, attempt, redelivered, spec, payload, enqueuedAtMs };
+  const { id, spec, payload, taskHeaders, enqueuedAtMs } = message;
+  return { id, attempt, redelivered, spec, payload, headers: taskHeaders, enqueuedAtMs };
 }
 
 function endOf(end: TaskEnd): End {

@@ -6,8 +6,9 @@ import { readConfirm } from '../../protocol/batch.ts';
 import { BatchWriter, manyBytesBound } from '../../protocol/batch-writer.ts';
 import { payloadBytesBound } from '../../protocol/payloads.ts';
 import { packTrailer } from '../../protocol/submission.ts';
+import { packHeaders } from '../../protocol/task-headers.ts';
 import { sharedPool } from '../../protocol/writer.ts';
-import type { Payload, RelatedTask, SubmittedTask, TaskIds, TaskSpec, When } from '../contract.ts';
+import type { Payload, RelatedTask, SubmittedTask, TaskHeaders, TaskIds, TaskSpec, When } from '../contract.ts';
 import type { Connection } from './connection.ts';
 import { DeadlineTimer } from './deadlines.ts';
 import { relationsOf, submissionBytesBound } from './submission.ts';
@@ -81,27 +82,34 @@ export class Producer {
     this.#deadlines = new DeadlineTimer(clock, (nowMs) => this.#due(nowMs));
   }
 
-  enqueue(spec: TaskSpec, payload: Payload, when: When): Promise<string> {
+  enqueue(spec: TaskSpec, payload: Payload, when: When, headers?: TaskHeaders): Promise<string> {
     return new Promise((resolve, reject) => {
-      const batch = this.#room(1, payloadBytesBound(payload));
+      const prefix = headers === undefined ? undefined : packHeaders(headers);
+      const batch = this.#room(1, payloadBytesBound(payload) + (prefix?.length ?? 0));
       const offset = batch.writer.taskCount;
-      batch.writer.add(spec, when, payload);
+      batch.writer.add(spec, when, payload, prefix);
       this.#taskCount++;
       batch.waiters.push({ one: resolve, many: undefined, reject, offset, count: 1 });
     });
   }
 
-  enqueueMany(spec: TaskSpec, payloads: readonly Payload[], when: When): Promise<TaskIds> {
+  enqueueMany(
+    spec: TaskSpec,
+    payloads: readonly Payload[],
+    when: When,
+    headers: TaskHeaders | undefined,
+  ): Promise<TaskIds> {
     const count = payloads.length;
     return new Promise((resolve, reject) => {
       if (count === 0) {
         resolve(new BatchIds(0, 0));
         return;
       }
-      const bytesBound = manyBytesBound(payloads);
+      const prefix = headers === undefined ? undefined : packHeaders(headers);
+      const bytesBound = manyBytesBound(payloads, prefix?.length);
       const batch = this.#room(count, bytesBound);
       const offset = batch.writer.taskCount;
-      batch.writer.addMany(spec, when, payloads, bytesBound);
+      batch.writer.addMany(spec, when, payloads, bytesBound, prefix);
       this.#taskCount += count;
       batch.waiters.push({ one: undefined, many: resolve, reject, offset, count });
     });
@@ -116,9 +124,9 @@ export class Producer {
       if (before !== undefined) this.#seal(before);
       const batch = this.#gather(trailer);
       try {
-        for (const { spec, when, payload, unique } of tasks) {
+        for (const { spec, when, payload, headers, unique } of tasks) {
           if (unique !== undefined) batch.writer.separate();
-          batch.writer.add(spec, when, payload);
+          batch.writer.add(spec, when, payload, headers === undefined ? undefined : packHeaders(headers));
           if (unique !== undefined) batch.writer.separate();
         }
       } catch (error) {

@@ -17,6 +17,7 @@ import type {
   Status,
   SubmittedTask,
   TaskFilter,
+  TaskHeaders,
   TaskIds,
   TaskInfo,
   TaskPage,
@@ -80,12 +81,12 @@ export class RemoteBroker implements Broker {
     });
   }
 
-  enqueue(spec: TaskSpec, payload: Payload, when: When): Promise<string> {
-    return this.#producer.enqueue(spec, payload, when);
+  enqueue(spec: TaskSpec, payload: Payload, when: When, headers?: TaskHeaders): Promise<string> {
+    return this.#producer.enqueue(spec, payload, when, headers);
   }
 
-  enqueueMany(spec: TaskSpec, payloads: readonly Payload[], when: When): Promise<TaskIds> {
-    return this.#producer.enqueueMany(spec, payloads, when);
+  enqueueMany(spec: TaskSpec, payloads: readonly Payload[], when: When, headers?: TaskHeaders): Promise<TaskIds> {
+    return this.#producer.enqueueMany(spec, payloads, when, headers);
   }
 
   submit(tasks: readonly RelatedTask[]): Promise<readonly SubmittedTask[]> {

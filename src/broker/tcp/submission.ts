@@ -4,6 +4,7 @@ import { SECTION_FIXED_BYTES } from '../../protocol/batch.ts';
 import { payloadBytesBound } from '../../protocol/payloads.ts';
 import { encodeSpec } from '../../protocol/spec.ts';
 import { checkSubmittedCount } from '../../protocol/submission.ts';
+import { packHeaders } from '../../protocol/task-headers.ts';
 import type { RelatedTask } from '../contract.ts';
 
 /** What stands behind the tasks of a submission: see protocol/submission.ts. */
@@ -27,8 +28,9 @@ export function relationsOf(tasks: readonly RelatedTask[]): object {
 export function submissionBytesBound(tasks: readonly RelatedTask[], trailer: Uint8Array): number {
   checkSubmittedCount(tasks.length);
   let bytes = trailer.length;
-  for (const { spec, payload } of tasks) {
+  for (const { spec, payload, headers } of tasks) {
     bytes += payloadBytesBound(payload) + encodeSpec(spec).length + SECTION_FIXED_BYTES;
+    if (headers !== undefined) bytes += packHeaders(headers).length;
   }
   if (bytes <= LIMITS.frameBytesMax) return bytes;
   const message = `the tasks submitted together take up to ${bytes} bytes; at most ${LIMITS.frameBytesMax} may be: split them over several flows, or store large data elsewhere`;

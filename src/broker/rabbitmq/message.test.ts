@@ -1,0 +1,61 @@
+import type { ConsumeMessage } from 'amqplib';
+import fc from 'fast-check';
+import { expect, test } from 'vitest';
+import { spec } from '../../../test/support/frames.ts';
+import { bodyOf, copyOf, headOf, MESSAGE_TYPE, MessageReader, tailOf } from './message.ts';
+
+const TEXT = fc.string({ unit: 'grapheme', maxLength: 20 }).filter((text) => !/[\p{Cc}\p{Cs}]/u.test(text));
+const headers = fc
+  .array(
+    fc.tuple(
+      TEXT.filter((text) => text !== ''),
+      fc.oneof(TEXT, fc.constantFrom('}', '"},"payload":1', '\\"')),
+    ),
+    {
+      minLength: 1,
+      maxLength: 4,
+    },
+  )
+  .map((entries) => Object.fromEntries(entries) as Record<string, string>);
+
+function message(content: Buffer): ConsumeMessage {
+  return { content, fields: {}, properties: { type: MESSAGE_TYPE, headers: {} } } as unknown as ConsumeMessage;
+}
+
+test('a task and its next attempt are read with the headers that were written, whatever is in them', () => {
+  fc.assert(
+    fc.property(
+      spec,
+      headers,
+      fc.json(),
+      fc.constantFrom(0, 1_700_000_000_000),
+      (taskSpec, given, payload, runAtMs) => {
+        const reader = new MessageReader(
+          taskSpec.queue,
+          () => 'new',
+          () => 0,
+        );
+        const first = reader.read(message(bodyOf(headOf(taskSpec, 1), 'id-1', tailOf(5, runAtMs, given), payload)));
+        for (const read of [first, reader.read(message(copyOf(first, 2)))]) {
+          expect(read).toMatchObject({ id: 'id-1', spec: taskSpec, enqueuedAtMs: 5, isBytes: false, extra: '' });
+          expect(read.taskHeaders).toEqual(given);
+          expect(Buffer.from(read.payload).toString()).toBe(payload);
+        }
+      },
+    ),
+  );
+});
+
+test('tasks that differ in their headers alone are of one kind, so that they are handed out together', () => {
+  const [taskSpec] = fc.sample(spec, 1) as [Parameters<typeof headOf>[0]];
+  const reader = new MessageReader(
+    taskSpec.queue,
+    () => 'new',
+    () => 0,
+  );
+  const kinds = [undefined, { trace: 'a' }, { trace: 'b' }].map(
+    (given) => reader.read(message(bodyOf(headOf(taskSpec, 1), 'id-1', tailOf(5, 0, given), '1'))).spec,
+  );
+  expect(kinds[1]).toBe(kinds[0]);
+  expect(kinds[2]).toBe(kinds[0]);
+});

@@ -1,0 +1,2 @@
+export type { Tracing } from '../task/tracing.ts';
+export { tracing } from './tracing.ts';

@@ -1,0 +1,53 @@
+import { type ClientOptions, type Opened, open, openHost } from './connect.ts';
+import type { Features } from './http/context.ts';
+import type { HttpServerOptions } from './http/http-server.ts';
+import { SystemClock } from './io/clock.ts';
+import type { Server } from './server/server.ts';
+
+/** What whoever serves HTTP decides; the rest follows from the backend. */
+export type HttpSettings = Omit<HttpServerOptions, 'broker' | 'client' | 'clock' | 'features'>;
+
+export interface HttpService {
+  readonly url: string;
+  /** Ends what waits for tasks or events, and waits up to `timeoutMs` for leases to be settled. Always resolves. */
+  drain(options: { timeoutMs: number }): Promise<void>;
+  /** Waits up to `timeoutMs` for what is leased and for what is being answered. Always resolves. */
+  stop(options: { timeoutMs: number }): Promise<void>;
+}
+
+/** HTTP over a server of this process, which ends by itself. Rejects with ADDRESS_IN_USE, INVALID_ARGUMENT. */
+export async function serveOverServer({ host, url }: Server, settings: HttpSettings): Promise<HttpService> {
+  const features = { tasks: true, events: true, schedules: true, limits: true };
+  return await serve(await openHost(host, url), features, settings);
+}
+
+/** HTTP over a backend that is elsewhere. Rejects like `connect` and `serveOverServer`. */
+export async function serveOverBackend(
+  url: string,
+  options: ClientOptions,
+  settings: HttpSettings,
+): Promise<HttpService> {
+  const remembers = options.store !== undefined;
+  const features = { tasks: remembers, events: remembers, schedules: remembers, limits: false };
+  return await serve(await open(url, options), features, settings);
+}
+
+async function serve(opened: Opened, features: Features, settings: HttpSettings): Promise<HttpService> {
+  const { client } = opened;
+  try {
+    // Loaded only here: nobody else needs a web server.
+    const { HttpServer } = await import('./http/http-server.ts');
+    const http = await HttpServer.start({ ...settings, ...opened, clock: new SystemClock(), features });
+    return {
+      url: http.url,
+      drain: (options) => http.drain(options),
+      stop: async ({ timeoutMs }) => {
+        await http.stop({ timeoutMs });
+        await client.close({ timeoutMs });
+      },
+    };
+  } catch (error) {
+    await client.close({ timeoutMs: 0 });
+    throw error;
+  }
+}
