@@ -16,10 +16,10 @@ const scrape = createRoute({
   },
 });
 
-export function metricsRoutes({ broker, telemetry, onStop }: HttpWorld): HttpApp {
+export function metricsRoutes(world: HttpWorld): HttpApp {
   const app = newApp();
-  const metrics = new Metrics(broker, telemetry);
-  onStop(async () => metrics.stop());
+  const metrics = new Metrics(world);
+  world.onStop(async () => metrics.stop());
   app.openapi(scrape, async (c) =>
     c.text(await metrics.scrape(), 200, { 'content-type': METRICS_TYPE, 'cache-control': 'no-store' }),
   );

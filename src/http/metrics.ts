@@ -1,22 +1,21 @@
-import type { Broker, Status } from '../broker/contract.ts';
+import type { Status } from '../broker/contract.ts';
 import type { Telemetry } from '../io/telemetry.ts';
+import type { HttpWorld } from './context.ts';
 import { formatMetrics, histogram, type MetricFamily, single } from './metric-family.ts';
 import { ProcessMetrics } from './process-metrics.ts';
 import { QueueLabels } from './queue-labels.ts';
-import { queueMetrics } from './queue-metrics.ts';
+import { depthMetrics, queueMetrics } from './queue-metrics.ts';
 import { workerMetrics } from './worker-metrics.ts';
 
 /** What Prometheus is told, made anew from a broker's status at each scrape. */
 export class Metrics {
-  readonly #broker: Broker;
-  readonly #telemetry: Telemetry | undefined;
+  readonly #world: Pick<HttpWorld, 'broker' | 'features' | 'telemetry'>;
   readonly #labels = new QueueLabels();
   readonly #process = new ProcessMetrics();
   #scrape: Promise<string> | undefined;
 
-  constructor(broker: Broker, telemetry: Telemetry | undefined) {
-    this.#broker = broker;
-    this.#telemetry = telemetry;
+  constructor(world: Pick<HttpWorld, 'broker' | 'features' | 'telemetry'>) {
+    this.#world = world;
   }
 
   /** Those who ask at the same time get the same. Rejects as `Broker.status` does. */
@@ -32,13 +31,17 @@ export class Metrics {
   }
 
   async #make(): Promise<string> {
-    const status = await this.#broker.status();
+    const { broker, features, telemetry } = this.#world;
+    const status = await broker.status();
     const { queues, workers } = status;
+    const labelled = this.#labels.scrape(queues);
     return formatMetrics([
-      ...queueMetrics(this.#labels.scrape(queues), queues, workers),
-      ...workerMetrics(workers),
+      ...(features.tasks
+        ? [...queueMetrics(labelled, workers), ...workerMetrics(workers)]
+        : // A broker of messages alone knows no more; zeros would be lies.
+          depthMetrics(labelled, ['ready', 'dead'])),
       ...serverMetrics(status),
-      ...durationMetrics(this.#telemetry),
+      ...durationMetrics(telemetry),
       ...this.#process.scrape(),
     ]);
   }

@@ -12,6 +12,8 @@ const RESOLUTION_MS = 20;
  */
 export class ProcessMetrics {
   #delays: IntervalHistogram | undefined;
+  /** Shown again when no timer has run since. */
+  #lags: readonly MetricFamily[] = [];
 
   /** The delays of the event loop are watched from the first scrape on, and are those since the last. */
   scrape(): MetricFamily[] {
@@ -34,23 +36,22 @@ export class ProcessMetrics {
     this.#delays?.disable();
   }
 
-  #eventLoop(): MetricFamily[] {
+  #eventLoop(): readonly MetricFamily[] {
     const delays = this.#delays;
     if (delays === undefined) {
       this.#delays = monitorEventLoopDelay({ resolution: RESOLUTION_MS });
       this.#delays.enable();
-      return [];
+    } else if (delays.count > 0) {
+      const lag = (name: string, help: string, delayNs: number): MetricFamily =>
+        single('gauge', `nodejs_eventloop_lag_${name}_seconds`, `${help} since the last scrape.`, lagSeconds(delayNs));
+      this.#lags = [
+        lag('p50', 'Median of how much later than due a timer ran,', delays.percentile(50)),
+        lag('p99', '99th percentile of how much later than due a timer ran,', delays.percentile(99)),
+        lag('max', 'How much later than due a timer ran at most,', delays.max),
+      ];
+      delays.reset();
     }
-    if (delays.count === 0) return [];
-    const lag = (name: string, help: string, delayNs: number): MetricFamily =>
-      single('gauge', `nodejs_eventloop_lag_${name}_seconds`, `${help} since the last scrape.`, lagSeconds(delayNs));
-    const families = [
-      lag('p50', 'Median of how much later than due a timer ran,', delays.percentile(50)),
-      lag('p99', '99th percentile of how much later than due a timer ran,', delays.percentile(99)),
-      lag('max', 'How much later than due a timer ran at most,', delays.max),
-    ];
-    delays.reset();
-    return families;
+    return this.#lags;
   }
 }
 

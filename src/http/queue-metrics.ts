@@ -1,5 +1,5 @@
 import type { QueueStatus, WorkerStatus } from '../broker/contract.ts';
-import type { MetricFamily, Sample } from './metric-family.ts';
+import { type MetricFamily, type Sample, single } from './metric-family.ts';
 import { type LabelledQueues, OTHERS, type Totals } from './queue-labels.ts';
 
 const TOTALS: Readonly<Record<keyof Totals, string>> = {
@@ -12,33 +12,22 @@ const TOTALS: Readonly<Record<keyof Totals, string>> = {
 
 const STATES = ['ready', 'active', 'scheduled', 'blocked', 'completed', 'dead', 'cancelled'] as const;
 
-export function queueMetrics(queues: LabelledQueues, all: readonly QueueStatus[], workers: readonly WorkerStatus[]) {
-  const { labelled, others } = queues;
-  const otherQueues = others?.queues ?? [];
+type State = (typeof STATES)[number];
+
+export function queueMetrics(queues: LabelledQueues, workers: readonly WorkerStatus[]): MetricFamily[] {
+  const { labelled } = queues;
   const gauge = (name: string, help: string, of: (queue: QueueStatus) => number): MetricFamily => ({
     ...{ name, help, type: 'gauge' },
     samples: labelled.map(({ queue }) => ({ labels: { queue: queue.name }, value: of(queue) })),
   });
-  const withOthers = (family: MetricFamily, value: number): MetricFamily =>
-    others === undefined ? family : { ...family, samples: [...family.samples, { labels: { queue: OTHERS }, value }] };
-  const oldestSeconds = ({ oldestReadyMs }: QueueStatus): number => oldestReadyMs / 1000;
   const takers = workersByQueue(workers);
   return [
     ...counters(queues),
-    depth(queues),
-    withOthers(
-      gauge('millrace_queue_oldest_ready_seconds', 'How long ago the oldest ready task was enqueued.', oldestSeconds),
-      otherQueues.reduce((max, queue) => Math.max(max, oldestSeconds(queue)), 0),
-    ),
+    ...depthMetrics(queues, STATES),
+    oldest(queues),
     gauge('millrace_queue_paused', '1: no tasks of the queue are handed out.', ({ paused }) => Number(paused)),
     gauge('millrace_queue_workers', 'Workers that take tasks of the queue.', ({ name }) => takers.get(name) ?? 0),
-    {
-      name: 'millrace_queues',
-      help: `Queues that there are, with or without a label of their own.`,
-      type: 'gauge',
-      samples: [{ labels: {}, value: all.length }],
-    },
-  ] satisfies MetricFamily[];
+  ];
 }
 
 function counters({ labelled, others }: LabelledQueues): MetricFamily[] {
@@ -52,18 +41,33 @@ function counters({ labelled, others }: LabelledQueues): MetricFamily[] {
   });
 }
 
-function depth({ labelled, others }: LabelledQueues): MetricFamily {
+/** How many queues there are, and how many tasks in these states. */
+export function depthMetrics({ labelled, others }: LabelledQueues, states: readonly State[]): MetricFamily[] {
   const samples = labelled.flatMap(({ queue }) =>
-    STATES.map((state) => ({ labels: { queue: queue.name, state }, value: queue[state] })),
+    states.map((state) => ({ labels: { queue: queue.name, state }, value: queue[state] })),
   );
   if (others !== undefined) {
-    for (const state of STATES) {
+    for (const state of states) {
       const value = others.queues.reduce((sum, queue) => sum + queue[state], 0);
       samples.push({ labels: { queue: OTHERS, state }, value });
     }
   }
   const help = 'Tasks in each state; completed, dead and cancelled ones while they are retained.';
-  return { name: 'millrace_queue_tasks', help, type: 'gauge', samples };
+  const count = labelled.length + (others?.queues.length ?? 0);
+  return [
+    single('gauge', 'millrace_queues', 'Queues that there are, with series of their own or without.', count),
+    { name: 'millrace_queue_tasks', help, type: 'gauge', samples },
+  ];
+}
+
+function oldest({ labelled, others }: LabelledQueues): MetricFamily {
+  const samples = labelled.map(({ queue }) => ({ labels: { queue: queue.name }, value: queue.oldestReadyMs / 1000 }));
+  if (others !== undefined) {
+    const value = others.queues.reduce((max, { oldestReadyMs }) => Math.max(max, oldestReadyMs), 0) / 1000;
+    samples.push({ labels: { queue: OTHERS }, value });
+  }
+  const help = 'How long ago the oldest ready task was enqueued.';
+  return { name: 'millrace_queue_oldest_ready_seconds', help, type: 'gauge', samples };
 }
 
 function workersByQueue(workers: readonly WorkerStatus[]): ReadonlyMap<string, number> {
