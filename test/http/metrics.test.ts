@@ -249,6 +249,19 @@ describe('the metrics of a server', () => {
     await expect.poll(async () => (await place.scrape()).names).toContain('nodejs_eventloop_lag_p99_seconds');
   });
 
+  it('are those of docs/metrics.md', async () => {
+    const text = await readFile('docs/metrics.md', 'utf8');
+    const rows = [...text.matchAll(/^\| (`[a-z_0-9`, ]+`) \| (counter|gauge|histogram) \| ([a-z`, ]*) ?\|/gm)];
+    const documented = rows.flatMap(([, names = '', type]) =>
+      names.split(', ').map((name) => [name.slice(1, -1), type]),
+    );
+    await expect.poll(async () => (await place.scrape()).names).toContain('nodejs_eventloop_lag_p99_seconds');
+    const { types } = await place.scrape();
+    // Where the system does not tell them.
+    const missing = process.platform === 'linux' ? [] : ['process_open_fds', 'process_max_fds'];
+    expect(new Map(documented.filter(([name = '']) => !missing.includes(name)) as [string, string][])).toEqual(types);
+  });
+
   it.each(['dashboard', 'rules'] as const)('have every name that the %s in examples/ use', async (what) => {
     await traffic(place.client, 'a');
     const worker = await place.client.work({ n: async () => {} }, { queues: ['a'] });
