@@ -195,11 +195,18 @@ export const LIMITS = {
   httpWaitMsMax: 60 * SECOND,
   httpCredentialsMax: 1000,
   /** Tasks of a flow that are looked at for one answer. */
+  /** Of the dashboard, which the server holds in memory; more than `npm run build` makes. */
+  dashboardFilesMax: 50,
+  dashboardFileBytesMax: 2 * MiB,
   httpFlowTasksMax: 500,
   httpFlowTasksDefault: 200,
   /** What the history of a server's status holds: 15 minutes. */
   historyIntervalMs: 5 * SECOND,
   historySamplesMax: 180,
+
+  /** Queues and workers that have series of their own in the metrics; the rest are added up. */
+  metricsQueuesMax: 500,
+  metricsWorkersMax: 500,
 
   // RabbitMQ
   /** Ids that other programs give their messages; ours are shorter. */

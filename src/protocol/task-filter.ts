@@ -1,6 +1,6 @@
 import type { TaskFilter, TaskState } from '../broker/contract.ts';
 import { MillraceError, shown } from '../errors.ts';
-import { checkInteger, LIMITS } from '../limits.ts';
+import { checkInteger, checkName, LIMITS } from '../limits.ts';
 
 export type { TaskFilter };
 
@@ -26,7 +26,7 @@ export function parseTaskFilter(given: object): TaskFilter {
   const filter = Object.fromEntries(named) as TaskFilter;
   const { fromMs, toMs } = filter;
   if (fromMs === undefined || toMs === undefined || fromMs < toMs) return filter;
-  throw new MillraceError('INVALID_ARGUMENT', `fromMs is ${fromMs} and toMs is ${toMs}: no task is from then to then`, {
+  throw new MillraceError('INVALID_ARGUMENT', `fromMs is ${fromMs} and toMs is ${toMs}, which must be later`, {
     details: { fromMs, toMs },
   });
 }
@@ -52,8 +52,10 @@ function check(name: string, value: unknown): void {
     case 'name':
     case 'errorGroup':
     case 'worker':
-    case 'after':
       checkText(name, value);
+      break;
+    case 'after':
+      checkName(name, value, LIMITS.taskIdBytesMax);
       break;
     case 'error':
       checkText(name, value);

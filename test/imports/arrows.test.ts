@@ -45,6 +45,17 @@ const violations: [string, string, string][] = [
   ['src/bench', "import '../cli/main.ts';", 'src/bench imports only'],
   ['src/testing', "import '../server/host.ts';", 'src/testing imports only'],
   ['src/testing', "import '../core/core.ts';", 'src/testing imports only'],
+  [
+    'dashboard/src',
+    "import type { Client } from '../../src/client/client.ts';\nexport type C = Client;",
+    'The dashboard imports only',
+  ],
+  ['dashboard/src', "import 'node:fs';", 'The dashboard imports only'],
+  [
+    'dashboard/src',
+    "import { broker } from '../../src/broker/contract.ts';\nexport const b = broker;",
+    'Only types cross',
+  ],
   ['src', "import './testing/test-queue.ts';", 'Nobody imports src/testing'],
   ['src/otel', "import '../client/client.ts';", 'src/otel imports only'],
   ['src', "import './otel/tracing.ts';", 'Nobody imports src/otel'],
@@ -102,6 +113,10 @@ const permitted: [string, string][] = [
   [
     'src/testing',
     `import '../client/client.ts';\nimport '../broker/embedded/embedded.ts';\nimport '../io/clock.ts';\n${leaves}`,
+  ],
+  [
+    'dashboard/src',
+    "import type { Status } from '../../src/broker/contract.ts';\nimport 'preact';\nexport type S = Status;",
   ],
   ['src/cli', "import '../bench/suite.ts';"],
   ['src/cli', "import '../engine/engine.ts';\nimport './options.ts';\nimport '../http/api.ts';"],

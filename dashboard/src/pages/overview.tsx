@@ -1,0 +1,387 @@
+import type { ComponentChildren } from 'preact';
+import { useMemo } from 'preact/hooks';
+import { usePoller } from '../api/live.ts';
+import { samples, stats, utilisationOf } from '../api/stats.ts';
+import type { QueueStatus, Sample, Status, WorkerStatus } from '../api/types.ts';
+import { Chart, type Series } from '../charts/chart.tsx';
+import { bytes, compact, count, duration, plural, rate, share } from '../format.ts';
+import { Icon } from '../parts/icons.tsx';
+import { Bar, Command, Empty, Failure, Loading, Panel } from '../parts/states.tsx';
+import { type Column, Table } from '../parts/table.tsx';
+import { SPANS_MIN, setSpan, spanMin } from '../preferences.ts';
+import { href } from '../route.ts';
+import { useStore } from '../store.ts';
+import { type Concern, concerns } from './concerns.ts';
+
+export function Overview() {
+  const { data, error } = usePoller(stats);
+  if (data === undefined) return error ? <Failure error={error} onRetry={() => stats.refresh()} /> : <Loading />;
+  return (
+    <>
+      <div class="page-head">
+        <h1>Overview</h1>
+        <Spans />
+      </div>
+      <Tiles status={data} />
+      <Concerns list={concerns(data)} />
+      <Charts />
+      <div class="columns">
+        <BusyQueues queues={data.queues} />
+        <BusyWorkers workers={data.workers} />
+      </div>
+      <ServerFacts status={data} />
+    </>
+  );
+}
+
+function Spans() {
+  const shown = useStore(spanMin);
+  return (
+    <fieldset class="segments">
+      <legend class="sr-only">Charts show the last</legend>
+      {SPANS_MIN.map((minutes) => (
+        <label key={minutes}>
+          <input type="radio" name="span" checked={minutes === shown} onChange={() => setSpan(minutes)} />
+          <span>{minutes} min</span>
+        </label>
+      ))}
+    </fieldset>
+  );
+}
+
+function Tiles({ status }: { status: Status }) {
+  const { throughput, latencyMs, queues, workers } = status;
+  const sum = (of: (queue: QueueStatus) => number): number => queues.reduce((total, queue) => total + of(queue), 0);
+  const oldest = queues.reduce((one, other) => (other.oldestReadyMs > one.oldestReadyMs ? other : one), NO_QUEUE);
+  const ready = sum((queue) => queue.ready);
+  const dead = sum((queue) => queue.dead);
+  const places = workers.reduce((total, { concurrency }) => total + concurrency, 0);
+  const hasLatency = latencyMs.start.count > 0;
+  return (
+    <dl class="tiles">
+      <Tile label="In" value={rate(throughput.enqueued)} unit="/s" mark="in" />
+      <Tile label="Out" value={rate(throughput.completed)} unit="/s" mark="out" />
+      <Tile
+        label="Failed"
+        value={rate(throughput.failed)}
+        unit="/s"
+        mark="failed"
+        note={throughput.completed + throughput.failed === 0 ? '' : `${failedShare(throughput)} of attempts`}
+      />
+      <Tile
+        label="Until started"
+        value={hasLatency ? duration(latencyMs.start.p50) : '–'}
+        note={hasLatency ? `p99 ${duration(latencyMs.start.p99)}` : 'nothing in the last minute'}
+      />
+      <Tile
+        label="Ready"
+        value={count(ready)}
+        note={ready === 0 ? 'nothing waits' : `oldest ${duration(oldest.oldestReadyMs)} in ${oldest.name}`}
+      />
+      <Tile
+        label="Workers busy"
+        value={places === 0 ? '–' : share(utilisationOf(workers))}
+        note={places === 0 ? 'no workers' : `${plural(workers.length, 'worker')}, ${plural(places, 'handler')}`}
+      />
+      <Tile label="Dead" value={count(dead)} note={dead === 0 ? 'none' : <a href="#/dead">see why</a>} />
+    </dl>
+  );
+}
+
+const NO_QUEUE = { name: '', oldestReadyMs: 0 };
+
+function failedShare({ completed, failed }: { completed: number; failed: number }): string {
+  const part = failed / (completed + failed);
+  return part > 0 && part < 0.01 ? '< 1%' : share(part);
+}
+
+interface TileProps {
+  label: string;
+  value: string;
+  unit?: string;
+  note?: ComponentChildren;
+  mark?: 'in' | 'out' | 'failed';
+}
+
+function Tile({ label, value, unit, note, mark }: TileProps) {
+  return (
+    <div class="tile">
+      <dt>
+        {mark && <span class={`tile-mark tile-mark-${mark}`} aria-hidden="true" />}
+        {label}
+      </dt>
+      <dd>
+        <span class="tile-value">
+          {value}
+          {unit && <span class="tile-unit">{unit}</span>}
+        </span>
+        <span class="tile-note">{note}</span>
+      </dd>
+    </div>
+  );
+}
+
+const CONCERNS_MAX = 5;
+
+function Concerns({ list }: { list: Concern[] }) {
+  if (list.length === 0) {
+    return (
+      <p class="calm">
+        <Icon name="check" /> Nothing needs attention.
+      </p>
+    );
+  }
+  return (
+    <ul class="concerns" aria-label="What needs attention">
+      {list.slice(0, CONCERNS_MAX).map(({ text, to, link }) => (
+        <li key={text}>
+          <Icon name="warning" />
+          <span>{text}</span>
+          <a href={to}>{link}</a>
+        </li>
+      ))}
+      {list.length > CONCERNS_MAX && <li class="muted">and {count(list.length - CONCERNS_MAX)} more like these</li>}
+    </ul>
+  );
+}
+
+/** Where nothing came for longer, lines are broken. */
+const GAP_S = 12;
+
+function Charts() {
+  const kept = useStore(samples);
+  const minutes = useStore(spanMin);
+  const spanS = minutes * 60;
+  const chart = useMemo(() => lines(kept, spanS), [kept, spanS]);
+  return (
+    <div class="charts">
+      <Chart
+        title="Throughput per second"
+        times={chart.times}
+        spanS={spanS}
+        series={chart.throughput}
+        format={rate}
+        formatAxis={compact}
+        atLeast={10}
+      />
+      <Chart
+        title="Enqueue to start"
+        times={chart.times}
+        spanS={spanS}
+        series={chart.start}
+        format={duration}
+        formatAxis={axisDuration}
+        atLeast={1}
+      />
+      <Chart
+        title="Enqueue to confirmed completion"
+        times={chart.times}
+        spanS={spanS}
+        series={chart.total}
+        format={duration}
+        formatAxis={axisDuration}
+        atLeast={1}
+      />
+      <Chart
+        title="Tasks by state"
+        times={chart.times}
+        spanS={spanS}
+        series={chart.states}
+        format={count}
+        formatAxis={compact}
+        atLeast={10}
+      />
+      <Chart
+        title="Workers busy"
+        times={chart.times}
+        spanS={spanS}
+        series={chart.busy}
+        format={share}
+        formatAxis={share}
+        atLeast={1}
+      />
+      <Chart
+        title="Oldest waiting task"
+        times={chart.times}
+        spanS={spanS}
+        series={chart.oldest}
+        format={duration}
+        formatAxis={axisDuration}
+        atLeast={1000}
+      />
+    </div>
+  );
+}
+
+function axisDuration(ms: number): string {
+  if (ms === 0) return '0';
+  if (ms < 1) return `${+ms.toFixed(2)} ms`;
+  if (ms < 1000) return `${+ms.toFixed(1)} ms`;
+  if (ms < 120_000) return `${+(ms / 1000).toFixed(1)} s`;
+  return `${+(ms / 60_000).toFixed(1)} min`;
+}
+
+type Line = readonly [name: string, colour: string, dash: readonly number[], of: (sample: Sample) => number];
+
+const SOLID: readonly number[] = [];
+const DASHED = [6, 4];
+const DOTTED = [2, 3];
+const MIXED = [8, 3, 2, 3];
+
+const LINES = {
+  throughput: [
+    ['in', '--chart-in', SOLID, ({ throughput }) => throughput.enqueued],
+    ['out', '--chart-out', DASHED, ({ throughput }) => throughput.completed],
+    ['failed', '--chart-failed', DOTTED, ({ throughput }) => throughput.failed],
+  ],
+  start: [
+    ['p50', '--chart-p50', SOLID, ({ latencyMs }) => latencyMs.start.p50],
+    ['p95', '--chart-p95', DASHED, ({ latencyMs }) => latencyMs.start.p95],
+    ['p99', '--chart-p99', DOTTED, ({ latencyMs }) => latencyMs.start.p99],
+  ],
+  total: [
+    ['p50', '--chart-p50', SOLID, ({ latencyMs }) => latencyMs.total.p50],
+    ['p95', '--chart-p95', DASHED, ({ latencyMs }) => latencyMs.total.p95],
+    ['p99', '--chart-p99', DOTTED, ({ latencyMs }) => latencyMs.total.p99],
+  ],
+  states: [
+    ['ready', '--chart-ready', SOLID, ({ queues }) => queues.ready],
+    ['active', '--chart-active', DASHED, ({ queues }) => queues.active],
+    ['scheduled', '--chart-scheduled', DOTTED, ({ queues }) => queues.scheduled],
+    ['blocked', '--chart-blocked', MIXED, ({ queues }) => queues.blocked],
+    ['dead', '--chart-failed', [1, 2], ({ queues }) => queues.dead],
+  ],
+  busy: [['busy', '--chart-in', SOLID, ({ utilisation }) => utilisation]],
+  oldest: [['waits for', '--chart-p99', SOLID, ({ oldestReadyMs }) => oldestReadyMs]],
+} as const satisfies Record<string, readonly Line[]>;
+
+function lines(kept: readonly Sample[], spanS: number) {
+  const from = (kept.at(-1)?.atMs ?? 0) - spanS * 1000;
+  const points: { atS: number; sample: Sample | null }[] = [];
+  for (const sample of kept) {
+    if (sample.atMs < from) continue;
+    const atS = sample.atMs / 1000;
+    const before = points.at(-1);
+    if (before !== undefined && atS - before.atS > GAP_S) points.push({ atS: before.atS + 1, sample: null });
+    points.push({ atS, sample });
+  }
+  const draw = (drawn: readonly Line[]): Series[] =>
+    drawn.map(([name, colour, dash, of]) => ({
+      name,
+      colour,
+      dash,
+      values: points.map(({ sample }) => (sample === null ? null : of(sample))),
+    }));
+  return {
+    times: points.map(({ atS }) => atS),
+    throughput: draw(LINES.throughput),
+    start: draw(LINES.start),
+    total: draw(LINES.total),
+    states: draw(LINES.states),
+    busy: draw(LINES.busy),
+    oldest: draw(LINES.oldest),
+  };
+}
+
+const BUSY_ROWS = 8;
+
+const QUEUE_COLUMNS: readonly Column<QueueStatus>[] = [
+  {
+    key: 'name',
+    title: 'Queue',
+    isName: true,
+    cell: ({ name, paused }) => (
+      <>
+        <a href={href('tasks', { queue: name })}>{name}</a> {paused && <span class="tag">paused</span>}
+      </>
+    ),
+  },
+  { key: 'ready', title: 'Ready', isFigure: true, cell: ({ ready }) => count(ready) },
+  { key: 'active', title: 'Active', isFigure: true, cell: ({ active }) => count(active) },
+  { key: 'dead', title: 'Dead', isFigure: true, cell: ({ dead }) => count(dead) },
+  {
+    key: 'oldest',
+    title: 'Oldest ready',
+    isFigure: true,
+    cell: ({ ready, oldestReadyMs }) => (ready === 0 ? '–' : duration(oldestReadyMs)),
+  },
+];
+
+function BusyQueues({ queues }: { queues: readonly QueueStatus[] }) {
+  const busiest = [...queues]
+    .sort((one, other) => other.ready + other.active - one.ready - one.active)
+    .slice(0, BUSY_ROWS);
+  return (
+    <Panel title="Queues" aside={<a href="#/queues">All {count(queues.length)}</a>}>
+      {queues.length === 0 ? (
+        <Empty title="No queues yet: a queue is there once something was enqueued.">
+          <Command>{`npx millrace enqueue hello '{"to": "world"}'`}</Command>
+        </Empty>
+      ) : (
+        <Table caption="Busiest queues" columns={QUEUE_COLUMNS} rows={busiest} rowKey={({ name }) => name} />
+      )}
+    </Panel>
+  );
+}
+
+const WORKER_COLUMNS: readonly Column<WorkerStatus>[] = [
+  {
+    key: 'name',
+    title: 'Worker',
+    isName: true,
+    cell: ({ id, name }) => <a href={href('tasks', { state: 'active', worker: id })}>{name}</a>,
+  },
+  {
+    key: 'busy',
+    title: 'Busy',
+    cell: ({ utilisation }) => <Bar value={utilisation} label={share(utilisation)} />,
+  },
+  {
+    key: 'running',
+    title: 'Running',
+    isFigure: true,
+    cell: ({ running, concurrency }) => `${count(running)} / ${count(concurrency)}`,
+  },
+  { key: 'completed', title: 'Completed', isFigure: true, cell: ({ completed }) => count(completed) },
+  { key: 'failed', title: 'Failed', isFigure: true, cell: ({ failed }) => count(failed) },
+];
+
+function BusyWorkers({ workers }: { workers: readonly WorkerStatus[] }) {
+  const busiest = [...workers].sort((one, other) => other.utilisation - one.utilisation).slice(0, BUSY_ROWS);
+  return (
+    <Panel title="Workers" aside={<a href="#/workers">All {count(workers.length)}</a>}>
+      {workers.length === 0 ? (
+        <Empty title="No workers are connected: nothing is being done.">
+          <Command>npx millrace worker --handlers ./handlers.js</Command>
+        </Empty>
+      ) : (
+        <Table caption="Busiest workers" columns={WORKER_COLUMNS} rows={busiest} rowKey={({ id }) => id} />
+      )}
+    </Panel>
+  );
+}
+
+function ServerFacts({ status: { server, journal, memory } }: { status: Status }) {
+  return (
+    <dl class="facts facts-line">
+      <Fact label="Millrace">{server.version}</Fact>
+      <Fact label="Up">{duration(Math.floor(server.uptimeMs / 1000) * 1000)}</Fact>
+      <Fact label="fsync">{server.durability}</Fact>
+      <Fact label="Connections">{count(server.connections)}</Fact>
+      <Fact label="Journal">
+        {journal === null ? 'none' : `${bytes(journal.bytes)} in ${plural(journal.segments, 'segment')}`}
+      </Fact>
+      <Fact label="Memory">{bytes(memory.rssBytes)}</Fact>
+      <Fact label="Process">{server.pid}</Fact>
+    </dl>
+  );
+}
+
+function Fact({ label, children }: { label: string; children: ComponentChildren }) {
+  return (
+    <div>
+      <dt>{label}</dt>
+      <dd>{children}</dd>
+    </div>
+  );
+}

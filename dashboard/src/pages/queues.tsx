@@ -1,0 +1,218 @@
+import { post } from '../api/client.ts';
+import { connection, usePoll } from '../api/live.ts';
+import type { QueueList, QueueRow } from '../api/types.ts';
+import { count, duration, plural, rate } from '../format.ts';
+import { Action } from '../parts/action.tsx';
+import { act, ask } from '../parts/dialog.tsx';
+import { Command, Empty, Failure, Loading } from '../parts/states.tsx';
+import { type Column, Table } from '../parts/table.tsx';
+import { href, replace, route } from '../route.ts';
+import { useStore } from '../store.ts';
+
+const POLL_MS = 1000;
+
+export function Queues() {
+  const { data, error, refresh } = usePoll<QueueList>('v1/queues', POLL_MS);
+  const { query } = useStore(route);
+  const isGone = useStore(connection).state === 'gone';
+  const filter = query.filter ?? '';
+  if (data === undefined) return error ? <Failure error={error} onRetry={refresh} /> : <Loading />;
+  const rows = data.queues.filter(({ name }) => name.toLowerCase().includes(filter.toLowerCase()));
+  return (
+    <>
+      <div class="page-head">
+        <h1>Queues</h1>
+        <span class="muted">
+          {filter === ''
+            ? plural(data.queues.length, 'queue')
+            : `${count(rows.length)} of ${count(data.queues.length)}`}
+        </span>
+        <label class="field field-inline">
+          <span class="sr-only">Filter by name</span>
+          <input
+            type="search"
+            placeholder="Filter by name"
+            value={filter}
+            onInput={({ currentTarget: { value } }) => replace(href('queues', { filter: value }))}
+          />
+        </label>
+      </div>
+      {error !== undefined && !isGone && <Failure error={error} onRetry={refresh} />}
+      {data.queues.length === 0 ? (
+        <Empty title="No queues yet: a queue is there once something was enqueued.">
+          <Command>{`npx millrace enqueue hello '{"to": "world"}'`}</Command>
+        </Empty>
+      ) : rows.length === 0 ? (
+        <Empty title={`No queue has “${filter}” in its name.`}>
+          <a href="#/queues">Show all {count(data.queues.length)}</a>
+        </Empty>
+      ) : (
+        <div class="panel">
+          <Table
+            caption="Queues"
+            columns={columnsFor(refresh)}
+            rows={rows}
+            rowKey={({ name }) => name}
+            initial={{ key: 'name', isDescending: false }}
+          />
+        </div>
+      )}
+    </>
+  );
+}
+
+function figure(key: 'ready' | 'active' | 'scheduled' | 'blocked' | 'dead', title: string): Column<QueueRow> {
+  return {
+    key,
+    title,
+    isFigure: true,
+    cell: (queue) =>
+      queue[key] === 0 ? (
+        <span class="zero">0</span>
+      ) : (
+        <a class="figure-link" href={href('tasks', { queue: queue.name, state: key })}>
+          {count(queue[key])}
+        </a>
+      ),
+    sort: (queue) => queue[key],
+  };
+}
+
+function rateColumn(key: 'enqueued' | 'completed' | 'failed', title: string): Column<QueueRow> {
+  return {
+    key,
+    title,
+    isFigure: true,
+    cell: ({ rates }) =>
+      rates === undefined ? '–' : rates[key] === 0 ? <span class="zero">0</span> : rate(rates[key]),
+    sort: ({ rates }) => rates?.[key] ?? 0,
+  };
+}
+
+const HELD_UP = { concurrency: 'at its concurrency', rate: 'at its rate' } as const;
+
+const COLUMNS: readonly Column<QueueRow>[] = [
+  {
+    key: 'name',
+    title: 'Queue',
+    isName: true,
+    cell: ({ name, paused, heldUpBy }) => (
+      <>
+        <a href={href('tasks', { queue: name })}>{name}</a>
+        {paused && <span class="tag tag-strong">paused</span>}
+        {heldUpBy !== undefined && heldUpBy !== 'paused' && <span class="tag">{HELD_UP[heldUpBy]}</span>}
+      </>
+    ),
+    sort: ({ name }) => name,
+  },
+  figure('ready', 'Ready'),
+  figure('active', 'Active'),
+  figure('scheduled', 'Scheduled'),
+  figure('blocked', 'Blocked'),
+  figure('dead', 'Dead'),
+  rateColumn('enqueued', 'In /s'),
+  rateColumn('completed', 'Out /s'),
+  rateColumn('failed', 'Failed /s'),
+  {
+    key: 'oldest',
+    title: 'Oldest ready',
+    isFigure: true,
+    cell: ({ ready, oldestReadyMs }) => (ready === 0 ? <span class="zero">–</span> : duration(oldestReadyMs)),
+    sort: ({ oldestReadyMs }) => oldestReadyMs,
+  },
+  { key: 'limits', title: 'Limits', cell: (queue) => limitsOf(queue) || <span class="zero">none</span> },
+];
+
+const PERIODS: Readonly<Record<number, string>> = { 1000: 'a second', 60000: 'a minute', 3600000: 'an hour' };
+
+function limitsOf({ limits: { concurrency, concurrencyPerKey, rate: perPeriod } }: QueueRow): string {
+  const parts = [
+    concurrency ? `${count(concurrency)} at a time` : '',
+    concurrencyPerKey ? `${count(concurrencyPerKey)} per key` : '',
+    perPeriod
+      ? `${count(perPeriod.count)} ${PERIODS[perPeriod.periodMs] ?? `per ${duration(perPeriod.periodMs)}`}`
+      : '',
+  ];
+  return parts.filter(Boolean).join(', ');
+}
+
+function columnsFor(refresh: () => void): readonly Column<QueueRow>[] {
+  return [
+    ...COLUMNS,
+    { key: 'actions', title: 'Actions', cell: (queue) => <QueueActions queue={queue} refresh={refresh} /> },
+  ];
+}
+
+function QueueActions({ queue, refresh }: { queue: QueueRow; refresh: () => void }) {
+  const { name, paused, ready, scheduled, blocked, dead } = queue;
+  const address = `v1/queues/${encodeURIComponent(name)}`;
+  const waiting = ready + scheduled + blocked;
+  const change = async (verb: 'pause' | 'resume', done: string): Promise<void> => {
+    await act(() => post(`${address}/${verb}`), done);
+    refresh();
+  };
+  const many = async (verb: 'purge' | 'redrive', done: (tasks: string) => string): Promise<string> => {
+    const { count: changed } = await post<{ count: number }>(`${address}/${verb}`);
+    refresh();
+    return done(plural(changed, 'task'));
+  };
+  return (
+    <span class="actions">
+      {paused ? (
+        <Action
+          icon="resume"
+          label="Resume"
+          name={`Resume ${name}`}
+          onAct={() => change('resume', `${name} goes on.`)}
+        />
+      ) : (
+        <Action icon="pause" label="Pause" name={`Pause ${name}`} onAct={() => change('pause', `${name} is paused.`)} />
+      )}
+      <Action
+        icon="redrive"
+        label="Redrive"
+        name={`Redrive ${name}`}
+        refusal={dead === 0 ? `${name} has no dead tasks.` : undefined}
+        onAct={async () =>
+          ask({
+            title: `Redrive ${plural(dead, 'dead task')} of ${name}?`,
+            text: (
+              <p>
+                They become ready again, each with fresh attempts. If what they died of is still there, they die again.
+              </p>
+            ),
+            action: `Redrive ${plural(dead, 'task')}`,
+            isDanger: false,
+            run: () => many('redrive', (tasks) => `${tasks} of ${name} redriven.`),
+          })
+        }
+      />
+      <Action
+        icon="purge"
+        label="Purge"
+        name={`Purge ${name}`}
+        isDanger
+        refusal={waiting === 0 ? `Nothing waits in ${name}.` : undefined}
+        onAct={async () =>
+          ask({
+            title: `Purge ${plural(waiting, 'task')} of ${name}?`,
+            text: (
+              <>
+                <p>
+                  Removes what waits: {count(ready)} ready, {count(scheduled)} scheduled, {count(blocked)} blocked. What
+                  runs goes on; what has ended stays.
+                </p>
+                <p>
+                  <strong>This cannot be undone.</strong>
+                </p>
+              </>
+            ),
+            action: `Purge ${plural(waiting, 'task')}`,
+            isDanger: true,
+            run: () => many('purge', (tasks) => `${tasks} of ${name} removed.`),
+          })
+        }
+      />
+    </span>
+  );
+}
