@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { SystemClock } from '../../io/clock.ts';
 import { SystemRandom } from '../../io/random.ts';
-import { memberSpans } from './json-members.ts';
+import { memberSpans } from '../../protocol/json-members.ts';
 import { MessageIds } from './message-ids.ts';
 import { Names } from './names.ts';
 
