@@ -16,6 +16,7 @@ import { checkInteger, checkName, DEFAULTS, LIMITS } from './limits.ts';
 import type { Host } from './server/host.ts';
 import { checkKeys } from './task/options.ts';
 import { checkTracing, type Tracing } from './task/tracing.ts';
+import { VERSION } from './version.ts';
 
 export interface ClientOptions {
   /** Shown in the server's status and logs. Default `millrace`. */
@@ -196,7 +197,7 @@ function resolveRemote(url: string, options: ClientOptions): Remote {
     connectTimeoutMs,
     enqueueTimeoutMs,
     callTimeoutMs,
-    identity: { client, host: hostname(), pid: process.pid, producer: random.hex(16) },
+    identity: { client, host: hostname(), pid: process.pid, version: VERSION, producer: random.hex(16) },
   };
 }
 

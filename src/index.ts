@@ -1,4 +1,8 @@
 export type {
+  AttemptRun,
+  BulkReport,
+  DeadGroup,
+  DeadGroups,
   Misfire,
   OnParentFailure,
   Outcome,
@@ -23,7 +27,7 @@ export type {
 } from './broker/contract.ts';
 export type { EmbeddedOptions } from './broker/embedded/embedded.ts';
 export type { ReconnectOptions } from './broker/tcp/connection.ts';
-export { Client, type Handlers, type PlainHandler, type Tasks } from './client/client.ts';
+export { Client, type Handlers, type PlainHandler, type TaskPick, type Tasks } from './client/client.ts';
 export type { EventOptions, TaskEvents } from './client/events.ts';
 export {
   type BatchCallback,

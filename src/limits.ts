@@ -130,7 +130,20 @@ export const LIMITS = {
   eventBufferCharactersMax: 1 * MiB,
   eventsBufferedMax: 10_000,
   listPageMax: 1000,
-  listScanMax: 200_000,
+  /** Tasks that one page, or step, looks at, and failures that it reads for their text, … */
+  listScanMax: 1_000_000,
+  listFailuresMax: 2000,
+  /** … and pages of the journal that it reads for that. */
+  listLoadsMax: 64,
+  /** Tasks that one step of a change of many changes. */
+  bulkTasksMax: 10_000,
+  errorTextCharactersMax: 200,
+  deadGroupsMax: 200,
+  /** Dead tasks that are looked at for their groups, and pages of the journal that are read for that. */
+  deadGroupTasksMax: 20_000,
+  deadGroupLoadsMax: 256,
+  /** Characters of a message that tell one kind of failure from another. */
+  groupMessageCharactersMax: 300,
   keepAliveMs: 2 * SECOND,
 
   // Repeatable enqueues
@@ -172,6 +185,8 @@ export const LIMITS = {
   httpRequestsMax: 2048,
   /** A body that is one document: a batch of the largest frame, in JSON. */
   httpBodyBytesMax: 17 * MiB,
+  /** Bodies of all requests that are being answered. */
+  httpBodiesBytesMax: 256 * MiB,
   httpHeadersTimeoutMs: 10 * SECOND,
   httpKeepAliveMs: 65 * SECOND,
   /** How long one request may wait for something to happen. */
@@ -290,6 +305,14 @@ export const LIMITS = {
   storeWorkerLostMs: 10 * MINUTE,
   /** How long it is remembered that a task was cancelled before its message came, beyond its time and its retention. [migrated] */
   storeTombstoneMs: 30 * DAY,
+  /** Tasks that one statement looks at for a page, … */
+  storeListScanMax: 200_000,
+  /** … and failed tasks whose errors the database looks through for text at a time; detoasting them is what takes time. */
+  storeErrorScanMax: 20_000,
+  /** Tasks that one step of a cancel of many changes. */
+  storeCancelTasksMax: 5000,
+  /** Running tasks, the longest running first, of which a worker says when they began. */
+  storeBeatTasksMax: 200,
   /** Throughput is counted over this long. */
   storeThroughputMs: 5 * SECOND,
   /** Definitions (queue, name, options) whose numbers a process remembers. */
@@ -519,6 +542,7 @@ function relation(holds: boolean, what: string): void {
 }
 relation(LIMITS.backoffMsMax < 2 ** 32 && LIMITS.timeoutMsMax < 2 ** 32, 'attempt times fit into u32 milliseconds');
 relation(LIMITS.payloadBytesMax < LIMITS.frameBytesMax, 'payloadBytesMax < frameBytesMax');
+relation(LIMITS.listPageMax <= LIMITS.listFailuresMax, 'a page that is full of matches can be read');
 relation(
   LIMITS.payloadBytesMax + LIMITS.headersBytesMax < 2 ** 31 && LIMITS.headersBytesMax < 2 ** 16,
   'the top bit of a task’s length is free, and the length of its headers fits into u16',
@@ -534,6 +558,7 @@ relation(
   LIMITS.payloadBytesMax * 6 < LIMITS.ndjsonLineBytesMax && LIMITS.ndjsonLineBytesMax < LIMITS.ndjsonBytesMax,
   'a payload in which every character is escaped fits into a line',
 );
+relation(LIMITS.httpBodyBytesMax <= LIMITS.httpBodiesBytesMax, 'one body ≤ all bodies');
 relation(
   LIMITS.leaseWaitMsMax < LIMITS.httpSilenceMs && LIMITS.eventHeartbeatMs < LIMITS.httpSilenceMs,
   'nobody who waits over HTTP is taken for silent',

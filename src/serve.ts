@@ -9,6 +9,8 @@ export type HttpSettings = Omit<HttpServerOptions, 'broker' | 'client' | 'clock'
 
 export interface HttpService {
   readonly url: string;
+  /** Ends what waits for tasks or events, and waits up to `timeoutMs` for leases to be settled. Always resolves. */
+  drain(options: { timeoutMs: number }): Promise<void>;
   /** Waits up to `timeoutMs` for what is leased and for what is being answered. Always resolves. */
   stop(options: { timeoutMs: number }): Promise<void>;
 }
@@ -38,6 +40,7 @@ async function serve(opened: Opened, features: Features, settings: HttpSettings)
     const http = await HttpServer.start({ ...settings, ...opened, clock: new SystemClock(), features });
     return {
       url: http.url,
+      drain: (options) => http.drain(options),
       stop: async ({ timeoutMs }) => {
         await http.stop({ timeoutMs });
         await client.close({ timeoutMs });

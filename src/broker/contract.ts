@@ -175,7 +175,8 @@ export interface Consumption {
   complete(run: DeliveryRun, index: number, result: Payload | undefined): void;
   /** All of a run's tasks from `from` to before `to`, without results. */
   completeMany(run: DeliveryRun, from: number, to: number): void;
-  fail(run: DeliveryRun, index: number, error: TaskError, options: FailOptions): void;
+  /** `startedAtMs`: when the handler began. */
+  fail(run: DeliveryRun, index: number, error: TaskError, options: FailOptions, startedAtMs: number): void;
   /** Hands the task back without counting an attempt. */
   release(run: DeliveryRun, index: number): void;
   /**
@@ -234,8 +235,12 @@ export interface TaskInfo {
   /** When a scheduled task becomes ready. */
   runAtMs?: number;
   finishedAtMs?: number;
-  /** The worker that runs it. */
+  /** When its handler began; while it runs, where the backend knows. */
+  startedAtMs?: number;
+  /** The name of the worker that runs it. */
   worker?: string;
+  /** The `WorkerStatus.id` of that worker. */
+  workerId?: string;
   /** While it runs. */
   progress?: TaskProgress;
   /** Absent in lists, and when nothing was logged. */
@@ -262,16 +267,35 @@ export interface TaskInfo {
   children?: { total: number; ids: string[] };
   uniqueKey?: string;
   /** Failed attempts, newest last, at most LIMITS.attemptsKeptMax. Lists carry only the last one. */
-  failures: { attempt: number; atMs: number; error: TaskError }[];
+  failures: ({ attempt: number; atMs: number; error: TaskError } & AttemptRun)[];
 }
 
+/** Who ran an attempt, by name, and when its handler began by that one's clock; where they are known. */
+export interface AttemptRun {
+  worker?: string;
+  startedAtMs?: number;
+}
+
+/** What is named holds all together. */
 export interface TaskFilter {
   queue?: string | undefined;
   name?: string | undefined;
   state?: TaskState | undefined;
-  /** Continue after this id. */
+  /** Text in the newest failure's name, message or code, whatever its case; 1 to LIMITS.errorTextCharactersMax characters. */
+  error?: string | undefined;
+  /** The `group` of a DeadGroup: only its dead tasks. */
+  errorGroup?: string | undefined;
+  /** Enqueued at this time or later, … */
+  fromMs?: number | undefined;
+  /** … and before this one. */
+  toMs?: number | undefined;
+  /** The id (WorkerStatus.id) of the worker that runs it. */
+  worker?: string | undefined;
+  /** Default `oldest`: in the order in which they were enqueued. */
+  order?: 'oldest' | 'newest' | undefined;
+  /** Continue after this id, or where the `next` of a page says. */
   after?: string | undefined;
-  /** At most LIMITS.listPageMax; default 100. */
+  /** At most LIMITS.listPageMax; default 100. Of one step of a change of many: default as many as it may. */
   limit?: number | undefined;
 }
 
@@ -279,6 +303,44 @@ export interface TaskPage {
   tasks: TaskInfo[];
   /** Pass as `after` for the next page; absent when there is none. */
   next?: string;
+}
+
+/** One bounded step of a change of many tasks. */
+export interface BulkReport {
+  /** Tasks that this step has changed; 0 does not mean that there are none behind. */
+  count: number;
+  /** Pass as `after` for the next step; absent when everything was looked at that was there at the first one. */
+  next?: string;
+}
+
+/** Dead tasks whose newest failures are of one kind. */
+export interface DeadGroup {
+  /** The same for the same queue, task name, code, error name and message. */
+  group: string;
+  queue: string;
+  /** The task's. */
+  name: string;
+  code: string;
+  /** The error's name. */
+  error: string;
+  /** Without what differs from task to task: numbers, hex ids, UUIDs and ids in quotes are replaced. */
+  message: string;
+  /** Of the tasks that were looked at. */
+  count: number;
+  /** When they died. */
+  oldestAtMs: number;
+  newestAtMs: number;
+  /** The one that died last. */
+  sampleId: string;
+}
+
+export interface DeadGroups {
+  /** Most tasks first; at most LIMITS.deadGroupsMax. */
+  groups: DeadGroup[];
+  /** Dead tasks that were looked at, those that died last first; at most LIMITS.deadGroupTasksMax. */
+  scanned: number;
+  /** Whether that was all of them, and all groups are here. */
+  complete: boolean;
 }
 
 export interface QueueStatus {
@@ -324,6 +386,10 @@ export interface WorkerStatus {
   completed: number;
   failed: number;
   connectedAtMs: number;
+  /** Of its client library, where it says so. */
+  version?: string;
+  /** How long ago it said anything; one that has nothing to say is silent though it lives. */
+  lastSeenMs: number;
 }
 
 export interface Percentiles {
@@ -480,6 +546,17 @@ export interface Broker {
   cancelTask(id: string): Promise<'cancelled' | 'requested'>;
   /** A dead task becomes ready again with fresh attempts; a scheduled one becomes ready now. Rejects NOT_FOUND, CONFLICT. */
   retryTask(id: string): Promise<void>;
+  /**
+   * One step of retrying what the filter names: dead tasks become ready again with fresh attempts, scheduled ones ready now.
+   * All or nothing; resolves when durable. Begin without `after` and go on with `next` until there is none: what is enqueued
+   * meanwhile stays as it is. Rejects INVALID_ARGUMENT, also for a filter that names nothing (`fromMs: 0` means all), and for
+   * a state in which nothing can be retried.
+   */
+  retryTasks(filter: TaskFilter): Promise<BulkReport>;
+  /** As `retryTasks`: cancels what waits, and asks what runs to end. */
+  cancelTasks(filter: TaskFilter): Promise<BulkReport>;
+  /** What the dead tasks of a queue, or of all, have died of. */
+  deadGroups(filter: { queue?: string | undefined }): Promise<DeadGroups>;
   pauseQueue(queue: string): Promise<void>;
   resumeQueue(queue: string): Promise<void>;
   /** Removes the queue's ready, scheduled and blocked tasks; resolves with how many. */

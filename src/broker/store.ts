@@ -1,4 +1,7 @@
 import type {
+  AttemptRun,
+  BulkReport,
+  DeadGroups,
   Dependency,
   EventFilter,
   Outcome,
@@ -90,6 +93,13 @@ export interface Store {
   cancelTask(id: string): Promise<'cancelled' | 'requested'>;
   /** Resolves with what is to be published, which is in the outbox. Rejects NOT_FOUND, CONFLICT. */
   retryTask(id: string): Promise<Republish>;
+  /** As the contract's; what is to be published is in the outbox. */
+  retryTasks(filter: TaskFilter): Promise<BulkReport & { readonly due: Republish }>;
+  /** As the contract's, with which ones. */
+  cancelTasks(
+    filter: TaskFilter,
+  ): Promise<BulkReport & { readonly cancelled: readonly string[]; readonly requested: readonly string[] }>;
+  deadGroups(filter: { queue?: string | undefined }): Promise<DeadGroups>;
   /** As the contract's. */
   purgeQueue(queue: string): Promise<number>;
   /** One portion of the queue's dead tasks, made ready again with fresh attempts and in the outbox; empty when there is none left. */
@@ -205,8 +215,14 @@ export type End = {
    * Becomes `attempt + 1` at `retryAtMs` (wall clock; 0: at once). In the outbox until published. `atMs`: when it failed,
    * by the same clock, so that `retryAtMs - atMs` is the pause to the millisecond.
    */
-  | { readonly kind: 'failed'; readonly error: TaskError; readonly atMs: number; readonly retryAtMs: number }
-  | { readonly kind: 'dead'; readonly error: TaskError; readonly atMs: number }
+  | {
+      readonly kind: 'failed';
+      readonly error: TaskError;
+      readonly atMs: number;
+      readonly retryAtMs: number;
+      readonly run?: AttemptRun;
+    }
+  | { readonly kind: 'dead'; readonly error: TaskError; readonly atMs: number; readonly run?: AttemptRun }
   /** Handed back uncharged; its message goes back to the broker. */
   | { readonly kind: 'released' }
 );
@@ -237,6 +253,10 @@ export interface WorkerBeat {
   readonly completed: number;
   readonly failed: number;
   readonly connectedAtMs: number;
+  /** Of the library. */
+  readonly version: string;
+  /** When handlers began, by id: the longest running ones, at most LIMITS.storeBeatTasksMax. */
+  readonly started: Readonly<Record<string, number>>;
   /** Of the tasks that it ended in the last minute, milliseconds. */
   readonly latencyMs: { readonly start: Percentiles; readonly total: Percentiles };
 }

@@ -24,8 +24,11 @@ export interface CommandSpec<F extends Flags> {
   flags: F;
   /** Whole command lines; at least one. */
   examples: readonly string[];
-  /** What it throws is the command's failure; what it resolves with is ignored. */
-  run: (values: Values<F>, args: readonly string[]) => Promise<void>;
+  /**
+   * What it throws is the command's failure; what it resolves with is ignored. `written` are the flags that stand on the
+   * command line.
+   */
+  run: (values: Values<F>, args: readonly string[], written: readonly string[]) => Promise<void>;
 }
 
 const COMMON_FLAGS = {
@@ -54,7 +57,8 @@ export function addCommand<const F extends Flags>(parent: Command, spec: Command
       environment,
       directory: process.cwd(),
     });
-    await spec.run(resolveFlags(flags, written, { environment, file }) as unknown as Values<F>, command.args);
+    const values = resolveFlags(flags, written, { environment, file }) as unknown as Values<F>;
+    await spec.run(values, command.args, Object.keys(written));
   });
 }
 

@@ -7,6 +7,7 @@ import {
   flagName,
   integer,
   list,
+  momentMs,
   pairs,
   resolveFlags,
   SHARE,
@@ -64,6 +65,26 @@ test.each([
 ])('text becomes a value: %j %j', (written, environment, expected) => {
   expect(resolve(written, environment)).toMatchObject(expected);
 });
+
+test.each([
+  ['90s', 1_000_000 - 90_000],
+  ['1.5m', 1_000_000 - 90_000],
+  ['250ms', 999_750],
+  ['2d', 0],
+  ['2026-08-01T12:00Z', Date.UTC(2026, 7, 1, 12)],
+  ['2026-08-01 12:00:01.5+02:00', Date.UTC(2026, 7, 1, 10, 0, 1, 500)],
+  ['2026-08-01', new Date(2026, 7, 1).getTime()],
+  ['2026-08-01T12:00', new Date(2026, 7, 1, 12).getTime()],
+])('%s is a moment', (written, ms) => {
+  expect(momentMs(written, 1_000_000)).toBe(ms);
+});
+
+test.each(['', '5', '-5s', '5 s', '2026', '2026-13-01', 'yesterday', '1e3s', '2026-08-01T'])(
+  '%j is no moment',
+  (written) => {
+    expect(momentMs(written, 0)).toBeNaN();
+  },
+);
 
 test.each([
   [{ port: '70000' }, {}, {}, '--port is 70000; it must be a whole number from 0 to 65535'],

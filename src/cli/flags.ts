@@ -96,6 +96,28 @@ export const SHARE: Kind<number> = {
   fromText: (written) => (/^\d*\.?\d+$/.test(written) ? Number(written) : written),
 };
 
+const UNITS_MS: Readonly<Record<string, number>> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+const AGO = /^(\d+(?:\.\d+)?)(ms|s|m|h|d)$/;
+/** A date has no time, or one; without a zone it is meant here. */
+const DATE = /^\d{4}-\d{2}-\d{2}(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d{1,3})?)?(?:Z|[+-]\d{2}:?\d{2})?)?$/;
+
+/** A moment in the past, as it is written. */
+export const MOMENT: Kind<string> = {
+  placeholder: 'time',
+  expects: 'a time, such as 2026-08-01T12:00 or 2026-08-01T12:00Z, or how long ago: 90s, 15m, 2h, 7d',
+  schema: z.string().refine((written) => !Number.isNaN(momentMs(written, 0))),
+  fromText: (written) => written,
+};
+
+/** NaN for what is none. */
+export function momentMs(written: string, nowMs: number): number {
+  const [, count, unit = ''] = AGO.exec(written) ?? [];
+  if (count !== undefined) return Math.max(0, Math.round(nowMs - Number(count) * (UNITS_MS[unit] as number)));
+  if (!DATE.test(written)) return Number.NaN;
+  // A date alone would be meant in UTC.
+  return Date.parse(written.length === 10 ? `${written}T00:00` : written);
+}
+
 export function choice<const T extends string>(...values: readonly T[]): Kind<T> {
   return {
     placeholder: values.join('|'),

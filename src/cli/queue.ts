@@ -1,13 +1,12 @@
-import { createInterface } from 'node:readline/promises';
 import type { Command } from 'commander';
 import type { QueueStatus, Retention } from '../broker/contract.ts';
 import type { Client } from '../index.ts';
 import { LIMITS } from '../limits.ts';
 import { addCommand, addGroup } from './command.ts';
+import { checkMayAsk, confirm } from './confirm.ts';
 import { CONNECTION_FLAGS, withClient } from './connection.ts';
-import { UsageError } from './failure.ts';
 import { flag, integer, toggle } from './flags.ts';
-import { print, printJson, printNote, screenColumns } from './output.ts';
+import { print, printJson, screenColumns } from './output.ts';
 import { registerLimit } from './queue-limit.ts';
 import { type Done, forEachOf } from './several.ts';
 import { queueTable } from './status-view.ts';
@@ -89,9 +88,7 @@ function registerPurge(group: Command): void {
     flags: { ...CONNECTION_FLAGS, yes: toggle('do not ask'), json },
     examples: ['millrace queue purge mail', 'millrace queue purge mail --yes --json'],
     run: async (values, names) => {
-      if (!values.yes && !(process.stdin.isTTY && process.stderr.isTTY)) {
-        throw new UsageError('purge removes tasks for good: add --yes, since there is no terminal to ask in');
-      }
+      if (!values.yes) checkMayAsk('purge removes tasks for good');
       await forEachOf(QUEUES, values, names, async (client, queue) => {
         if (!values.yes && !(await confirmPurge(await client.queue(queue).status()))) {
           return { said: 'left as it is', result: { count: 0 } };
@@ -138,17 +135,7 @@ async function saidOfUse(client: Client, queue: string, said: string, result: ob
   return { said: isUsed ? said : `${said} (no task has used this queue yet)`, result: { ...result, isUsed } };
 }
 
-async function confirmPurge({ name, ready, scheduled }: QueueStatus): Promise<boolean> {
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    const tasks = `${plural(ready, 'ready task')} and ${formatCount(scheduled)} scheduled`;
-    const answer = await terminal.question(`Remove ${tasks} of the queue ${printable(name)}? [y/N] `);
-    return /^y(es)?$/i.test(answer.trim());
-  } catch {
-    // Ctrl-C or Ctrl-D instead of an answer.
-    printNote('');
-    return false;
-  } finally {
-    terminal.close();
-  }
+function confirmPurge({ name, ready, scheduled }: QueueStatus): Promise<boolean> {
+  const tasks = `${plural(ready, 'ready task')} and ${formatCount(scheduled)} scheduled`;
+  return confirm(`Remove ${tasks} of the queue ${printable(name)}?`);
 }

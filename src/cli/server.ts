@@ -105,7 +105,9 @@ async function serveAndLog(values: ServerValues, log: Log): Promise<void> {
     const running = statusOf().queues.reduce((sum, queue) => sum + queue.active, 0);
     const patience = running === 0 ? '' : `; up to ${formatDuration(values.stopTimeoutMs)} for what runs (${running})`;
     log.all.info(`${signal}: stopping${patience}`);
+    const drained = http?.drain({ timeoutMs: values.stopTimeoutMs });
     const unwritten = await Promise.race([server.stop({ timeoutMs: values.stopTimeoutMs }), failure]);
+    await drained;
     await http?.stop({ timeoutMs: HTTP_STOP_MS });
     if (unwritten !== undefined) throw unwritten;
     log.all.info('stopped');

@@ -38,6 +38,7 @@ function worker(index: number, change: Partial<WorkerStatus> = {}): WorkerStatus
     completed: 1_234_567,
     failed: 12,
     connectedAtMs: 0,
+    lastSeenMs: 0,
     ...change,
   };
 }

@@ -33,6 +33,21 @@ it('shows each header, and lets none of them steer the terminal', () => {
   expect(shown.find((line) => line.startsWith('Header    locale: de'))).not.toMatch(/\p{Cc}/u);
 });
 
+it('shows who ran an attempt, and for how long', () => {
+  const error = { name: 'Error', message: 'no', code: 'HANDLER_FAILED' };
+  const atMs = Date.UTC(2026, 0, 1, 12);
+  const failures = [
+    { attempt: 1, atMs, error, worker: 'w', startedAtMs: atMs - 2500 },
+    { attempt: 2, atMs, error },
+  ];
+  const shown = taskDetails({ ...TASK, worker: 'w', startedAtMs: atMs, failures }).filter((line) =>
+    /^(Began|Failure)/.test(line),
+  );
+  expect(shown[0]).toMatch(/^Began {5}2026-01-01 /);
+  expect(shown[1]).toMatch(/^Failure {3}attempt 1 by w, .* after 2.5 s, HANDLER_FAILED: Error: no$/);
+  expect(shown[2]).toMatch(/^Failure {3}attempt 2, \S+ \S+, HANDLER_FAILED: Error: no$/);
+});
+
 it('shows nothing of what a task has not told', () => {
   expect(taskDetails(TASK).filter((line) => /^(Log|Progress)/.test(line))).toEqual([]);
 });

@@ -1,4 +1,4 @@
-import type { TaskInfo } from '../broker/contract.ts';
+import type { DeadGroup, TaskInfo } from '../broker/contract.ts';
 import { describeBytes } from './payload.ts';
 import { type Column, formatTable, printable } from './table.ts';
 import { formatBytes, formatCount, formatDuration, formatTime, plural } from './units.ts';
@@ -19,8 +19,25 @@ export function taskTable(tasks: readonly TaskInfo[], columns: number | undefine
 
 function lastError({ failures }: TaskInfo): string {
   const error = failures.at(-1)?.error;
-  if (error === undefined) return '-';
-  return error.code === 'HANDLER_FAILED' ? `${error.name}: ${error.message}` : `${error.code}: ${error.message}`;
+  return error === undefined ? '-' : shownError(error);
+}
+
+function shownError({ code, name, message }: { code: string; name: string; message: string }): string {
+  return `${code === 'HANDLER_FAILED' ? name : code}: ${message}`;
+}
+
+const DEAD_COLUMNS: readonly Column<DeadGroup>[] = [
+  { title: 'COUNT', align: 'right', text: ({ count }) => formatCount(count) },
+  { title: 'QUEUE', elastic: true, text: ({ queue }) => queue },
+  { title: 'NAME', elastic: true, text: ({ name }) => name },
+  { title: 'ERROR', elastic: true, text: ({ code, error, message }) => shownError({ code, name: error, message }) },
+  { title: 'LAST', text: ({ newestAtMs }) => formatTime(newestAtMs) },
+  { title: 'SAMPLE', text: ({ sampleId }) => sampleId },
+  { title: 'GROUP', text: ({ group }) => group },
+];
+
+export function deadTable(groups: readonly DeadGroup[], columns: number | undefined): string[] {
+  return formatTable(DEAD_COLUMNS, groups, columns);
 }
 
 /** Everything, a line each. */
@@ -33,6 +50,7 @@ export function taskDetails(task: TaskInfo): string[] {
     ['Queue', queue],
     ['State', task.cancelRequested === true ? `${task.state}, its worker was told to stop` : task.state],
     ['Worker', worker],
+    ['Began', task.startedAtMs === undefined ? undefined : formatTime(task.startedAtMs)],
     ['Progress', progress === undefined ? undefined : describeProgress(progress)],
     ['Waits for', waitsFor(task.dependencies)],
     ['Needed by', task.children === undefined ? undefined : plural(task.children.total, 'task')],
@@ -46,12 +64,15 @@ export function taskDetails(task: TaskInfo): string[] {
     ...Object.entries(task.headers ?? {}).map(([name, value]): [string, string] => ['Header', `${name}: ${value}`]),
     ['Result', result === undefined ? undefined : describeBytes(result)],
     ...logRows(task),
-    ...task.failures.map((failure): [string, string] => [
-      'Failure',
-      `attempt ${failure.attempt}, ${formatTime(failure.atMs)}, ${failure.error.code}: ${failure.error.name}: ${failure.error.message}`,
-    ]),
+    ...task.failures.map((failure): [string, string] => ['Failure', describeFailed(failure)]),
   ];
   return rows.flatMap(([title, value]) => (value === undefined ? [] : [`${title.padEnd(9)} ${printable(value)}`]));
+}
+
+function describeFailed({ attempt, atMs, error, worker, startedAtMs }: TaskInfo['failures'][number]): string {
+  const who = worker === undefined ? '' : ` by ${worker}`;
+  const long = startedAtMs === undefined ? '' : ` after ${formatDuration(Math.max(0, atMs - startedAtMs))}`;
+  return `attempt ${attempt}${who}, ${formatTime(atMs)}${long}, ${error.code}: ${error.name}: ${error.message}`;
 }
 
 function describeProgress({ value, message }: NonNullable<TaskInfo['progress']>): string {

@@ -1,5 +1,7 @@
 import type {
   Broker,
+  BulkReport,
+  DeadGroups,
   Payload,
   ScheduleInfo,
   Status,
@@ -11,7 +13,7 @@ import type {
 } from '../broker/contract.ts';
 import { MillraceError, shown } from '../errors.ts';
 import type { Clock } from '../io/clock.ts';
-import { checkInteger, checkName, DEFAULTS, LIMITS, parseHeaders } from '../limits.ts';
+import { checkName, DEFAULTS, LIMITS, parseHeaders } from '../limits.ts';
 import { encodePayload } from '../task/codec.ts';
 import type { TaskKind } from '../task/definition.ts';
 import type { TaskContext, TaskHandler } from '../task/handler.ts';
@@ -49,7 +51,7 @@ const NAMES_KEPT = 1000;
 
 /** Enqueues tasks, looks after them, and runs workers. Made by `connect`; the same over every backend. */
 export class Client {
-  /** Single tasks, by id. */
+  /** Tasks: one by its id, or many by what they have in common. */
   readonly tasks: Tasks;
   readonly schedules: Schedules;
   readonly #broker: Broker;
@@ -297,7 +299,11 @@ export class Client {
   }
 }
 
-const FILTER_KEYS = ['queue', 'name', 'state', 'after', 'limit'];
+const PICK_KEYS = ['queue', 'name', 'state', 'error', 'errorGroup', 'fromMs', 'toMs', 'worker', 'order'];
+const FILTER_KEYS = [...PICK_KEYS, 'after', 'limit'];
+
+/** What is to be changed. */
+export type TaskPick = Omit<TaskFilter, 'after' | 'limit'>;
 
 /** Looking at tasks and changing what becomes of them. */
 export class Tasks {
@@ -307,10 +313,34 @@ export class Tasks {
     this.#broker = broker;
   }
 
-  /** A page of tasks, in the order in which they were enqueued; pass the page's `next` as `after` for the one behind it. */
+  /**
+   * A page of tasks, in the order in which they were enqueued, or the newest first; pass the page's `next` as `after` for the
+   * one behind it. A page may be short, or empty, and have a `next`: so many tasks were looked at. Rejects INVALID_ARGUMENT.
+   */
   async list(filter: TaskFilter = {}): Promise<TaskPage> {
-    checkFilter(filter);
+    checkKeys('tasks.list', filter, FILTER_KEYS);
     return this.#broker.listTasks(filter);
+  }
+
+  /**
+   * Retries what the filter names, in bounded steps of which each is done whole: dead tasks become ready again with fresh
+   * attempts, scheduled ones ready now. Resolves with how many; what is enqueued meanwhile stays as it is. The filter must name
+   * something beside `order` (`fromMs: 0` means all). Rejects INVALID_ARGUMENT, and like all calls: then some steps may be done.
+   */
+  retryMany(filter: TaskPick): Promise<number> {
+    return inSteps('tasks.retryMany', filter, (step) => this.#broker.retryTasks(step));
+  }
+
+  /** As `retryMany`: cancels what waits, and asks what runs to end. */
+  cancelMany(filter: TaskPick): Promise<number> {
+    return inSteps('tasks.cancelMany', filter, (step) => this.#broker.cancelTasks(step));
+  }
+
+  /** What the dead tasks of a queue, or of all, have died of: groups for `errorGroup` of the other calls. */
+  async deadGroups(filter: { queue?: string | undefined } = {}): Promise<DeadGroups> {
+    checkKeys('tasks.deadGroups', filter, ['queue']);
+    if (filter.queue !== undefined) checkName('queue', filter.queue, LIMITS.queueNameBytesMax);
+    return this.#broker.deadGroups(filter);
   }
 
   /** Rejects with NOT_FOUND. */
@@ -329,14 +359,20 @@ export class Tasks {
   }
 }
 
-function checkFilter(filter: TaskFilter): void {
-  checkKeys('tasks.list', filter, FILTER_KEYS);
-  const { limit, ...texts } = filter;
-  if (limit !== undefined) checkInteger('limit', limit, 1, LIMITS.listPageMax);
-  for (const [what, text] of Object.entries(texts)) {
-    if (text === undefined || typeof text === 'string') continue;
-    throw new MillraceError('INVALID_ARGUMENT', `${what} must be text, not ${shown(text)}`);
-  }
+async function inSteps(
+  what: string,
+  filter: TaskPick,
+  change: (step: TaskFilter) => Promise<BulkReport>,
+): Promise<number> {
+  checkKeys(what, filter, PICK_KEYS);
+  let count = 0;
+  let after: string | undefined;
+  do {
+    const report = await change({ ...filter, after });
+    count += report.count;
+    after = report.next;
+  } while (after !== undefined);
+  return count;
 }
 
 /** As it is; or, given what the schema is to call it, once that has checked it: a promise if that takes time. */

@@ -5,6 +5,12 @@ import { CoreWorker } from './worker.ts';
 
 const ASIDE_INDEX = 0xffff_ffff;
 
+/** An attempt under way: its worker's name, and when that said that it began, as steady time. */
+export interface Run {
+  readonly worker: string;
+  readonly begunMs: number | undefined;
+}
+
 /**
  * Which worker has which tasks, and which of them have begun: only these run out of time, and only these are charged when
  * the worker is lost.
@@ -31,6 +37,7 @@ export class Assignments {
   /** Holds what is set aside. */
   readonly #aside = new CoreWorker(ASIDE_INDEX, [], 1, 0, 0);
   readonly #asides: TimeoutClass = { timeoutMs: 0, kindCount: 1, head: NONE, tail: NONE };
+  readonly #lostRuns = new Map<number, Run>();
   #untilSample = 1;
 
   constructor(table: TaskTable, kinds: Kinds, options: { graceMs: number; startedAfter: (ms: number) => void }) {
@@ -90,6 +97,20 @@ export class Assignments {
     return this.leases.running(lease) && this.#holder(lease).presumed !== lease;
   }
 
+  /** When the worker of an active task said that it began it; undefined when it has not, or is gone. */
+  begunMs(slot: number): number | undefined {
+    if (!this.hasBegun(slot) || this.isAside(slot)) return undefined;
+    const { timeoutMs } = this.#kinds.at(this.#table.kind(slot)).timeoutClass;
+    return this.leases.deadlineMs(this.#table.get(slot, NEXT)) - timeoutMs - this.#graceMs;
+  }
+
+  /** Who has an active task, and since when it runs; of one that is set aside, who had it. */
+  runOf(slot: number): Run {
+    const lost = this.#lostRuns.get(slot);
+    if (lost !== undefined) return lost;
+    return { worker: this.of(slot).worker.name, begunMs: this.begunMs(slot) };
+  }
+
   /** The tasks that `begin` with this token says to have begun. */
   *beginning(worker: CoreWorker, token: number): Generator<number> {
     const { presumed } = worker;
@@ -133,11 +154,23 @@ export class Assignments {
 
   /** Takes an active task from its worker and keeps it for that one to come back; it is overdue when none has. */
   setAside(slot: number, nowMs: number, graceMs: number): void {
+    const run = this.runOf(slot);
     this.end(slot, nowMs);
+    this.#lostRuns.set(slot, run);
     const lease = this.leases.create(this.#aside, slot, 0, 0);
     this.#table.set(slot, NEXT, lease);
     this.#aside.begun++;
     this.leases.start(lease, this.#asides, nowMs + graceMs);
+  }
+
+  /** Tasks with their workers, and those set aside; in no order. */
+  *slots(): Generator<number> {
+    for (const worker of [...this.workers.values(), this.#aside]) yield* this.slotsOf(worker);
+  }
+
+  /** In the order of their delivery. */
+  *slotsOf(worker: CoreWorker): Generator<number> {
+    for (let lease = worker.leaseHead; lease !== NONE; lease = this.leases.next(lease)) yield this.leases.slot(lease);
   }
 
   /** How many tasks are set aside. */
@@ -183,6 +216,7 @@ export class Assignments {
         worker.probed = false;
       }
     }
+    if (worker === this.#aside) this.#lostRuns.delete(slot);
     this.leases.drop(worker, lease);
     this.touch(worker);
   }

@@ -90,6 +90,8 @@ export class Core {
     idleMs: LIMITS.producerIdleMs,
   });
   readonly schedules = new Schedules();
+  /** Of scheduled tasks. */
+  readonly timers = new Timers(this.table);
   /** Since this process started. */
   readonly counters: CoreCounters = { enqueued: 0, completed: 0, failed: 0 };
 
@@ -115,7 +117,6 @@ export class Core {
   );
 
   readonly #effects: CoreEffects;
-  readonly #timers = new Timers(this.table);
   readonly #failures = new Failures();
   #loading = true;
   /** Completions until one's latency is sampled again. */
@@ -169,7 +170,7 @@ export class Core {
     const ready = dueMs === 0;
     const kindState = kind.index | ((ready ? State.READY : State.SCHEDULED) << STATE_SHIFT);
     const listed = ready && !this.#loading;
-    const timers = this.#timers.heap(wall);
+    const timers = this.timers.heap(wall);
     const shift = offset - start;
     let position = start;
     for (let i = 0; i < count; i++) {
@@ -482,18 +483,18 @@ export class Core {
 
   /** When `tick` or a schedule next has something to do, as (steady, wall) times; Infinity for none. */
   nextSteadyMs(): number {
-    return Math.min(this.#timers.nextSteadyMs, this.assignments.nextDeadlineMs(), this.queues.nextPacedMs());
+    return Math.min(this.timers.nextSteadyMs, this.assignments.nextDeadlineMs(), this.queues.nextPacedMs());
   }
 
   nextWallMs(): number {
-    return Math.min(this.#timers.nextWallMs, this.schedules.nextMs);
+    return Math.min(this.timers.nextWallMs, this.schedules.nextMs);
   }
 
   /** Makes what is due ready, `countMax` tasks at most; returns whether more is due. */
   tick(steadyMs: number, wallMs: number, countMax: number): boolean {
     this.queues.markPaced(steadyMs);
     for (let left = countMax; left > 0; left--) {
-      const slot = this.#timers.pop(steadyMs, wallMs);
+      const slot = this.timers.pop(steadyMs, wallMs);
       if (slot === NONE) return false;
       const kind = this.kindOf(slot);
       kind.queue.scheduled--;
@@ -503,7 +504,7 @@ export class Core {
   }
 
   dueMs(slot: number): number {
-    return this.#timers.dueMs(slot);
+    return this.timers.dueMs(slot);
   }
 
   /** Forgets finished tasks that are older than their queue keeps them, `countMax` at most. */
@@ -644,7 +645,7 @@ export class Core {
         else queue.remove(slot, kind.group, kind.spec.priority);
         break;
       case State.SCHEDULED:
-        this.#timers.remove(slot);
+        this.timers.remove(slot);
         queue.scheduled--;
         break;
       case State.COMPLETED:
@@ -692,7 +693,7 @@ export class Core {
     if (!wall) this.table.clearFlag(slot, FLAG_WALL);
     this.table.setFlag(slot, FLAG_DEFERRED);
     this.table.setState(slot, State.SCHEDULED);
-    this.#timers.push(slot, dueMs);
+    this.timers.push(slot, dueMs);
     queue.scheduled++;
   }
 

@@ -91,6 +91,7 @@ describe('the history of a queue', () => {
           }
           expect(history.count).toBe(list.length);
           expect(listed(history)).toEqual(list);
+          expect(history.newest(3)).toEqual(list.slice(-3).reverse());
           expect(list.every((slot) => history.resultOffset(slot) === slot * 4)).toBe(true);
         }
         expect(history.oldest()).toBe(list[0] ?? NONE);

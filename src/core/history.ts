@@ -79,6 +79,18 @@ export class History {
     }
   }
 
+  /** The last ones, newest first. */
+  newest(countMax: number): number[] {
+    const mask = this.#slots.length - 1;
+    const slots: number[] = [];
+    for (let position = this.#tail; position !== this.#head && slots.length < countMax; ) {
+      position = (position - 1) >>> 0;
+      const slot = this.#slots[position & mask];
+      if (slot !== NONE) slots.push(slot);
+    }
+    return slots;
+  }
+
   /** By when they ended: a journal may give them in another order. */
   sort(): void {
     const entries: { slot: number; atMs: number; segment: number; offset: number }[] = [];

@@ -15,6 +15,15 @@ function scanned(index: IdIndex, from = 0): [number, number][] {
   return found;
 }
 
+function scannedBack(index: IdIndex, from = Number.MAX_SAFE_INTEGER): [number, number][] {
+  const found: [number, number][] = [];
+  index.scanBack(from, (id, slot) => {
+    found.push([id, slot]);
+    return true;
+  });
+  return found;
+}
+
 /** An index that has left its loading phase. */
 function running(): IdIndex {
   const index = new IdIndex();
@@ -88,9 +97,24 @@ describe('the index from id to slot', () => {
     expect(scanned(index, 1201).map(([id]) => id)).toEqual([1500, 1800]);
   });
 
+  it('scans down from the middle too, over pages, survivors and gaps', () => {
+    const index = running();
+    for (let id = 0; id < 3 * PAGE; id++) index.set(id, id + 1);
+    for (let id = 0; id < PAGE; id++) if (id % 300 !== 0) index.delete(id);
+    index.set(EPOCH + 5, 1);
+    const visited: number[] = [];
+    index.scanBack(EPOCH + 5, (id) => {
+      visited.push(id);
+      return visited.length < 3;
+    });
+    expect(visited).toEqual([EPOCH + 5, 3 * PAGE - 1, 3 * PAGE - 2]);
+    expect(scannedBack(index, PAGE + 1).map(([id]) => id)).toEqual([PAGE + 1, PAGE, 900, 600, 300, 0]);
+    expect(scannedBack(index, 899).map(([id]) => id)).toEqual([600, 300, 0]);
+  });
+
   it('equals a map under any order of ascending sets, lookups and deletes', () => {
     const step = fc.record({
-      skip: fc.constantFrom(0, 0, 1, 30, 700, 3000, EPOCH),
+      skip: fc.constantFrom(0, 0, 1, 30, 700, 3000, PAGE * PAGE, EPOCH),
       count: fc.integer({ min: 1, max: 40 }),
     });
     const doomed = fc.array(fc.nat(1_000_000), { maxLength: 60 });
@@ -113,7 +137,12 @@ describe('the index from id to slot', () => {
             map.delete(id);
             expect(index.get(id)).toBe(NONE);
           }
-          expect(scanned(index)).toEqual([...map].sort(([a], [b]) => a - b));
+          const sorted = [...map].sort(([a], [b]) => a - b);
+          expect(scanned(index)).toEqual(sorted);
+          expect(scannedBack(index)).toEqual(sorted.toReversed());
+          const [middle = next] = sorted[sorted.length >> 1] ?? [];
+          expect(scanned(index, middle)).toEqual(sorted.slice(sorted.length >> 1));
+          expect(scannedBack(index, middle)).toEqual(sorted.slice(0, (sorted.length >> 1) + 1).reverse());
           expect(index.size).toBe(map.size);
         });
       }),

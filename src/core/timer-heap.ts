@@ -45,6 +45,11 @@ export class TimerHeap {
     this.#removeAt(this.#table.get(slot, NEXT));
   }
 
+  /** In no order. */
+  slots(): Uint32Array {
+    return this.#slots.subarray(0, this.#size);
+  }
+
   #removeAt(at: number): void {
     const last = --this.#size;
     if (at === last) return;

@@ -21,6 +21,16 @@ export class Timers {
     return this.#wall.nextDueMs;
   }
 
+  get size(): number {
+    return this.#steady.size + this.#wall.size;
+  }
+
+  /** In no order; valid until the next change. */
+  *slots(): Generator<number> {
+    yield* this.#steady.slots();
+    yield* this.#wall.slots();
+  }
+
   /** Where tasks with this flag wait, for many at once. */
   heap(wall: boolean): TimerHeap {
     return wall ? this.#wall : this.#steady;

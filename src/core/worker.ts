@@ -11,6 +11,8 @@ export class CoreWorker {
   readonly queues: Queue[];
   readonly concurrency: number;
   readonly prefetch: number;
+  /** What it calls itself, for those who look at its tasks. */
+  name = '';
   /** No deliveries for now: it is stopping, or it does not read what it was sent. */
   paused = false;
   leaseHead = NONE;

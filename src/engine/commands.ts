@@ -35,8 +35,7 @@ export class Commands {
     const slot = this.find(id);
     const state = this.#core.table.state(slot);
     if (state >= State.COMPLETED) throw conflict(id, state, 'cancelled');
-    // Nobody is there to be told when it is set aside.
-    if (state !== State.ACTIVE || this.#core.assignments.isAside(slot)) {
+    if (!this.#isWithWorker(slot)) {
       this.cancelNow(slot);
       return 'cancelled';
     }
@@ -51,8 +50,46 @@ export class Commands {
   /** Throws NOT_FOUND, or CONFLICT for a task that is neither dead nor scheduled. */
   retry(id: number): void {
     const state = this.#core.table.state(this.find(id));
-    if (state !== State.DEAD && state !== State.SCHEDULED) throw conflict(id, state, 'retried');
+    if (!isRetriable(state)) throw conflict(id, state, 'retried');
     this.run({ op: 'retry', ids: [id, 1], at: this.#clock.steadyMs() });
+  }
+
+  /** Retries those that can be now, in one record; returns how many. At most LIMITS.bulkTasksMax. */
+  retryMany(ids: readonly number[]): number {
+    const retried = ids.filter((id) => isRetriable(this.#stateOf(id)));
+    this.#runAll('retry', retried);
+    return retried.length;
+  }
+
+  /** Cancels those that wait, and asks those that run to end, in one record; returns how many. At most LIMITS.bulkTasksMax. */
+  cancelMany(ids: readonly number[]): number {
+    const waiting: number[] = [];
+    const running: number[] = [];
+    for (const id of ids) {
+      const slot = this.#core.index.get(id);
+      if (!this.isCancellable(slot)) continue;
+      (this.#isWithWorker(slot) ? running : waiting).push(id);
+    }
+    const count = waiting.length + running.length;
+    const at = this.#clock.steadyMs();
+    if (count > 0) this.run({ op: 'cancelMany', ids: idRuns(waiting), requested: idRuns(running), at });
+    return count;
+  }
+
+  /** One that has not ended, and that nobody has asked to end. */
+  isCancellable(slot: number): boolean {
+    if (slot === NONE || hasEnded(this.#core, slot)) return false;
+    return !this.#isWithWorker(slot) || !this.#core.cancelRequested(slot);
+  }
+
+  /** Nobody is there to be told when it is set aside. */
+  #isWithWorker(slot: number): boolean {
+    return this.#core.table.state(slot) === State.ACTIVE && !this.#core.assignments.isAside(slot);
+  }
+
+  #stateOf(id: number): State {
+    const slot = this.#core.index.get(id);
+    return slot === NONE ? State.FREE : this.#core.table.state(slot);
   }
 
   /** Workers that came back still run these: the attempt that was counted when they were lost is taken back. */
@@ -90,16 +127,11 @@ export class Commands {
     let count = 0;
     for (let from = 0; from < ids.length; from += TURN_TASKS_MAX) {
       if (from > 0) await this.#pause();
-      const dead = ids.slice(from, from + TURN_TASKS_MAX).filter((id) => this.#isDead(id));
+      const dead = ids.slice(from, from + TURN_TASKS_MAX).filter((id) => this.#stateOf(id) === State.DEAD);
       this.#runAll('retry', dead);
       count += dead.length;
     }
     return count;
-  }
-
-  #isDead(id: number): boolean {
-    const slot = this.#core.index.get(id);
-    return slot !== NONE && this.#core.table.state(slot) === State.DEAD;
   }
 
   #pause(): Promise<void> {
@@ -191,6 +223,10 @@ function conflict(id: number, state: State, what: string): MillraceError {
   });
 }
 
+function isRetriable(state: State): boolean {
+  return state === State.DEAD || state === State.SCHEDULED;
+}
+
 function hasEnded(core: Core, slot: number): boolean {
   return core.table.state(slot) >= State.COMPLETED;
 }
@@ -210,6 +246,13 @@ export function applyCommand(core: Core, command: Command): void {
       break;
     case 'requestCancel':
       each([command.id, 1], (slot) => core.requestCancel(slot));
+      break;
+    case 'cancelMany':
+      // One that depended on another of them was cancelled with it.
+      each(command.ids, (slot) => {
+        if (!hasEnded(core, slot)) core.cancel(slot, command.at);
+      });
+      each(command.requested, (slot) => core.requestCancel(slot));
       break;
     case 'retry':
       each(command.ids, (slot) => core.retry(slot, command.at));

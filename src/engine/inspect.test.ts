@@ -4,11 +4,16 @@ import type { CoreWorker } from '../core/worker.ts';
 import { formatTaskId } from '../ids.ts';
 import { FRAME } from '../protocol/frames.ts';
 import { writeFailure } from '../protocol/settlement-writer.ts';
-import { type InspectFilter, inspectTask, listTasks } from './inspect.ts';
+import type { TaskFilter } from '../protocol/task-filter.ts';
+import { inspectTask, listTasks } from './inspect.ts';
 
-const DETAILS = { workerName: (index: number) => `worker ${index}`, progress: () => ({ value: 40 }) };
+const DETAILS = {
+  worker: (index: number) => ({ id: `w${index}`, name: `worker ${index}` }),
+  workerIndex: (id: string) => Number(id.slice(1)),
+  progress: () => ({ value: 40 }),
+};
 
-async function pages(bench: EngineBench, filter: InspectFilter): Promise<string[][]> {
+async function pages(bench: EngineBench, filter: TaskFilter): Promise<string[][]> {
   const found: string[][] = [];
   let after: string | undefined;
   do {

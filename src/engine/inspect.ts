@@ -1,14 +1,17 @@
-import type { Failure } from '../core/failures.ts';
 import { ON_FAILURE } from '../core/relations.ts';
 import { NONE, STATE_NAMES, State } from '../core/task-table.ts';
 import { resultOf, timeOf } from '../core/views.ts';
-import { MillraceError } from '../errors.ts';
-import { formatTaskId, parseTaskId } from '../ids.ts';
+import { formatTaskId } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
 import { type EncodedBytes, encodeBytes } from '../protocol/encoded-bytes.ts';
 import { parseTaskError } from '../protocol/task-error.ts';
+import type { TaskFilter } from '../protocol/task-filter.ts';
 import type { Engine } from './engine.ts';
+import { type InspectedFailure, loadFailures } from './failure-reader.ts';
+import { searchTasks, statesOf } from './search.ts';
 import type { TaskLog } from './task-logs.ts';
+
+const LIST_LIMIT = 100;
 
 /** The shapes of the contract's TaskInfo and TaskPage. */
 export interface InspectedTask {
@@ -23,7 +26,9 @@ export interface InspectedTask {
   enqueuedAtMs: number;
   runAtMs?: number;
   finishedAtMs?: number;
+  startedAtMs?: number;
   worker?: string;
+  workerId?: string;
   progress?: { value: unknown; message?: string };
   log?: TaskLog;
   cancelRequested?: boolean;
@@ -31,7 +36,7 @@ export interface InspectedTask {
   payload?: EncodedBytes;
   headers?: Readonly<Record<string, string>>;
   result?: EncodedBytes;
-  failures: { attempt: number; atMs: number; error: StoredError }[];
+  failures: InspectedFailure[];
   dependencies?: {
     total: number;
     open: number;
@@ -56,17 +61,11 @@ export interface InspectedParent {
 
 type StoredError = ReturnType<typeof parseTaskError>;
 
-export interface InspectFilter {
-  queue?: string | undefined;
-  name?: string | undefined;
-  state?: string | undefined;
-  after?: string | undefined;
-  limit?: number | undefined;
-}
-
-/** What the engine does not know of an active task: who runs it and how far it is. */
+/** What the engine does not know of an active task: who runs it, as others know that worker, and how far it is. */
 export interface ActiveDetails {
-  workerName(workerIndex: number): string | undefined;
+  worker(workerIndex: number): { id: string; name: string } | undefined;
+  /** The index of the worker with this id. */
+  workerIndex(workerId: string): number | undefined;
   progress(id: number): InspectedTask['progress'];
 }
 
@@ -96,29 +95,14 @@ export async function inspectTask(engine: Engine, id: number, details: ActiveDet
 /** Tasks in the order of their ids. A page may be short of `limit`, or even empty, when there is a `next`. */
 export async function listTasks(
   engine: Engine,
-  filter: InspectFilter,
+  filter: TaskFilter,
   details: ActiveDetails,
 ): Promise<{ tasks: InspectedTask[]; next?: string }> {
   const { core } = engine;
-  const limit = filter.limit ?? 100;
-  const from = filter.after === undefined ? 0 : parseTaskId(filter.after) + 1;
-  const ids: number[] = [];
-  let scanned = 0;
-  let lastId = from - 1;
-  let stopped = false;
-  core.index.scan(from, (id, slot) => {
-    if (ids.length >= limit || scanned >= LIMITS.listScanMax) {
-      stopped = true;
-      return false;
-    }
-    scanned++;
-    lastId = id;
-    const { spec } = core.kindOf(slot);
-    if (filter.queue !== undefined && spec.queue !== filter.queue) return true;
-    if (filter.name !== undefined && spec.name !== filter.name) return true;
-    if (filter.state !== undefined && STATE_NAMES[core.table.state(slot)] !== filter.state) return true;
-    ids.push(id);
-    return true;
+  const { workerIndex } = details;
+  const { ids, last } = await searchTasks(engine, {
+    ...{ filter, states: statesOf(filter), workerIndex },
+    countMax: filter.limit ?? LIST_LIMIT,
   });
   const tasks: InspectedTask[] = [];
   for (const id of ids) {
@@ -132,7 +116,7 @@ export async function listTasks(
       failures,
     });
   }
-  return stopped ? { tasks, next: formatTaskId(lastId) } : { tasks };
+  return last === undefined ? { tasks } : { tasks, next: formatTaskId(last) };
 }
 
 function describe(
@@ -145,7 +129,8 @@ function describe(
   const state = core.table.state(slot);
   const id = core.table.id(slot);
   const active = state === State.ACTIVE;
-  const worker = active ? details.workerName(core.assignments.of(slot).worker.index) : undefined;
+  const worker = active ? details.worker(core.assignments.of(slot).worker.index) : undefined;
+  const begunMs = active ? core.assignments.begunMs(slot) : undefined;
   const progress = active ? details.progress(id) : undefined;
   return {
     id: formatTaskId(id),
@@ -159,7 +144,8 @@ function describe(
     enqueuedAtMs: Math.round(core.table.enqueuedAtMs(slot)),
     ...(state === State.SCHEDULED ? { runAtMs: Math.round(timeOf(core, slot)) } : {}),
     ...(state >= State.COMPLETED ? { finishedAtMs: Math.round(timeOf(core, slot)) } : {}),
-    ...(worker === undefined ? {} : { worker }),
+    ...(begunMs === undefined ? {} : { startedAtMs: Math.round(begunMs) }),
+    ...(worker === undefined ? {} : { worker: worker.name, workerId: worker.id }),
     ...(progress === undefined ? {} : { progress }),
     ...(core.cancelRequested(slot) ? { cancelRequested: true } : {}),
     ...describeRelations(engine, id),
@@ -240,32 +226,4 @@ async function readParent(engine: Engine, id: number): Promise<InspectedParent> 
   if (outcome?.state === 'completed' && outcome.result !== undefined) parent.result = encodeBytes(outcome.result);
   if (outcome?.state === 'dead') parent.error = parseTaskError(outcome.error);
   return parent;
-}
-
-/** The newest ones, without those that are taken back meanwhile, or go with their task. */
-async function loadFailures(engine: Engine, id: number, countMax: number): Promise<InspectedTask['failures']> {
-  const known = (): Failure[] => {
-    const slot = engine.core.index.get(id);
-    return slot === NONE ? [] : engine.core.failures(slot);
-  };
-  const failures: InspectedTask['failures'] = [];
-  for (const { attempt, atMs } of known().slice(-countMax)) {
-    const error = await loadError(engine, () =>
-      known().find((failure) => failure.attempt === attempt && failure.atMs === atMs),
-    );
-    if (error !== undefined) failures.push({ attempt, atMs: Math.round(atMs), error });
-  }
-  return failures;
-}
-
-/** One that cannot be read is shown as that: the rest of the task, and of a list, is worth seeing all the same. */
-async function loadError(engine: Engine, find: () => Failure | undefined): Promise<StoredError | undefined> {
-  try {
-    const bytes = await engine.reader.loadBlob(find);
-    return bytes === undefined ? undefined : parseTaskError(bytes);
-  } catch (error) {
-    if (!(error instanceof MillraceError)) throw error;
-    const { name, message, code } = error;
-    return { name, message, code };
-  }
 }

@@ -41,6 +41,8 @@ export const OUTCOME_LOST = 0x80;
 export type Command =
   | { op: 'cancel' | 'requestCancel'; id: number; at: number }
   | { op: 'retry' | 'kept'; ids: number[]; at: number }
+  /** Many at once: those that waited, and those that ran. */
+  | { op: 'cancelMany'; ids: number[]; requested: number[]; at: number }
   | { op: 'pause' | 'resume'; queue: string }
   /** As they are: what they counted may lie in segments that have been given up. */
   | { op: 'totals'; queues: { name: string; totals: QueueTotals }[] }

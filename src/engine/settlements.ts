@@ -8,19 +8,20 @@ import type { Random } from '../io/random.ts';
 import type { Journal } from '../journal/journal.ts';
 import { readU32, writeF64, writeU16, writeU32, writeU64 } from '../protocol/bytes.ts';
 import { CompletionReader, FailureReader, NO_RESULT, ReleaseReader } from '../protocol/settlement.ts';
+import { encodeTaskError } from '../protocol/settlement-writer.ts';
 import { keptTaskError } from '../protocol/task-error.ts';
 import type { Commands } from './commands.ts';
 import type { Events } from './events.ts';
 import { FAILURE_HEAD_BYTES, OUTCOME, OUTCOME_LOST, packTime, RECORD, TIME_BYTES } from './records.ts';
 import type { SegmentReader } from './segment-reader.ts';
 
-const LOST_ERROR = Buffer.from(
-  JSON.stringify({
-    name: 'WorkerLost',
-    code: 'WORKER_LOST',
-    message: 'the worker died or lost its connection while it ran this attempt',
-  }),
-);
+const LOST_ERROR = {
+  name: 'WorkerLost',
+  code: 'WORKER_LOST',
+  message: 'the worker died or lost its connection while it ran this attempt',
+};
+
+const LOST = { final: false, retryDelayMs: 0 } as const;
 
 interface PlannedFailure {
   slot: number;
@@ -178,7 +179,7 @@ export class Settlements {
   /** One task's attempt ends as failed, whatever its worker thinks. */
   failOne(slot: number, error: { name: string; code: string; message: string }): void {
     const nowMs = this.#clock.steadyMs();
-    const bytes = Buffer.from(JSON.stringify(error));
+    const bytes = this.#describe(slot, error);
     this.#failAll([this.#plan(slot, bytes, nowMs, { final: false, retryDelayMs: undefined })], nowMs);
   }
 
@@ -207,7 +208,7 @@ export class Settlements {
     for (const slot of waiting) this.#releaseOne(slot, nowMs, lost);
     const planned: PlannedFailure[] = [];
     for (const slot of running) {
-      const failure = this.#plan(slot, LOST_ERROR, nowMs, { final: false, retryDelayMs: 0 });
+      const failure = this.#plan(slot, this.#describe(slot, LOST_ERROR), nowMs, LOST);
       failure.lost = failure.outcome === 'retry';
       if (failure.outcome !== 'dead' || this.#lostGraceMs === 0) planned.push(failure);
       else this.#core.assignments.setAside(slot, nowMs, this.#lostGraceMs);
@@ -218,7 +219,7 @@ export class Settlements {
   /** Its worker was lost in its last attempt and did not come back. */
   loseForGood(slot: number): void {
     const nowMs = this.#clock.steadyMs();
-    this.#failAll([this.#plan(slot, LOST_ERROR, nowMs, { final: false, retryDelayMs: 0 })], nowMs);
+    this.#failAll([this.#plan(slot, this.#describe(slot, LOST_ERROR), nowMs, LOST)], nowMs);
   }
 
   /** Takes back what a worker has not begun that gives no sign of life; returns ids and tokens. */
@@ -265,6 +266,16 @@ export class Settlements {
     if (this.#events.isWatched) this.#events.released(slot);
     if (this.#core.cancelRequested(slot)) this.#commands.cancelNow(slot);
     else this.#core.release(slot, nowMs, suspect);
+  }
+
+  /** An error of ours, with who ran the attempt. */
+  #describe(slot: number, error: { name: string; code: string; message: string }): Buffer {
+    const { worker, begunMs } = this.#core.assignments.runOf(slot);
+    const run = {
+      ...(worker === '' ? {} : { worker }),
+      ...(begunMs === undefined ? {} : { startedAtMs: Math.round(begunMs) }),
+    };
+    return Buffer.from(encodeTaskError(error, run));
   }
 
   #plan(

@@ -4,7 +4,7 @@ import { memoryDirectory } from '../../test/twins/memory-disk.ts';
 import { NONE } from '../core/task-table.ts';
 import { inspectTask, listTasks } from './inspect.ts';
 
-const DETAILS = { workerName: () => undefined, progress: () => undefined };
+const DETAILS = { worker: () => undefined, workerIndex: () => undefined, progress: () => undefined };
 const PAGE_BYTES = 16 * 1024;
 
 function openSmall(retention = KEEP_ALL): Promise<EngineBench> {

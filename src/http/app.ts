@@ -1,9 +1,9 @@
-import { bodyLimit } from 'hono/body-limit';
 import { HTTPException } from 'hono/http-exception';
 import { secureHeaders } from 'hono/secure-headers';
 import { MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { VERSION } from '../version.ts';
+import { limitBodies } from './bodies.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
 import { dashboardRoutes } from './dashboard-files.ts';
 import { eventRoutes } from './event-routes.ts';
@@ -12,7 +12,7 @@ import { guard } from './guard.ts';
 import { History } from './history.ts';
 import { jsonOnly } from './json-only.ts';
 import { leaseRoutes } from './lease-routes.ts';
-import { NDJSON_TYPE, ndjsonRoutes } from './ndjson-routes.ts';
+import { ndjsonRoutes } from './ndjson-routes.ts';
 import { problemResponse } from './problem.ts';
 import { queueRoutes } from './queue-routes.ts';
 import { scheduleRoutes } from './schedule-routes.ts';
@@ -47,7 +47,7 @@ export function createApp(world: HttpWorld): HttpApp {
     await next();
     if (!c.res.headers.has('cache-control')) c.res.headers.set('cache-control', 'no-store');
   });
-  app.use('/v1/*', limitBody());
+  app.use('/v1/*', limitBodies());
   const history = new History(world.broker, world.clock);
   // Before the other tasks: what is of another type than lines is theirs.
   app.route('/', ndjsonRoutes(world));
@@ -86,18 +86,6 @@ function countRequests(): Parameters<HttpApp['use']>[1] {
       running--;
     }
   };
-}
-
-/** A body that is a stream of lines has its own limits. */
-function limitBody(): Parameters<HttpApp['use']>[1] {
-  const limit = bodyLimit({
-    maxSize: LIMITS.httpBodyBytesMax,
-    onError: () => {
-      const message = `the body is over ${LIMITS.httpBodyBytesMax} bytes: send fewer tasks in one, or a stream of lines (application/x-ndjson)`;
-      throw new MillraceError('PAYLOAD_TOO_LARGE', message, { details: { bound: LIMITS.httpBodyBytesMax } });
-    },
-  });
-  return (c, next) => (c.req.header('content-type')?.startsWith(NDJSON_TYPE) ? next() : limit(c, next));
 }
 
 function describeApi(app: HttpApp): void {

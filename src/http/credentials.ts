@@ -35,6 +35,12 @@ export class Credentials {
       if (known.some(({ name }) => name === credential.name)) {
         throw new MillraceError('INVALID_ARGUMENT', `${where}: the name ${shown(credential.name)} is there twice`);
       }
+      // A secret alone, as Bearer, says who asks.
+      const same = known.find(({ secretHash }) => secretHash.equals(credential.secretHash));
+      if (same !== undefined) {
+        const message = `${where}: ${shown(credential.name)} has the secret of ${shown(same.name)}: give each its own`;
+        throw new MillraceError('INVALID_ARGUMENT', message);
+      }
       known.push(credential);
     }
     if (known.length === 0) {
@@ -68,22 +74,21 @@ export class Credentials {
   }
 }
 
+/** No word of a line is shown that may be a secret in the wrong place. */
 function parseLine(line: string, where: string): Credential {
   const [role = '', name, secret, ...rest] = line.split(/\s+/);
   if (name === undefined || secret === undefined || rest.length > 0) {
     throw new MillraceError('INVALID_ARGUMENT', `${where}: a line is ROLE NAME SECRET, three words`);
   }
   if (!(ROLES as readonly string[]).includes(role)) {
-    throw new MillraceError(
-      'INVALID_ARGUMENT',
-      `${where}: there is no role ${shown(role)}; there are ${ROLES.join(', ')}`,
-    );
+    const message = `${where}: the first word is no role; there are ${ROLES.join(', ')}`;
+    throw new MillraceError('INVALID_ARGUMENT', message);
   }
   if (name.includes(':')) {
-    throw new MillraceError('INVALID_ARGUMENT', `${where}: the name ${shown(name)} may not have a colon`);
+    throw new MillraceError('INVALID_ARGUMENT', `${where}: a name may not have a colon`);
   }
   if (secret.length < SECRET_CHARACTERS_MIN) {
-    const message = `${where}: the secret of ${shown(name)} has ${secret.length} characters; at least ${SECRET_CHARACTERS_MIN} are needed (try: openssl rand -hex 24)`;
+    const message = `${where}: the secret has ${secret.length} characters; at least ${SECRET_CHARACTERS_MIN} are needed (try: openssl rand -hex 24)`;
     throw new MillraceError('INVALID_ARGUMENT', message);
   }
   return { role: role as Role, name, secretHash: hashOf(secret) };

@@ -7,6 +7,7 @@ import { LIMITS } from '../limits.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
 import { EventHub } from './event-hub.ts';
 import { problems, QueueName } from './schemas.ts';
+import { withoutTexts } from './shown.ts';
 
 const events = createRoute({
   method: 'get',
@@ -36,7 +37,7 @@ const HEADERS = {
 
 export function eventRoutes({ broker, showPayloads, onStop }: HttpWorld): HttpApp {
   const io = { clock: new SystemClock(), random: new SystemRandom() };
-  const hub = new EventHub(broker, io, showPayloads ? (event) => event : withoutTexts);
+  const hub = new EventHub(broker, io, showPayloads ? (event) => event : shownEvent);
   onStop(() => hub.stop());
   const app = newApp();
   app.openapi(events, async (c) => {
@@ -52,13 +53,13 @@ export function eventRoutes({ broker, showPayloads, onStop }: HttpWorld): HttpAp
 }
 
 /** What a handler has written, in errors and as progress, may tell of payloads. */
-function withoutTexts(event: TaskEvent): TaskEvent {
+function shownEvent(event: TaskEvent): TaskEvent {
   switch (event.type) {
     case 'progress':
       return { ...event, progress: { value: null } };
     case 'failed':
     case 'dead':
-      return { ...event, error: { name: event.error.name, message: '', code: event.error.code } };
+      return { ...event, error: withoutTexts(event.error) };
     default:
       return event;
   }

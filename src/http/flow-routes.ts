@@ -1,6 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import type { Broker, OnParentFailure, TaskInfo } from '../broker/contract.ts';
-import type { FlowTask } from '../client/flow.ts';
+import type { Broker, TaskInfo } from '../broker/contract.ts';
+import { FlowTask } from '../client/flow.ts';
 import { MillraceError, shown } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import type { ParentRef, TaskRef } from '../task/options.ts';
@@ -57,19 +57,19 @@ export function flowRoutes({ broker, client }: HttpWorld): HttpApp {
   const app = newApp();
   app.openapi(submit, async (c) => {
     const { tasks } = c.req.valid('json');
-    const ordered = inOrder(tasks);
+    const places = placesOf(tasks);
     const flow = await client.flow((builder) => {
-      const added = new Map<string, FlowTask>();
-      for (const task of ordered) {
-        const dependsOn = task.dependsOn?.map((parent) => referenceOf(parent, added));
-        added.set(task.key, builder.add(task.name, inputOf(task), { ...optionsOf(task), dependsOn }));
+      // As the flow is submitted whole, a task may stand before those that it depends on.
+      const place = (key: string): FlowTask | undefined => {
+        const index = places.get(key);
+        return index === undefined ? undefined : new FlowTask(builder, index);
+      };
+      for (const task of tasks) {
+        const dependsOn = task.dependsOn?.map((parent) => referenceOf(task.key, parent, place));
+        builder.add(task.name, inputOf(task), { ...optionsOf(task), dependsOn });
       }
     });
-    const byKey = new Map(ordered.map(({ key }, index) => [key, flow.tasks[index]]));
-    const answer = tasks.map(({ key }) => {
-      const { id = '', isNew = true } = byKey.get(key) ?? {};
-      return { key, id, isNew };
-    });
+    const answer = flow.tasks.map(({ id, isNew }, index) => ({ key: tasks[index]?.key ?? '', id, isNew }));
     return c.json({ tasks: answer }, 201);
   });
   app.openapi(graph, async (c) => {
@@ -80,55 +80,27 @@ export function flowRoutes({ broker, client }: HttpWorld): HttpApp {
 
 type FlowParent = NonNullable<NewFlowTask['dependsOn']>[number];
 
-/** Undefined for a task that is not of this flow. */
-function keyOf(parent: FlowParent): string | undefined {
-  if (typeof parent === 'string') return parent;
-  return 'key' in parent ? parent.key : undefined;
+function referenceOf(
+  child: string,
+  parent: FlowParent,
+  place: (key: string) => FlowTask | undefined,
+): ParentRef<FlowTask | TaskRef> {
+  if (typeof parent !== 'string' && 'id' in parent) return { task: parent.id, onFailure: parent.onFailure };
+  const { key, onFailure } = typeof parent === 'string' ? { key: parent, onFailure: undefined } : parent;
+  const task = place(key);
+  if (task !== undefined) return { task, onFailure };
+  const message = `task ${shown(child)} depends on ${shown(key)}, which is no key of this flow: write {"id": …} for a task that was enqueued before`;
+  throw new MillraceError('INVALID_ARGUMENT', message);
 }
 
-function referenceOf(parent: FlowParent, added: ReadonlyMap<string, FlowTask>): ParentRef<FlowTask | TaskRef> {
-  const onFailure: OnParentFailure | undefined = typeof parent === 'string' ? undefined : parent.onFailure;
-  const key = keyOf(parent);
-  if (key === undefined) return { task: (parent as { id: string }).id, onFailure };
-  return { task: added.get(key) as FlowTask, onFailure };
-}
-
-/** Parents before children. Throws INVALID_ARGUMENT for keys that are there twice or not at all, and for a circle. */
-function inOrder(tasks: readonly NewFlowTask[]): NewFlowTask[] {
-  const byKey = new Map<string, NewFlowTask>();
-  for (const task of tasks) {
-    if (byKey.has(task.key)) throw new MillraceError('INVALID_ARGUMENT', `two tasks have the key ${shown(task.key)}`);
-    byKey.set(task.key, task);
+/** Throws INVALID_ARGUMENT for a key that is there twice. */
+function placesOf(tasks: readonly NewFlowTask[]): ReadonlyMap<string, number> {
+  const places = new Map<string, number>();
+  for (const [index, { key }] of tasks.entries()) {
+    if (places.has(key)) throw new MillraceError('INVALID_ARGUMENT', `two tasks have the key ${shown(key)}`);
+    places.set(key, index);
   }
-  const children = new Map<string, string[]>();
-  const open = new Map<string, number>();
-  for (const { key, dependsOn = [] } of tasks) {
-    const parents = dependsOn.flatMap((parent) => keyOf(parent) ?? []);
-    open.set(key, parents.length);
-    for (const parent of parents) {
-      if (!byKey.has(parent)) {
-        const message = `task ${shown(key)} depends on ${shown(parent)}, which is no key of this flow: write {"id": …} for a task that was enqueued before`;
-        throw new MillraceError('INVALID_ARGUMENT', message);
-      }
-      children.set(parent, [...(children.get(parent) ?? []), key]);
-    }
-  }
-  const ordered: NewFlowTask[] = [];
-  const free = tasks.filter(({ key }) => open.get(key) === 0);
-  for (let task = free.pop(); task !== undefined; task = free.pop()) {
-    ordered.push(task);
-    for (const child of children.get(task.key) ?? []) {
-      const left = (open.get(child) ?? 0) - 1;
-      open.set(child, left);
-      if (left === 0) free.push(byKey.get(child) as NewFlowTask);
-    }
-  }
-  if (ordered.length === tasks.length) return ordered;
-  const circular = tasks.filter(({ key }) => (open.get(key) ?? 0) > 0).map(({ key }) => shown(key));
-  throw new MillraceError(
-    'INVALID_ARGUMENT',
-    `these tasks depend on each other in a circle: ${circular.slice(0, 10).join(', ')}`,
-  );
+  return places;
 }
 
 /** From the task on, nearest first, along both directions. */

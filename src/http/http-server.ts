@@ -1,4 +1,4 @@
-import { createServer as createPlainServer, type Server } from 'node:http';
+import { createServer as createPlainServer, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import { createAdaptorServer } from '@hono/node-server';
 import { MillraceError } from '../errors.ts';
@@ -21,6 +21,7 @@ export class HttpServer {
   readonly url: string;
   readonly #server: Server;
   readonly #stops: readonly Stop[];
+  #isStopping = false;
   #drained: Promise<void> | undefined;
 
   /** Rejects with ADDRESS_IN_USE, INVALID_ARGUMENT (a certificate that is none) or the system's error. */
@@ -40,6 +41,12 @@ export class HttpServer {
   private constructor(server: Server, stops: readonly Stop[], { host, tls }: HttpServerOptions) {
     this.#server = server;
     this.#stops = stops;
+    // A connection that is idle only after the server has closed would be kept for another request.
+    server.on('request', (_request, response: ServerResponse) => {
+      response.on('close', () => {
+        if (this.#isStopping) setImmediate(() => server.closeIdleConnections());
+      });
+    });
     const address = server.address();
     const port = typeof address === 'object' && address !== null ? address.port : 0;
     this.url = `${tls === undefined ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${port}`;
@@ -57,6 +64,7 @@ export class HttpServer {
     await this.drain({ timeoutMs });
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#server.closeIdleConnections();
+    this.#isStopping = true;
     const timer = setTimeout(() => this.#server.closeAllConnections(), Math.max(untilMs - performance.now(), 0));
     await closed;
     clearTimeout(timer);

@@ -38,6 +38,7 @@ const LeasedTask = z
     name: z.string(),
     attempt: z.int(),
     maxAttempts: z.int(),
+    headers: z.record(z.string(), z.string()).optional(),
     payload: z.unknown().optional(),
     payloadBase64: z.base64().optional(),
     enqueuedAtMs: z.number(),

@@ -17,6 +17,7 @@ function leaseText(lease: Lease): string {
     name: spec.name,
     attempt,
     maxAttempts: spec.maxAttempts,
+    headers: run.headers(index),
     enqueuedAtMs: Math.round(enqueuedAtMs),
     leaseEndsAtMs: lease.wallMs(lease.endsAtMs),
     timesOutAtMs: lease.wallMs(lease.timesOutAtMs),

@@ -10,6 +10,7 @@ export class Lease {
   readonly run: DeliveryRun;
   readonly index: number;
   /** Steady times. */
+  readonly beganAtMs: number;
   endsAtMs: number;
   readonly timesOutAtMs: number;
   /** What it was given, or extended by, last. */
@@ -31,6 +32,7 @@ export class Lease {
     this.run = run;
     this.index = index;
     this.leaseMs = leaseMs;
+    this.beganAtMs = nowMs;
     this.timesOutAtMs = nowMs + run.spec.timeoutMs;
     this.endsAtMs = Math.min(nowMs + leaseMs, this.timesOutAtMs);
     this.#wallAheadMs = clock.wallMs() - nowMs;

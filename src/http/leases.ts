@@ -265,7 +265,9 @@ export class Leases implements LeaseWorkerOwner {
     const error = timedOut ? timeoutError(run.spec.timeoutMs) : lostError(lease.leaseMs);
     // Nobody waits for the answer; the worker repeats it until there is one.
     lease.worker
-      .settle([lease], (consumption) => consumption.fail(run, index, error, timedOut ? AGAIN : LOST))
+      .settle([lease], (consumption) =>
+        consumption.fail(run, index, error, timedOut ? AGAIN : LOST, lease.wallMs(lease.beganAtMs)),
+      )
       .catch(() => {});
   }
 
@@ -290,13 +292,14 @@ function settleGroup(worker: LeaseWorker, group: readonly [Lease, Settlement][])
   );
 }
 
-function apply(consumption: Consumption, { run, index }: Lease, settlement: Settlement): void {
+function apply(consumption: Consumption, lease: Lease, settlement: Settlement): void {
+  const { run, index } = lease;
   switch (settlement.kind) {
     case 'complete':
       consumption.complete(run, index, settlement.result);
       break;
     case 'fail':
-      consumption.fail(run, index, settlement.error, settlement.options);
+      consumption.fail(run, index, settlement.error, settlement.options, lease.wallMs(lease.beganAtMs));
       break;
     case 'release':
       consumption.release(run, index);

@@ -30,7 +30,7 @@ export function ndjsonRoutes({ client, onStop }: HttpWorld): HttpApp {
   return app;
 }
 
-function isNdjson(contentType: string | undefined): boolean {
+export function isNdjson(contentType: string | undefined): boolean {
   return contentType?.split(';', 1)[0]?.trim().toLowerCase() === NDJSON_TYPE;
 }
 

@@ -14,6 +14,7 @@ const taskOptions = {
   timeoutMs: z.int().optional().openapi({ default: 1_800_000 }),
   backoff: BackoffBody.partial().strict().optional(),
   concurrencyKey: z.string().optional(),
+  headers: z.record(z.string(), z.string()).optional(),
 };
 
 const payload = {
@@ -109,9 +110,9 @@ export function optionsOf(task: Omit<NewTask, 'dependsOn'>): Omit<EnqueueOptions
   };
 }
 
-export function taskOptionsOf(task: TaskOptions): TaskOptions {
-  const { queue, priority, maxAttempts, timeoutMs, backoff, concurrencyKey } = task;
-  return { queue, priority, maxAttempts, timeoutMs, backoff, concurrencyKey };
+export function taskOptionsOf(task: TaskOptions & Pick<EnqueueOptions, 'headers'>): typeof task {
+  const { queue, priority, maxAttempts, timeoutMs, backoff, concurrencyKey, headers } = task;
+  return { queue, priority, maxAttempts, timeoutMs, backoff, concurrencyKey, headers };
 }
 
 type Parents = { task: string; onFailure: OnParentFailure | undefined }[];

@@ -68,13 +68,10 @@ export function toProblem(error: unknown): Problem & { status: ContentfulStatusC
 
 export function problemResponse(error: unknown): Response {
   const problem = toProblem(error);
-  return new Response(JSON.stringify(problem), {
-    status: problem.status,
-    headers: {
-      'content-type': PROBLEM_TYPE,
-      'cache-control': 'no-store',
-      // Has a browser ask for a name and a secret, and keep them for the dashboard.
-      ...(problem.status === 401 ? { 'www-authenticate': 'Basic realm="Millrace", charset="UTF-8"' } : {}),
-    },
-  });
+  const headers = new Headers({ 'content-type': PROBLEM_TYPE, 'cache-control': 'no-store' });
+  // What makes a browser ask for a name and its secret.
+  if (problem.code === 'UNAUTHENTICATED') headers.set('www-authenticate', 'Basic realm="Millrace", charset="UTF-8"');
+  // The rest of a body that is too large is not read: nothing more comes over this connection.
+  if (problem.status === 413) headers.set('connection', 'close');
+  return new Response(JSON.stringify(problem), { status: problem.status, headers });
 }

@@ -1,5 +1,7 @@
 import { z } from '@hono/zod-openapi';
 import type {
+  BulkReport,
+  DeadGroups,
   Percentiles,
   QueueStatus,
   ScheduleInfo,
@@ -51,7 +53,9 @@ export const TaskBody = z
     enqueuedAtMs: AtMs,
     runAtMs: AtMs.optional(),
     finishedAtMs: AtMs.optional(),
+    startedAtMs: AtMs.optional(),
     worker: z.string().optional(),
+    workerId: z.string().optional(),
     progress: z.object({ value: z.unknown(), message: z.string().optional() }).optional(),
     log: z
       .object({
@@ -61,6 +65,7 @@ export const TaskBody = z
       .optional(),
     cancelRequested: z.boolean().optional(),
     payloadBytes: z.int(),
+    headers: z.record(z.string(), z.string()).optional(),
     payload: Encoded.optional(),
     result: Encoded.optional(),
     payloadHidden: z.boolean().optional().openapi({ description: 'the server does not show payloads and results' }),
@@ -78,7 +83,15 @@ export const TaskBody = z
       .optional(),
     children: z.object({ total: z.int(), ids: z.array(z.string()) }).optional(),
     uniqueKey: z.string().optional(),
-    failures: z.array(z.object({ attempt: z.int(), atMs: AtMs, error: ErrorBody })),
+    failures: z.array(
+      z.object({
+        attempt: z.int(),
+        atMs: AtMs,
+        error: ErrorBody,
+        worker: z.string().optional(),
+        startedAtMs: AtMs.optional(),
+      }),
+    ),
   })
   .openapi('Task') satisfies Shape<TaskInfo>;
 
@@ -147,6 +160,8 @@ export const WorkerBody = z
     completed: z.int(),
     failed: z.int(),
     connectedAtMs: AtMs,
+    version: z.string().optional(),
+    lastSeenMs: z.number(),
   })
   .openapi('Worker') satisfies Shape<WorkerStatus>;
 
@@ -229,11 +244,37 @@ export const ScheduleBody = z
     lastTaskId: z.string().optional(),
     firedCount: z.int(),
     payloadBytes: z.int(),
+    headers: z.record(z.string(), z.string()).optional(),
     payload: Encoded.optional(),
   })
   .openapi('Schedule') satisfies Shape<ScheduleInfo>;
 
 export const CountBody = z.object({ count: z.int() }).openapi('Count');
+export const BulkBody = z
+  .object({ count: z.int(), next: z.string().optional().openapi({ description: 'go on with it as `after`' }) })
+  .openapi('BulkReport') satisfies Shape<BulkReport>;
+
+export const DeadGroupsBody = z
+  .object({
+    groups: z.array(
+      z.object({
+        group: z.string(),
+        queue: z.string(),
+        name: z.string(),
+        code: z.string(),
+        error: z.string(),
+        message: z.string(),
+        count: z.int(),
+        oldestAtMs: AtMs,
+        newestAtMs: AtMs,
+        sampleId: z.string(),
+      }),
+    ),
+    scanned: z.int(),
+    complete: z.boolean(),
+  })
+  .openapi('DeadGroups') satisfies Shape<DeadGroups>;
+
 export const SubmittedBody = z.object({ id: z.string(), isNew: z.boolean() }).openapi('Submitted');
 
 export const ProblemBody = z

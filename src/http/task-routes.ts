@@ -1,21 +1,26 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import type { SubmittedTask, TaskFilter, TaskInfo } from '../broker/contract.ts';
+import type { Broker, Outcome, SubmittedTask, TaskFilter, TaskState } from '../broker/contract.ts';
 import type { Client } from '../client/client.ts';
 import { MillraceError } from '../errors.ts';
-import { LIMITS } from '../limits.ts';
+import { DEFAULTS, LIMITS } from '../limits.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
 import { enqueueNew, inputOf, NewTask, optionsOf, parentsOf } from './new-task.ts';
 import {
+  BulkBody,
+  body,
+  DeadGroupsBody,
   ErrorBody,
   json,
   problems,
+  QueueName,
   SubmittedBody,
   TASK_STATES,
   TaskBody,
   TaskPageBody,
   TaskParams,
 } from './schemas.ts';
-import { waitMs } from './wait.ts';
+import { shownTask, withoutTexts } from './shown.ts';
+import { OpenWaits, waitMs } from './wait.ts';
 
 const tags = ['tasks'];
 
@@ -38,12 +43,17 @@ const create = createRoute({
   },
 });
 
-const Filter = {
+const filter = {
   queue: z.string().optional(),
   name: z.string().optional(),
   state: z.enum(TASK_STATES).optional(),
+  error: z.string().optional().openapi({ description: 'text in the newest failure, whatever its case' }),
+  errorGroup: z.string().optional().openapi({ description: 'the `group` of a group of dead tasks' }),
+  worker: z.string().optional().openapi({ description: 'the id of the worker that runs it' }),
+  order: z.enum(['oldest', 'newest']).optional(),
   after: z.string().optional(),
 };
+const moment = { description: 'enqueued then or later, milliseconds since 1970' };
 
 const list = createRoute({
   method: 'get',
@@ -51,8 +61,51 @@ const list = createRoute({
   operationId: 'listTasks',
   summary: 'Tasks by what they are',
   tags,
-  request: { query: z.strictObject({ ...Filter, limit: z.coerce.number().int().optional() }) },
+  request: {
+    query: z.strictObject({
+      ...filter,
+      fromMs: z.coerce.number().optional().openapi(moment),
+      toMs: z.coerce.number().optional(),
+      limit: z.coerce.number().int().optional(),
+    }),
+  },
   responses: { 200: json(TaskPageBody, 'a page; `next` continues it'), ...problems },
+});
+
+const BulkFilter = z.strictObject({
+  ...filter,
+  fromMs: z.number().optional().openapi(moment),
+  toMs: z.number().optional(),
+});
+
+const cancelMany = createRoute({
+  method: 'post',
+  path: '/v1/tasks/cancel',
+  operationId: 'cancelTasks',
+  summary: 'Cancel what a filter names: one bounded step',
+  tags,
+  request: { body: body(BulkFilter) },
+  responses: { 200: json(BulkBody, 'how many; `next` when there may be more'), ...problems },
+});
+
+const retryMany = createRoute({
+  method: 'post',
+  path: '/v1/tasks/retry',
+  operationId: 'retryTasks',
+  summary: 'Run dead and scheduled tasks that a filter names now: one bounded step',
+  tags,
+  request: { body: body(BulkFilter) },
+  responses: { 200: json(BulkBody, 'how many; `next` when there may be more'), ...problems },
+});
+
+const deadGroups = createRoute({
+  method: 'get',
+  path: '/v1/dead-groups',
+  operationId: 'deadGroups',
+  summary: 'Dead tasks by what they died of',
+  tags,
+  request: { query: z.strictObject({ queue: QueueName.optional() }) },
+  responses: { 200: json(DeadGroupsBody, 'the largest groups first'), ...problems },
 });
 
 const get = createRoute({
@@ -105,17 +158,36 @@ const retry = createRoute({
   responses: { 204: { description: 'it is ready' }, ...problems },
 });
 
-export function taskRoutes({ broker, client, showPayloads }: HttpWorld): HttpApp {
+export function taskRoutes({ broker, client, features, showPayloads, onStop }: HttpWorld): HttpApp {
   const app = newApp();
+  const waits = new OpenWaits();
+  onStop(async () => waits.stop());
   app.openapi(create, async (c) => {
     const given = c.req.valid('json');
     if (!Array.isArray(given)) return c.json(await enqueueNew(client, given), 201);
     return c.json({ tasks: await enqueueAll(client, given) }, 201);
   });
   app.openapi(list, async (c) => {
-    const { tasks, next } = await client.tasks.list(c.req.valid('query') as TaskFilter);
+    const query = c.req.valid('query');
+    checkFilter(query, showPayloads);
+    const { tasks, next } = await client.tasks.list(query);
     const shown = tasks.map((task) => shownTask(task, showPayloads));
     return c.json(next === undefined ? { tasks: shown } : { tasks: shown, next }, 200);
+  });
+  // Before tasks by their ids.
+  for (const [route, change] of [
+    [cancelMany, (filter: TaskFilter) => broker.cancelTasks(filter)],
+    [retryMany, (filter: TaskFilter) => broker.retryTasks(filter)],
+  ] as const) {
+    app.openapi(route, async (c) => {
+      const filter = c.req.valid('json');
+      checkFilter(filter, showPayloads);
+      return c.json(await change(filter), 200);
+    });
+  }
+  app.openapi(deadGroups, async (c) => {
+    const { groups, ...rest } = await client.tasks.deadGroups(c.req.valid('query'));
+    return c.json({ groups: groups.map((group) => (showPayloads ? group : { ...group, message: '' })), ...rest }, 200);
   });
   app.openapi(get, async (c) => {
     return c.json(shownTask(await broker.getTask(c.req.valid('param').id), showPayloads), 200);
@@ -123,9 +195,12 @@ export function taskRoutes({ broker, client, showPayloads }: HttpWorld): HttpApp
   app.openapi(result, async (c) => {
     const { id } = c.req.valid('param');
     const { waitMs: timeoutMs } = c.req.valid('query');
-    const outcome = await broker.outcome(id, { timeoutMs: Math.max(1, timeoutMs), signal: c.req.raw.signal });
-    if (outcome.state !== 'completed') return c.json(outcome, 200);
-    return c.json({ state: outcome.state, ...(showPayloads ? resultOf(outcome.result) : { resultHidden: true }) }, 200);
+    const outcome = await waits.run(c.req.raw.signal, (signal) =>
+      features.tasks && timeoutMs === 0
+        ? outcomeNow(broker, id, signal)
+        : broker.outcome(id, { timeoutMs: Math.max(1, timeoutMs), signal }),
+    );
+    return c.json(shownOutcome(outcome, showPayloads), 200);
   });
   app.openapi(cancel, async (c) => {
     return c.json({ outcome: await broker.cancelTask(c.req.valid('param').id) }, 200);
@@ -135,6 +210,15 @@ export function taskRoutes({ broker, client, showPayloads }: HttpWorld): HttpApp
     return c.body(null, 204);
   });
   return app;
+}
+
+/** What is not shown is not to be found out by searching for it. */
+function checkFilter({ error }: TaskFilter, showPayloads: boolean): void {
+  if (showPayloads || error === undefined) return;
+  throw new MillraceError(
+    'FORBIDDEN',
+    'this server does not show what errors say (--http-payloads off), nor does it search there: use errorGroup',
+  );
 }
 
 /** Those that are alike go as one batch, which every backend has; others as one submission. */
@@ -159,21 +243,30 @@ function sameKey({ payload: _payload, payloadBase64: _bytes, ...rest }: NewTask)
   return JSON.stringify(rest);
 }
 
+/** Who does not want to wait is told of what has ended, however long the backend takes to say it. */
+async function outcomeNow(broker: Broker, id: string, signal: AbortSignal): Promise<Outcome> {
+  const { state } = await broker.getTask(id);
+  if (ENDED.includes(state)) return broker.outcome(id, { timeoutMs: DEFAULTS.callTimeoutMs, signal });
+  throw new MillraceError('TIMEOUT', `task ${id} is ${state}: ask with waitMs to wait for its end`, {
+    details: { id, state },
+  });
+}
+
+const ENDED: readonly TaskState[] = ['completed', 'dead', 'cancelled'];
+
+function shownOutcome(outcome: Outcome, showPayloads: boolean): z.infer<typeof OutcomeBody> {
+  if (outcome.state === 'cancelled' || (showPayloads && outcome.state === 'dead')) return outcome;
+  if (outcome.state === 'dead') return { ...outcome, error: withoutTexts(outcome.error), resultHidden: true };
+  return { state: outcome.state, ...(showPayloads ? resultOf(outcome.result) : { resultHidden: true }) };
+}
+
 /** What the handler returned, as JSON where it is that. */
 function resultOf(bytes: Uint8Array | undefined): { result?: unknown; resultBase64?: string } {
   if (bytes === undefined) return {};
   try {
     return { result: JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) };
   } catch (error) {
-    if (!(error instanceof SyntaxError || error instanceof TypeError))
-      throw new MillraceError('INVALID_PAYLOAD', String(error));
+    if (!(error instanceof SyntaxError || error instanceof TypeError)) throw error;
     return { resultBase64: Buffer.from(bytes).toString('base64') };
   }
-}
-
-/** As it may be shown. */
-function shownTask(task: TaskInfo, showPayloads: boolean): TaskInfo & { payloadHidden?: boolean } {
-  if (showPayloads) return task;
-  const { payload: _payload, result: _result, ...rest } = task;
-  return { ...rest, payloadHidden: true };
 }

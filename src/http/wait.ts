@@ -1,4 +1,5 @@
 import { z } from '@hono/zod-openapi';
+import { MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 
 /** How long a request may wait, as a query parameter. */
@@ -10,4 +11,35 @@ export function waitMs() {
     .max(LIMITS.httpWaitMsMax)
     .default(0)
     .openapi({ description: `milliseconds, at most ${LIMITS.httpWaitMsMax}` });
+}
+
+/** Requests that wait for something to happen. Each ends when its client goes away, and all when the server stops. */
+export class OpenWaits {
+  readonly #open = new Set<AbortController>();
+  #isStopped = false;
+
+  /** Rejects like `wait`, and with STOPPING. `gone`: aborted when the client goes away. */
+  async run<T>(gone: AbortSignal, wait: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    const ending = new AbortController();
+    const leave = (): void => ending.abort(new MillraceError('CLOSED', 'whoever waited has gone away'));
+    if (this.#isStopped) ending.abort(stopping());
+    else if (gone.aborted) leave();
+    gone.addEventListener('abort', leave, { once: true });
+    this.#open.add(ending);
+    try {
+      return await wait(ending.signal);
+    } finally {
+      this.#open.delete(ending);
+      gone.removeEventListener('abort', leave);
+    }
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+    for (const ending of this.#open) ending.abort(stopping());
+  }
+}
+
+function stopping(): MillraceError {
+  return new MillraceError('STOPPING', 'the server is stopping: ask again in a while');
 }

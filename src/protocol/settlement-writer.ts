@@ -1,4 +1,4 @@
-import type { FailOptions, Payload, TaskError } from '../broker/contract.ts';
+import type { AttemptRun, FailOptions, Payload, TaskError } from '../broker/contract.ts';
 import { LIMITS } from '../limits.ts';
 import { FAIL_DELAY, FAIL_FINAL } from './settlement.ts';
 import type { FrameWriter } from './writer.ts';
@@ -112,12 +112,15 @@ export function writeFailure(
 }
 
 /** JSON of at most LIMITS.errorBytesMax bytes: the stack, then the message, is cut when it would be longer. */
-export function encodeTaskError(error: TaskError): string {
-  const whole = JSON.stringify(error);
+export function encodeTaskError(error: TaskError, run: AttemptRun = {}): string {
+  const whole = JSON.stringify({ ...error, ...run });
   if (fits(whole)) return whole;
   const { name, message, code } = error;
   // Each character takes at most 6 bytes of JSON ("\u0001").
-  const cut: TaskError = { name: cutText(name, 64), message: cutText(message, 1000), code: cutText(code, 64) };
+  const cut: TaskError & AttemptRun = {
+    ...{ name: cutText(name, 64), message: cutText(message, 1000), code: cutText(code, 64) },
+    ...run,
+  };
   const room = Math.floor((LIMITS.errorBytesMax - Buffer.byteLength(JSON.stringify(cut))) / 6) - 8;
   if (error.stack !== undefined) cut.stack = cutText(error.stack, room);
   else cut.message = cutText(message, 1000 + room);

@@ -1,11 +1,14 @@
-import type { TaskError } from '../broker/contract.ts';
+import type { AttemptRun, TaskError } from '../broker/contract.ts';
 import { encodeTaskError } from './settlement-writer.ts';
 
 /**
- * How an attempt failed, as FAIL says it and as RESULT gives it back: JSON `{name, message, code, stack?}`. A worker in
+ * How an attempt failed, as FAIL says it and as RESULT gives it back: JSON `{name, message, code, stack?}`, in FAIL
+ * also `worker` and `startedAtMs`. A worker in
  * another language may send anything in its place; whoever reads it gets the nearest to it that is one.
  */
 const TEXT_CHARACTERS_MAX = 1000;
+/** As much of a worker's name as the server keeps. */
+const WORKER_CHARACTERS_MAX = 200;
 
 /** Never throws. */
 export function parseTaskError(bytes: Buffer): TaskError {
@@ -24,9 +27,30 @@ export function parseTaskError(bytes: Buffer): TaskError {
   };
 }
 
+/** An error as it is stored, with who ran the attempt where that is said. */
+export type AttemptFailure = { error: TaskError } & AttemptRun;
+
+/** Never throws. */
+export function parseAttemptFailure(bytes: Buffer): AttemptFailure {
+  const value = parseJson(bytes.toString());
+  const { worker, startedAtMs } = (typeof value === 'object' && value !== null ? value : {}) as Record<string, unknown>;
+  return {
+    error: parseTaskError(bytes),
+    ...(typeof worker === 'string' && worker !== '' ? { worker: worker.slice(0, WORKER_CHARACTERS_MAX) } : {}),
+    ...(isMoment(startedAtMs) ? { startedAtMs } : {}),
+  };
+}
+
+/** Milliseconds that a Date can be. */
+function isMoment(value: unknown): value is number {
+  return typeof value === 'number' && value >= 0 && value <= 8.64e15;
+}
+
 /** What is kept of an error that was sent: the same bytes when they are one. */
 export function keptTaskError(bytes: Buffer): Buffer {
-  return isTaskError(parseJson(bytes.toString())) ? bytes : Buffer.from(encodeTaskError(parseTaskError(bytes)));
+  if (isTaskError(parseJson(bytes.toString()))) return bytes;
+  const { error, ...run } = parseAttemptFailure(bytes);
+  return Buffer.from(encodeTaskError(error, run));
 }
 
 function isTaskError(value: unknown): value is TaskError {

@@ -1,10 +1,12 @@
-import { STATE_NAMES } from '../core/task-table.ts';
+import { cancelTasks, retryTasks } from '../engine/bulk.ts';
+import { deadGroups } from '../engine/dead-groups.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { ActiveDetails } from '../engine/inspect.ts';
 import { inspectTask, listTasks, readParents } from '../engine/inspect.ts';
 import { MillraceError, shown } from '../errors.ts';
 import { parseTaskId } from '../ids.ts';
 import { LIMITS, parseQueueLimits, parseRetention } from '../limits.ts';
+import { parseBulkFilter, parseTaskFilter } from '../protocol/task-filter.ts';
 import { parseInteger, parseQueueName } from './messages.ts';
 import { scheduleMethods } from './schedule-calls.ts';
 
@@ -25,8 +27,6 @@ export function call(message: Record<string, unknown>): Call {
 
 export type Method = (params: Record<string, unknown>) => unknown;
 
-const STATES: readonly string[] = STATE_NAMES.slice(1);
-
 /** The methods of CALL; docs/protocol.md lists them. */
 export function createMethods(engine: Engine, details: ActiveDetails, status: () => unknown): Map<string, Method> {
   const { commands } = engine;
@@ -37,7 +37,10 @@ export function createMethods(engine: Engine, details: ActiveDetails, status: ()
       'task.parents',
       ({ id, from }) => readParents(engine, parseTaskId(id), parseInteger('from', from, 0, LIMITS.dependenciesMax)),
     ],
-    ['task.list', (params) => listTasks(engine, parseFilter(params), details)],
+    ['task.list', (params) => listTasks(engine, parseTaskFilter(params), details)],
+    ['task.retryMany', (params) => retryTasks(engine, parseBulkFilter(params, 'retried'), details)],
+    ['task.cancelMany', (params) => cancelTasks(engine, parseBulkFilter(params, 'cancelled'), details)],
+    ['task.deadGroups', (params) => deadGroups(engine, parseQueueFilter(params))],
     ['task.cancel', ({ id }) => ({ outcome: commands.cancel(parseTaskId(id)) })],
     [
       'task.retry',
@@ -76,27 +79,10 @@ export function runMethod(methods: ReadonlyMap<string, Method>, { method, params
   return run(params);
 }
 
-function parseFilter(params: Record<string, unknown>): Parameters<typeof listTasks>[1] {
-  const { queue, name, state, after, limit, ...others } = params;
+function parseQueueFilter({ queue, ...others }: Record<string, unknown>): string | undefined {
   const [other] = Object.keys(others);
   if (other !== undefined) {
-    const message = `there is no filter ${shown(other)}; there are queue, name, state, after, limit`;
-    throw new MillraceError('INVALID_ARGUMENT', message);
+    throw new MillraceError('INVALID_ARGUMENT', `there is no filter ${shown(other)}; there is queue`);
   }
-  if (state !== undefined && !STATES.includes(state as string)) {
-    throw new MillraceError('INVALID_ARGUMENT', `state is ${shown(state)}; allowed are ${STATES.join(', ')}`);
-  }
-  return {
-    queue: optionalText('queue', queue),
-    name: optionalText('name', name),
-    state: state as string | undefined,
-    after: optionalText('after', after),
-    limit: limit === undefined ? undefined : parseInteger('limit', limit, 1, LIMITS.listPageMax),
-  };
-}
-
-function optionalText(what: string, value: unknown): string | undefined {
-  if (value === undefined || value === null) return undefined;
-  if (typeof value === 'string') return value;
-  throw new MillraceError('INVALID_ARGUMENT', `${what} must be text, not ${shown(value)}`);
+  return queue === undefined ? undefined : parseQueueName(queue);
 }

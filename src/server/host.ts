@@ -100,7 +100,11 @@ export class Host implements SessionOwner {
     this.#methods = createMethods(
       engine,
       {
-        workerName: (index) => this.#sessionOf(index)?.workerName,
+        worker: (index) => {
+          const session = this.#sessionOf(index);
+          return session === undefined ? undefined : { id: session.id, name: session.workerName };
+        },
+        workerIndex: (id) => [...this.#sessions].find((session) => session.id === id)?.worker?.index,
         progress: (id) =>
           [...this.#sessions].map((session) => session.progress(id)).find((value) => value !== undefined),
       },

@@ -8,6 +8,8 @@ export interface Hello {
   client: string;
   host: string;
   pid: number;
+  /** Of the client library; undefined when it does not say so. */
+  version: string | undefined;
   producer: string;
   /** Makes this connection the lifeline of the session that was given this key. */
   lifelineOf: string | undefined;
@@ -31,6 +33,7 @@ export function parseHello(message: Record<string, unknown>): Hello {
     client: shortText(message.client),
     host: shortText(message.host),
     pid: typeof message.pid === 'number' && Number.isSafeInteger(message.pid) ? message.pid : 0,
+    version: typeof message.version === 'string' ? shortText(message.version) : undefined,
     producer,
     lifelineOf: typeof message.lifelineOf === 'string' ? message.lifelineOf : undefined,
   };

@@ -79,6 +79,8 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
   hello: Hello | undefined;
   worker: CoreWorker | undefined;
   workerName = '';
+  /** When anything came last; steady time. */
+  heardMs: number;
   /** When the first byte of an unfinished frame was seen, or reading went on with one; 0 while nothing is read. */
   frameBeganMs = 0;
   readonly #owner: SessionOwner;
@@ -110,6 +112,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     this.#engine = owner.engine;
     this.#link = link;
     this.openedAtMs = owner.engine.clock.steadyMs();
+    this.heardMs = this.openedAtMs;
     this.writer = new FrameWriter(link, (flush) => owner.engine.clock.defer(flush));
     this.#results = new Results(owner.engine, this, () => this.#checkAnswered());
     this.#calls = new CallQueue({
@@ -160,6 +163,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
 
   data(chunk: Buffer): void {
     if (this.#closed) return;
+    this.heardMs = this.#engine.clock.steadyMs();
     if (this.#first && this.#answerHttp(chunk)) return;
     this.#first = false;
     try {
@@ -170,7 +174,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
       return;
     }
     if (!this.#reader.insideFrame) this.frameBeganMs = 0;
-    else if (this.frameBeganMs === 0 && !this.#paused) this.frameBeganMs = this.#engine.clock.steadyMs();
+    else if (this.frameBeganMs === 0 && !this.#paused) this.frameBeganMs = this.heardMs;
     this.#throttle();
   }
 
@@ -481,6 +485,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     const { workerName, queues, concurrency, prefetch, resume } = parseSubscription(message);
     this.workerName = workerName;
     const worker = this.#engine.addWorker(queues, concurrency, prefetch, this);
+    worker.name = workerName;
     this.worker = worker;
     // It is back before its old connection was seen to end: what that holds is taken from it without blame.
     for (const { id, token } of resume) this.#owner.holder(id, token)?.end();

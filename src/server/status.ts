@@ -97,6 +97,8 @@ function describeWorker(engine: Engine, session: Session, steadyMs: number): Rec
       completed: worker.completed,
       failed: worker.failed,
       connectedAtMs: Math.round(session.openedAtMs),
+      ...(hello.version === undefined ? {} : { version: hello.version }),
+      lastSeenMs: Math.round(steadyMs - session.heardMs),
     },
   ];
 }

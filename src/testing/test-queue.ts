@@ -5,6 +5,7 @@ import { eventLoop } from '../io/event-loop.ts';
 import { checkInteger, DEFAULTS, LIMITS } from '../limits.ts';
 import type { TaskContext } from '../task/handler.ts';
 import { checkKeys } from '../task/options.ts';
+import { VERSION } from '../version.ts';
 import type { RunningAttempt } from '../worker/worker.ts';
 import { type Duration, durationMs } from './duration.ts';
 import { Ends, failuresError, type Report } from './failures.ts';
@@ -59,7 +60,7 @@ export async function testQueue(options: TestQueueOptions = {}): Promise<TestQue
   const clock = new TestClock(startMs);
   const random = new SeededRandom();
   const { reconnect, connectTimeoutMs, enqueueTimeoutMs, callTimeoutMs } = DEFAULTS;
-  const identity = { client: 'test', host: 'test', pid: process.pid, producer: random.hex(16) };
+  const identity = { client: 'test', host: 'test', pid: process.pid, version: VERSION, producer: random.hex(16) };
   const times = { reconnect, connectTimeoutMs, enqueueTimeoutMs, callTimeoutMs };
   const broker = await connectEmbedded({ memory: '' }, { url: 'memory:', clock, random, identity, ...times }, {});
   const ends = new Ends();

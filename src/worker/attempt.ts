@@ -19,6 +19,8 @@ export abstract class RunningTasks {
   /** Index in the run of the first task. */
   readonly from: number;
   readonly length: number;
+  /** Steady time. */
+  readonly startedMs: number;
   /** Steady time; set when the handler did not finish at once. */
   deadlineMs = 0;
   /** Where the worker keeps it. */
@@ -33,10 +35,11 @@ export abstract class RunningTasks {
   #controller: AbortController | undefined;
   #abortReason: MillraceError | undefined;
 
-  constructor(run: DeliveryRun, from: number, length: number) {
+  constructor(run: DeliveryRun, from: number, length: number, startedMs: number) {
     this.run = run;
     this.from = from;
     this.length = length;
+    this.startedMs = startedMs;
   }
 
   get name(): string {
@@ -79,8 +82,8 @@ export class Attempt extends RunningTasks implements TaskContext {
   readonly handler: SingleHandler;
   readonly #reach: Reach;
 
-  constructor(reach: Reach, run: DeliveryRun, index: number, handler: SingleHandler) {
-    super(run, index, 1);
+  constructor(reach: Reach, run: DeliveryRun, index: number, handler: SingleHandler, startedMs: number) {
+    super(run, index, 1, startedMs);
     this.#reach = reach;
     this.handler = handler;
   }

@@ -15,8 +15,15 @@ export class BatchAttempt extends RunningTasks implements Batch<unknown> {
   #inputs: unknown[] | undefined;
   #unreadable: { index: number; error: unknown } | undefined;
 
-  constructor(consumption: Consumption, run: DeliveryRun, from: number, length: number, handler: BatchHandler) {
-    super(run, from, length);
+  constructor(
+    consumption: Consumption,
+    run: DeliveryRun,
+    from: number,
+    length: number,
+    handler: BatchHandler,
+    startedMs: number,
+  ) {
+    super(run, from, length, startedMs);
     this.#consumption = consumption;
     this.handler = handler;
   }

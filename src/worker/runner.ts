@@ -7,7 +7,7 @@ import type { BatchHandler, SingleHandler, TaskHandler } from '../task/handler.t
 import { validate, validateNow } from '../task/schema.ts';
 import type { AttemptTrace, TracedAttempt, Tracing } from '../task/tracing.ts';
 import { ActiveTasks } from './active-tasks.ts';
-import { Attempt, type Reach } from './attempt.ts';
+import { Attempt, type Reach, type RunningTasks } from './attempt.ts';
 import { Backlog } from './backlog.ts';
 import { BatchAttempt } from './batch-attempt.ts';
 import { describeThrown, endingOf, PayloadRefused } from './failures.ts';
@@ -30,6 +30,9 @@ const FINAL: FailOptions = { final: true, retryDelayMs: undefined };
 
 /** Handlers that do not wait for anything may keep the event loop so long before it gets a turn. */
 const TURN_MS_MAX = 10;
+
+/** What has begun. */
+type Started = Pick<RunningTasks, 'run' | 'startedMs'>;
 
 export interface RunnerOptions {
   readonly clock: Clock;
@@ -184,19 +187,19 @@ export class Runner {
       this.#unknownNames.add(name);
       this.#logger?.warn({ name, queue: run.spec.queue }, message);
     }
-    this.#fail(run, index, new MillraceError('NO_HANDLER', message), 'NO_HANDLER', AGAIN);
+    this.#fail({ run, startedMs: this.#nowMs }, index, new MillraceError('NO_HANDLER', message), 'NO_HANDLER', AGAIN);
   }
 
   // ── Single tasks ──────────────────────────────────────────────────────────────────────────────────────────────────
 
   #startSingle(run: DeliveryRun, index: number, handler: SingleHandler): void {
-    const attempt = new Attempt(this.#reach, run, index, handler);
+    const attempt = new Attempt(this.#reach, run, index, handler, this.#nowMs);
     if (this.#tracing !== undefined) attempt.trace = this.#tracing.attempt(tracedOf(attempt, false));
     let input: unknown;
     try {
       input = attempt.decode();
     } catch (error) {
-      this.#fail(run, index, error, 'INVALID_PAYLOAD', FINAL);
+      this.#fail(attempt, index, error, 'INVALID_PAYLOAD', FINAL);
       attempt.trace?.failed(error);
       return;
     }
@@ -230,23 +233,24 @@ export class Runner {
     );
   }
 
-  #completeSingle({ run, from, handler, trace }: Attempt, value: unknown): void {
-    const failed = this.#complete(run, from, value, handler);
-    if (trace !== undefined) endTrace(trace, failed);
+  #completeSingle(attempt: Attempt, value: unknown): void {
+    const failed = this.#complete(attempt, attempt.from, value);
+    if (attempt.trace !== undefined) endTrace(attempt.trace, failed);
   }
 
-  #failSingle({ run, from, trace }: Attempt, thrown: unknown): void {
-    const { error } = this.#failThrown(run, from, thrown);
-    trace?.failed(error);
+  #failSingle(attempt: Attempt, thrown: unknown): void {
+    const { error } = this.#failThrown(attempt, attempt.from, thrown);
+    attempt.trace?.failed(error);
   }
 
   /** What the attempt failed with, if its result cannot be kept. */
-  #complete(run: DeliveryRun, index: number, value: unknown, handler: TaskHandler): Failed | undefined {
+  #complete(task: Attempt | BatchAttempt, index: number, value: unknown): Failed | undefined {
+    const { run, handler } = task;
     let result: ReturnType<typeof encodeResult>;
     try {
       result = encodeResult(value, handler.format.result);
     } catch (error) {
-      return this.#fail(run, index, error, 'INVALID_PAYLOAD', FINAL);
+      return this.#fail(task, index, error, 'INVALID_PAYLOAD', FINAL);
     }
     this.completed++;
     this.#consumption.complete(run, index, result);
@@ -257,7 +261,7 @@ export class Runner {
   // ── Batches ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #startBatch(run: DeliveryRun, from: number, length: number, handler: BatchHandler): void {
-    const batch = new BatchAttempt(this.#consumption, run, from, length, handler);
+    const batch = new BatchAttempt(this.#consumption, run, from, length, handler, this.#nowMs);
     if (this.#tracing !== undefined) batch.trace = this.#tracing.attempt(tracedOf(batch, true));
     this.#hooks?.started(run, from, length);
     let returned: unknown;
@@ -308,7 +312,7 @@ export class Runner {
     let first: Failed | undefined;
     for (let index = 0; index < length; index++) {
       const failed = failures.has(index)
-        ? this.#failThrown(run, from + index, failures.get(index))
+        ? this.#failThrown(batch, from + index, failures.get(index))
         : this.#completeInBatch(batch, index, results);
       first ??= failed;
     }
@@ -316,50 +320,50 @@ export class Runner {
   }
 
   #completeInBatch(batch: BatchAttempt, index: number, results: readonly unknown[] | undefined): Failed | undefined {
-    const { run, from, handler } = batch;
+    const { from, handler } = batch;
     const { output, name } = handler.format;
     let value: unknown;
     try {
       value = results?.[index];
       if (output !== undefined) validateNow(output, value, `the result of ${name}`);
     } catch (error) {
-      return this.#fail(run, from + index, error, 'INVALID_PAYLOAD', FINAL);
+      return this.#fail(batch, from + index, error, 'INVALID_PAYLOAD', FINAL);
     }
-    return this.#complete(run, from + index, value, handler);
+    return this.#complete(batch, from + index, value);
   }
 
   #failBatch(batch: BatchAttempt, error: unknown): void {
     const { run, from, length, failures } = batch;
     const unreadable = batch.unreadableIndex(error);
     for (let index = 0; index < length; index++) {
-      if (failures.has(index)) this.#failThrown(run, from + index, failures.get(index));
-      else if (index === unreadable) this.#fail(run, from + index, error, 'INVALID_PAYLOAD', FINAL);
+      if (failures.has(index)) this.#failThrown(batch, from + index, failures.get(index));
+      else if (index === unreadable) this.#fail(batch, from + index, error, 'INVALID_PAYLOAD', FINAL);
       // The others did nothing wrong: they come again, without the one that cannot be read.
       else if (unreadable !== -1) this.#consumption.release(run, from + index);
-      else this.#failThrown(run, from + index, error);
+      else this.#failThrown(batch, from + index, error);
     }
     batch.trace?.failed(error);
   }
 
   // ── Ends ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #failThrown(run: DeliveryRun, index: number, thrown: unknown): Failed {
+  #failThrown(task: Started, index: number, thrown: unknown): Failed {
     const ending = endingOf(thrown);
     switch (ending.kind) {
       case 'refused':
-        return this.#fail(run, index, ending.cause, 'INVALID_PAYLOAD', FINAL);
+        return this.#fail(task, index, ending.cause, 'INVALID_PAYLOAD', FINAL);
       case 'fatal':
-        return this.#fail(run, index, thrown, 'HANDLER_FAILED', FINAL);
+        return this.#fail(task, index, thrown, 'HANDLER_FAILED', FINAL);
       case 'later':
-        return this.#fail(run, index, thrown, 'HANDLER_FAILED', { final: false, retryDelayMs: ending.delayMs });
+        return this.#fail(task, index, thrown, 'HANDLER_FAILED', { final: false, retryDelayMs: ending.delayMs });
       default:
-        return this.#fail(run, index, thrown, 'HANDLER_FAILED', AGAIN);
+        return this.#fail(task, index, thrown, 'HANDLER_FAILED', AGAIN);
     }
   }
 
-  #fail(run: DeliveryRun, index: number, thrown: unknown, code: ErrorCode, options: FailOptions): Failed {
+  #fail({ run, startedMs }: Started, index: number, thrown: unknown, code: ErrorCode, options: FailOptions): Failed {
     this.failed++;
-    this.#consumption.fail(run, index, describeThrown(thrown, code), options);
+    this.#consumption.fail(run, index, describeThrown(thrown, code), options, Math.round(startedMs));
     this.#hooks?.failed(run, index, thrown, options.final || run.attempt >= run.spec.maxAttempts);
     return { error: thrown };
   }
@@ -374,7 +378,7 @@ export class Runner {
     );
     this.#leave(task);
     task.abort(error);
-    for (let index = 0; index < length; index++) this.#fail(run, from + index, error, 'TASK_TIMEOUT', AGAIN);
+    for (let index = 0; index < length; index++) this.#fail(task, from + index, error, 'TASK_TIMEOUT', AGAIN);
     task.trace?.failed(error);
     this.#start();
   }

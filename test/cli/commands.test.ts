@@ -2,7 +2,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
-import type { QueueStatus, ScheduleInfo, Status, TaskInfo, TaskPage } from '../../src/index.ts';
+import type { DeadGroups, QueueStatus, ScheduleInfo, Status, TaskInfo, TaskPage } from '../../src/index.ts';
 import { type Finished, RunningCommand, runCommand } from '../support/command.ts';
 
 // Each test starts several processes.
@@ -200,6 +200,54 @@ test('dead tasks are redriven, scheduled ones retried, waiting ones cancelled', 
   expect(await outputOf(['task', 'cancel', later])).toBe(`${later}: cancelled`);
   const { code, stderr } = await millrace('task', 'cancel', later);
   expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringMatching(/^millrace: CONFLICT: .*\n$/) });
+});
+
+test('many tasks are found, retried and cancelled by what they have in common', async () => {
+  const worker = work(
+    '--queues',
+    's',
+    '--dead-rate',
+    '1',
+    '--stats-interval-ms',
+    '100',
+    '--log-file',
+    'off',
+    '--name',
+    'w',
+  );
+  for (const name of ['x', 'x', 'y']) await outputOf(['enqueue', name, '--queue', 's', '--max-attempts', '1']);
+  await worker.said(/0 done, 3 failed/);
+  worker.signal('SIGINT');
+  expect((await worker.exited).code).toBe(0);
+  const all = ['--queue', 's', '--state', 'dead'];
+  const { tasks } = await jsonOf<TaskPage>('task', 'list', ...all, '--newest', '--from', '1h');
+  expect(tasks.map(({ name }) => name)).toEqual(['y', 'x', 'x']);
+  expect((await jsonOf<TaskPage>('task', 'list', ...all, '--to', '1h')).tasks).toEqual([]);
+  expect((await jsonOf<TaskPage>('task', 'list', ...all, '--error', 'NO SUCH TEXT')).tasks).toEqual([]);
+  expect(await outputOf(['task', 'get', tasks[0]?.id as string])).toMatch(/^Failure +attempt 1 by w, .* after \d/m);
+  const { groups } = await jsonOf<DeadGroups>('task', 'dead', '--queue', 's');
+  expect(groups).toMatchObject([
+    { name: 'x', count: 2 },
+    { name: 'y', count: 1 },
+  ]);
+  expect(await outputOf(['task', 'dead', '--queue', 's'])).toMatch(/^COUNT +QUEUE +NAME +ERROR .*\n +2 +s +x /);
+  const [largest] = groups;
+  const group = ['--error-group', largest?.group as string];
+  const unasked = await millrace('task', 'retry', ...group);
+  expect(unasked).toMatchObject({ code: 2, stderr: expect.stringContaining('add --yes') });
+  expect(await outputOf(['task', 'retry', ...group, '--yes'])).toBe('2 tasks made ready');
+  expect(await queueOf('s')).toMatchObject({ ready: 2, dead: 1 });
+  expect(await jsonOf('task', 'cancel', '--queue', 's', '--name', 'x', '--yes')).toEqual({ count: 2 });
+  expect(await queueOf('s')).toMatchObject({ ready: 0, dead: 1, cancelled: 2 });
+});
+
+test('ids stand for themselves, whatever the environment says of others', async () => {
+  const id = await outputOf(['enqueue', 'x', '--queue', 'own', '--delay-ms', '60000']);
+  const environment = { MILLRACE_URL: url, MILLRACE_QUEUE: 'other' };
+  const none = await runCommand(['task', 'cancel', '--yes'], { directory, environment });
+  expect(none).toMatchObject({ code: 2, stderr: expect.stringContaining('task cancel needs ids, or some of --queue') });
+  const finished = await runCommand(['task', 'cancel', id], { directory, environment });
+  expect(finished).toMatchObject({ code: 0, stdout: `${id}: cancelled\n` });
 });
 
 test('producers report what was acknowledged', async () => {

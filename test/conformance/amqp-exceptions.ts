@@ -86,9 +86,42 @@ const WATCHING = all(
   NO_EVENTS,
 );
 
+const SEARCHING = {
+  ...all(
+    [
+      'the newest tasks come first when that is asked for, once each over the pages',
+      'tasks are found by text in their newest error, whatever its case',
+      'tasks are found by when they were enqueued',
+      'the tasks that a worker runs are found by its id, with when they began',
+      'a failed attempt says who ran it, and since when',
+      'status says of each worker which release it is of, and how long it has been silent',
+      'dead tasks are grouped by what they died of, and a group is found and retried',
+    ],
+    NO_LOOKING,
+  ),
+  ...all(
+    [
+      'many dead tasks are retried at once, those that the filter names',
+      'scheduled tasks are among those that are retried',
+    ],
+    NO_RETRY,
+  ),
+  ...all(
+    [
+      'many tasks are cancelled at once, those that wait and those that run, and those who wait for them are told',
+      'what depends on tasks that are cancelled together is cancelled with them',
+      'very many tasks are changed in steps',
+      'a filter that names nothing, or what cannot be, changes nothing',
+      'what was retried and cancelled together is found so after everything was closed and opened',
+    ],
+    NO_CANCEL,
+  ),
+};
+
 export const WITHOUT_STORE: Record<string, string> = {
   ...BATCHES,
   ...LIMITING,
+  ...SEARCHING,
   ...SCHEDULING,
   ...WATCHING,
   ...all(

@@ -22,6 +22,7 @@ export const memory: Backend = {
     'schedules are found again after everything was closed and opened': MEMORY_KEEPS_NOTHING,
     'of the times that were missed while everything was closed, once fires one task and all a task for each':
       MEMORY_KEEPS_NOTHING,
+    'what was retried and cancelled together is found so after everything was closed and opened': MEMORY_KEEPS_NOTHING,
     'ids never repeat, however often everything is closed and opened': MEMORY_KEEPS_NOTHING,
     'headers are found again after everything was closed and opened': MEMORY_KEEPS_NOTHING,
   },

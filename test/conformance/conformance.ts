@@ -14,6 +14,7 @@ import type { Backend, Behaviours } from './place.ts';
 import { relating, uniqueness } from './relating.ts';
 import { results } from './results.ts';
 import { scheduling } from './scheduling.ts';
+import { searching } from './searching.ts';
 import { telling } from './telling.ts';
 import { time } from './time.ts';
 import { watching } from './watching.ts';
@@ -29,6 +30,7 @@ const SUBJECTS: Readonly<Record<string, Behaviours>> = {
   telling,
   cancelling,
   operating,
+  searching,
   working,
   batches,
   closing,

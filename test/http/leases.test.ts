@@ -276,6 +276,12 @@ describe('leases of an embedded server', () => {
     expect(await task.result()).toBe(3);
   });
 
+  test('headers go from an enqueue over HTTP to a lease', async () => {
+    const { status, body } = await place.post('/v1/tasks', { name: 'told', headers: { tenant: 'a', trace: 'ü' } });
+    expect(status).toBe(201);
+    expect(await place.leaseOne()).toMatchObject({ id: body.id, headers: { tenant: 'a', trace: 'ü' } });
+  });
+
   test('a result that is too large changes nothing', async () => {
     await place.client.enqueue('large', null);
     const { lease } = await place.leaseOne();

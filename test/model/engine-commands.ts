@@ -16,6 +16,8 @@ export type EngineCommand =
   | { do: 'cancel' | 'retry'; pick: number }
   | { do: 'resume'; worker: number; pick: number }
   | { do: 'pause' | 'unpause' | 'purge' | 'redrive'; queue: number }
+  /** One step. */
+  | { do: 'retryMany' | 'cancelMany'; queue: number; newest: boolean; limit: number }
   | { do: 'retention'; queue: number; countMax: number }
   | { do: 'limit'; queue: number; limits: QueueLimits }
   | { do: 'advance'; ms: number }
@@ -106,6 +108,15 @@ export function engineCommand(size: 'small' | 'large'): fc.Arbitrary<EngineComma
     { weight: 2, arbitrary: fc.record({ do: one('unpause'), queue }) },
     { weight: 1, arbitrary: fc.record({ do: one('purge'), queue }) },
     { weight: 2, arbitrary: fc.record({ do: one('redrive'), queue }) },
+    {
+      weight: 2,
+      arbitrary: fc.record({
+        do: fc.constantFrom('retryMany' as const, 'cancelMany' as const),
+        queue,
+        newest: fc.boolean(),
+        limit: fc.integer({ min: 1, max: 6 }),
+      }),
+    },
     { weight: 1, arbitrary: fc.record({ do: one('retention'), queue, countMax: fc.nat(6) }) },
     { weight: 1, arbitrary: fc.record({ do: one('limit'), queue, limits }) },
     { weight: 6, arbitrary: fc.record({ do: one('advance'), ms: fc.constantFrom(1, 400, 1000, 1000, 5000) }) },

@@ -3,6 +3,7 @@ import { expect } from 'vitest';
 import type { Payload, TaskSpec } from '../../src/broker/contract.ts';
 import { NONE } from '../../src/core/task-table.ts';
 import type { CoreWorker } from '../../src/core/worker.ts';
+import { cancelTasks, retryTasks } from '../../src/engine/bulk.ts';
 import type { EngineOptions } from '../../src/engine/engine.ts';
 import { MillraceError } from '../../src/errors.ts';
 import { NO_LIMITS } from '../../src/limits.ts';
@@ -29,6 +30,8 @@ const SPECS: TaskSpec[] = [
   { ...SPEC, queue: 'a', concurrencyKey: 'k' },
   { ...SPEC, queue: 'b', concurrencyKey: 'l' },
 ];
+
+const NOBODY = { worker: () => undefined, workerIndex: () => undefined, progress: () => undefined };
 
 /** A state that the journal had when `sequence` was the last in it. */
 interface Candidate {
@@ -153,6 +156,14 @@ export class EngineHistory {
       case 'redrive':
         await commands.redriveQueue(QUEUES[command.queue]).catch(allow);
         break;
+      case 'retryMany':
+      case 'cancelMany': {
+        const order = command.newest ? 'newest' : 'oldest';
+        const filter = { queue: QUEUES[command.queue], order, limit: command.limit } as const;
+        const change = command.do === 'retryMany' ? retryTasks : cancelTasks;
+        await change(bench.engine, filter, NOBODY);
+        break;
+      }
       case 'retention': {
         const { countMax } = command;
         commands.setRetention(QUEUES[command.queue], { completedCountMax: countMax, deadCountMax: countMax });

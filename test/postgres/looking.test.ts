@@ -71,7 +71,7 @@ describe.skipIf(shared === undefined)('lists', () => {
       await store.insert([tasks(scene.ids(1))]);
       await scene.sql`
         INSERT INTO tasks (id, enqueued_at, queue_no, kind_no, payload)
-        SELECT 'straw ' || n, now(), 1, 1, '' FROM generate_series(1, ${LIMITS.listScanMax + 1000}) n`;
+        SELECT 'straw ' || n, now(), 1, 1, '' FROM generate_series(1, ${LIMITS.storeListScanMax + 1000}) n`;
       await store.insert([
         tasks([other], { spec: spec({ queue: 'other', name: 'needle' }) }),
         tasks([needle], { spec: spec({ name: 'needle' }) }),
@@ -241,9 +241,11 @@ describe.skipIf(shared === undefined)('workers', () => {
       one.heartbeat(beat('w2', { queues: ['a', 'b'], latencyMs: { start: slow, total: slow } }));
       await expect.poll(async () => (await other.status()).workers.length).toBe(2);
       const { workers, latencyMs } = await other.status();
-      const { latencyMs: _, ...shown } = beat('w1');
+      const { latencyMs: _, started: __, ...shown } = beat('w1');
       // Those that begin in one turn stand in any order.
-      expect(workers.find(({ id }) => id === 'w1')).toEqual(shown);
+      const first = workers.find(({ id }) => id === 'w1');
+      expect(first).toEqual({ ...shown, lastSeenMs: expect.any(Number) });
+      expect(first?.lastSeenMs).toBeGreaterThanOrEqual(0);
       expect(workers.find(({ id }) => id === 'w2')?.queues).toEqual(['a', 'b']);
       expect(latencyMs.total).toEqual({ p50: 2, p95: 3, p99: 4, count: 40 });
     }),

@@ -144,6 +144,8 @@ export function beat(id: string, change: Partial<WorkerBeat> = {}): WorkerBeat {
     completed: 7,
     failed: 1,
     connectedAtMs: 1_700_000_000_000,
+    version: '1.2.3',
+    started: {},
     latencyMs: { start: none, total: none },
     ...change,
   };

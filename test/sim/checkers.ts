@@ -356,13 +356,19 @@ export class Checkers {
         task.mayHaveEnded = true;
         task.cancelAsked = true;
       }
-    } else if (method === 'queue.purge' || method === 'queue.redrive') {
-      for (const task of this.model.tasks.values()) {
-        if (task.spec.queue !== params.queue) continue;
-        if (method === 'queue.redrive') this.model.revive(task);
-      }
-      if (method === 'queue.purge') this.model.purge(String(params.queue), this.#scheduler.steps);
+    } else if (typeof params.queue === 'string') this.#queueChanged(method, params.queue);
+  }
+
+  /** Of what belongs to the queue, whatever it is then, any part may be changed. */
+  #queueChanged(method: string, queue: string): void {
+    for (const task of this.model.tasks.values()) {
+      if (task.spec.queue !== queue) continue;
+      if (method === 'queue.redrive' || method === 'task.retryMany') this.model.revive(task);
+      if (method !== 'task.cancelMany') continue;
+      task.mayHaveEnded = true;
+      task.cancelAsked = true;
     }
+    if (method === 'queue.purge' || method === 'task.cancelMany') this.model.purge(queue, this.#scheduler.steps);
   }
 
   replied(session: SessionFacts, requestId: number, reply: Record<string, unknown>): void {

@@ -115,7 +115,13 @@ export abstract class SimProgram {
       connectTimeoutMs,
       enqueueTimeoutMs,
       callTimeoutMs,
-      identity: { client: process.name, host: this.machine.name, pid: this.lives, producer: process.random.hex(16) },
+      identity: {
+        client: process.name,
+        host: this.machine.name,
+        pid: this.lives,
+        version: 'sim',
+        producer: process.random.hex(16),
+      },
     });
     // An attempt that was begun in time may take its own time.
     this.promises.watch('connect', process, connectTimeoutMs * 2 + 5000, connected).then(

@@ -29,7 +29,7 @@ interface Work {
 }
 
 export const QUEUES = ['a', 'b', 'c', 'swept'] as const;
-/** Only here tasks are purged, so that elsewhere nothing may be missing. */
+/** Only here tasks are purged, and cancelled many at once, so that elsewhere nothing may be missing. */
 const SWEPT = 'swept';
 
 export const ACTIONS = {
@@ -46,6 +46,8 @@ export const ACTIONS = {
   resume: 3,
   purge: 1,
   redrive: 1,
+  retryMany: 1,
+  cancelMany: 0.5,
   limit: 1,
   schedule: 4,
 } as const;
@@ -133,6 +135,14 @@ export class ClientProgram extends SimProgram {
       case 'redrive':
         this.#call(action, process, queue.redrive(), ['CONFLICT']);
         break;
+      case 'retryMany':
+        this.#call(action, process, client.tasks.retryMany({ queue: queue.name, state: 'dead' }), []);
+        break;
+      case 'cancelMany': {
+        const order = this.random.pick(['oldest', 'newest'] as const);
+        this.#call(action, process, client.tasks.cancelMany({ queue: SWEPT, order }), []);
+        break;
+      }
       case 'limit':
         this.#call(action, process, queue.limit(this.#limits(this.random)), []);
         break;

@@ -54,7 +54,7 @@ async function open(
 function remoteOptions(url: string, clock: Clock): Omit<RemoteOptions, 'dial' | 'lifelines'> {
   const random = new SystemRandom();
   const { reconnect, connectTimeoutMs, enqueueTimeoutMs, callTimeoutMs } = DEFAULTS;
-  const identity = { client: 'test', host: 'here', pid: 1, producer: random.hex(16) };
+  const identity = { client: 'test', host: 'here', pid: 1, version: '1.0.0', producer: random.hex(16) };
   return { url, clock, random, reconnect, connectTimeoutMs, enqueueTimeoutMs, callTimeoutMs, identity };
 }
 

@@ -34,7 +34,7 @@ export class ScriptedServer {
       connectTimeoutMs: 1000,
       enqueueTimeoutMs: 30_000,
       callTimeoutMs: 15_000,
-      identity: { client: 'test', host: 'here', pid: 1, producer: PRODUCER },
+      identity: { client: 'test', host: 'here', pid: 1, version: '1.2.3', producer: PRODUCER },
       lifelines: false,
       dial: () => this.#dial(),
       ...changes,

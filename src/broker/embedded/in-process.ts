@@ -12,6 +12,8 @@ export function connectToHost(
     lifelines: false,
     dial: async () => {
       const [near, far] = createLinkPair(remote.clock);
+      // A host that refuses writes at once, which must not come before whoever dials has his handler there.
+      await undefined;
       host.acceptInside(far);
       return near;
     },

@@ -1,5 +1,4 @@
 import { LIMITS } from '../../limits.ts';
-import type { TaskError } from '../contract.ts';
 import type { Arrival, End, EndReport, Verdict } from '../store.ts';
 import type { Database } from './database.ts';
 import { flagArray, headersArray, headersText, numberArray, pack, textArray } from './encode.ts';
@@ -264,13 +263,14 @@ function verdictOf(end: End, state: number, attempt: number): EndVerdict {
     : 'lease-lost';
 }
 
-/** As it is kept: JSON text, which may hold what PostgreSQL's own JSON may not. */
-export function failureText(attempt: number, atMs: number, error: TaskError): string {
-  return JSON.stringify({ attempt, atMs, error });
-}
-
+/**
+ * As it is kept: JSON text, which may hold what PostgreSQL's own JSON may not. The error comes last, so that its stack can be
+ * cut off: see `shortFailure`.
+ */
 function failureOf(end: Other): string | null {
-  return end.kind === 'released' ? null : failureText(end.attempt, end.atMs, end.error);
+  if (end.kind === 'released') return null;
+  const { attempt, atMs, run, error } = end;
+  return JSON.stringify({ attempt, atMs, ...run, error });
 }
 
 function entryAt(entry: string, position: number): string {

@@ -2,6 +2,7 @@ import { MillraceError } from '../../errors.ts';
 import { settlesWithin } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import type {
+  DeadGroups,
   EventFilter,
   Outcome,
   ParentPage,
@@ -28,7 +29,9 @@ import type {
   WorkerBeat,
 } from '../store.ts';
 import { Attempts } from './attempts.ts';
+import { Bulk } from './bulk.ts';
 import { Database } from './database.ts';
+import { readDeadGroups } from './dead-groups.ts';
 import { numberArray, textArray } from './encode.ts';
 import { Events } from './events.ts';
 import { Insertion } from './insertion.ts';
@@ -41,6 +44,7 @@ import { Outbox } from './outbox.ts';
 import { Queues } from './queues.ts';
 import { readParents } from './relatives.ts';
 import { Schedules } from './schedules.ts';
+import { Search } from './search.ts';
 import { type PostgresStoreOptions, resolveSettings } from './settings.ts';
 import { settledOf } from './settling.ts';
 import { readStatus } from './status.ts';
@@ -65,6 +69,7 @@ export class PostgresStore implements Store {
   readonly #attempts: Attempts;
   readonly #outbox: Outbox;
   readonly #tasks: Tasks;
+  readonly #bulk: Bulk;
   readonly #queues: Queues;
   readonly #workers: Workers;
   readonly #upkeep: Upkeep;
@@ -111,7 +116,9 @@ export class PostgresStore implements Store {
     this.#submissions = new Submissions(database, kinds, settled);
     const workerNo = (worker: string): Promise<number> => this.#workers.number(worker);
     this.#attempts = new Attempts({ database, kinds, newEntry, workerNo, ended, settled });
-    this.#tasks = new Tasks(database, this.#outbox, newEntry, ended, settled);
+    const search = new Search(database);
+    this.#tasks = new Tasks(database, search, this.#outbox, newEntry, ended, settled);
+    this.#bulk = new Bulk(database, search, this.#outbox, newEntry, ended, settled);
     this.#queues = new Queues(database, this.#outbox, this.#upkeep, newEntry, settled);
     this.schedules = new Schedules(database, kinds, this.#outbox, newEntry);
     this.#events = new Events(database);
@@ -195,6 +202,21 @@ export class PostgresStore implements Store {
 
   retryTask(id: string): Promise<Republish> {
     return this.#tasks.retry(id);
+  }
+
+  async retryTasks(filter: TaskFilter): ReturnType<Store['retryTasks']> {
+    await this.#upkeep.settled();
+    return this.#bulk.retry(filter);
+  }
+
+  async cancelTasks(filter: TaskFilter): ReturnType<Store['cancelTasks']> {
+    await this.#upkeep.settled();
+    return this.#bulk.cancel(filter);
+  }
+
+  async deadGroups({ queue }: { queue?: string | undefined }): Promise<DeadGroups> {
+    await this.#upkeep.settled();
+    return readDeadGroups(this.#database, queue);
   }
 
   purgeQueue(queue: string): Promise<number> {

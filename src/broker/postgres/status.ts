@@ -24,7 +24,7 @@ export async function readStatus(database: Database): Promise<StoreStatus> {
   const workers = beats.map((row) => JSON.parse(row.beat as string) as WorkerBeat);
   return {
     queues: queues.map((row) => queueOf(row, oldest.get(row.no) ?? 0)),
-    workers: workers.map(workerOf),
+    workers: workers.map((beat, index) => workerOf(beat, beats[index]?.silent_ms as number)),
     throughput: rates as unknown as StoreStatus['throughput'],
     latencyMs: {
       start: together(workers.map((beat) => beat.latencyMs.start)),
@@ -59,9 +59,9 @@ function queueOf(row: Row, oldestReadyMs: number): QueueStatus {
   };
 }
 
-function workerOf(beat: WorkerBeat): WorkerStatus {
-  const { latencyMs, ...worker } = beat;
-  return { ...worker, queues: [...worker.queues] };
+function workerOf(beat: WorkerBeat, silentMs: number): WorkerStatus {
+  const { latencyMs, started, ...worker } = beat;
+  return { ...worker, queues: [...worker.queues], lastSeenMs: Math.max(0, Math.round(silentMs)) };
 }
 
 /** Percentiles cannot be added; weighted by how many each worker saw they are near enough for a glance. */
@@ -93,7 +93,7 @@ SELECT coalesce(sum(enqueued_total), 0)::float8 * 1000 / $1::float8 AS enqueued,
 FROM deltas WHERE at > now() - $1::float8 * interval '1 millisecond'`;
 
 const BEATS = `
-SELECT beat FROM workers WHERE beat IS NOT NULL AND beat_at > now() - $1::float8 * interval '1 millisecond' ORDER BY no`;
+SELECT beat, ${msOf('now()')} - ${msOf('beat_at')} AS silent_ms FROM workers WHERE beat IS NOT NULL AND beat_at > now() - $1::float8 * interval '1 millisecond' ORDER BY no`;
 
 const OLDEST = `
 SELECT q.no, ${msOf('now()')} - ${msOf('t.enqueued_at')} AS age_ms

@@ -8,9 +8,24 @@ export const STATE_NAME = (t: string): string =>
 
 export function failuresOf(texts: unknown): TaskInfo['failures'] {
   return ((texts ?? []) as string[]).map((text) => {
-    const { attempt, atMs, error } = JSON.parse(text) as TaskInfo['failures'][number];
-    return { attempt, atMs: Math.round(atMs), error };
+    const failure = JSON.parse(text) as TaskInfo['failures'][number];
+    return { ...failure, atMs: Math.round(failure.atMs) };
   });
+}
+
+/** The newest failure of a task, undefined when it has none. */
+export function newestFailureOf(text: unknown): TaskInfo['failures'][number] | undefined {
+  return failuresOf(text === null ? [] : [text])[0];
+}
+
+/**
+ * The newest failure without its stack, which is most of it. Quotes inside of texts are written with a backslash, so that
+ * what is looked for is nothing but the end of one member and the begin of the next.
+ */
+export function shortFailure(t: string): string {
+  const text = `${t}.failures[cardinality(${t}.failures)]`;
+  const stack = `strpos(${text}, '","stack":"')`;
+  return `CASE WHEN ${stack} > 0 THEN left(${text}, ${stack}) || '}}' ELSE ${text} END`;
 }
 
 export function notFound(id: string): MillraceError {

@@ -1,24 +1,26 @@
-import { invariant, MillraceError, shown } from '../../errors.ts';
-import { checkInteger, LIMITS } from '../../limits.ts';
+import { invariant, MillraceError } from '../../errors.ts';
+import { LIMITS } from '../../limits.ts';
 import { encodeBytes } from '../../protocol/encoded-bytes.ts';
+import { parseTaskFilter } from '../../protocol/task-filter.ts';
 import type { Outcome, TaskError, TaskFilter, TaskInfo, TaskPage, TaskProgress, TaskState } from '../contract.ts';
-import type { Republish } from '../store.ts';
+import type { Republish, WorkerBeat } from '../store.ts';
 import type { Database } from './database.ts';
-import { headersOf, msOf, textArray } from './encode.ts';
+import { headersOf, msOf, numberArray, textArray } from './encode.ts';
 import { SPEC_COLUMNS } from './kinds.ts';
 import type { Row } from './lane.ts';
 import { logOf } from './logs.ts';
 import type { Outbox } from './outbox.ts';
 import { DEPENDENCIES, readRelatives } from './relatives.ts';
 import { STATE } from './schema.ts';
+import type { Search } from './search.ts';
 import { failuresOf, notFound, STATE_NAME, shownId } from './task-rows.ts';
 
 const LIST_LIMIT = 100;
-const STATES: readonly string[] = ['scheduled', 'blocked', 'ready', 'active', 'completed', 'dead', 'cancelled'];
 
 /** Looking at single tasks, and what is done to one of them. */
 export class Tasks {
   readonly #database: Database;
+  readonly #search: Search;
   readonly #outbox: Outbox;
   readonly #newEntry: () => string;
   readonly #ended: (queueNos: readonly number[]) => void;
@@ -26,6 +28,7 @@ export class Tasks {
 
   constructor(
     database: Database,
+    search: Search,
     outbox: Outbox,
     newEntry: () => string,
     ended: (queueNos: readonly number[]) => void,
@@ -33,6 +36,7 @@ export class Tasks {
   ) {
     this.#settled = settled;
     this.#database = database;
+    this.#search = search;
     this.#outbox = outbox;
     this.#newEntry = newEntry;
     this.#ended = ended;
@@ -52,7 +56,7 @@ export class Tasks {
   async get(id: string): Promise<TaskInfo> {
     const [row] = await this.#database.query('durable', GET, [id]);
     if (row === undefined) throw notFound(id);
-    const { failures, ...info } = infoOf(row);
+    const { failures, ...info } = infoOf(row, await this.#runners([row]));
     const result = row.result as Buffer | null;
     const headers = headersOf(row.headers);
     return {
@@ -67,25 +71,22 @@ export class Tasks {
   }
 
   /** A page may be short, or empty, when there is a `next`: so much was looked at. Rejects INVALID_ARGUMENT, and NOT_FOUND for an `after` that is none. */
-  async list(filter: TaskFilter): Promise<TaskPage> {
-    const limit = filter.limit ?? LIST_LIMIT;
-    checkInteger('limit', limit, 1, LIMITS.listPageMax);
-    checkState(filter.state);
-    const after = await this.#position(filter.after);
-    const picky = filter.name !== undefined || filter.state !== undefined;
-    const scan = picky ? LIMITS.listScanMax : limit + 1;
-    const { queue = null, name = null, state = null } = filter;
-    const rows = await this.#database.query('calm', LIST, [queue, after, scan, name, state, limit + 1]);
-    if (rows.length > limit) {
-      const shownRows = rows.slice(0, limit);
-      return { tasks: shownRows.map(infoOf), next: `~${(shownRows.at(-1) as Row).seq}` };
-    }
-    if (!picky) return { tasks: rows.map(infoOf) };
-    // Queues that were not looked through to their end: what lies beyond the first such place comes later.
-    const [scanned] = await this.#database.query('calm', SCANNED, [queue, after, scan]);
-    const cut = (scanned as { cut: string | null }).cut;
-    if (cut === null) return { tasks: rows.map(infoOf) };
-    return { tasks: rows.filter((row) => BigInt(row.seq as string) <= BigInt(cut)).map(infoOf), next: `~${cut}` };
+  async list(given: TaskFilter): Promise<TaskPage> {
+    const filter = parseTaskFilter(given);
+    const state = filter.errorGroup === undefined ? filter.state : 'dead';
+    // A group is of dead tasks.
+    if (filter.state !== undefined && filter.state !== state) return { tasks: [] };
+    const wanted = {
+      filter,
+      countMax: filter.limit ?? LIST_LIMIT,
+      ...(state === undefined ? {} : { states: [state] }),
+    };
+    const { hits, last } = await this.#search.find(wanted, await this.#search.range(filter));
+    const rows =
+      hits.length === 0 ? [] : await this.#database.query('calm', INFOS, [textArray(hits.map(({ id }) => id))]);
+    const runners = await this.#runners(rows);
+    const tasks = rows.map((row) => infoOf(row, runners));
+    return last === undefined ? { tasks } : { tasks, next: `~${last}` };
   }
 
   /** Repeated after an unknown outcome, it takes a task that is cancelled for one that it has cancelled itself. */
@@ -118,20 +119,23 @@ export class Tasks {
     return (await this.get(id)).state;
   }
 
-  async #position(after: string | undefined): Promise<string> {
-    if (after === undefined) return '0';
-    // What `next` says: the task there may be forgotten when the next page is asked for.
-    if (/^~\d{1,18}$/.test(after)) return after.slice(1);
-    const [row] = await this.#database.query('durable', 'SELECT seq FROM tasks WHERE id = $1', [after]);
-    if (row === undefined) throw notFound(after);
-    return row.seq as string;
+  /** The workers of those that run. */
+  async #runners(rows: readonly Row[]): Promise<Runners> {
+    const numbers = new Set(rows.map((row) => row.worker_no as number | null));
+    numbers.delete(null);
+    if (numbers.size === 0) return new Map();
+    const workers = await this.#database.query('calm', RUNNERS, [numberArray([...numbers])]);
+    return new Map(
+      workers.map(({ no, id, beat }) => {
+        const { name, started } = beat === null ? {} : (JSON.parse(beat as string) as Partial<WorkerBeat>);
+        return [no as number, { id: id as string, name: name ?? (id as string), started: started ?? {} }];
+      }),
+    );
   }
 }
 
-function checkState(state: string | undefined): void {
-  if (state === undefined || STATES.includes(state)) return;
-  throw new MillraceError('INVALID_ARGUMENT', `there is no state ${shown(state)}; there are ${STATES.join(', ')}`);
-}
+/** What running tasks are shown with, by the number of their worker. */
+type Runners = ReadonlyMap<number, Pick<WorkerBeat, 'id' | 'name' | 'started'>>;
 
 function conflict(id: string, state: TaskState, what: string): MillraceError {
   return new MillraceError('CONFLICT', `task ${shownId(id)} is ${state} and cannot be ${what}`, { details: { state } });
@@ -153,9 +157,11 @@ function outcomeOf(row: Row): Outcome | 'unknown' {
 /** Of a row that another program made dead without saying why. */
 const UNKNOWN_ERROR: TaskError = { name: 'Error', message: 'no error was recorded', code: 'HANDLER_FAILED' };
 
-function infoOf(row: Row): TaskInfo {
+function infoOf(row: Row, runners: Runners): TaskInfo {
   const state = row.state_name as TaskState;
   const active = state === 'active';
+  const runner = runners.get(row.worker_no as number);
+  const startedAtMs = runner?.started[row.id as string];
   return {
     id: row.id as string,
     queue: row.queue as string,
@@ -169,7 +175,8 @@ function infoOf(row: Row): TaskInfo {
     enqueuedAtMs: Math.round(row.enqueued_at_ms as number),
     ...(state === 'scheduled' ? { runAtMs: Math.round(row.run_at_ms as number) } : {}),
     ...(row.finished_at_ms === null ? {} : { finishedAtMs: Math.round(row.finished_at_ms as number) }),
-    ...(active && row.worker !== null ? { worker: row.worker as string } : {}),
+    ...(startedAtMs === undefined ? {} : { startedAtMs }),
+    ...(runner === undefined ? {} : { worker: runner.name, workerId: runner.id }),
     ...(active && row.progress !== null ? { progress: JSON.parse(row.progress as string) as TaskProgress } : {}),
     ...(active && row.cancel_requested === true ? { cancelRequested: true } : {}),
     ...(row.dependencies === null ? {} : { dependencies: row.dependencies as NonNullable<TaskInfo['dependencies']> }),
@@ -190,36 +197,19 @@ WHERE t.id IS NULL OR t.state IN (2, 3, 4)`;
 
 const INFO = (failures: string): string => `t.id, t.seq, t.state, ${STATE_NAME('t')} AS state_name, t.attempt,
   ${msOf('t.enqueued_at')} AS enqueued_at_ms, ${msOf('t.run_at')} AS run_at_ms, ${msOf('t.finished_at')} AS finished_at_ms,
-  w.id AS worker, t.unique_key, CASE WHEN t.children IS NOT NULL THEN ${DEPENDENCIES} END AS dependencies, t.progress, t.cancel_requested, octet_length(t.payload) AS payload_bytes,
+  CASE WHEN t.state = 1 THEN (t.lease >> 32)::integer END AS worker_no, t.unique_key, CASE WHEN t.children IS NOT NULL THEN ${DEPENDENCIES} END AS dependencies, t.progress, t.cancel_requested, octet_length(t.payload) AS payload_bytes,
   array_to_json(${failures}) AS failures, ${SPEC_COLUMNS}`;
 
-const JOINS = `JOIN kinds k ON k.no = t.kind_no JOIN queues q ON q.no = t.queue_no
-  LEFT JOIN workers w ON t.state = 1 AND w.no = (t.lease >> 32)`;
+const JOINS = 'JOIN kinds k ON k.no = t.kind_no JOIN queues q ON q.no = t.queue_no';
+
+// In the order of the ids that are asked for.
+const INFOS = `
+SELECT ${INFO('t.failures[cardinality(t.failures):]')}
+FROM unnest($1::text[]) WITH ORDINALITY AS a(id, n) JOIN tasks t ON t.id = a.id ${JOINS} ORDER BY a.n`;
+
+const RUNNERS = 'SELECT no, id, beat FROM workers WHERE no = ANY ($1::integer[])';
 
 const GET = `SELECT ${INFO('t.failures')}, t.children, t.payload, t.headers, t.result, t.log FROM tasks t ${JOINS} WHERE t.id = $1`;
-
-/** One queue after the other in its order, as far as a page may look. */
-const QUEUES = 'FROM queues eq WHERE $1::text IS NULL OR eq.name = $1';
-
-const LIST = `
-SELECT ${INFO('t.failures[cardinality(t.failures):]')}
-FROM (
-  SELECT f.* FROM (SELECT eq.no ${QUEUES}) e
-  CROSS JOIN LATERAL (
-    SELECT * FROM (SELECT * FROM tasks s WHERE s.queue_no = e.no AND s.seq > $2::bigint ORDER BY s.seq LIMIT $3::bigint) s
-    WHERE ($4::text IS NULL OR EXISTS (SELECT FROM kinds n WHERE n.no = s.kind_no AND n.name = $4))
-      AND ($5::text IS NULL OR ${STATE_NAME('s')} = $5)
-    ORDER BY s.seq LIMIT $6::bigint
-  ) f
-  ORDER BY f.seq LIMIT $6::bigint
-) t ${JOINS} ORDER BY t.seq`;
-
-const SCANNED = `
-SELECT min(s.last)::text AS cut FROM (SELECT eq.no ${QUEUES}) e
-CROSS JOIN LATERAL (
-  SELECT max(seq) AS last, count(*) AS count FROM (
-    SELECT s.seq FROM tasks s WHERE s.queue_no = e.no AND s.seq > $2::bigint ORDER BY s.seq LIMIT $3::bigint) s
-) s WHERE s.count = $3::bigint`;
 
 // `run_at` stays: it says until when its message may come.
 const CANCEL = `

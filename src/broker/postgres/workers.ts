@@ -101,7 +101,7 @@ UPDATE workers w SET beat_at = now(), beat = a.beat FROM unnest($1::integer[], $
 WHERE w.no = a.no RETURNING w.no`;
 
 const LOST = `
-SELECT no FROM workers WHERE beat_at < now() - ${LIMITS.storeWorkerLostMs} * interval '1 millisecond'`;
+SELECT no, coalesce(beat::json ->> 'name', id) AS name FROM workers WHERE beat_at < now() - ${LIMITS.storeWorkerLostMs} * interval '1 millisecond'`;
 
 const MESSAGE = 'the worker has not been heard of for long, and the message has not come back';
 
@@ -114,7 +114,7 @@ WITH lost AS (
     finished_at = CASE WHEN t.cancel_requested THEN now() END,
     failures = t.failures[greatest(1, coalesce(cardinality(t.failures), 0) - ${LIMITS.attemptsKeptMax - 2}):]
       || json_build_object('attempt', t.attempt, 'atMs', round(extract(epoch FROM now()) * 1000),
-           'error', json_build_object('name', 'MillraceError', 'message', '${MESSAGE}', 'code', 'WORKER_LOST'))::text
+           'worker', l.name, 'error', json_build_object('name', 'MillraceError', 'message', '${MESSAGE}', 'code', 'WORKER_LOST'))::text
   FROM lost l, queues q, kinds k
   WHERE t.queue_no = q.no AND t.seq >= q.low_seq AND k.no = t.kind_no AND t.state = 1 AND (t.lease >> 32) = l.no
   RETURNING t.id, t.queue_no, t.seq, t.state, octet_length(t.payload) AS bytes, ${RELATED}

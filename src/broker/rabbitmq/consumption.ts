@@ -1,6 +1,6 @@
 import { MillraceError } from '../../errors.ts';
 import type { Clock } from '../../io/clock.ts';
-import { DEFAULTS } from '../../limits.ts';
+import { DEFAULTS, LIMITS } from '../../limits.ts';
 import type { ConsumeOptions, Consumer, Consumption, FailOptions, Payload, TaskError } from '../contract.ts';
 import type { EndReport, Verdict } from '../store.ts';
 import { DeadlineTimer } from '../tcp/deadlines.ts';
@@ -142,13 +142,13 @@ export class RabbitConsumption implements Consumption {
     for (let index = from; index < to; index++) this.complete(run, index, undefined);
   }
 
-  fail(run: HeldRun, index: number, error: TaskError, options: FailOptions): void {
+  fail(run: HeldRun, index: number, error: TaskError, options: FailOptions, startedAtMs: number): void {
     this.#settleOne(run, index, (task) => {
       const atMs = Math.floor(this.#clock.wallMs());
       const { maxAttempts, backoff } = task.spec;
-      if (options.final || task.attempt >= maxAttempts) return { kind: 'dead', task, error, atMs };
+      if (options.final || task.attempt >= maxAttempts) return { kind: 'dead', task, error, atMs, startedAtMs };
       const delayMs = options.retryDelayMs ?? backoffMs(backoff, task.attempt, this.#shared.random.float());
-      return { kind: 'failed', task, error, atMs, delayMs };
+      return { kind: 'failed', task, error, atMs, delayMs, startedAtMs };
     });
   }
 
@@ -159,11 +159,13 @@ export class RabbitConsumption implements Consumption {
   begun(run: HeldRun, index: number): void {
     const before = this.#begun;
     this.#begun = Math.max(before, (run.tasks[index] as HeldTask).order);
-    if (this.#memory?.watched !== true) return;
+    if (this.#memory === undefined) return;
+    const startedAtMs = Math.round(this.#clock.wallMs());
     for (let at = index; at >= 0; at--) {
       const task = run.tasks[at] as HeldTask;
       if (task.order <= before) return;
-      if (task.state === 'held') this.#memory.started(task.message.id, task.attempt);
+      task.startedAtMs = startedAtMs;
+      if (task.state === 'held' && this.#memory.watched) this.#memory.started(task.message.id, task.attempt);
     }
   }
 
@@ -529,7 +531,20 @@ export class RabbitConsumption implements Consumption {
       running: this.#outstanding,
       completed: this.#completed,
       failed: this.#failed,
+      started: this.#started(),
     };
+  }
+
+  /** What was begun first runs longest. */
+  #started(): Record<string, number> {
+    const started: Record<string, number> = {};
+    let count = 0;
+    for (const [id, { state, startedAtMs }] of this.#tasks) {
+      if (state !== 'held' || startedAtMs === 0) continue;
+      started[id] = startedAtMs;
+      if (++count >= LIMITS.storeBeatTasksMax) break;
+    }
+    return started;
   }
 
   #answer(task: HeldTask): void {

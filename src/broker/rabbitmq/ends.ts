@@ -12,8 +12,15 @@ import type { Shared } from './shared.ts';
 /** How a worker is done with a task. */
 export type TaskEnd = { readonly task: HeldTask } & (
   | { readonly kind: 'completed'; readonly result: Payload | undefined }
-  | { readonly kind: 'failed'; readonly error: TaskError; readonly atMs: number; readonly delayMs: number }
-  | { readonly kind: 'dead'; readonly error: TaskError; readonly atMs: number }
+  | {
+      readonly kind: 'failed';
+      readonly error: TaskError;
+      readonly atMs: number;
+      readonly delayMs: number;
+      readonly startedAtMs: number;
+    }
+  /** Without `startedAtMs` no handler ran. */
+  | { readonly kind: 'dead'; readonly error: TaskError; readonly atMs: number; readonly startedAtMs?: number }
   | { readonly kind: 'released' }
 );
 

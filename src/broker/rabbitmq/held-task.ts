@@ -30,6 +30,8 @@ export class HeldTask {
   adoptUntilMs = 0;
   /** Tasks that were handed out earlier have lower ones. */
   order = 0;
+  /** When its handler was said to have begun; 0 before. */
+  startedAtMs = 0;
   run: HeldRun | undefined;
   index = 0;
 

@@ -4,9 +4,11 @@ import type { Random } from '../../io/random.ts';
 import { checkName, DEFAULTS, LIMITS, type QueueLimits } from '../../limits.ts';
 import type {
   Broker,
+  BulkReport,
   ConsumeOptions,
   Consumer,
   Consumption,
+  DeadGroups,
   EventFilter,
   Outcome,
   ParentPage,
@@ -219,7 +221,6 @@ export class RabbitBroker implements Broker {
   }
 
   async listTasks(filter: TaskFilter): Promise<TaskPage> {
-    if (filter.after !== undefined) checkName('after', filter.after, LIMITS.taskIdBytesMax);
     return this.#store('listing tasks').listTasks(filter);
   }
 
@@ -234,6 +235,25 @@ export class RabbitBroker implements Broker {
     const due = await this.#store('retrying one task (redrive its queue instead)', id).retryTask(id);
     this.#replies.reopen([id]);
     await this.#remembered?.publishInTime(due);
+  }
+
+  async retryTasks(filter: TaskFilter): Promise<BulkReport> {
+    const { due, ...report } = await this.#store('retrying tasks (redrive their queue instead)').retryTasks(filter);
+    this.#replies.reopen(due.tasks.map(({ id }) => id));
+    if (due.entries.length > 0) await this.#remembered?.publishInTime(due);
+    return report;
+  }
+
+  async cancelTasks(filter: TaskFilter): Promise<BulkReport> {
+    const { cancelled, requested, ...report } = await this.#store('cancelling tasks').cancelTasks(filter);
+    // Those that nobody waits for are not worth remembering.
+    for (const id of cancelled) if (this.#replies.isWaiting(id)) this.#replies.ended(id, { state: 'cancelled' });
+    this.#cancelRequested(requested);
+    return report;
+  }
+
+  async deadGroups(filter: { queue?: string | undefined }): Promise<DeadGroups> {
+    return this.#store('looking at dead tasks').deadGroups(filter);
   }
 
   async pauseQueue(queue: string): Promise<void> {

@@ -2,6 +2,7 @@ import { TaskLogs } from '../../engine/task-logs.ts';
 import { MillraceError } from '../../errors.ts';
 import type { Clock, Timer } from '../../io/clock.ts';
 import { LatencyWindow } from '../../io/histogram.ts';
+import { VERSION } from '../../version.ts';
 import type { ConsumeOptions } from '../contract.ts';
 import type { Arrival, End, EndReport, Store, Verdict, WorkerBeat } from '../store.ts';
 import type { TaskEnd } from './ends.ts';
@@ -27,6 +28,7 @@ export interface WorkerFigures {
   readonly running: number;
   readonly completed: number;
   readonly failed: number;
+  readonly started: WorkerBeat['started'];
 }
 
 export class WorkerMemory {
@@ -63,7 +65,14 @@ export class WorkerMemory {
     this.#beatMs = shared.clock.steadyMs();
     this.#busySinceMs = this.#beatMs;
     this.#beginning = new Gathered((tasks) => this.#insist(() => store.begin(this.#id, tasks.map(arrivalOf))));
-    this.#ending = new Gathered((ends) => this.#insist(() => store.end(this.#id, ends.map(endOf))));
+    this.#ending = new Gathered((ends) =>
+      this.#insist(() =>
+        store.end(
+          this.#id,
+          ends.map((end) => endOf(end, options.workerName)),
+        ),
+      ),
+    );
   }
 
   /** Connected: shown from now on. */
@@ -143,6 +152,7 @@ export class WorkerMemory {
       id: this.#id,
       name: workerName,
       ...this.#shared.process,
+      version: VERSION,
       ...this.#figures(),
       queues,
       concurrency,
@@ -268,7 +278,7 @@ function arrivalOf({ message, attempt, redelivered }: HeldTask): Arrival {
   return { id, attempt, redelivered, spec, payload, headers: taskHeaders, enqueuedAtMs };
 }
 
-function endOf(end: TaskEnd): End {
+function endOf(end: TaskEnd, worker: string): End {
   const { task } = end;
   const { attempt } = task;
   const { id } = task.message;
@@ -276,11 +286,15 @@ function endOf(end: TaskEnd): End {
     case 'completed':
       return { id, attempt, kind: 'completed', result: end.result };
     case 'failed': {
-      const { error, atMs, delayMs } = end;
-      return { id, attempt, kind: 'failed', error, atMs, retryAtMs: delayMs > 0 ? Math.ceil(atMs + delayMs) : 0 };
+      const { error, atMs, delayMs, startedAtMs } = end;
+      const retryAtMs = delayMs > 0 ? Math.ceil(atMs + delayMs) : 0;
+      return { id, attempt, kind: 'failed', error, atMs, retryAtMs, run: { worker, startedAtMs } };
     }
-    case 'dead':
-      return { id, attempt, kind: 'dead', error: end.error, atMs: end.atMs };
+    case 'dead': {
+      const { error, atMs, startedAtMs } = end;
+      const dead = { id, attempt, kind: 'dead', error, atMs } as const;
+      return startedAtMs === undefined ? dead : { ...dead, run: { worker, startedAtMs } };
+    }
     case 'released':
       return { id, attempt, kind: 'released' };
     default:

@@ -38,6 +38,8 @@ export interface Identity {
   readonly client: string;
   readonly host: string;
   readonly pid: number;
+  /** Of this library. */
+  readonly version: string;
   /** 32 hex digits; one for the life of a client. */
   readonly producer: string;
 }

@@ -187,7 +187,7 @@ describe('a consumption', () => {
     consumption.complete(run, 0, undefined);
     consumption.complete(run, 1, undefined);
     consumption.completeMany(run, 2, 4);
-    consumption.fail(run, 4, { name: 'E', message: 'm', code: 'HANDLER_FAILED' }, { final: false, retryDelayMs: 5 });
+    consumption.fail(run, 4, { name: 'E', message: 'm', code: 'HANDLER_FAILED' }, { final: false, retryDelayMs: 5 }, 1);
     consumption.release(run, 5);
     expect((await takeSettlements(connection, FRAME.COMPLETE)).said).toEqual(['0/50', '1/51', '2/52', '3/53']);
     expect((await takeSettlements(connection, FRAME.FAIL)).said).toEqual(['4/54']);
@@ -345,6 +345,7 @@ describe('a consumption', () => {
       1,
       { name: 'E', message: 'm', code: 'HANDLER_FAILED' },
       { final: true, retryDelayMs: undefined },
+      1,
     );
     const settled = watch(consumption.settled(60_000));
     const next = await server.reconnect();

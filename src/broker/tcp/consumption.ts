@@ -5,6 +5,7 @@ import { DEFAULTS, LIMITS } from '../../limits.ts';
 import { DeliveryReader } from '../../protocol/delivery.ts';
 import { FRAME, frameName, readJson } from '../../protocol/frames.ts';
 import { REVOKE_REASON, readIds, readRevocations } from '../../protocol/settlement.ts';
+import { encodeTaskError } from '../../protocol/settlement-writer.ts';
 import type { ConsumeOptions, Consumer, Consumption, FailOptions, Payload, TaskError } from '../contract.ts';
 import { Connection, type Dialing, isFatal } from './connection.ts';
 import { HeldRun } from './held-run.ts';
@@ -106,9 +107,10 @@ export class RemoteConsumption implements Consumption {
     this.#schedule();
   }
 
-  fail(run: HeldRun, index: number, error: TaskError, options: FailOptions): void {
+  fail(run: HeldRun, index: number, error: TaskError, options: FailOptions, startedAtMs: number): void {
     if (!run.settle(index)) return;
-    this.#gathered.fail(run, index, error, options);
+    const json = encodeTaskError(error, { worker: this.#options.workerName, startedAtMs });
+    this.#gathered.fail(run, index, json, options);
     this.#schedule();
   }
 

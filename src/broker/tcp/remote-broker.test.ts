@@ -25,7 +25,7 @@ describe('a connection', () => {
     const connection = await server.connection();
     const { requestId, value } = await connection.expectJson(FRAME.HELLO);
     expect(requestId).toBeGreaterThan(0);
-    expect(value).toEqual({ protocol: 1, client: 'test', host: 'here', pid: 1, producer: PRODUCER });
+    expect(value).toEqual({ protocol: 1, client: 'test', host: 'here', pid: 1, version: '1.2.3', producer: PRODUCER });
     connection.json(FRAME.WELCOME, requestId, { protocol: 1 });
     await connecting;
   });

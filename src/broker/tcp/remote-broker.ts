@@ -3,11 +3,14 @@ import { parseTaskId } from '../../ids.ts';
 import type { Clock } from '../../io/clock.ts';
 import { DEFAULTS, type QueueLimits, type QueueLimitsChange } from '../../limits.ts';
 import { FRAME, frameName, readJson } from '../../protocol/frames.ts';
+import { parseBulkFilter, parseTaskFilter } from '../../protocol/task-filter.ts';
 import type {
   Broker,
+  BulkReport,
   ConsumeOptions,
   Consumer,
   Consumption,
+  DeadGroups,
   EventFilter,
   Outcome,
   ParentPage,
@@ -118,8 +121,21 @@ export class RemoteBroker implements Broker {
   }
 
   async listTasks(filter: TaskFilter): Promise<TaskPage> {
-    if (filter.after !== undefined) parseTaskId(filter.after);
-    return (await this.#calls.call('task.list', filter)) as unknown as TaskPage;
+    const checked = parseTaskFilter(filter);
+    if (checked.after !== undefined) parseTaskId(checked.after);
+    return (await this.#calls.call('task.list', checked)) as unknown as TaskPage;
+  }
+
+  async retryTasks(filter: TaskFilter): Promise<BulkReport> {
+    return (await this.#calls.call('task.retryMany', parseBulkFilter(filter, 'retried'))) as unknown as BulkReport;
+  }
+
+  async cancelTasks(filter: TaskFilter): Promise<BulkReport> {
+    return (await this.#calls.call('task.cancelMany', parseBulkFilter(filter, 'cancelled'))) as unknown as BulkReport;
+  }
+
+  async deadGroups(filter: { queue?: string | undefined }): Promise<DeadGroups> {
+    return (await this.#calls.call('task.deadGroups', filter)) as unknown as DeadGroups;
   }
 
   async cancelTask(id: string): Promise<'cancelled' | 'requested'> {

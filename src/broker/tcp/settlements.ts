@@ -1,8 +1,8 @@
 import { FRAME } from '../../protocol/frames.ts';
 import { payloadBytesBound } from '../../protocol/payloads.ts';
-import { CompletionWriter, encodeTaskError, ReleaseWriter, writeFailure } from '../../protocol/settlement-writer.ts';
+import { CompletionWriter, ReleaseWriter, writeFailure } from '../../protocol/settlement-writer.ts';
 import type { FrameWriter } from '../../protocol/writer.ts';
-import type { FailOptions, Payload, TaskError } from '../contract.ts';
+import type { FailOptions, Payload } from '../contract.ts';
 import type { HeldRun } from './held-run.ts';
 
 /** What was settled and not answered, kept in a form from which it can be written again under other tokens. */
@@ -80,10 +80,10 @@ export class SettlementList {
     else this.#completed.push({ kind: 'complete', run, from, to, results: undefined, bytesBound: RUN_BYTES });
   }
 
-  fail(run: HeldRun, index: number, error: TaskError, options: FailOptions): void {
-    const json = encodeTaskError(error);
-    const bytesBound = RUN_BYTES + payloadBytesBound(json);
-    this.#others.push({ kind: 'fail', run, from: index, to: index + 1, error: json, options, bytesBound });
+  /** `error` is the JSON that `encodeTaskError` gave. */
+  fail(run: HeldRun, index: number, error: string, options: FailOptions): void {
+    const bytesBound = RUN_BYTES + payloadBytesBound(error);
+    this.#others.push({ kind: 'fail', run, from: index, to: index + 1, error, options, bytesBound });
   }
 
   release(run: HeldRun, index: number): void {

@@ -1,0 +1,37 @@
+import type { MiddlewareHandler } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import { MillraceError } from '../errors.ts';
+import { LIMITS } from '../limits.ts';
+import { isNdjson, NDJSON_TYPE } from './ndjson-routes.ts';
+
+/** What bodies may take, each and all that are being worked on. A stream of lines has limits of its own. */
+export function limitBodies(): MiddlewareHandler {
+  let taken = 0;
+  const limit = bodyLimit({
+    maxSize: LIMITS.httpBodyBytesMax,
+    onError: () => {
+      const message = `the body is over ${LIMITS.httpBodyBytesMax} bytes: send fewer tasks in one, or a stream of lines (${NDJSON_TYPE})`;
+      throw new MillraceError('PAYLOAD_TOO_LARGE', message, { details: { bound: LIMITS.httpBodyBytesMax } });
+    },
+  });
+  return async (c, next) => {
+    if (isNdjson(c.req.header('content-type'))) return next();
+    const bytes = bytesOf(c.req.raw.headers);
+    if (taken + bytes > LIMITS.httpBodiesBytesMax) {
+      const message = `the requests that are being answered have ${taken} bytes, and this one's ${bytes} are too many (${LIMITS.httpBodiesBytesMax}): try again later`;
+      throw new MillraceError('BUFFER_FULL', message, { details: { bound: LIMITS.httpBodiesBytesMax } });
+    }
+    taken += bytes;
+    try {
+      return await limit(c, next);
+    } finally {
+      taken -= bytes;
+    }
+  };
+}
+
+/** As many as may come when nobody has said how many will. */
+function bytesOf(headers: Headers): number {
+  const bytes = headers.has('transfer-encoding') ? LIMITS.httpBodyBytesMax : Number(headers.get('content-length') ?? 0);
+  return Math.min(bytes, LIMITS.httpBodyBytesMax);
+}
