@@ -1,7 +1,5 @@
 import type {
-  Status as BrokerStatus,
   TaskInfo as BrokerTask,
-  WorkerStatus as BrokerWorker,
   OnParentFailure,
   Percentiles,
   QueueStatus,
@@ -9,55 +7,16 @@ import type {
   TaskState,
 } from '../../../src/broker/contract.ts';
 
-export type { Percentiles, QueueStatus, ScheduleInfo, TaskState } from '../../../src/broker/contract.ts';
-
-/** Who ran an attempt, and since when, where they are known. */
-interface AttemptRun {
-  worker?: string;
-  startedAtMs?: number;
-}
-
-export interface TaskInfo extends Omit<BrokerTask, 'failures'> {
-  startedAtMs?: number;
-  workerId?: string;
-  headers?: Record<string, string>;
-  failures: (BrokerTask['failures'][number] & AttemptRun)[];
-  /** The server does not show it. */
-  payloadHidden?: boolean;
-}
-
-export interface TaskPage {
-  tasks: TaskInfo[];
-  next?: string;
-}
-
-export interface WorkerStatus extends BrokerWorker {
-  version?: string;
-  lastSeenMs?: number;
-}
-
-export interface Status extends Omit<BrokerStatus, 'workers'> {
-  workers: WorkerStatus[];
-}
-
-export interface DeadGroup {
-  group: string;
-  queue: string;
-  name: string;
-  code: string;
-  error: string;
-  message: string;
-  count: number;
-  oldestAtMs: number;
-  newestAtMs: number;
-  sampleId: string;
-}
-
-export interface DeadGroups {
-  groups: DeadGroup[];
-  scanned: number;
-  complete: boolean;
-}
+export type {
+  BulkReport,
+  DeadGroup,
+  DeadGroups,
+  QueueStatus,
+  ScheduleInfo,
+  Status,
+  TaskState,
+  WorkerStatus,
+} from '../../../src/broker/contract.ts';
 
 /** What the answers hold beyond the library's own shapes; docs/http-api.md. */
 export interface Info {
@@ -65,9 +24,19 @@ export interface Info {
   url: string;
   role: 'read' | 'operate';
   backend: string;
-  features: { tasks: boolean; events: boolean; schedules: boolean; limits: boolean; search?: boolean };
+  features: { tasks: boolean; events: boolean; schedules: boolean; limits: boolean };
   /** Whether payloads and results may be shown. */
   payloads: boolean;
+}
+
+export interface TaskInfo extends BrokerTask {
+  /** The server does not show it. */
+  payloadHidden?: boolean;
+}
+
+export interface TaskPage {
+  tasks: TaskInfo[];
+  next?: string;
 }
 
 export interface Rates {
@@ -99,11 +68,6 @@ export interface Flow {
   tasks: { id: string; name: string; queue: string; state: TaskState | 'unknown' }[];
   edges: { from: string; to: string; onFailure: OnParentFailure }[];
   complete: boolean;
-}
-
-export interface BulkStep {
-  count: number;
-  next?: string;
 }
 
 export interface QueueList {

@@ -22,7 +22,7 @@ export function Tasks() {
   const { query } = useStore(route);
   const features = useStore(info).data?.features;
   if (features === undefined) return <Loading />;
-  return <TaskList query={query} canSearch={features.search === true} />;
+  return <TaskList query={query} canSearch={features.tasks} />;
 }
 
 function TaskList({ query, canSearch }: { query: TaskQuery; canSearch: boolean }) {

@@ -150,8 +150,8 @@ const COLUMNS: readonly Column<WorkerStatus>[] = [
   {
     key: 'seen',
     title: 'Last seen',
-    cell: ({ lastSeenMs = 0 }) => (lastSeenMs < SILENT_MS ? 'now' : `${duration(lastSeenMs)} ago`),
-    sort: ({ lastSeenMs = 0 }) => lastSeenMs,
+    cell: ({ lastSeenMs }) => (lastSeenMs < SILENT_MS ? 'now' : `${duration(lastSeenMs)} ago`),
+    sort: ({ lastSeenMs }) => lastSeenMs,
   },
 ];
 
