@@ -96,7 +96,7 @@ function Pager({ query, canSearch, tasks, next }: PageProps) {
   // A backend that cannot search lists the oldest first, and only forwards.
   const isOldestFirst = query.order === 'oldest' || !canSearch;
   const [newest, newer, older] = isOldestFirst ? ['Oldest', 'Older', 'Newer'] : ['Newest', 'Newer', 'Older'];
-  if (!back && forward === undefined) return null;
+  if (!back && forward === undefined && tasks.length === 0) return null;
   return (
     <nav class="pager" aria-label="Pages of tasks">
       {back ? (

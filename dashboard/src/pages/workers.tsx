@@ -172,9 +172,7 @@ function CurrentTasks({ worker, running }: { worker: string; running: number }) 
       {data.tasks.map(({ id, name, startedAtMs, progress }) => (
         <li key={id}>
           <a href={taskHref(id)}>{name}</a> <span class="mono muted">{id}</span>
-          <span class="current-time">
-            {startedAtMs === undefined ? 'held' : `for ${duration(Math.max(0, nowMs - startedAtMs))}`}
-          </span>
+          <span>{startedAtMs === undefined ? 'held' : `for ${duration(Math.max(0, nowMs - startedAtMs))}`}</span>
           {typeof progress?.value === 'number' && <Bar value={progress.value} label={share(progress.value)} />}
         </li>
       ))}
