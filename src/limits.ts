@@ -202,6 +202,10 @@ export const LIMITS = {
   historyIntervalMs: 5 * SECOND,
   historySamplesMax: 180,
 
+  /** Queues and workers that have series of their own in the metrics; the rest are added up. */
+  metricsQueuesMax: 500,
+  metricsWorkersMax: 500,
+
   // RabbitMQ
   /** Ids that other programs give their messages; ours are shorter. */
   taskIdBytesMax: 128,

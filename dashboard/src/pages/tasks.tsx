@@ -112,16 +112,18 @@ function Pager({ query, canSearch, tasks, next }: PageProps) {
           )}
         </>
       ) : (
-        <span class="muted">The {newest.toLowerCase()}</span>
+        forward !== undefined && <span class="muted">The {newest.toLowerCase()}</span>
       )}
-      <span class="muted">{plural(tasks.length, 'task')} on this page</span>
+      <span class="muted">
+        {plural(tasks.length, 'task')} {back || forward !== undefined ? 'on this page' : 'in all'}
+      </span>
       {forward !== undefined ? (
         <a class="button" href={href('tasks', { ...rest, after: forward })}>
           {older}
           <Icon name="right" />
         </a>
       ) : (
-        <span class="muted">That is all.</span>
+        back && <span class="muted">That is all.</span>
       )}
     </nav>
   );

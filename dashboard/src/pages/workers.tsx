@@ -166,7 +166,11 @@ function CurrentTasks({ worker, running }: { worker: string; running: number }) 
   const nowMs = useNow();
   if (data === undefined) return error ? <Failure error={error} onRetry={refresh} /> : <Loading />;
   if (data.tasks.length === 0)
-    return <p class="muted current-none">{running === 0 ? 'Idle.' : 'Between two tasks.'}</p>;
+    return (
+      <p class="muted current-none">
+        {running === 0 ? 'Idle.' : 'Only short tasks: none ran at the moment of asking.'}
+      </p>
+    );
   return (
     <ul class="current">
       {data.tasks.map(({ id, name, startedAtMs, progress }) => (
