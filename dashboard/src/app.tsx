@@ -1,5 +1,5 @@
 import type { ComponentChildren } from 'preact';
-import { useEffect } from 'preact/hooks';
+import { useEffect, useRef } from 'preact/hooks';
 import { connection, refreshAll, setPaused, usePoller } from './api/live.ts';
 import { info, stats } from './api/stats.ts';
 import { compact, duration } from './format.ts';
@@ -62,13 +62,20 @@ export function App() {
 function Head({ page }: { page: string }) {
   const { data: about } = usePoller(info);
   const dead = usePoller(stats).data?.queues.reduce((sum, queue) => sum + queue.dead, 0) ?? 0;
+  const menu = useRef<HTMLElement>(null);
+  useEffect(() => {
+    // On a phone the menu is wider than the screen.
+    const current = menu.current?.querySelector<HTMLElement>('[aria-current]');
+    if (current)
+      menu.current?.scrollTo({ left: current.offsetLeft - menu.current.clientWidth / 2 + current.offsetWidth / 2 });
+  }, [page]);
   return (
     <header class="head">
       <a class="brand" href="#/overview">
         <Brand />
         Millrace
       </a>
-      <nav class="menu" aria-label="Pages">
+      <nav ref={menu} class="menu" aria-label="Pages">
         {Object.entries(PAGES)
           .filter(([, { inMenu }]) => inMenu)
           .map(([name, { title }]) => (

@@ -5,7 +5,7 @@ import { workerMetrics } from './worker-metrics.ts';
 
 function worker(name: string, connectedAtMs: number, running = 1): WorkerStatus {
   const about = { id: name, host: 'here', pid: 1, queues: [], prefetch: 4, held: running, completed: 0, failed: 0 };
-  return { ...about, name, concurrency: 2, running, utilisation: running / 2, connectedAtMs };
+  return { ...about, name, concurrency: 2, running, utilisation: running / 2, connectedAtMs, lastSeenMs: 0 };
 }
 
 test('a bounded number of workers have series of their own, those that came first; the rest are added up', () => {

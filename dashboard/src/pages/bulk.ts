@@ -1,5 +1,5 @@
 import { post } from '../api/client.ts';
-import type { BulkStep } from '../api/types.ts';
+import type { BulkReport } from '../api/types.ts';
 import { count } from '../format.ts';
 
 export type BulkFilter = Readonly<Record<string, string | number | undefined>>;
@@ -15,7 +15,7 @@ export async function bulk(
   let after: string | undefined;
   do {
     const body = after === undefined ? filter : { ...filter, after };
-    const step: BulkStep = await post(`v1/tasks/${verb}`, body, signal);
+    const step: BulkReport = await post(`v1/tasks/${verb}`, body, signal);
     done += step.count;
     after = step.next;
     tell(`${count(done)} so far …`);

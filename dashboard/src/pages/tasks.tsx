@@ -96,7 +96,7 @@ function Pager({ query, canSearch, tasks, next }: PageProps) {
   // A backend that cannot search lists the oldest first, and only forwards.
   const isOldestFirst = query.order === 'oldest' || !canSearch;
   const [newest, newer, older] = isOldestFirst ? ['Oldest', 'Older', 'Newer'] : ['Newest', 'Newer', 'Older'];
-  if (!back && forward === undefined) return null;
+  if (!back && forward === undefined && tasks.length === 0) return null;
   return (
     <nav class="pager" aria-label="Pages of tasks">
       {back ? (
@@ -112,16 +112,18 @@ function Pager({ query, canSearch, tasks, next }: PageProps) {
           )}
         </>
       ) : (
-        <span class="muted">The {newest.toLowerCase()}</span>
+        forward !== undefined && <span class="muted">The {newest.toLowerCase()}</span>
       )}
-      <span class="muted">{plural(tasks.length, 'task')} on this page</span>
+      <span class="muted">
+        {plural(tasks.length, 'task')} {back || forward !== undefined ? 'on this page' : 'in all'}
+      </span>
       {forward !== undefined ? (
         <a class="button" href={href('tasks', { ...rest, after: forward })}>
           {older}
           <Icon name="right" />
         </a>
       ) : (
-        <span class="muted">That is all.</span>
+        back && <span class="muted">That is all.</span>
       )}
     </nav>
   );
