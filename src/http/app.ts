@@ -53,6 +53,7 @@ export function createApp(world: HttpWorld): HttpApp {
     await next();
     if (!c.res.headers.has('cache-control')) c.res.headers.set('cache-control', 'no-store');
   });
+  app.on('POST', ENQUEUES, refuseWhenStopping(world));
   app.use('/v1/*', limitBodies());
   const history = new History(world.broker, world.clock);
   // Before the other tasks: what is of another type than lines is theirs.
@@ -72,6 +73,21 @@ function refusal({ status, message }: HTTPException): string {
   return status === 415
     ? 'the body must be JSON: send `content-type: application/json`'
     : `the request was refused: ${message}`;
+}
+
+const ENQUEUES = ['/v1/tasks', '/v1/flows', '/v1/schedules/:name/run'];
+
+/** A backend that stops keeps new tasks waiting for the next one, which may be long. */
+function refuseWhenStopping({ onStop }: HttpWorld): Parameters<HttpApp['use']>[1] {
+  let isStopping = false;
+  onStop(async () => {
+    isStopping = true;
+  });
+  return async (_c, next) => {
+    if (isStopping)
+      throw new MillraceError('STOPPING', 'the server is stopping and takes no new tasks: try again later');
+    await next();
+  };
 }
 
 /** More at the same time than a server can answer are turned away at once. */

@@ -148,6 +148,24 @@ test('SIGTERM ends who waits over HTTP, and the server in order', async () => {
   expect(await server.exited).toMatchObject({ code: 0, stderr: '' });
 });
 
+test('a server that waits for what runs takes its end over HTTP, and no new tasks', async () => {
+  const { server, url } = await startServer('--stop-timeout-ms', '600000');
+  const headers = { 'content-type': 'application/json' };
+  const { json } = await ask(`${url}/v1/tasks`, 'POST', { name: 'x' });
+  const leased = await ask(`${url}/v1/leases`, 'POST', { waitMs: 10_000 });
+  server.signal('SIGTERM');
+  await server.said(/SIGTERM: stopping; up to 10 min for what runs \(1\)/);
+  for (const path of ['/v1/tasks', '/v1/flows']) {
+    const answer = await askRaw(`${url}${path}`, 'POST', { headers, body: '{"name": "y"}' });
+    expect(answer, path).toMatchObject({ status: 503, json: { code: 'STOPPING' } });
+  }
+  expect(await ask(`${url}/readyz`)).toMatchObject({ status: 503, json: { code: 'STOPPING' } });
+  expect((await ask(`${url}/v1/tasks/${json.id}`)).json.state).toBe('active');
+  const [{ lease }] = leased.json.leases;
+  expect((await ask(`${url}/v1/leases/${lease}/complete`, 'POST', { result: 1 })).status).toBe(204);
+  expect(await server.exited).toMatchObject({ code: 0, stderr: '' });
+});
+
 const [rabbit, postgres] = await Promise.all([sharedRabbit(), sharedPostgres()]);
 
 test.runIf(rabbit !== undefined && postgres !== undefined)(
