@@ -19,13 +19,26 @@ export async function aptRefusal() {
     : undefined;
 }
 
+/** Whoever installs next waits: packages are locked all the same, and the file that forbids services is one for all. */
+let installing = Promise.resolve();
+
 /**
  * Installs packages without starting their services: what is wanted are the programs, run privately.
  *
  * @param {readonly string[]} packages
  * @param {(line: string) => void} tell
  */
-export async function aptInstall(packages, tell) {
+export function aptInstall(packages, tell) {
+  const installed = installing.then(() => installNow(packages, tell));
+  installing = installed.catch(() => {});
+  return installed;
+}
+
+/**
+ * @param {readonly string[]} packages
+ * @param {(line: string) => void} tell
+ */
+async function installNow(packages, tell) {
   const prefix = await rightsPrefix();
   if (prefix === undefined) throw new Error(`${await aptRefusal()}: ${packages.join(' ')} cannot be installed`);
   tell(`installing ${packages.join(' ')} with apt-get`);

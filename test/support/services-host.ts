@@ -1,6 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { TestProject } from 'vitest/node';
+import { findChromium } from '../../scripts/services/chromium.mjs';
 import { findPostgres, findRabbit, providePostgres, provideRabbit } from '../../scripts/services/services.mjs';
 
 declare module 'vitest' {
@@ -11,19 +12,21 @@ declare module 'vitest' {
 }
 
 /**
- * One RabbitMQ and one PostgreSQL for the whole run, each started when the first test file asks for it: a run that
- * needs neither waits for neither.
+ * One RabbitMQ, one PostgreSQL and one browser for the whole run, each started when the first test file asks for it: a run
+ * that needs none waits for none.
  */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const tell = (line: string): void => void process.stderr.write(`\nservices: ${line}\n`);
   const rabbit = once(() => findRabbit({ tell, management: true }), tell);
   const postgres = once(() => findPostgres({ tell }), tell);
+  const chromium = once(() => findChromium({ tell }), tell);
   const answers: Record<string, () => Promise<object>> = {
     '/rabbit': async () => {
       const { url, managementUrl } = await rabbit.get();
       return { url, managementUrl };
     },
     '/postgres': async () => ({ url: (await postgres.get()).url }),
+    '/chromium': async () => ({ url: (await chromium.get()).url }),
     '/rabbit-programs': once(async () => refusal(await provideRabbit(tell), 'rabbitmq-server'), tell).get,
     '/postgres-programs': once(async () => refusal(await providePostgres(tell), 'postgresql'), tell).get,
   };
@@ -41,7 +44,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   return async () => {
     server.closeAllConnections();
     server.close();
-    await Promise.all([rabbit.stop(), postgres.stop()]);
+    await Promise.all([rabbit.stop(), postgres.stop(), chromium.stop()]);
   };
 }
 

@@ -58,6 +58,14 @@ export async function sharedPostgres(): Promise<SharedPostgres | undefined> {
   };
 }
 
+/**
+ * The address of the run's browser, of which each file takes contexts of its own. As `sharedRabbit` when there is none.
+ */
+export async function sharedChromium(): Promise<string | undefined> {
+  const { url, missing } = await ask('/chromium');
+  return missing !== undefined || url === undefined ? absent(missing) : url;
+}
+
 /** Whether `startRabbit` can be called, for tests that kill and restart. As `sharedRabbit` when not. */
 export async function rabbitPrograms(): Promise<boolean> {
   const { missing } = await ask('/rabbit-programs');

@@ -1,0 +1,65 @@
+import type { Browser } from 'playwright-core';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { sharedChromium } from '../support/services.ts';
+import { Scene } from './scene.ts';
+import { openShop, type Shop } from './shop.ts';
+import { connectBrowser, DESK, PHONE, Visitor } from './visitor.ts';
+
+// The browser may have to be installed.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
+
+const browserUrl = await sharedChromium();
+
+/** What is on it when it has come to rest. */
+interface Shown {
+  readonly name: string;
+  readonly path: (shop: Shop) => string;
+  readonly heading: string | RegExp;
+  readonly text: string | RegExp;
+}
+
+const PAGES: readonly Shown[] = [
+  { name: 'overview', path: () => 'overview', heading: 'Overview', text: 'Busiest queues' },
+  { name: 'queues', path: () => 'queues', heading: 'Queues', text: 'webhooks' },
+  { name: 'tasks', path: () => 'tasks', heading: 'Tasks', text: /100 tasks on this page/ },
+  { name: 'task-dead', path: ({ dead }) => `task/${dead}`, heading: 'invoice.charge', text: 'Failed attempts' },
+  { name: 'task-running', path: ({ running }) => `task/${running}`, heading: 'report.build', text: 'reading 31 days' },
+  { name: 'task-bytes', path: ({ bytes }) => `task/${bytes}`, heading: 'image.sharpen', text: '00000000  ff d8' },
+  { name: 'flow', path: ({ inFlow }) => `task/${inFlow}`, heading: 'order.label', text: 'waits for a redrive' },
+  { name: 'workers', path: () => 'workers', heading: 'Workers', text: 'back-office' },
+  { name: 'schedules', path: () => 'schedules', heading: 'Schedules', text: 'nightly report' },
+  { name: 'dead', path: () => 'dead', heading: 'Dead letters', text: /card_declined/ },
+];
+
+describe.skipIf(browserUrl === undefined)('each page', () => {
+  let browser: Browser;
+  let scene: Scene;
+  let shop: Shop;
+
+  beforeAll(async () => {
+    [browser, scene] = await Promise.all([connectBrowser(browserUrl!), Scene.open()]);
+    shop = await openShop(scene.client);
+  });
+  afterAll(async () => {
+    await shop?.stop();
+    await scene?.close();
+    await browser?.close();
+  });
+
+  test.each(PAGES)('$name has no barriers in light and dark, and is as wide as a phone', async (shown) => {
+    const visitor = await Visitor.open(browser, scene.url, { colorScheme: 'light' });
+    await visitor.visit(shown.path(shop), shown.heading);
+    await visitor.sees(shown.text);
+    for (const colorScheme of ['light', 'dark'] as const) {
+      await visitor.page.emulateMedia({ colorScheme });
+      await visitor.screenshot(`${shown.name}-${colorScheme}`);
+      expect(await visitor.barriers(), colorScheme).toEqual([]);
+    }
+    await visitor.page.setViewportSize(PHONE);
+    await expect.poll(() => visitor.overflowPx()).toBe(0);
+    await visitor.screenshot(`${shown.name}-phone`);
+    expect(await visitor.barriers(), 'phone').toEqual([]);
+    await visitor.page.setViewportSize(DESK);
+    await visitor.leave();
+  });
+});
