@@ -10,6 +10,7 @@ import { Schedules } from './pages/schedules.tsx';
 import { Task } from './pages/task.tsx';
 import { Tasks } from './pages/tasks.tsx';
 import { Workers } from './pages/workers.tsx';
+import { Boundary } from './parts/boundary.tsx';
 import { DialogHost } from './parts/dialog.tsx';
 import { Brand, Icon } from './parts/icons.tsx';
 import { Notices } from './parts/notices.tsx';
@@ -50,7 +51,7 @@ export function App() {
             <a href="#/overview">Overview</a>
           </Empty>
         ) : (
-          shown.view()
+          <Boundary of={`${page}/${argument}`}>{shown.view()}</Boundary>
         )}
       </main>
       <Notices />

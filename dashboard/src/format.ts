@@ -62,7 +62,7 @@ const CLOCK = new Intl.DateTimeFormat(undefined, {
   hour: '2-digit',
   minute: '2-digit',
   second: '2-digit',
-  hour12: false,
+  hourCycle: 'h23',
 });
 const DATE_CLOCK = new Intl.DateTimeFormat(undefined, {
   year: 'numeric',
@@ -71,7 +71,7 @@ const DATE_CLOCK = new Intl.DateTimeFormat(undefined, {
   hour: '2-digit',
   minute: '2-digit',
   second: '2-digit',
-  hour12: false,
+  hourCycle: 'h23',
 });
 
 /** In the viewer's zone; today only the clock. */

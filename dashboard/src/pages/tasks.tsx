@@ -1,3 +1,4 @@
+import { useRef } from 'preact/hooks';
 import { pathOf } from '../api/client.ts';
 import { usePoll } from '../api/live.ts';
 import { info, stats } from '../api/stats.ts';
@@ -27,28 +28,30 @@ export function Tasks() {
 
 function TaskList({ query, canSearch }: { query: TaskQuery; canSearch: boolean }) {
   const { data, error, atMs, refresh } = usePoll<TaskPage>(pathOf('v1/tasks', pageQueryOf(query, canSearch)), ONCE);
-  const tasks = data === undefined ? [] : query.before === undefined ? data.tasks : data.tasks.toReversed();
+  // The page before stays until the next one is there.
+  const kept = useRef<{ query: TaskQuery; page: TaskPage; atMs: number } | undefined>(undefined);
+  if (data !== undefined) kept.current = { query, page: data, atMs };
+  const shown = error === undefined ? kept.current : undefined;
+  const tasks = shown === undefined ? [] : shown.query.before ? shown.page.tasks.toReversed() : shown.page.tasks;
   return (
     <>
       <div class="page-head">
         <h1>Tasks</h1>
-        {data !== undefined && (
+        {shown !== undefined && (
           <span class="muted">
-            as of <Time atMs={atMs} />
+            as of <Time atMs={shown.atMs} />
           </span>
         )}
         <button type="button" class="button" onClick={refresh}>
           <Icon name="refresh" />
           Refresh
         </button>
-        <BulkActions query={query} shown={tasks.length} hasMore={data?.next !== undefined} refresh={refresh} />
+        <BulkActions query={query} shown={tasks.length} hasMore={shown?.page.next !== undefined} refresh={refresh} />
       </div>
       <TaskFilters query={query} canSearch={canSearch} />
       {error !== undefined && <Failure error={error} onRetry={refresh} />}
-      {data === undefined && error === undefined && <Loading />}
-      {data !== undefined && error === undefined && (
-        <Page query={query} canSearch={canSearch} tasks={tasks} next={data.next} />
-      )}
+      {shown === undefined && error === undefined && <Loading />}
+      {shown !== undefined && <Page query={shown.query} canSearch={canSearch} tasks={tasks} next={shown.page.next} />}
     </>
   );
 }
