@@ -18,6 +18,7 @@ export function limitBodies({ timeoutMs } = { timeoutMs: LIMITS.httpBodyTimeoutM
   return async (c, next) => {
     if (isNdjson(c.req.header('content-type'))) return next();
     const bytes = bytesOf(c.req.raw.headers);
+    if (bytes === 0) return next();
     if (taken + bytes > LIMITS.httpBodiesBytesMax) {
       const message = `the requests that are being answered have ${taken} bytes, and this one's ${bytes} are too many (${LIMITS.httpBodiesBytesMax}): try again later`;
       throw new MillraceError('BUFFER_FULL', message, { details: { bound: LIMITS.httpBodiesBytesMax } });
