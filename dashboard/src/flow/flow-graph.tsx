@@ -14,13 +14,10 @@ const POLL_MS = 2000;
 const NODE = { width: 176, height: 44, gapX: 56, gapY: 12, margin: 12 };
 const NAME_CHARACTERS_MAX = 21;
 
-const pace = ({ edges }: Flow): number => (edges.length === 0 ? 0 : POLL_MS);
-
-/** The flow that a task is part of, from left to right. One that has relations no longer shows only in its flow. */
-export function FlowPanel({ id, isRelated }: { id: string; isRelated: boolean }) {
+/** The flow that a task is part of, from left to right. */
+export function FlowPanel({ id }: { id: string }) {
   const path = pathOf(`v1/tasks/${encodeURIComponent(id)}/flow`, { limit: FLOW_TASKS_MAX });
-  const { data, error, refresh } = usePoll<Flow>(path, pace);
-  if (!isRelated && (data === undefined || data.edges.length === 0)) return null;
+  const { data, error, refresh } = usePoll<Flow>(path, POLL_MS);
   return (
     <Panel
       title="Flow"

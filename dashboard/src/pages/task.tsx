@@ -71,7 +71,7 @@ function TaskView({ task, refresh }: { task: TaskInfo; refresh: () => void }) {
           </div>
         )}
       </div>
-      <FlowPanel key={id} id={id} isRelated={dependencies !== undefined || children !== undefined} />
+      {(dependencies !== undefined || children !== undefined) && <FlowPanel key={id} id={id} />}
     </>
   );
 }

@@ -5,7 +5,7 @@ import { info, stats } from '../api/stats.ts';
 import type { TaskPage, WorkerStatus } from '../api/types.ts';
 import { count, duration, plural, rate, share } from '../format.ts';
 import { Icon } from '../parts/icons.tsx';
-import { Bar, Command, Empty, Failure, Loading } from '../parts/states.tsx';
+import { Bar, Command, Empty, Failure, Loading, Unready } from '../parts/states.tsx';
 import { type Column, Table } from '../parts/table.tsx';
 import { Ago, useNow } from '../parts/time.tsx';
 import { href, taskHref } from '../route.ts';
@@ -20,7 +20,7 @@ export function Workers() {
   const { data, error } = usePoller(stats);
   const [toggled, setToggled] = useState<Readonly<Record<string, boolean>>>({});
   const url = useStore(info).data?.url;
-  if (data === undefined) return error ? <Failure error={error} onRetry={() => stats.refresh()} /> : <Loading />;
+  if (data === undefined) return <Unready title="Workers" error={error} onRetry={() => stats.refresh()} />;
   const { workers } = data;
   const isOpen = (id: string): boolean => toggled[id] ?? workers.length <= OPEN_WORKERS_MAX;
   const columns: readonly Column<WorkerStatus>[] = [
