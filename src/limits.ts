@@ -188,6 +188,8 @@ export const LIMITS = {
   /** Bodies of all requests that are being answered. */
   httpBodiesBytesMax: 256 * MiB,
   httpHeadersTimeoutMs: 10 * SECOND,
+  /** How long a body may take to come. */
+  httpBodyTimeoutMs: 60 * SECOND,
   httpKeepAliveMs: 65 * SECOND,
   /** How long one request may wait for something to happen. */
   httpWaitMsMax: 60 * SECOND,
@@ -201,6 +203,10 @@ export const LIMITS = {
   /** What the history of a server's status holds: 15 minutes. */
   historyIntervalMs: 5 * SECOND,
   historySamplesMax: 180,
+
+  /** Queues and workers that have series of their own in the metrics; the rest are added up. */
+  metricsQueuesMax: 500,
+  metricsWorkersMax: 500,
 
   // RabbitMQ
   /** Ids that other programs give their messages; ours are shorter. */

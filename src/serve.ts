@@ -1,11 +1,12 @@
 import { type ClientOptions, type Opened, open, openHost } from './connect.ts';
-import type { Features } from './http/context.ts';
 import type { HttpServerOptions } from './http/http-server.ts';
 import { SystemClock } from './io/clock.ts';
 import type { Server } from './server/server.ts';
 
 /** What whoever serves HTTP decides; the rest follows from the backend. */
-export type HttpSettings = Omit<HttpServerOptions, 'broker' | 'client' | 'clock' | 'features'>;
+export type HttpSettings = Omit<HttpServerOptions, 'broker' | 'client' | 'clock' | 'features' | 'telemetry'>;
+
+type Backend = Pick<HttpServerOptions, 'features' | 'telemetry'>;
 
 export interface HttpService {
   readonly url: string;
@@ -18,7 +19,7 @@ export interface HttpService {
 /** HTTP over a server of this process, which ends by itself. Rejects with ADDRESS_IN_USE, INVALID_ARGUMENT. */
 export async function serveOverServer({ host, url }: Server, settings: HttpSettings): Promise<HttpService> {
   const features = { tasks: true, events: true, schedules: true, limits: true };
-  return await serve(await openHost(host, url), features, settings);
+  return await serve(await openHost(host, url), { features, telemetry: host }, settings);
 }
 
 /** HTTP over a backend that is elsewhere. Rejects like `connect` and `serveOverServer`. */
@@ -29,15 +30,15 @@ export async function serveOverBackend(
 ): Promise<HttpService> {
   const remembers = options.store !== undefined;
   const features = { tasks: remembers, events: remembers, schedules: remembers, limits: false };
-  return await serve(await open(url, options), features, settings);
+  return await serve(await open(url, options), { features }, settings);
 }
 
-async function serve(opened: Opened, features: Features, settings: HttpSettings): Promise<HttpService> {
+async function serve(opened: Opened, backend: Backend, settings: HttpSettings): Promise<HttpService> {
   const { client } = opened;
   try {
     // Loaded only here: nobody else needs a web server.
     const { HttpServer } = await import('./http/http-server.ts');
-    const http = await HttpServer.start({ ...settings, ...opened, clock: new SystemClock(), features });
+    const http = await HttpServer.start({ ...settings, ...opened, ...backend, clock: new SystemClock() });
     return {
       url: http.url,
       drain: (options) => http.drain(options),

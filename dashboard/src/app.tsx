@@ -1,5 +1,5 @@
 import type { ComponentChildren } from 'preact';
-import { useEffect } from 'preact/hooks';
+import { useEffect, useRef } from 'preact/hooks';
 import { connection, refreshAll, setPaused, usePoller } from './api/live.ts';
 import { info, stats } from './api/stats.ts';
 import { compact, duration } from './format.ts';
@@ -10,6 +10,7 @@ import { Schedules } from './pages/schedules.tsx';
 import { Task } from './pages/task.tsx';
 import { Tasks } from './pages/tasks.tsx';
 import { Workers } from './pages/workers.tsx';
+import { Boundary } from './parts/boundary.tsx';
 import { DialogHost } from './parts/dialog.tsx';
 import { Brand, Icon } from './parts/icons.tsx';
 import { Notices } from './parts/notices.tsx';
@@ -50,7 +51,7 @@ export function App() {
             <a href="#/overview">Overview</a>
           </Empty>
         ) : (
-          shown.view()
+          <Boundary of={`${page}/${argument}`}>{shown.view()}</Boundary>
         )}
       </main>
       <Notices />
@@ -62,13 +63,20 @@ export function App() {
 function Head({ page }: { page: string }) {
   const { data: about } = usePoller(info);
   const dead = usePoller(stats).data?.queues.reduce((sum, queue) => sum + queue.dead, 0) ?? 0;
+  const menu = useRef<HTMLElement>(null);
+  useEffect(() => {
+    // On a phone the menu is wider than the screen.
+    const current = menu.current?.querySelector<HTMLElement>('[aria-current]');
+    if (current)
+      menu.current?.scrollTo({ left: current.offsetLeft - menu.current.clientWidth / 2 + current.offsetWidth / 2 });
+  }, [page]);
   return (
     <header class="head">
       <a class="brand" href="#/overview">
         <Brand />
         Millrace
       </a>
-      <nav class="menu" aria-label="Pages">
+      <nav ref={menu} class="menu" aria-label="Pages">
         {Object.entries(PAGES)
           .filter(([, { inMenu }]) => inMenu)
           .map(([name, { title }]) => (

@@ -2,7 +2,7 @@
 const WHOLE = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 const TENTHS = new Intl.NumberFormat(undefined, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const AT_MOST_TENTHS = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
-const HUNDREDTHS = new Intl.NumberFormat(undefined, { minimumFractionDigits: 2, maximumFractionDigits: 2 });
+const AT_MOST_HUNDREDTHS = new Intl.NumberFormat(undefined, { maximumFractionDigits: 2 });
 const COMPACT = new Intl.NumberFormat('en', { notation: 'compact', maximumFractionDigits: 1 });
 const SHARE = new Intl.NumberFormat(undefined, { style: 'percent', maximumFractionDigits: 0 });
 
@@ -29,7 +29,7 @@ const DAY = 24 * HOUR;
 export function duration(ms: number): string {
   const length = Math.max(0, ms);
   if (length === 0) return '0 ms';
-  if (length < 10) return `${HUNDREDTHS.format(length)} ms`;
+  if (length < 10) return `${AT_MOST_HUNDREDTHS.format(length)} ms`;
   if (length < SECOND) return `${WHOLE.format(length)} ms`;
   if (length < 10 * SECOND) return `${AT_MOST_TENTHS.format(length / SECOND)} s`;
   const seconds = Math.floor(length / SECOND);
@@ -62,7 +62,7 @@ const CLOCK = new Intl.DateTimeFormat(undefined, {
   hour: '2-digit',
   minute: '2-digit',
   second: '2-digit',
-  hour12: false,
+  hourCycle: 'h23',
 });
 const DATE_CLOCK = new Intl.DateTimeFormat(undefined, {
   year: 'numeric',
@@ -71,7 +71,7 @@ const DATE_CLOCK = new Intl.DateTimeFormat(undefined, {
   hour: '2-digit',
   minute: '2-digit',
   second: '2-digit',
-  hour12: false,
+  hourCycle: 'h23',
 });
 
 /** In the viewer's zone; today only the clock. */

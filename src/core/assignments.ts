@@ -25,12 +25,12 @@ export interface Run {
 export class Assignments {
   readonly leases = new Leases();
   readonly workers = new Map<number, CoreWorker>();
-  /** Every how many tasks the time to start is sampled. */
+  /** Every how many tasks their times are sampled. */
   sampleEvery = 1;
   readonly #table: TaskTable;
   readonly #kinds: Kinds;
   readonly #graceMs: number;
-  readonly #startedAfter: (ms: number) => void;
+  readonly #startedAfter: (ms: number, count: number) => void;
   readonly #touched: CoreWorker[] = [];
   /** Deadlines of presumed leases whose workers were asked. */
   readonly #probes: TimeoutClass = { timeoutMs: 0, kindCount: 1, head: NONE, tail: NONE };
@@ -39,8 +39,14 @@ export class Assignments {
   readonly #asides: TimeoutClass = { timeoutMs: 0, kindCount: 1, head: NONE, tail: NONE };
   readonly #lostRuns = new Map<number, Run>();
   #untilSample = 1;
+  /** Starts from one sample to the next. */
+  #sampledFrom = 1;
 
-  constructor(table: TaskTable, kinds: Kinds, options: { graceMs: number; startedAfter: (ms: number) => void }) {
+  constructor(
+    table: TaskTable,
+    kinds: Kinds,
+    options: { graceMs: number; startedAfter: (ms: number, count: number) => void },
+  ) {
     this.#table = table;
     this.#kinds = kinds;
     this.#graceMs = options.graceMs;
@@ -198,9 +204,25 @@ export class Assignments {
   }
 
   #sample(slot: number, nowMs: number): void {
+    const count = this.#sampledFrom;
+    // Also when it is none that counts: among those that are looked at, they are as frequent as among all.
+    this.#untilSample = this.#sampledFrom = this.sampleEvery;
     if (this.#table.hasFlag(slot, FLAG_DEFERRED) || this.#table.attempts(slot) > 0) return;
-    this.#untilSample = this.sampleEvery;
-    this.#startedAfter(nowMs - this.#table.enqueuedAtMs(slot));
+    this.#startedAfter(nowMs - this.#table.enqueuedAtMs(slot), count);
+  }
+
+  /**
+   * How long an active task has run. Undefined: nobody has said that it began; what begins and ends in one turn of the
+   * worker's event loop is not told one by one, and the first of it, which is presumed to run, bears the time of all.
+   */
+  ranForMs(slot: number, nowMs: number): number | undefined {
+    const lease = this.#table.get(slot, NEXT);
+    if (!this.leases.running(lease)) return undefined;
+    const worker = this.#holder(lease);
+    // These deadlines were put off for another reason.
+    if (worker === this.#aside || (worker.probed && worker.presumed === lease)) return 0;
+    const { timeoutClass } = this.#kinds.at(this.#table.kind(slot));
+    return Math.max(0, nowMs - (this.leases.deadlineMs(lease) - timeoutClass.timeoutMs - this.#graceMs));
   }
 
   /** An active task leaves its worker. */

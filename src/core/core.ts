@@ -119,14 +119,15 @@ export class Core {
   readonly #effects: CoreEffects;
   readonly #failures = new Failures();
   #loading = true;
-  /** Completions until one's latency is sampled again. */
+  /** Ends of attempts until one is sampled again, and from the last sample to that one. */
   #untilSample = 1;
+  #sampledFrom = 1;
 
   constructor(options: { effects: CoreEffects; retention: RetentionPolicy; graceMs: number }) {
     this.#effects = options.effects;
     this.assignments = new Assignments(this.table, this.#kinds, {
       graceMs: options.graceMs,
-      startedAfter: (ms) => options.effects.startedAfter(ms),
+      startedAfter: (ms, count) => options.effects.startedAfter(ms, count),
     });
     this.queues = new Queues(this.table, this.assignments, {
       retention: options.retention,
@@ -356,11 +357,8 @@ export class Core {
   complete(slot: number, atMs: number, resultSegment: number, resultOffset: number): void {
     const kind = this.kindOf(slot);
     const { queue } = kind;
+    if (--this.#untilSample <= 0) this.#sampleEnd(slot, atMs, true);
     this.#leave(slot, queue, kind, atMs);
-    if (--this.#untilSample <= 0 && !this.table.hasFlag(slot, FLAG_DEFERRED)) {
-      this.#untilSample = this.assignments.sampleEvery;
-      if (!this.#loading) this.#effects.completedAfter(atMs - this.table.enqueuedAtMs(slot));
-    }
     queue.totals.completed++;
     this.counters.completed++;
     if (resultSegment !== NONE) this.#effects.referenced(resultSegment, 1);
@@ -375,6 +373,7 @@ export class Core {
   fail(slot: number, failure: Failure, outcome: FailureOutcome, dueMs: number, lost: boolean): void {
     const kind = this.kindOf(slot);
     const { queue } = kind;
+    if (--this.#untilSample <= 0) this.#sampleEnd(slot, failure.atMs, false);
     this.#leave(slot, queue, kind, failure.atMs);
     queue.totals.failed++;
     this.counters.failed++;
@@ -393,6 +392,20 @@ export class Core {
       this.#finish(slot, queue, State.CANCELLED, failure.atMs, NONE, 0);
     }
     this.#dropped.report();
+  }
+
+  /** While the task still has its worker. */
+  #sampleEnd(slot: number, atMs: number, completed: boolean): void {
+    const count = this.#sampledFrom;
+    this.#untilSample = this.#sampledFrom = this.assignments.sampleEvery;
+    if (this.#loading || this.table.state(slot) !== State.ACTIVE) return;
+    const ranForMs = this.assignments.ranForMs(slot, atMs);
+    this.#effects.ranFor(ranForMs ?? 0, count);
+    if (this.table.hasFlag(slot, FLAG_DEFERRED)) return;
+    const sinceEnqueueMs = atMs - this.table.enqueuedAtMs(slot);
+    // Of what begins and ends at once, only the end is told.
+    if (ranForMs === undefined && this.table.attempts(slot) === 0) this.#effects.startedAfter(sinceEnqueueMs, count);
+    if (completed) this.#effects.completedAfter(sinceEnqueueMs, count);
   }
 
   addFailure(slot: number, failure: Failure): void {

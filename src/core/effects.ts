@@ -9,9 +9,10 @@ export interface CoreEffects {
   finished(id: number, slot: number, state: State): void;
   /** A running task is wanted no more (`cancelled`: a request). */
   revoked(worker: CoreWorker, id: number, token: number, reason: 'cancelled' | 'lease-lost'): void;
-  /** A sample of the times from enqueue to start and to completion. */
-  startedAfter(ms: number): void;
-  completedAfter(ms: number): void;
+  /** Samples of the times from enqueue to start and to completion, and of one attempt; `count`: what each stands for. */
+  startedAfter(ms: number, count: number): void;
+  completedAfter(ms: number, count: number): void;
+  ranFor(ms: number, count: number): void;
 }
 
 /** How long the task's bytes are (length word included), or -1 when they are not in memory. */

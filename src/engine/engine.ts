@@ -124,8 +124,9 @@ export class Engine {
         },
         finished: (id, slot, state) => waiters.finished(id, reader.outcome(core, slot, state)),
         revoked: (worker, id, token, reason) => engine?.revoke(worker, id, token, reason),
-        startedAfter: (ms) => engine?.stats.start.record(ms),
-        completedAfter: (ms) => engine?.stats.total.record(ms),
+        startedAfter: (ms, count) => engine?.stats.startedAfter(ms, count),
+        completedAfter: (ms, count) => engine?.stats.completedAfter(ms, count),
+        ranFor: (ms, count) => engine?.stats.taskRun.record(ms, count),
       },
     });
     const replay = new Replay(core, reader);

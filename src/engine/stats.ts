@@ -1,6 +1,7 @@
 import type { Core } from '../core/core.ts';
 import type { CoreCounters } from '../core/effects.ts';
 import type { CoreWorker } from '../core/worker.ts';
+import { BucketCounts } from '../io/bucket-counts.ts';
 import { LatencyWindow } from '../io/histogram.ts';
 
 const WINDOW_SECONDS = 5;
@@ -14,12 +15,25 @@ interface Sample extends CoreCounters {
   busyMs: Map<number, number>;
 }
 
-/** Rates over the last seconds and latencies over the last minute. */
+/** Rates over the last seconds, latencies over the last minute, and durations since the start. */
 export class Stats {
   readonly start = new LatencyWindow();
   readonly total = new LatencyWindow();
+  readonly taskStart = new BucketCounts();
+  readonly taskRun = new BucketCounts();
+  readonly taskTotal = new BucketCounts();
   readonly #samples: Sample[] = [];
   #seconds = 0;
+
+  startedAfter(ms: number, count: number): void {
+    this.start.record(ms);
+    this.taskStart.record(ms, count);
+  }
+
+  completedAfter(ms: number, count: number): void {
+    this.total.record(ms);
+    this.taskTotal.record(ms, count);
+  }
 
   /** Call once a second. */
   second(core: Core, steadyMs: number): void {
@@ -31,7 +45,8 @@ export class Stats {
       this.start.rotate();
       this.total.rotate();
     }
-    core.assignments.sampleEvery = Math.max(1, Math.floor(this.throughput().completed / SAMPLES_PER_SECOND));
+    const { completed, failed } = this.throughput();
+    core.assignments.sampleEvery = Math.max(1, Math.floor((completed + failed) / SAMPLES_PER_SECOND));
   }
 
   /** Per second. */

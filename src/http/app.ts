@@ -12,6 +12,7 @@ import { guard } from './guard.ts';
 import { History } from './history.ts';
 import { jsonOnly } from './json-only.ts';
 import { leaseRoutes } from './lease-routes.ts';
+import { metricsRoutes } from './metrics-routes.ts';
 import { ndjsonRoutes } from './ndjson-routes.ts';
 import { problemResponse } from './problem.ts';
 import { queueRoutes } from './queue-routes.ts';
@@ -41,6 +42,11 @@ export function createApp(world: HttpWorld): HttpApp {
       crossOriginResourcePolicy: 'same-origin',
     }),
   );
+  app.use(async (c, next) => {
+    await next();
+    // Nobody reads it, and a stream that is not read does not end.
+    if (c.req.method === 'HEAD') await c.res.body?.cancel();
+  });
   app.use(countRequests());
   app.use(guard(world.access));
   app.use('/v1/*', async (c, next) => {
@@ -52,7 +58,7 @@ export function createApp(world: HttpWorld): HttpApp {
   // Before the other tasks: what is of another type than lines is theirs.
   app.route('/', ndjsonRoutes(world));
   app.use('/v1/*', jsonOnly);
-  for (const routes of [taskRoutes, flowRoutes, leaseRoutes, scheduleRoutes, eventRoutes])
+  for (const routes of [taskRoutes, flowRoutes, leaseRoutes, scheduleRoutes, eventRoutes, metricsRoutes])
     app.route('/', routes(world));
   for (const routes of [queueRoutes, statsRoutes]) app.route('/', routes(world, history));
   app.route('/', dashboardRoutes());

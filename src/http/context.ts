@@ -3,6 +3,7 @@ import type { Broker } from '../broker/contract.ts';
 import type { Client } from '../client/client.ts';
 import { MillraceError } from '../errors.ts';
 import type { Clock } from '../io/clock.ts';
+import type { Telemetry } from '../io/telemetry.ts';
 import type { Credentials } from './credentials.ts';
 
 /** What the routes need. */
@@ -14,6 +15,8 @@ export interface HttpWorld {
   readonly clock: Clock;
   readonly access: Access;
   readonly features: Features;
+  /** Of a backend in this process; without it there are no histograms. */
+  readonly telemetry?: Telemetry | undefined;
   /** Whether payloads and results may be shown. */
   readonly showPayloads: boolean;
   /** Called when the server stops, while it still answers; it goes on when that has resolved. */

@@ -1,5 +1,6 @@
 import { InvariantError, invariant, MillraceError } from '../errors.ts';
 import { EPOCH_MAX } from '../ids.ts';
+import type { BucketCounts } from '../io/bucket-counts.ts';
 import { type Clock, settlesWithin } from '../io/clock.ts';
 import type { Disk, DiskLock } from '../io/disk.ts';
 import { LIMITS } from '../limits.ts';
@@ -319,6 +320,11 @@ export class Journal {
       found.readers--;
       this.#recycle();
     }
+  }
+
+  /** Of syncs, since the journal was opened. */
+  get syncDurations(): BucketCounts {
+    return this.#writer.syncDurations;
   }
 
   stats(): JournalStats {

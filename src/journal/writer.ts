@@ -1,4 +1,5 @@
 import { MillraceError, shown } from '../errors.ts';
+import { BucketCounts } from '../io/bucket-counts.ts';
 import type { Clock, Timer } from '../io/clock.ts';
 import type { Page } from './segment.ts';
 import { isNoSpace } from './segment-files.ts';
@@ -58,6 +59,8 @@ export class Writer {
   #timer: Timer | undefined;
   #failure: MillraceError | undefined;
   syncCount = 0;
+  /** Until bytes were on disk: of writes with `always`, of syncs with the others. */
+  readonly syncDurations = new BucketCounts();
 
   constructor(options: WriterOptions) {
     this.#options = options;
@@ -136,11 +139,12 @@ export class Writer {
   }
 
   async #writeAll(): Promise<void> {
-    const { storage, segmentBytesOf } = this.#options;
+    const { storage, segmentBytesOf, clock } = this.#options;
     while (this.#unwrittenBytes > 0 && this.#failure === undefined) {
       const { chunks, sequence } = this.#gather();
       const { page, from } = chunks[0];
       const target = { segment: page.segment, segmentBytes: segmentBytesOf(page.segment) };
+      const startMs = clock.steadyMs();
       try {
         await storage.write(
           target,
@@ -150,7 +154,7 @@ export class Writer {
       } catch (error) {
         this.fail(error);
       }
-      if (this.#failure === undefined) this.#wrote(chunks, sequence);
+      if (this.#failure === undefined) this.#wrote(chunks, sequence, startMs);
     }
     this.#isScheduled = false;
   }
@@ -172,7 +176,7 @@ export class Writer {
     return { chunks, sequence };
   }
 
-  #wrote(chunks: Chunk[], sequence: number): void {
+  #wrote(chunks: Chunk[], sequence: number, startMs: number): void {
     for (const { page, from, to } of chunks) {
       page.written = to;
       this.#unwrittenBytes -= to - from;
@@ -184,8 +188,7 @@ export class Writer {
       onPageDurable(this.#pages.shift() as Page);
     }
     if (fsync === 'always') {
-      this.syncCount++;
-      this.#synced(sequence);
+      this.#synced(sequence, startMs);
     } else if (fsync === 'interval' && this.#timer === undefined) {
       this.#timer = this.#options.clock.setTimer(this.#options.fsyncIntervalMs, () => {
         this.#timer = undefined;
@@ -205,6 +208,7 @@ export class Writer {
     if (this.#isSyncing || this.#failure !== undefined) return;
     this.#isSyncing = true;
     const sequence = this.#durableSequence;
+    const startMs = this.#options.clock.steadyMs();
     try {
       await this.#options.storage.sync();
     } catch (error) {
@@ -212,12 +216,13 @@ export class Writer {
     }
     this.#isSyncing = false;
     if (this.#failure !== undefined) return;
-    this.syncCount++;
-    this.#synced(sequence);
+    this.#synced(sequence, startMs);
     this.#syncIfAsked();
   }
 
-  #synced(sequence: number): void {
+  #synced(sequence: number, startMs: number): void {
+    this.syncCount++;
+    this.syncDurations.record(this.#options.clock.steadyMs() - startMs);
     this.#syncedSequence = sequence;
     while (this.#flushes[0] !== undefined && this.#flushes[0].sequence <= sequence) this.#flushes.shift()?.resolve();
     this.#options.onSynced();

@@ -6,6 +6,7 @@ import type { Disk } from '../io/disk.ts';
 import type { Link } from '../io/net.ts';
 import { NodeDisk } from '../io/node-disk.ts';
 import { type Random, SystemRandom } from '../io/random.ts';
+import type { Durations, Telemetry } from '../io/telemetry.ts';
 import type { FsyncPolicy, OpenReport } from '../journal/journal.ts';
 import { DEFAULTS, LIMITS, parseRetention } from '../limits.ts';
 import { VERSION } from '../version.ts';
@@ -45,7 +46,7 @@ export interface HostOptions {
 const SWEEP_MS = 1000;
 
 /** An engine with the sessions that use it, whatever their links are: what a server and an embedded client hold. */
-export class Host implements SessionOwner {
+export class Host implements SessionOwner, Telemetry {
   readonly engine: Engine;
   readonly report: OpenReport;
   readonly serverVersion = VERSION;
@@ -166,6 +167,13 @@ export class Host implements SessionOwner {
     if (this.#turnedAway.length > (this.#options.refusedConnectionsMax ?? LIMITS.refusedConnectionsMax)) {
       this.#turnedAway.shift()?.destroy();
     }
+  }
+
+  durations(): Durations {
+    const { stats, journal } = this.engine;
+    const { taskStart, taskRun, taskTotal } = stats;
+    const fsync = this.#options.directory === null ? undefined : journal.syncDurations;
+    return { taskStart, taskRun, taskTotal, fsync };
   }
 
   status(): Record<string, unknown> {

@@ -30,6 +30,7 @@ export class Bench {
         revoked: () => {},
         startedAfter: () => {},
         completedAfter: () => {},
+        ranFor: () => {},
       },
     });
     this.core.ids.begin(1);

@@ -55,6 +55,7 @@ export class CoreTwin implements PayloadReader {
         revoked: (worker, id, token, reason) => this.#revoked.push(`${worker.index} ${id} ${token} ${reason}`),
         startedAfter: (ms) => expect(ms).toBeGreaterThanOrEqual(0),
         completedAfter: (ms) => expect(ms).toBeGreaterThanOrEqual(0),
+        ranFor: (ms) => expect(ms).toBeGreaterThanOrEqual(0),
       },
     });
     this.model = new CoreModel(retention, GRACE_MS);

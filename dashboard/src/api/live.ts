@@ -26,7 +26,7 @@ function told(error?: ApiError): void {
     if (state !== 'gone') connection.set({ state: 'gone', error, sinceMs: Date.now() });
   } else if (state !== 'live') {
     connection.set({ state: 'live', sinceMs: Date.now() });
-    for (const poller of pollers) poller.refresh();
+    if (state === 'gone') refreshAll();
   }
 }
 

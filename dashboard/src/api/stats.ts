@@ -1,17 +1,29 @@
+import { route } from '../route.ts';
 import { Store } from '../store.ts';
 import { get } from './client.ts';
 import { Poller } from './live.ts';
 import type { Info, Sample, StatsHistory, Status } from './types.ts';
 
-export const stats = new Poller<Status>('v1/stats', 1000);
+/** Pages that show it; on others it is for the menu, and what is proposed while typing. */
+const STATS_PAGES = ['overview', 'workers'];
+const isStatsPage = (): boolean => STATS_PAGES.includes(route.value.page);
+
+export const stats = new Poller<Status>('v1/stats', () => (isStatsPage() ? 1000 : 5000));
 export const info = new Poller<Info>('v1/info', 60_000);
 
 export const HISTORY_MS = 15 * 60_000;
 /** After so long without a sample the server's history is asked for, which has what was missed here. */
-const GAP_MS = 5000;
+const GAP_MS = 8000;
 
 /** The last minutes, oldest first: what the server has kept, and each answer since. */
 export const samples = new Store<readonly Sample[]>([]);
+
+let shownPage = route.value.page;
+route.watch(() => {
+  const { page } = route.value;
+  if (page !== shownPage && isStatsPage()) stats.refresh();
+  shownPage = page;
+});
 
 let isAsking = false;
 

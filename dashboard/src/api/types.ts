@@ -8,25 +8,15 @@ import type {
 } from '../../../src/broker/contract.ts';
 
 export type {
+  BulkReport,
   DeadGroup,
   DeadGroups,
-  Percentiles,
   QueueStatus,
   ScheduleInfo,
   Status,
   TaskState,
   WorkerStatus,
 } from '../../../src/broker/contract.ts';
-
-export interface TaskInfo extends BrokerTask {
-  /** The server does not show it. */
-  payloadHidden?: boolean;
-}
-
-export interface TaskPage {
-  tasks: TaskInfo[];
-  next?: string;
-}
 
 /** What the answers hold beyond the library's own shapes; docs/http-api.md. */
 export interface Info {
@@ -37,6 +27,16 @@ export interface Info {
   features: { tasks: boolean; events: boolean; schedules: boolean; limits: boolean };
   /** Whether payloads and results may be shown. */
   payloads: boolean;
+}
+
+export interface TaskInfo extends BrokerTask {
+  /** The server does not show it. */
+  payloadHidden?: boolean;
+}
+
+export interface TaskPage {
+  tasks: TaskInfo[];
+  next?: string;
 }
 
 export interface Rates {
@@ -68,11 +68,6 @@ export interface Flow {
   tasks: { id: string; name: string; queue: string; state: TaskState | 'unknown' }[];
   edges: { from: string; to: string; onFailure: OnParentFailure }[];
   complete: boolean;
-}
-
-export interface BulkStep {
-  count: number;
-  next?: string;
 }
 
 export interface QueueList {

@@ -23,6 +23,8 @@ interface Props {
   format: (value: number) => string;
   /** On the axis. */
   formatAxis: (value: number) => string;
+  /** Steps that its marks may have; absent: the usual ones of decimal numbers. */
+  steps?: readonly number[];
   /** The axis reaches at least so far: a flat line near zero is no drama. */
   atLeast: number;
 }
@@ -146,7 +148,7 @@ function options(
         ticks,
         font,
         size: 26,
-        space: 70,
+        space: 48,
         values: (_, marks) => marks.map((at) => (latest.current.spanS > 60 ? MINUTES : CLOCK).format(at * 1000)),
       },
       {
@@ -156,6 +158,7 @@ function options(
         font,
         size: 52,
         space: 30,
+        ...(latest.current.steps === undefined ? {} : { incrs: [...latest.current.steps] }),
         values: (_, marks) => marks.map((mark) => latest.current.formatAxis(mark)),
       },
     ],
@@ -174,10 +177,10 @@ function options(
   };
 }
 
-const MINUTES = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hour12: false });
+const MINUTES = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
 const CLOCK = new Intl.DateTimeFormat(undefined, {
   hour: '2-digit',
   minute: '2-digit',
   second: '2-digit',
-  hour12: false,
+  hourCycle: 'h23',
 });

@@ -1,10 +1,13 @@
 import { post } from '../api/client.ts';
-import type { BulkStep } from '../api/types.ts';
+import type { BulkReport } from '../api/types.ts';
 import { count } from '../format.ts';
 
 export type BulkFilter = Readonly<Record<string, string | number | undefined>>;
 
-/** Goes through everything that the filter names, in the server's bounded steps, until the end or the signal. */
+/**
+ * Goes through everything that the filter names, in the server's bounded steps, until the end, or the end of the step in
+ * which the signal came: what a step has changed is counted.
+ */
 export async function bulk(
   verb: 'retry' | 'cancel',
   filter: BulkFilter,
@@ -15,7 +18,7 @@ export async function bulk(
   let after: string | undefined;
   do {
     const body = after === undefined ? filter : { ...filter, after };
-    const step: BulkStep = await post(`v1/tasks/${verb}`, body, signal);
+    const step: BulkReport = await post(`v1/tasks/${verb}`, body);
     done += step.count;
     after = step.next;
     tell(`${count(done)} so far …`);

@@ -171,6 +171,7 @@ function Charts() {
         series={chart.start}
         format={duration}
         formatAxis={axisDuration}
+        steps={DURATION_STEPS}
         atLeast={1}
       />
       <Chart
@@ -180,6 +181,7 @@ function Charts() {
         series={chart.total}
         format={duration}
         formatAxis={axisDuration}
+        steps={DURATION_STEPS}
         atLeast={1}
       />
       <Chart
@@ -207,18 +209,21 @@ function Charts() {
         series={chart.oldest}
         format={duration}
         formatAxis={axisDuration}
+        steps={DURATION_STEPS}
         atLeast={1000}
       />
     </div>
   );
 }
 
+const DURATION_STEPS = [
+  ...[0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500],
+  ...[1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 28_800].map((s) => s * 1000),
+  ...[1, 2, 5, 10, 20, 50, 100, 200].map((days) => days * 86_400_000),
+];
+
 function axisDuration(ms: number): string {
-  if (ms === 0) return '0';
-  if (ms < 1) return `${+ms.toFixed(2)} ms`;
-  if (ms < 1000) return `${+ms.toFixed(1)} ms`;
-  if (ms < 120_000) return `${+(ms / 1000).toFixed(1)} s`;
-  return `${+(ms / 60_000).toFixed(1)} min`;
+  return ms === 0 ? '0' : duration(ms);
 }
 
 type Line = readonly [name: string, colour: string, dash: readonly number[], of: (sample: Sample) => number];

@@ -127,9 +127,9 @@ function TimeField({ label, value, canSearch, onChange }: TimeFieldProps) {
 
 /** As `datetime-local` wants it: in the viewer's zone, without one. */
 function localInput(atMs: number): string {
-  if (!Number.isFinite(atMs)) return '';
-  const shifted = atMs - new Date(atMs).getTimezoneOffset() * 60_000;
-  return new Date(shifted).toISOString().slice(0, 16);
+  const shifted = new Date(atMs - new Date(atMs).getTimezoneOffset() * 60_000);
+  // The address may say anything.
+  return Number.isNaN(shifted.getTime()) ? '' : shifted.toISOString().slice(0, 16);
 }
 
 function IdField() {

@@ -167,7 +167,7 @@ function Facts({ task }: { task: TaskInfo }) {
           <Time atMs={finishedAtMs} />{' '}
           <span class="muted">
             {startedAtMs === undefined
-              ? `${duration(finishedAtMs - enqueuedAtMs)} after its enqueue`
+              ? `after ${duration(finishedAtMs - enqueuedAtMs)}`
               : `ran ${duration(finishedAtMs - startedAtMs)}`}
           </span>
         </Fact>

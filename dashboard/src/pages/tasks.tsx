@@ -1,3 +1,4 @@
+import { useRef } from 'preact/hooks';
 import { pathOf } from '../api/client.ts';
 import { usePoll } from '../api/live.ts';
 import { info, stats } from '../api/stats.ts';
@@ -27,28 +28,30 @@ export function Tasks() {
 
 function TaskList({ query, canSearch }: { query: TaskQuery; canSearch: boolean }) {
   const { data, error, atMs, refresh } = usePoll<TaskPage>(pathOf('v1/tasks', pageQueryOf(query, canSearch)), ONCE);
-  const tasks = data === undefined ? [] : query.before === undefined ? data.tasks : data.tasks.toReversed();
+  // The page before stays until the next one is there.
+  const kept = useRef<{ query: TaskQuery; page: TaskPage; atMs: number } | undefined>(undefined);
+  if (data !== undefined) kept.current = { query, page: data, atMs };
+  const shown = error === undefined ? kept.current : undefined;
+  const tasks = shown === undefined ? [] : shown.query.before ? shown.page.tasks.toReversed() : shown.page.tasks;
   return (
     <>
       <div class="page-head">
         <h1>Tasks</h1>
-        {data !== undefined && (
+        {shown !== undefined && (
           <span class="muted">
-            as of <Time atMs={atMs} />
+            as of <Time atMs={shown.atMs} />
           </span>
         )}
         <button type="button" class="button" onClick={refresh}>
           <Icon name="refresh" />
           Refresh
         </button>
-        <BulkActions query={query} shown={tasks.length} hasMore={data?.next !== undefined} refresh={refresh} />
+        <BulkActions query={query} shown={tasks.length} hasMore={shown?.page.next !== undefined} refresh={refresh} />
       </div>
       <TaskFilters query={query} canSearch={canSearch} />
       {error !== undefined && <Failure error={error} onRetry={refresh} />}
-      {data === undefined && error === undefined && <Loading />}
-      {data !== undefined && error === undefined && (
-        <Page query={query} canSearch={canSearch} tasks={tasks} next={data.next} />
-      )}
+      {shown === undefined && error === undefined && <Loading />}
+      {shown !== undefined && <Page query={shown.query} canSearch={canSearch} tasks={tasks} next={shown.page.next} />}
     </>
   );
 }
@@ -96,7 +99,7 @@ function Pager({ query, canSearch, tasks, next }: PageProps) {
   // A backend that cannot search lists the oldest first, and only forwards.
   const isOldestFirst = query.order === 'oldest' || !canSearch;
   const [newest, newer, older] = isOldestFirst ? ['Oldest', 'Older', 'Newer'] : ['Newest', 'Newer', 'Older'];
-  if (!back && forward === undefined) return null;
+  if (!back && forward === undefined && tasks.length === 0) return null;
   return (
     <nav class="pager" aria-label="Pages of tasks">
       {back ? (
@@ -112,16 +115,18 @@ function Pager({ query, canSearch, tasks, next }: PageProps) {
           )}
         </>
       ) : (
-        <span class="muted">The {newest.toLowerCase()}</span>
+        forward !== undefined && <span class="muted">The {newest.toLowerCase()}</span>
       )}
-      <span class="muted">{plural(tasks.length, 'task')} on this page</span>
+      <span class="muted">
+        {plural(tasks.length, 'task')} {back || forward !== undefined ? 'on this page' : 'in all'}
+      </span>
       {forward !== undefined ? (
         <a class="button" href={href('tasks', { ...rest, after: forward })}>
           {older}
           <Icon name="right" />
         </a>
       ) : (
-        <span class="muted">That is all.</span>
+        back && <span class="muted">That is all.</span>
       )}
     </nav>
   );

@@ -150,8 +150,8 @@ const COLUMNS: readonly Column<WorkerStatus>[] = [
   {
     key: 'seen',
     title: 'Last seen',
-    cell: ({ lastSeenMs = 0 }) => (lastSeenMs < SILENT_MS ? 'now' : `${duration(lastSeenMs)} ago`),
-    sort: ({ lastSeenMs = 0 }) => lastSeenMs,
+    cell: ({ lastSeenMs }) => (lastSeenMs < SILENT_MS ? 'now' : `${duration(lastSeenMs)} ago`),
+    sort: ({ lastSeenMs }) => lastSeenMs,
   },
 ];
 
@@ -166,15 +166,17 @@ function CurrentTasks({ worker, running }: { worker: string; running: number }) 
   const nowMs = useNow();
   if (data === undefined) return error ? <Failure error={error} onRetry={refresh} /> : <Loading />;
   if (data.tasks.length === 0)
-    return <p class="muted current-none">{running === 0 ? 'Idle.' : 'Between two tasks.'}</p>;
+    return (
+      <p class="muted current-none">
+        {running === 0 ? 'Idle.' : 'Only short tasks: none ran at the moment of asking.'}
+      </p>
+    );
   return (
     <ul class="current">
       {data.tasks.map(({ id, name, startedAtMs, progress }) => (
         <li key={id}>
           <a href={taskHref(id)}>{name}</a> <span class="mono muted">{id}</span>
-          <span class="current-time">
-            {startedAtMs === undefined ? 'held' : `for ${duration(Math.max(0, nowMs - startedAtMs))}`}
-          </span>
+          <span>{startedAtMs === undefined ? 'held' : `for ${duration(Math.max(0, nowMs - startedAtMs))}`}</span>
           {typeof progress?.value === 'number' && <Bar value={progress.value} label={share(progress.value)} />}
         </li>
       ))}
