@@ -20,7 +20,7 @@ interface Shown {
 
 const PAGES: readonly Shown[] = [
   { name: 'queues', path: () => 'queues', heading: 'Queues', text: 'webhooks' },
-  { name: 'tasks', path: () => 'tasks', heading: 'Tasks', text: /100 tasks on this page/ },
+  { name: 'tasks', path: () => 'tasks?queue=orders', heading: 'Tasks', text: 'no such street' },
   { name: 'task-dead', path: ({ dead }) => `task/${dead}`, heading: 'invoice.charge', text: 'Failed attempts' },
   { name: 'task-running', path: ({ running }) => `task/${running}`, heading: 'report.build', text: 'reading 31 days' },
   { name: 'task-bytes', path: ({ bytes }) => `task/${bytes}`, heading: 'image.sharpen', text: '00000000  ff d8' },

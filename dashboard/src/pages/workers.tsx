@@ -162,8 +162,9 @@ function meanRate({ completed, failed, connectedAtMs }: WorkerStatus): number {
 
 function CurrentTasks({ worker, running }: { worker: string; running: number }) {
   const query = { state: 'active', worker, limit: CURRENT_TASKS_MAX };
-  const { data, error, refresh } = usePoll<TaskPage>(pathOf('v1/tasks', query), CURRENT_POLL_MS);
-  const nowMs = useNow();
+  const { data, error, atMs, refresh } = usePoll<TaskPage>(pathOf('v1/tasks', query), CURRENT_POLL_MS);
+  // What has just come may have begun after the last second did.
+  const nowMs = Math.max(useNow(), atMs);
   if (data === undefined) return error ? <Failure error={error} onRetry={refresh} /> : <Loading />;
   if (data.tasks.length === 0)
     return (
