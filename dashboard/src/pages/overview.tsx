@@ -71,7 +71,7 @@ function Tiles({ status }: { status: Status }) {
       <Tile
         label="Until started"
         value={hasLatency ? duration(latencyMs.start.p50) : '–'}
-        note={hasLatency ? `p99 ${duration(latencyMs.start.p99)}` : 'nothing in the last minute'}
+        note={hasLatency ? `p99 ${duration(latencyMs.start.p99)}` : 'none in a minute'}
       />
       <Tile
         label="Ready"
