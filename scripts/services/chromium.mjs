@@ -26,9 +26,7 @@ const FLAGS = [
  * @returns {Promise<FoundChromium>}
  */
 export async function findChromium({ tell }) {
-  const refused = await provide(chromiumProgram, ['chromium'], tell);
-  const program = chromiumProgram();
-  if (refused !== undefined || program === undefined) throw missing(refused ?? 'it is gone again');
+  const program = process.env.CHROMIUM_PATH || (await installed(tell));
   try {
     // Ubuntu's chromium-browser is a script that only tells how to install another one.
     await run(program, ['--version'], { timeoutMs: 30_000 });
@@ -43,6 +41,14 @@ export async function findChromium({ tell }) {
     host: '127.0.0.1',
   });
   return { url: server.wsEndpoint(), stop: () => server.close() };
+}
+
+/** @param {(line: string) => void} tell */
+async function installed(tell) {
+  const refused = await provide(chromiumProgram, ['chromium'], tell);
+  const program = chromiumProgram();
+  if (refused !== undefined || program === undefined) throw missing(refused ?? 'it is gone again');
+  return program;
 }
 
 /** @param {string} reason */
