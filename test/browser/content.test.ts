@@ -95,6 +95,22 @@ describe.skipIf(browserUrl === undefined)('what tasks say', () => {
     expect(visitor.takeTroubles()).toEqual([]);
   });
 
+  test('a flow that is wider than the screen shows the task that one looks at', async () => {
+    const flow = await scene.client.flow((build) => {
+      let last = build.add('step-0', null, { queue: 'long' });
+      for (let step = 1; step <= 12; step += 1) {
+        last = build.add(`step-${step}`, null, { queue: 'long', dependsOn: last });
+      }
+    });
+    await visitor.visit(`task/${flow.tasks[9]?.id}`, 'step-9');
+    const graph = visitor.page.getByRole('region', { name: 'Graph of the flow' });
+    const pane = await graph.boundingBox();
+    const node = await graph.getByRole('link').filter({ hasText: 'step-9' }).locator('rect').boundingBox();
+    expect(node!.x).toBeGreaterThan(pane!.x);
+    expect(node!.x + node!.width).toBeLessThan(pane!.x + pane!.width);
+    expect(visitor.takeTroubles()).toEqual([]);
+  });
+
   test('a large payload is shown in part, whole when asked for, and downloaded as it is', async () => {
     const text = `begins ${'x'.repeat(30_000)} ends`;
     const { id } = await scene.client.enqueue('large', text, { queue: 'content' });
