@@ -1,9 +1,10 @@
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
+import { FatalTaskError } from '../../src/index.ts';
 import { until } from '../conformance/events.ts';
 import { sharedChromium } from '../support/services.ts';
 import { Scene } from './scene.ts';
-import { connectBrowser, Visitor } from './visitor.ts';
+import { connectBrowser, DESK, PHONE, Visitor } from './visitor.ts';
 
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
 
@@ -64,6 +65,38 @@ describe.skipIf(browserUrl === undefined)('what tasks say', () => {
     await worker.stop();
     // One that is not there is asked for, which the browser notes.
     expect(visitor.takeTroubles().filter((trouble) => !/status of 40[04]/.test(trouble))).toEqual([]);
+  });
+
+  test('breaks where it is as long as it may be, on a desk and on a phone', async () => {
+    const long = 'x'.repeat(128);
+    const other = await Scene.open();
+    const narrow = await Visitor.open(browser, other.url);
+    const fail = (): never => {
+      throw new FatalTaskError(long.repeat(8));
+    };
+    const worker = await other.client.work({ [long]: fail }, { queues: [long], name: long });
+    const options = { queue: long, uniqueKey: long, headers: { [long]: long.repeat(8) } };
+    const { id } = await other.client.enqueue(long, long.repeat(8), options);
+    await other.client.schedule(long, { task: long, queue: long, cron: '0 3 1 1 *' });
+    await until(
+      () => other.client.tasks.get(id),
+      ({ state }) => state === 'dead',
+    );
+    const tooWide: string[] = [];
+    for (const page of ['overview', 'queues', 'tasks', `task/${id}`, 'workers', 'schedules', 'dead']) {
+      await narrow.visit(page, /./);
+      await narrow.sees(long);
+      for (const [name, size] of Object.entries({ desk: DESK, phone: PHONE })) {
+        await narrow.page.setViewportSize(size);
+        await narrow.screenshot(`long-${page.split('/')[0]}-${name}`);
+        if ((await narrow.overflowPx()) > 0) tooWide.push(`${page} on a ${name}`);
+      }
+      await narrow.page.setViewportSize(DESK);
+    }
+    expect(tooWide).toEqual([]);
+    await worker.stop();
+    await narrow.leave();
+    await other.close();
   });
 
   test('a flow is drawn, with its states, and leads to each of its tasks', async () => {

@@ -79,7 +79,7 @@ const COLUMNS: readonly Column<ScheduleInfo>[] = [
     title: 'Task',
     cell: ({ task, queue }) => (
       <>
-        <a href={href('tasks', { queue, name: task })}>{task}</a> <span class="muted">in {queue}</span>
+        <a href={href('tasks', { queue, name: task })}>{task}</a> <span class="muted name">in {queue}</span>
       </>
     ),
     sort: ({ task }) => task,

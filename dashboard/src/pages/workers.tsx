@@ -84,7 +84,7 @@ const COLUMNS: readonly Column<WorkerStatus>[] = [
     title: 'Host',
     cell: ({ host, pid }) => (
       <>
-        {host} <span class="muted">process {pid}</span>
+        <span class="name">{host}</span> <span class="muted">process {pid}</span>
       </>
     ),
     sort: ({ host, pid }) => `${host} ${pid}`,
@@ -94,7 +94,7 @@ const COLUMNS: readonly Column<WorkerStatus>[] = [
     key: 'queues',
     title: 'Queues',
     cell: ({ queues }) => (
-      <span title={queues.join(', ')}>
+      <span class="name" title={queues.join(', ')}>
         {queues.slice(0, 3).join(', ')}
         {queues.length > 3 && ` and ${count(queues.length - 3)} more`}
       </span>
