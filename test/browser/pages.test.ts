@@ -47,7 +47,7 @@ describe.skipIf(browserUrl === undefined)('each page', () => {
     await browser?.close();
   });
 
-  test.each(PAGES)('$name has no barriers in light and dark, and is as wide as a phone', async (shown) => {
+  test.each(PAGES)('$name has no barriers in light and dark, and fits on a screen of any width', async (shown) => {
     const visitor = await Visitor.open(browser, scene.url, { colorScheme: 'light' });
     await visitor.visit(shown.path(shop), shown.heading);
     await visitor.sees(shown.text);
@@ -56,8 +56,11 @@ describe.skipIf(browserUrl === undefined)('each page', () => {
       await visitor.screenshot(`${shown.name}-${colorScheme}`);
       expect(await visitor.barriers(), colorScheme).toEqual([]);
     }
-    await visitor.page.setViewportSize(PHONE);
-    await expect.poll(() => visitor.overflowPx()).toBe(0);
+    for (const width of [1180, 1024, 768, PHONE.width]) {
+      await visitor.page.setViewportSize({ ...PHONE, width });
+      if (width === 1024) expect(await visitor.barriers(), `at ${width} pixels`).toEqual([]);
+      expect(await visitor.overflowPx(), `at ${width} pixels`).toBe(0);
+    }
     await visitor.screenshot(`${shown.name}-phone`);
     expect(await visitor.barriers(), 'phone').toEqual([]);
     await visitor.page.setViewportSize(DESK);

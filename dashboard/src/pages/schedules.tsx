@@ -79,7 +79,10 @@ const COLUMNS: readonly Column<ScheduleInfo>[] = [
     title: 'Task',
     cell: ({ task, queue }) => (
       <>
-        <a href={href('tasks', { queue, name: task })}>{task}</a> <span class="muted name">in {queue}</span>
+        <a class="link-in-text" href={href('tasks', { queue, name: task })}>
+          {task}
+        </a>{' '}
+        <span class="muted name">in {queue}</span>
       </>
     ),
     sort: ({ task }) => task,
@@ -108,7 +111,12 @@ const COLUMNS: readonly Column<ScheduleInfo>[] = [
         <span class="zero">never</span>
       ) : (
         <>
-          <Ago atMs={lastAtMs} /> {lastTaskId !== undefined && <a href={taskHref(lastTaskId)}>its task</a>}
+          <Ago atMs={lastAtMs} />{' '}
+          {lastTaskId !== undefined && (
+            <a class="link-in-text" href={taskHref(lastTaskId)}>
+              its task
+            </a>
+          )}
         </>
       ),
     sort: ({ lastAtMs }) => lastAtMs ?? 0,
