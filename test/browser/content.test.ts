@@ -1,6 +1,6 @@
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
-import { FatalTaskError } from '../../src/index.ts';
+import { type Client, FatalTaskError } from '../../src/index.ts';
 import { until } from '../conformance/events.ts';
 import { sharedChromium } from '../support/services.ts';
 import { Scene } from './scene.ts';
@@ -11,6 +11,22 @@ vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
 const browserUrl = await sharedChromium();
 
 const ATTACK = `<img src=x onerror="alert('attacked')"><script>alert(1)</script>"'><svg onload=alert(2)>`;
+
+/** A task that is dead; its worker stays. */
+async function failUnderLongNames(client: Client, long: string): Promise<string> {
+  const fail = (): never => {
+    throw new FatalTaskError(long.repeat(8));
+  };
+  await client.work({ [long]: fail }, { queues: [long], name: long });
+  const options = { queue: long, uniqueKey: long, headers: { [long]: long.repeat(8) } };
+  const { id } = await client.enqueue(long, long.repeat(8), options);
+  await client.schedule(long, { task: long, queue: long, cron: '0 3 1 1 *' });
+  await until(
+    () => client.tasks.get(id),
+    ({ state }) => state === 'dead',
+  );
+  return id;
+}
 
 describe.skipIf(browserUrl === undefined)('what tasks say', () => {
   let browser: Browser;
@@ -70,33 +86,23 @@ describe.skipIf(browserUrl === undefined)('what tasks say', () => {
   test('breaks where it is as long as it may be, on a desk and on a phone', async () => {
     const long = 'x'.repeat(128);
     const other = await Scene.open();
-    const narrow = await Visitor.open(browser, other.url);
-    const fail = (): never => {
-      throw new FatalTaskError(long.repeat(8));
-    };
-    const worker = await other.client.work({ [long]: fail }, { queues: [long], name: long });
-    const options = { queue: long, uniqueKey: long, headers: { [long]: long.repeat(8) } };
-    const { id } = await other.client.enqueue(long, long.repeat(8), options);
-    await other.client.schedule(long, { task: long, queue: long, cron: '0 3 1 1 *' });
-    await until(
-      () => other.client.tasks.get(id),
-      ({ state }) => state === 'dead',
-    );
-    const tooWide: string[] = [];
-    for (const page of ['overview', 'queues', 'tasks', `task/${id}`, 'workers', 'schedules', 'dead']) {
-      await narrow.visit(page, /./);
-      await narrow.sees(long);
-      for (const [name, size] of Object.entries({ desk: DESK, phone: PHONE })) {
-        await narrow.page.setViewportSize(size);
-        await narrow.screenshot(`long-${page.split('/')[0]}-${name}`);
-        if ((await narrow.overflowPx()) > 0) tooWide.push(`${page} on a ${name}`);
+    try {
+      const task = await failUnderLongNames(other.client, long);
+      const visitor = await Visitor.open(browser, other.url);
+      const tooWide: string[] = [];
+      for (const page of ['overview', 'queues', 'tasks', `task/${task}`, 'workers', 'schedules', 'dead']) {
+        await visitor.visit(page, /./);
+        await visitor.sees(long);
+        for (const [device, size] of Object.entries({ phone: PHONE, desk: DESK })) {
+          await visitor.page.setViewportSize(size);
+          if ((await visitor.overflowPx()) > 0) tooWide.push(`${page} on a ${device}`);
+        }
       }
-      await narrow.page.setViewportSize(DESK);
+      expect(tooWide).toEqual([]);
+      await visitor.leave();
+    } finally {
+      await other.close();
     }
-    expect(tooWide).toEqual([]);
-    await worker.stop();
-    await narrow.leave();
-    await other.close();
   });
 
   test('a flow is drawn, with its states, and leads to each of its tasks', async () => {

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { sharedChromium } from '../support/services.ts';
 import { Scene } from './scene.ts';
 import { openShop, type Shop } from './shop.ts';
-import { connectBrowser, DESK, PHONE, Visitor } from './visitor.ts';
+import { connectBrowser, DESK, PHONE, TABLET, Visitor } from './visitor.ts';
 
 // The browser may have to be installed.
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 120_000 });
@@ -56,14 +56,15 @@ describe.skipIf(browserUrl === undefined)('each page', () => {
       await visitor.screenshot(`${shown.name}-${colorScheme}`);
       expect(await visitor.barriers(), colorScheme).toEqual([]);
     }
-    for (const width of [1180, 1024, 768, PHONE.width]) {
-      await visitor.page.setViewportSize({ ...PHONE, width });
-      if (width === 1024) expect(await visitor.barriers(), `at ${width} pixels`).toEqual([]);
+    for (const [device, size] of Object.entries({ tablet: TABLET, phone: PHONE })) {
+      await visitor.page.setViewportSize(size);
+      await visitor.screenshot(`${shown.name}-${device}`);
+      expect(await visitor.barriers(), device).toEqual([]);
+    }
+    for (const width of [1180, TABLET.width, 768, PHONE.width]) {
+      await visitor.page.setViewportSize({ ...DESK, width });
       expect(await visitor.overflowPx(), `at ${width} pixels`).toBe(0);
     }
-    await visitor.screenshot(`${shown.name}-phone`);
-    expect(await visitor.barriers(), 'phone').toEqual([]);
-    await visitor.page.setViewportSize(DESK);
     await visitor.leave();
   });
 });

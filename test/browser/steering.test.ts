@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Browser } from 'playwright-core';
@@ -192,6 +192,7 @@ describe.skipIf(browserUrl === undefined)('from the dashboard', () => {
       await watcher.leave();
     } finally {
       await guarded.close();
+      await rm(file);
     }
   });
 });
