@@ -149,7 +149,7 @@ function Outage() {
   if (state !== 'gone') return null;
   const lastedMs = Math.floor(Math.max(0, nowMs - sinceMs) / 1000) * 1000;
   return (
-    <div class="outage">
+    <section class="outage" aria-label="Connection to the server">
       <Icon name="warning" />
       <span>
         <span role="alert">
@@ -161,6 +161,6 @@ function Outage() {
         <Icon name="retry" />
         Try now
       </button>
-    </div>
+    </section>
   );
 }

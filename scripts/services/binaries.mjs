@@ -24,8 +24,6 @@ export function postgresDirectory() {
 
 /** The program of a Chromium or Chrome, or undefined. */
 export function chromiumProgram() {
-  const named = process.env.CHROMIUM_PATH;
-  if (named) return isProgram(named) ? named : undefined;
   const inPath = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'].map(program);
   return [...inPath, '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome'].find(
     (file) => file !== undefined && isProgram(file),

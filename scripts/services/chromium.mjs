@@ -26,28 +26,34 @@ const FLAGS = [
  * @returns {Promise<FoundChromium>}
  */
 export async function findChromium({ tell }) {
-  const refused = await provide(chromiumProgram, ['chromium'], tell);
-  const program = chromiumProgram();
-  if (refused !== undefined || program === undefined) throw missing(refused ?? 'it is gone again');
+  const program = process.env.CHROMIUM_PATH || (await installed(tell));
+  const { chromium } = await import('playwright-core');
   try {
     // Ubuntu's chromium-browser is a script that only tells how to install another one.
     await run(program, ['--version'], { timeoutMs: 30_000 });
+    const server = await chromium.launchServer({
+      executablePath: program,
+      // Its sandbox needs an ordinary user; where tests run as root, they run in a container.
+      args: process.getuid?.() === 0 ? ['--no-sandbox', ...FLAGS] : FLAGS,
+      host: '127.0.0.1',
+    });
+    return { url: server.wsEndpoint(), stop: () => server.close() };
   } catch (error) {
     throw missing(`${program} does not run: ${String(error).split('\n')[0]}`);
   }
-  const { chromium } = await import('playwright-core');
-  const server = await chromium.launchServer({
-    executablePath: program,
-    // Its sandbox needs an ordinary user; where tests run as root, they run in a container.
-    args: process.getuid?.() === 0 ? ['--no-sandbox', ...FLAGS] : FLAGS,
-    host: '127.0.0.1',
-  });
-  return { url: server.wsEndpoint(), stop: () => server.close() };
+}
+
+/** @param {(line: string) => void} tell */
+async function installed(tell) {
+  const refused = await provide(chromiumProgram, ['chromium', 'chromium-sandbox'], tell);
+  const program = chromiumProgram();
+  if (refused !== undefined || program === undefined) throw missing(refused ?? 'it is gone again');
+  return program;
 }
 
 /** @param {string} reason */
 function missing(reason) {
   return new ServiceMissing(
-    `no Chromium here (${reason}): install it (Debian: apt-get install chromium), or set CHROMIUM_PATH to a Chromium or Chrome`,
+    `no Chromium here (${reason}): install it (Debian: apt-get install chromium chromium-sandbox), or set CHROMIUM_PATH to a Chromium or Chrome`,
   );
 }

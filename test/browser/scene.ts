@@ -10,21 +10,20 @@ export class Scene {
   /** Where the dashboard is. */
   readonly url: string;
   readonly #directory: string;
-  readonly #server: RunningCommand;
+  readonly #tcpUrl: string;
+  #server: RunningCommand;
 
   static async open(environment: Record<string, string> = {}): Promise<Scene> {
     const directory = await mkdtemp(join(tmpdir(), 'millrace-browser-'));
-    const server = new RunningCommand(['server', '--data', 'data', '--port', '0'], {
-      directory,
-      environment: { MILLRACE_HTTP_PORT: '0', MILLRACE_LOG_FILE: 'off', ...environment },
-    });
+    const server = startServer(directory, { MILLRACE_PORT: '0', MILLRACE_HTTP_PORT: '0', ...environment });
     const [, tcpUrl = ''] = await server.said(/listens on (tcp:\S+)/);
     const [, url = ''] = await server.said(/HTTP API on (http:\S+)/);
-    return new Scene(directory, server, url, await connect(tcpUrl));
+    return new Scene(directory, server, url, tcpUrl, await connect(tcpUrl));
   }
 
-  private constructor(directory: string, server: RunningCommand, url: string, client: Client) {
+  private constructor(directory: string, server: RunningCommand, url: string, tcpUrl: string, client: Client) {
     this.#directory = directory;
+    this.#tcpUrl = tcpUrl;
     this.#server = server;
     this.url = url;
     this.client = client;
@@ -35,9 +34,23 @@ export class Scene {
     await this.#server.kill();
   }
 
+  /** Where it was before, with the data that it had. */
+  async startServerAgain(): Promise<void> {
+    const environment = { MILLRACE_PORT: new URL(this.#tcpUrl).port, MILLRACE_HTTP_PORT: new URL(this.url).port };
+    this.#server = startServer(this.#directory, environment);
+    await this.#server.said(/HTTP API on/);
+  }
+
   async close(): Promise<void> {
     await this.client.close({ timeoutMs: 500 });
     await this.#server.kill();
     await rm(this.#directory, { recursive: true, force: true });
   }
+}
+
+function startServer(directory: string, environment: Record<string, string>): RunningCommand {
+  return new RunningCommand(['server', '--data', 'data'], {
+    directory,
+    environment: { MILLRACE_LOG_FILE: 'off', ...environment },
+  });
 }

@@ -4,8 +4,8 @@ import axe from 'axe-core';
 import { type Browser, type BrowserContext, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
 import { expect } from 'vitest';
 
-/** A laptop and a phone. */
 export const DESK = { width: 1280, height: 800 };
+export const TABLET = { width: 1024, height: 768 };
 export const PHONE = { width: 390, height: 844 };
 
 const SCREENSHOTS = join(import.meta.dirname, '../../build/screenshots');

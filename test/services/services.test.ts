@@ -124,6 +124,22 @@ describe.skipIf(!ownPostgres)('a private PostgreSQL', () => {
   }, 60_000);
 });
 
+test('a browser that was named and does not run is refused, and no other is taken', () => {
+  const services = new URL('../../scripts/services/chromium.mjs', import.meta.url).href;
+  const program = `
+    const { findChromium } = await import(${JSON.stringify(services)});
+    await findChromium({ tell: console.error }).catch((error) => console.log(error.message));`;
+  const env = { ...process.env, CHROMIUM_PATH: '/no/such/chromium' };
+  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program], {
+    encoding: 'utf8',
+    env,
+  });
+  expect({ stdout, stderr }).toEqual({
+    stdout: expect.stringMatching(/^no Chromium here \(\/no\/such\/chromium does not run: .*CHROMIUM_PATH/),
+    stderr: '',
+  });
+});
+
 test.each([
   [['--help'], { status: 0, stderr: '', stdout: expect.stringMatching(/^Usage: npm run services\n/) }],
   [['--port', '1'], { status: 2, stdout: '', stderr: expect.stringMatching(/was given: --port 1\n$/) }],

@@ -1,4 +1,4 @@
-import { useMemo } from 'preact/hooks';
+import { useLayoutEffect, useMemo, useRef } from 'preact/hooks';
 import { pathOf } from '../api/client.ts';
 import { usePoll } from '../api/live.ts';
 import type { Flow } from '../api/types.ts';
@@ -49,11 +49,20 @@ function FlowGraph({ flow, current }: { flow: Flow; current: string }) {
   const places = new Map(layout.nodes.map((node) => [node.id, placeOf(node)]));
   const width = leftOf(layout.layers) - NODE.gapX + NODE.margin;
   const height = topOf(layout.rows) - NODE.gapY + NODE.margin;
+  const pane = useRef<HTMLElement>(null);
+  const here = places.get(current);
+  // A large flow, and any on a phone, is seen in part: first the part where one is.
+  useLayoutEffect(() => {
+    const seen = pane.current;
+    if (seen === null || here === undefined) return;
+    seen.scrollLeft = here.x + NODE.width / 2 - seen.clientWidth / 2;
+    seen.scrollTop = here.y + NODE.height / 2 - seen.clientHeight / 2;
+  }, [here?.x, here?.y]);
   const rules = new Set(flow.edges.map(({ onFailure }) => onFailure));
   return (
     <>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard. */}
-      <section class="flow" tabIndex={0} aria-label="Graph of the flow">
+      <section ref={pane} class="flow" tabIndex={0} aria-label="Graph of the flow">
         {/* biome-ignore lint/a11y/noSvgWithoutTitle: its parts have names, each of its own. */}
         <svg viewBox={`0 0 ${width} ${height}`} width={width} height={height}>
           {flow.edges.map(({ from, to, onFailure }) => {

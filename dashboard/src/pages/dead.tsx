@@ -82,7 +82,7 @@ const COLUMNS: readonly Column<DeadGroup>[] = [
     cell: ({ count: tasks }) => count(tasks),
     sort: (group) => group.count,
   },
-  { key: 'task', title: 'Task', cell: ({ name }) => name, sort: ({ name }) => name },
+  { key: 'task', title: 'Task', cell: ({ name }) => <span class="name">{name}</span>, sort: ({ name }) => name },
   {
     key: 'queue',
     title: 'Queue',

@@ -6,7 +6,7 @@ import type { QueueStatus, Sample, Status, WorkerStatus } from '../api/types.ts'
 import { Chart, type Series } from '../charts/chart.tsx';
 import { bytes, compact, count, duration, plural, rate, share } from '../format.ts';
 import { Icon } from '../parts/icons.tsx';
-import { Bar, Command, Empty, Failure, Loading, Panel } from '../parts/states.tsx';
+import { Bar, Command, Empty, Panel, Unready } from '../parts/states.tsx';
 import { type Column, Table } from '../parts/table.tsx';
 import { SPANS_MIN, setSpan, spanMin } from '../preferences.ts';
 import { href } from '../route.ts';
@@ -15,7 +15,7 @@ import { type Concern, concerns } from './concerns.ts';
 
 export function Overview() {
   const { data, error } = usePoller(stats);
-  if (data === undefined) return error ? <Failure error={error} onRetry={() => stats.refresh()} /> : <Loading />;
+  if (data === undefined) return <Unready title="Overview" error={error} onRetry={() => stats.refresh()} />;
   return (
     <>
       <div class="page-head">
@@ -71,7 +71,7 @@ function Tiles({ status }: { status: Status }) {
       <Tile
         label="Until started"
         value={hasLatency ? duration(latencyMs.start.p50) : '–'}
-        note={hasLatency ? `p99 ${duration(latencyMs.start.p99)}` : 'nothing in the last minute'}
+        note={hasLatency ? `p99 ${duration(latencyMs.start.p99)}` : 'none in a minute'}
       />
       <Tile
         label="Ready"

@@ -4,7 +4,7 @@ import type { QueueList, QueueRow } from '../api/types.ts';
 import { count, duration, plural, rate } from '../format.ts';
 import { Action } from '../parts/action.tsx';
 import { act, ask } from '../parts/dialog.tsx';
-import { Command, Empty, Failure, Loading } from '../parts/states.tsx';
+import { Command, Empty, Failure, Unready } from '../parts/states.tsx';
 import { type Column, Table } from '../parts/table.tsx';
 import { href, replace, route } from '../route.ts';
 import { useStore } from '../store.ts';
@@ -16,7 +16,7 @@ export function Queues() {
   const { query } = useStore(route);
   const isGone = useStore(connection).state === 'gone';
   const filter = query.filter ?? '';
-  if (data === undefined) return error ? <Failure error={error} onRetry={refresh} /> : <Loading />;
+  if (data === undefined) return <Unready title="Queues" error={error} onRetry={refresh} />;
   const rows = data.queues.filter(({ name }) => name.toLowerCase().includes(filter.toLowerCase()));
   return (
     <>

@@ -6,7 +6,7 @@ import { count, duration, plural } from '../format.ts';
 import { Action } from '../parts/action.tsx';
 import { act } from '../parts/dialog.tsx';
 import { notify } from '../parts/notices.tsx';
-import { Command, Empty, Failure, Loading } from '../parts/states.tsx';
+import { Command, Empty, Unready } from '../parts/states.tsx';
 import { type Column, Table } from '../parts/table.tsx';
 import { Ago, Time } from '../parts/time.tsx';
 import { href, taskHref } from '../route.ts';
@@ -18,7 +18,7 @@ export function Schedules() {
   const { data, error, refresh } = usePoll<ScheduleList>('v1/schedules', POLL_MS);
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
   const url = useStore(info).data?.url;
-  if (data === undefined) return error ? <Failure error={error} onRetry={refresh} /> : <Loading />;
+  if (data === undefined) return <Unready title="Schedules" error={error} onRetry={refresh} />;
   const columns: readonly Column<ScheduleInfo>[] = [
     ...COLUMNS,
     { key: 'actions', title: 'Actions', cell: (schedule) => <ScheduleActions schedule={schedule} refresh={refresh} /> },
@@ -79,7 +79,10 @@ const COLUMNS: readonly Column<ScheduleInfo>[] = [
     title: 'Task',
     cell: ({ task, queue }) => (
       <>
-        <a href={href('tasks', { queue, name: task })}>{task}</a> <span class="muted">in {queue}</span>
+        <a class="link-in-text" href={href('tasks', { queue, name: task })}>
+          {task}
+        </a>{' '}
+        <span class="muted name">in {queue}</span>
       </>
     ),
     sort: ({ task }) => task,
@@ -108,7 +111,12 @@ const COLUMNS: readonly Column<ScheduleInfo>[] = [
         <span class="zero">never</span>
       ) : (
         <>
-          <Ago atMs={lastAtMs} /> {lastTaskId !== undefined && <a href={taskHref(lastTaskId)}>its task</a>}
+          <Ago atMs={lastAtMs} />{' '}
+          {lastTaskId !== undefined && (
+            <a class="link-in-text" href={taskHref(lastTaskId)}>
+              its task
+            </a>
+          )}
         </>
       ),
     sort: ({ lastAtMs }) => lastAtMs ?? 0,

@@ -182,7 +182,7 @@ function then({ state, runAtMs, startedAtMs, finishedAtMs, enqueuedAtMs, worker 
   if (state === 'active' && startedAtMs !== undefined) {
     return <span class="muted">began after {duration(startedAtMs - enqueuedAtMs)}</span>;
   }
-  return worker === undefined ? <span class="zero">–</span> : <span class="muted">with {worker}</span>;
+  return worker === undefined ? <span class="zero">–</span> : <span class="muted name">with {worker}</span>;
 }
 
 interface BulkProps {

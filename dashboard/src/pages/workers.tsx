@@ -5,7 +5,7 @@ import { info, stats } from '../api/stats.ts';
 import type { TaskPage, WorkerStatus } from '../api/types.ts';
 import { count, duration, plural, rate, share } from '../format.ts';
 import { Icon } from '../parts/icons.tsx';
-import { Bar, Command, Empty, Failure, Loading } from '../parts/states.tsx';
+import { Bar, Command, Empty, Failure, Loading, Unready } from '../parts/states.tsx';
 import { type Column, Table } from '../parts/table.tsx';
 import { Ago, useNow } from '../parts/time.tsx';
 import { href, taskHref } from '../route.ts';
@@ -20,7 +20,7 @@ export function Workers() {
   const { data, error } = usePoller(stats);
   const [toggled, setToggled] = useState<Readonly<Record<string, boolean>>>({});
   const url = useStore(info).data?.url;
-  if (data === undefined) return error ? <Failure error={error} onRetry={() => stats.refresh()} /> : <Loading />;
+  if (data === undefined) return <Unready title="Workers" error={error} onRetry={() => stats.refresh()} />;
   const { workers } = data;
   const isOpen = (id: string): boolean => toggled[id] ?? workers.length <= OPEN_WORKERS_MAX;
   const columns: readonly Column<WorkerStatus>[] = [
@@ -84,7 +84,7 @@ const COLUMNS: readonly Column<WorkerStatus>[] = [
     title: 'Host',
     cell: ({ host, pid }) => (
       <>
-        {host} <span class="muted">process {pid}</span>
+        <span class="name">{host}</span> <span class="muted">process {pid}</span>
       </>
     ),
     sort: ({ host, pid }) => `${host} ${pid}`,
@@ -94,7 +94,7 @@ const COLUMNS: readonly Column<WorkerStatus>[] = [
     key: 'queues',
     title: 'Queues',
     cell: ({ queues }) => (
-      <span title={queues.join(', ')}>
+      <span class="name" title={queues.join(', ')}>
         {queues.slice(0, 3).join(', ')}
         {queues.length > 3 && ` and ${count(queues.length - 3)} more`}
       </span>
@@ -162,8 +162,9 @@ function meanRate({ completed, failed, connectedAtMs }: WorkerStatus): number {
 
 function CurrentTasks({ worker, running }: { worker: string; running: number }) {
   const query = { state: 'active', worker, limit: CURRENT_TASKS_MAX };
-  const { data, error, refresh } = usePoll<TaskPage>(pathOf('v1/tasks', query), CURRENT_POLL_MS);
-  const nowMs = useNow();
+  const { data, error, atMs, refresh } = usePoll<TaskPage>(pathOf('v1/tasks', query), CURRENT_POLL_MS);
+  // What has just come may have begun after the last second did.
+  const nowMs = Math.max(useNow(), atMs);
   if (data === undefined) return error ? <Failure error={error} onRetry={refresh} /> : <Loading />;
   if (data.tasks.length === 0)
     return (

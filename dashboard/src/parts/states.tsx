@@ -50,6 +50,24 @@ export function Failure({ error, onRetry }: { error: ApiError; onRetry: () => vo
   );
 }
 
+/** A page that has nothing to show yet: it comes, or it says why not. */
+export function Unready({
+  title,
+  error,
+  onRetry,
+}: {
+  title: string;
+  error: ApiError | undefined;
+  onRetry: () => void;
+}) {
+  return (
+    <>
+      <h1>{title}</h1>
+      {error === undefined ? <Loading /> : <Failure error={error} onRetry={onRetry} />}
+    </>
+  );
+}
+
 export function Loading() {
   return (
     <p class="loading" role="status">
