@@ -188,6 +188,8 @@ export const LIMITS = {
   /** Bodies of all requests that are being answered. */
   httpBodiesBytesMax: 256 * MiB,
   httpHeadersTimeoutMs: 10 * SECOND,
+  /** How long a body may take to come. */
+  httpBodyTimeoutMs: 60 * SECOND,
   httpKeepAliveMs: 65 * SECOND,
   /** How long one request may wait for something to happen. */
   httpWaitMsMax: 60 * SECOND,

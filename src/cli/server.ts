@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import type { Status } from '../broker/contract.ts';
-import { MillraceError } from '../errors.ts';
+import { MillraceError, redact } from '../errors.ts';
 import { DEFAULTS, isLoopback, LIMITS } from '../limits.ts';
 import { type HttpService, serveOverServer } from '../serve.ts';
 import { Server } from '../server/server.ts';
@@ -74,6 +74,7 @@ async function serve(values: ServerValues): Promise<void> {
   const { logLevel: level, logFile: file, json } = values;
   const log = openLog({ name: 'server', level, file, console: json ? 'json' : 'text' });
   process.on('uncaughtExceptionMonitor', (err) => log.file.fatal({ err }, 'the server ends: a defect'));
+  if (gatewayUrl === undefined) logUnused(values, log);
   try {
     await (gatewayUrl === undefined ? serveAndLog(values, log) : serveGateway({ ...values, url: gatewayUrl }, log));
   } catch (err) {
@@ -187,6 +188,14 @@ function checkBind({ host, insecureBind }: ServerValues): void {
     `--host ${host} lets everyone who reaches this machine use the server, without a password: add --insecure-bind if ` +
       'the network is trusted, or listen on 127.0.0.1',
   );
+}
+
+/** They may stand in the environment for clients; who means this server by them should know. */
+function logUnused({ url, store }: ServerValues, log: Log): void {
+  for (const [name, value] of Object.entries({ url, store })) {
+    if (value === undefined) continue;
+    log.all.info(`--${name} ${redact(value)} is not used: this server keeps its tasks itself, without an amqp:// URL`);
+  }
 }
 
 /** What makes a server of one's own means nothing for a backend that is elsewhere. */

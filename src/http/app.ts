@@ -42,6 +42,11 @@ export function createApp(world: HttpWorld): HttpApp {
       crossOriginResourcePolicy: 'same-origin',
     }),
   );
+  app.use(async (c, next) => {
+    await next();
+    // Nobody reads it, and a stream that is not read does not end.
+    if (c.req.method === 'HEAD') await c.res.body?.cancel();
+  });
   app.use(countRequests());
   app.use(guard(world.access));
   app.use('/v1/*', async (c, next) => {

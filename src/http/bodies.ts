@@ -1,11 +1,12 @@
+import type { HttpBindings } from '@hono/node-server';
 import type { MiddlewareHandler } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
 import { MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { isNdjson, NDJSON_TYPE } from './ndjson-routes.ts';
 
-/** What bodies may take, each and all that are being worked on. A stream of lines has limits of its own. */
-export function limitBodies(): MiddlewareHandler {
+/** What bodies may take, each and all that are being worked on, and how long. A stream of lines has limits of its own. */
+export function limitBodies({ timeoutMs } = { timeoutMs: LIMITS.httpBodyTimeoutMs as number }): MiddlewareHandler {
   let taken = 0;
   const limit = bodyLimit({
     maxSize: LIMITS.httpBodyBytesMax,
@@ -22,9 +23,18 @@ export function limitBodies(): MiddlewareHandler {
       throw new MillraceError('BUFFER_FULL', message, { details: { bound: LIMITS.httpBodiesBytesMax } });
     }
     taken += bytes;
+    const { incoming } = c.env as Partial<HttpBindings>;
+    const timer = setTimeout(() => {
+      if (incoming?.complete === false) incoming.destroy();
+    }, timeoutMs);
+    timer.unref();
     try {
       return await limit(c, next);
+    } catch (error) {
+      if (incoming?.destroyed !== true || incoming.complete) throw error;
+      throw new MillraceError('CLOSED', 'the connection ended before the body was whole', { cause: error });
     } finally {
+      clearTimeout(timer);
       taken -= bytes;
     }
   };

@@ -3,6 +3,7 @@ import type { Broker, TaskInfo } from '../broker/contract.ts';
 import { FlowTask } from '../client/flow.ts';
 import { MillraceError, shown } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
+import { itemTexts, memberText } from '../protocol/json-members.ts';
 import type { ParentRef, TaskRef } from '../task/options.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
 import { inputOf, NewFlowTask, optionsOf } from './new-task.ts';
@@ -57,6 +58,7 @@ export function flowRoutes({ broker, client }: HttpWorld): HttpApp {
   const app = newApp();
   app.openapi(submit, async (c) => {
     const { tasks } = c.req.valid('json');
+    const texts = itemTexts(memberText(await c.req.text(), 'tasks') ?? '[]');
     const places = placesOf(tasks);
     const flow = await client.flow((builder) => {
       // As the flow is submitted whole, a task may stand before those that it depends on.
@@ -64,9 +66,9 @@ export function flowRoutes({ broker, client }: HttpWorld): HttpApp {
         const index = places.get(key);
         return index === undefined ? undefined : new FlowTask(builder, index);
       };
-      for (const task of tasks) {
+      for (const [index, task] of tasks.entries()) {
         const dependsOn = task.dependsOn?.map((parent) => referenceOf(task.key, parent, place));
-        builder.add(task.name, inputOf(task), { ...optionsOf(task), dependsOn });
+        builder.add(task.name, inputOf(task, texts[index] ?? ''), { ...optionsOf(task), dependsOn });
       }
     });
     const answer = flow.tasks.map(({ id, isNew }, index) => ({ key: tasks[index]?.key ?? '', id, isNew }));

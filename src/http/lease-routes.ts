@@ -3,10 +3,12 @@ import { MillraceError } from '../errors.ts';
 import { SystemClock } from '../io/clock.ts';
 import { SystemRandom } from '../io/random.ts';
 import { checkName, DEFAULTS, LIMITS } from '../limits.ts';
+import { itemTexts, memberText } from '../protocol/json-members.ts';
 import { boundedError } from '../task/bounded-error.ts';
 import { encodeResult } from '../task/codec.ts';
 import { encodeProgress, logLine } from '../task/remarks.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
+import { answer } from './json-text.ts';
 import { leasesText } from './lease-text.ts';
 import { Leases, type Settlement } from './leases.ts';
 import { presenceOf } from './presence.ts';
@@ -182,10 +184,12 @@ export function leaseRoutes(world: HttpWorld): HttpApp {
     return answer(leasesText(taken)) as never;
   });
   // Before those with a lease in their path.
-  app.openapi(settle, async (c) => c.json(await leases.settle(settlementsOf(c.req.valid('json'))), 200));
+  app.openapi(settle, async (c) => {
+    return c.json(await leases.settle(settlementsOf(c.req.valid('json'), await c.req.text())), 200);
+  });
   app.openapi(complete, async (c) => {
     const { lease } = c.req.valid('param');
-    await leases.settleOne(completion({ lease, ...c.req.valid('json') }));
+    await leases.settleOne(completion({ lease, ...c.req.valid('json') }, await c.req.text()));
     return c.body(null, 204);
   });
   app.openapi(fail, async (c) => {
@@ -213,14 +217,11 @@ export function leaseRoutes(world: HttpWorld): HttpApp {
   return app;
 }
 
-function answer(text: string): Response {
-  return new Response(text, { headers: { 'content-type': 'application/json', 'cache-control': 'no-store' } });
-}
-
 /** Throws INVALID_ARGUMENT when a lease is named twice, and what is wrong with one of them: then nothing has happened. */
-function settlementsOf(body: z.output<typeof SettleBody>): Settlement[] {
+function settlementsOf(body: z.output<typeof SettleBody>, text: string): Settlement[] {
+  const completed = itemTexts(memberText(text, 'complete') ?? '[]');
   const settlements = [
-    ...body.complete.map(completion),
+    ...body.complete.map((each, index) => completion(each, completed[index] ?? '')),
     ...body.fail.map(failure),
     ...body.release.map(({ lease }): Settlement => ({ kind: 'release', lease })),
   ];
@@ -241,8 +242,12 @@ interface Completion extends z.output<typeof CompleteBody> {
   readonly lease: string;
 }
 
-function completion({ lease, result, resultBase64 }: Completion): Settlement {
-  if (resultBase64 === undefined) return { kind: 'complete', lease, result: encodeResult(result, 'json') };
+/** `text`: where it was written, from which the result is taken as it stands there. */
+function completion({ lease, result, resultBase64 }: Completion, text: string): Settlement {
+  if (resultBase64 === undefined) {
+    const written = result === undefined ? undefined : Buffer.from(memberText(text, 'result') ?? '');
+    return { kind: 'complete', lease, result: encodeResult(written, 'bytes') };
+  }
   if (result !== undefined) {
     throw new MillraceError('INVALID_ARGUMENT', 'result and resultBase64 were both given: give one of them', {
       details: { lease },

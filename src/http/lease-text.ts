@@ -1,5 +1,4 @@
-import { isUtf8 } from 'node:buffer';
-import type { DeliveryRun } from '../broker/contract.ts';
+import { jsonOrBase64 } from './json-text.ts';
 import type { Lease } from './lease.ts';
 
 /** The answer to a request for tasks. Payloads that are JSON stand in it as they are: numbers keep all their digits. */
@@ -22,23 +21,5 @@ function leaseText(lease: Lease): string {
     leaseEndsAtMs: lease.wallMs(lease.endsAtMs),
     timesOutAtMs: lease.wallMs(lease.timesOutAtMs),
   });
-  return `${head.slice(0, -1)},${payloadText(run, index)}}`;
-}
-
-function payloadText(run: DeliveryRun, index: number): string {
-  const bytes = run.bytes(index);
-  if (isUtf8(bytes)) {
-    const text = run.text(index);
-    if (isJson(text)) return `"payload":${text}`;
-  }
-  return `"payloadBase64":"${Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('base64')}"`;
-}
-
-function isJson(text: string): boolean {
-  try {
-    JSON.parse(text);
-    return true;
-  } catch {
-    return false;
-  }
+  return `${head.slice(0, -1)},${jsonOrBase64('payload', run.bytes(index))}}`;
 }

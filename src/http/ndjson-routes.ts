@@ -22,7 +22,7 @@ export function ndjsonRoutes({ client, onStop }: HttpWorld): HttpApp {
       throw new MillraceError('BUFFER_FULL', message, { details: { bound } });
     }
     const body = c.req.raw.body ?? emptyBody();
-    const stream = new NdjsonStream(body, (value) => enqueueNew(client, parseAs(NewTask, value)));
+    const stream = new NdjsonStream(body, (value, text) => enqueueNew(client, parseAs(NewTask, value), text));
     streams.add(stream);
     void stream.ended.then(() => streams.delete(stream));
     return new Response(stream.answers, { headers: { 'content-type': NDJSON_TYPE, 'cache-control': 'no-store' } });

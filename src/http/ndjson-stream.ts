@@ -5,8 +5,8 @@ import { LIMITS } from '../limits.ts';
 import { type Line, NdjsonLines } from './ndjson-lines.ts';
 import { toProblem } from './problem.ts';
 
-/** Enqueues what a line says. Those of one turn travel together. */
-export type EnqueueLine = (value: unknown) => Promise<SubmittedTask>;
+/** Enqueues what a line says, which is also given as it was written. Those of one turn travel together. */
+export type EnqueueLine = (value: unknown, text: string) => Promise<SubmittedTask>;
 
 interface Entry {
   readonly bytes: number;
@@ -148,7 +148,9 @@ export class NdjsonStream {
       const message = `the line has ${line.tooLong} bytes; at most ${bound} are allowed`;
       throw new MillraceError('PAYLOAD_TOO_LARGE', message, { details: { bytes: line.tooLong, bound } });
     }
-    return await this.#enqueue(parse(line.bytes));
+    if (!isUtf8(line.bytes)) throw new MillraceError('INVALID_ARGUMENT', 'the line is not UTF-8');
+    const text = line.bytes.toString();
+    return await this.#enqueue(parse(text), text);
   }
 
   #answer(entry: Entry, text: string): void {
@@ -162,10 +164,9 @@ export class NdjsonStream {
   }
 }
 
-function parse(bytes: Buffer): unknown {
-  if (!isUtf8(bytes)) throw new MillraceError('INVALID_ARGUMENT', 'the line is not UTF-8');
+function parse(text: string): unknown {
   try {
-    return JSON.parse(bytes.toString());
+    return JSON.parse(text);
   } catch (cause) {
     throw new MillraceError('INVALID_ARGUMENT', `the line is not JSON: ${(cause as Error).message}`, { cause });
   }

@@ -3,6 +3,7 @@ import type { OnParentFailure, SubmittedTask } from '../broker/contract.ts';
 import type { Client } from '../client/client.ts';
 import { MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
+import { memberText } from '../protocol/json-members.ts';
 import type { EnqueueOptions, TaskOptions } from '../task/options.ts';
 import { BackoffBody, OnFailure, QueueName, TaskId, TaskName } from './schemas.ts';
 
@@ -73,15 +74,15 @@ export const NewFlowTask = z
 
 export type NewFlowTask = z.infer<typeof NewFlowTask>;
 
-/** The input that `payload` or `payloadBase64` stands for. */
-export function inputOf({
-  payload,
-  payloadBase64,
-}: {
-  payload?: unknown;
-  payloadBase64?: string | undefined;
-}): unknown {
-  if (payloadBase64 === undefined) return payload ?? null;
+/**
+ * The input that `payload` or `payloadBase64` stands for. `text`: the task as it was written, from which JSON is taken as it
+ * stands there, with all digits of its numbers.
+ */
+export function inputOf(
+  { payload, payloadBase64 }: { payload?: unknown; payloadBase64?: string | undefined },
+  text: string,
+): Uint8Array | null {
+  if (payloadBase64 === undefined) return payload === undefined ? null : Buffer.from(memberText(text, 'payload') ?? '');
   if (payload !== undefined) {
     throw new MillraceError('INVALID_ARGUMENT', 'a task has a payload or a payloadBase64: give one of them');
   }
@@ -125,9 +126,9 @@ export function parentsOf({ dependsOn }: NewTask): Parents | undefined {
   );
 }
 
-/** Rejects like `Client.enqueue`. */
-export async function enqueueNew(client: Client, task: NewTask): Promise<SubmittedTask> {
+/** `text`: the task as it was written. Rejects like `Client.enqueue`. */
+export async function enqueueNew(client: Client, task: NewTask, text: string): Promise<SubmittedTask> {
   const options = { ...optionsOf(task), dependsOn: parentsOf(task) };
-  const { id, isNew } = await client.enqueue(task.name, inputOf(task), options);
+  const { id, isNew } = await client.enqueue(task.name, inputOf(task, text), options);
   return { id, isNew };
 }

@@ -88,7 +88,15 @@ export function scheduleRoutes({ client, showPayloads }: HttpWorld): HttpApp {
   app.openapi(set, async (c) => {
     const given = c.req.valid('json');
     const { task, cron, timeZone, everyMs, misfire } = given;
-    const options = { ...taskOptionsOf(given), task, payload: inputOf(given), cron, timeZone, everyMs, misfire };
+    const options = {
+      ...taskOptionsOf(given),
+      task,
+      payload: inputOf(given, await c.req.text()),
+      cron,
+      timeZone,
+      everyMs,
+      misfire,
+    };
     return c.json(shownSchedule(await client.schedule(c.req.valid('param').name, options)), 200);
   });
   app.openapi(remove, async (c) => {

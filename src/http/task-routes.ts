@@ -3,7 +3,9 @@ import type { Broker, Outcome, SubmittedTask, TaskFilter, TaskState } from '../b
 import type { Client } from '../client/client.ts';
 import { MillraceError } from '../errors.ts';
 import { DEFAULTS, LIMITS } from '../limits.ts';
+import { itemTexts } from '../protocol/json-members.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
+import { answer, jsonOrBase64 } from './json-text.ts';
 import { enqueueNew, inputOf, NewTask, optionsOf, parentsOf } from './new-task.ts';
 import {
   BulkBody,
@@ -164,8 +166,9 @@ export function taskRoutes({ broker, client, features, showPayloads, onStop }: H
   onStop(async () => waits.stop());
   app.openapi(create, async (c) => {
     const given = c.req.valid('json');
-    if (!Array.isArray(given)) return c.json(await enqueueNew(client, given), 201);
-    return c.json({ tasks: await enqueueAll(client, given) }, 201);
+    const text = await c.req.text();
+    if (!Array.isArray(given)) return c.json(await enqueueNew(client, given, text), 201);
+    return c.json({ tasks: await enqueueAll(client, given, itemTexts(text)) }, 201);
   });
   app.openapi(list, async (c) => {
     const query = c.req.valid('query');
@@ -200,7 +203,7 @@ export function taskRoutes({ broker, client, features, showPayloads, onStop }: H
         ? outcomeNow(broker, id, signal)
         : broker.outcome(id, { timeoutMs: Math.max(1, timeoutMs), signal }),
     );
-    return c.json(shownOutcome(outcome, showPayloads), 200);
+    return answer(outcomeText(outcome, showPayloads)) as never;
   });
   app.openapi(cancel, async (c) => {
     return c.json({ outcome: await broker.cancelTask(c.req.valid('param').id) }, 200);
@@ -222,18 +225,19 @@ function checkFilter({ error }: TaskFilter, showPayloads: boolean): void {
 }
 
 /** Those that are alike go as one batch, which every backend has; others as one submission. */
-async function enqueueAll(client: Client, tasks: NewTask[]): Promise<SubmittedTask[]> {
+async function enqueueAll(client: Client, tasks: NewTask[], texts: readonly string[]): Promise<SubmittedTask[]> {
+  const inputs = tasks.map((task, index) => inputOf(task, texts[index] ?? ''));
   const [first] = tasks as [NewTask, ...NewTask[]];
   const options = optionsOf(first);
   const key = sameKey(first);
   const isPlain = first.uniqueKey === undefined && first.dependsOn === undefined;
   if (isPlain && tasks.every((task) => sameKey(task) === key)) {
-    const batch = await client.enqueueMany(first.name, tasks.map(inputOf), options);
+    const batch = await client.enqueueMany(first.name, inputs, options);
     return Array.from(batch.ids, (id) => ({ id, isNew: true }));
   }
   const flow = await client.flow((builder) => {
-    for (const task of tasks) {
-      builder.add(task.name, inputOf(task), { ...optionsOf(task), dependsOn: parentsOf(task) });
+    for (const [index, task] of tasks.entries()) {
+      builder.add(task.name, inputs[index], { ...optionsOf(task), dependsOn: parentsOf(task) });
     }
   });
   return flow.tasks.map(({ id, isNew }) => ({ id, isNew }));
@@ -254,19 +258,13 @@ async function outcomeNow(broker: Broker, id: string, signal: AbortSignal): Prom
 
 const ENDED: readonly TaskState[] = ['completed', 'dead', 'cancelled'];
 
-function shownOutcome(outcome: Outcome, showPayloads: boolean): z.infer<typeof OutcomeBody> {
-  if (outcome.state === 'cancelled' || (showPayloads && outcome.state === 'dead')) return outcome;
-  if (outcome.state === 'dead') return { ...outcome, error: withoutTexts(outcome.error), resultHidden: true };
-  return { state: outcome.state, ...(showPayloads ? resultOf(outcome.result) : { resultHidden: true }) };
-}
-
-/** What the handler returned, as JSON where it is that. */
-function resultOf(bytes: Uint8Array | undefined): { result?: unknown; resultBase64?: string } {
-  if (bytes === undefined) return {};
-  try {
-    return { result: JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)) };
-  } catch (error) {
-    if (!(error instanceof SyntaxError || error instanceof TypeError)) throw error;
-    return { resultBase64: Buffer.from(bytes).toString('base64') };
+/** What a handler returned stands in it as it is, with all digits of its numbers. */
+function outcomeText(outcome: Outcome, showPayloads: boolean): string {
+  const { state } = outcome;
+  if (state === 'completed') {
+    if (!showPayloads) return JSON.stringify({ state, resultHidden: true });
+    return `{"state":"${state}"${outcome.result === undefined ? '' : `,${jsonOrBase64('result', outcome.result)}`}}`;
   }
+  if (state === 'cancelled' || showPayloads) return JSON.stringify(outcome);
+  return JSON.stringify({ state, error: withoutTexts(outcome.error), resultHidden: true });
 }

@@ -82,6 +82,44 @@ for (const backend of backends.filter(({ hasStore }) => hasStore)) {
       expect(JSON.parse(task.payload.data)).toEqual(payload);
     });
 
+    test('JSON is passed on as it is written, with all digits of its numbers', async () => {
+      const queue = newName();
+      const json = '{"id": 12345678901234567890, "whole": 1.0, "far": 1e400, "same": 1, "same": 2}';
+      const task = `{"payload": 0, "queue": "${queue}", "name": "x" , "payload" : ${json} }`;
+      const other = `{"queue": "${queue}", "name": "y", "payload": ${json}}`;
+      for (const [type, path, body, count] of [
+        ['application/json', '/v1/tasks', task, 1],
+        ['application/json', '/v1/tasks', ` [ ${task} ,${task}, ${other}]`, 3],
+        ['application/json', '/v1/flows', `{"tasks": [{"key": "a", ${other.slice(1)}]}`, 1],
+        ['application/x-ndjson', '/v1/tasks', task, 1],
+      ] as const) {
+        const headers = { 'content-type': type };
+        const answer = await fetch(`${place.url}${path}`, { method: 'POST', headers, body });
+        const text = await answer.text();
+        expect(text).toContain('"isNew":true');
+        const ids = [...text.matchAll(/"id":"([^"]+)"/g)].map(([, id]) => id);
+        expect(ids).toHaveLength(count);
+        for (const id of ids) expect((await get(`/v1/tasks/${id}`)).payload.data, path).toBe(json);
+      }
+      const leases = await fetch(`${place.url}/v1/leases`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ queues: [queue], waitMs: 10_000 }),
+      });
+      const leased = await leases.text();
+      expect(leased).toContain(`"payload":${json}`);
+      const [{ lease, id }] = JSON.parse(leased).leases;
+      const completed = await fetch(`${place.url}/v1/leases/${lease}/complete`, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: `{"result": ${json}}`,
+      });
+      expect(completed.status).toBe(204);
+      expect((await send('GET', `/v1/tasks/${id}/result?waitMs=10000`)).text).toBe(
+        `{"state":"completed","result":${json}}`,
+      );
+    });
+
     test('bytes are enqueued in base64', async () => {
       const id = await enqueue({ queue: newName(), name: 'bytes', payloadBase64: '/wD+' });
       expect((await get(`/v1/tasks/${id}`)).payload).toEqual({ encoding: 'base64', data: '/wD+' });

@@ -122,7 +122,7 @@ describe('docs/http-api.md', () => {
     const text = await readFile(join(import.meta.dirname, '../../docs/http-api.md'), 'utf8');
     const cells = [...text.matchAll(/^\| (`.*?) \| /gm)].map(([, cell]) => cell as string);
     // What stands in sentences.
-    const others = [...text.matchAll(/`GET \/(?:healthz|readyz|v1\/events)[^`]*`/g)].map(([cell]) => cell);
+    const others = [...text.matchAll(/`GET \/(?:healthz|readyz|metrics|v1\/events)[^`]*`/g)].map(([cell]) => cell);
     documented = [...cells, ...others].flatMap(readCell);
   });
 

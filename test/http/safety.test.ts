@@ -268,7 +268,6 @@ describe('what one may send', () => {
   test.each([
     ['{"name": "x"', 'JSON'],
     ['', 'JSON'],
-    [`{"name": "x", "payload": ${'['.repeat(200_000)}${']'.repeat(200_000)}}`, 'JSON'],
     ['{"name": "x", "__proto__": {"queue": "q"}}', '__proto__'],
     ['{"name": "x", "constructor": 1}', 'constructor'],
   ])('a body such as %.40s is refused with what is wrong', async (body, text) => {
@@ -284,7 +283,7 @@ describe('what one may send', () => {
     const body = '{"name": "x", "payload": {"__proto__": 1, "constructor": 2}}';
     const { json } = await askRaw(`${place.url}/v1/tasks`, 'POST', { headers, body });
     const { payload } = await place.client.tasks.get(json.id);
-    expect(payload?.data).toBe('{"__proto__":1,"constructor":2}');
+    expect(payload?.data).toBe('{"__proto__": 1, "constructor": 2}');
   });
 });
 
@@ -310,6 +309,15 @@ describe('a stop', () => {
     await place.server.stop({ timeoutMs: 0 });
     await closed;
   });
+});
+
+test('who asks with HEAD leaves no stream behind', async () => {
+  const place = await open();
+  for (let count = 0; count <= LIMITS.eventStreamsMax; count++) {
+    const { status, text } = await ask(`${place.url}/v1/events`, 'HEAD');
+    expect({ status, text }).toEqual({ status: 200, text: '' });
+  }
+  expect((await ask(`${place.url}/v1/stats`, 'HEAD')).headers.get('content-type')).toBe('application/json');
 });
 
 test('a server that is not ready says why', async () => {

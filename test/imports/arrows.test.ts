@@ -41,6 +41,7 @@ const violations: [string, string, string][] = [
   ['src/broker/tcp', "import '../../worker/worker.ts';", 'A backend imports only'],
   ['src/broker/tcp', "import '../embedded/broker.ts';", 'A backend imports only'],
   ['src/http', "import '../engine/engine.ts';", 'src/http imports only'],
+  ['src/http', "import '../protocol/frames.ts';", 'src/http imports only'],
   ['src/bench', "import '../engine/engine.ts';", 'src/bench imports only'],
   ['src/bench', "import '../cli/main.ts';", 'src/bench imports only'],
   ['src/testing', "import '../server/host.ts';", 'src/testing imports only'],
@@ -108,7 +109,7 @@ const permitted: [string, string][] = [
     "import '../contract.ts';\nimport '../../errors.ts';\nimport '../../protocol/frame.ts';\nimport '../../io/net.ts';",
   ],
   ['src/broker/embedded', "import '../../engine/engine.ts';\nimport '../../server/host.ts';"],
-  ['src/http', `import '../broker/contract.ts';\n${leaves}`],
+  ['src/http', `import '../broker/contract.ts';\nimport '../protocol/json-members.ts';\n${leaves}`],
   ['src/bench', `import '../index.ts';\nimport '../server/server.ts';\nimport './ledger.ts';`],
   [
     'src/testing',

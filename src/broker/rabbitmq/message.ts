@@ -1,8 +1,8 @@
 import type { ConsumeMessage } from 'amqplib';
 import { MillraceError, shown } from '../../errors.ts';
 import { checkInteger, checkName, DEFAULTS, LIMITS, parseHeaders } from '../../limits.ts';
+import { memberSpans } from '../../protocol/json-members.ts';
 import type { Backoff, Payload, TaskHeaders, TaskSpec } from '../contract.ts';
-import { memberSpans } from './json-members.ts';
 
 /**
  * A task as a message; docs/rabbitmq.md describes it for programs in other languages, which change it when this changes.

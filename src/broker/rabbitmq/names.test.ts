@@ -1,8 +1,6 @@
-import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { SystemClock } from '../../io/clock.ts';
 import { SystemRandom } from '../../io/random.ts';
-import { memberSpans } from './json-members.ts';
 import { MessageIds } from './message-ids.ts';
 import { Names } from './names.ts';
 
@@ -43,17 +41,4 @@ test('ids are in the order in which they were made, and say whose they are', () 
   expect(new Set(made).size).toBe(made.length);
   expect(made.every((id) => ids.isOwn(id) && !other.isOwn(id) && id.length === 26)).toBe(true);
   expect(ids.isOwn('somebody else’s')).toBe(false);
-});
-
-test('the members of any JSON object are found where they lie', () => {
-  fc.assert(
-    fc.property(fc.dictionary(fc.string(), fc.jsonValue()), fc.constantFrom(undefined, 1, '\t'), (object, indent) => {
-      const text = JSON.stringify(object, undefined, indent);
-      const spans = memberSpans(text);
-      expect([...spans.keys()].toSorted()).toEqual(Object.keys(object).toSorted());
-      for (const [key, [start, end]] of spans) {
-        expect(JSON.parse(text.slice(start, end))).toEqual(JSON.parse(JSON.stringify(object))[key]);
-      }
-    }),
-  );
 });
