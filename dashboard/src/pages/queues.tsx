@@ -3,7 +3,7 @@ import { connection, usePoll } from '../api/live.ts';
 import type { QueueList, QueueRow } from '../api/types.ts';
 import { count, duration, plural, rate } from '../format.ts';
 import { Action } from '../parts/action.tsx';
-import { act, ask } from '../parts/dialog.tsx';
+import { act, ask, type Question } from '../parts/dialog.tsx';
 import { Command, Empty, Failure, Unready } from '../parts/states.tsx';
 import { type Column, Table } from '../parts/table.tsx';
 import { href, replace, route } from '../route.ts';
@@ -144,17 +144,10 @@ function columnsFor(refresh: () => void): readonly Column<QueueRow>[] {
 }
 
 function QueueActions({ queue, refresh }: { queue: QueueRow; refresh: () => void }) {
-  const { name, paused, ready, scheduled, blocked, dead } = queue;
-  const address = `v1/queues/${encodeURIComponent(name)}`;
-  const waiting = ready + scheduled + blocked;
+  const { name, paused, dead } = queue;
   const change = async (verb: 'pause' | 'resume', done: string): Promise<void> => {
-    await act(() => post(`${address}/${verb}`), done);
+    await act(() => post(addressOf(queue, verb)), done);
     refresh();
-  };
-  const many = async (verb: 'purge' | 'redrive', done: (tasks: string) => string): Promise<string> => {
-    const { count: changed } = await post<{ count: number }>(`${address}/${verb}`);
-    refresh();
-    return done(plural(changed, 'task'));
   };
   return (
     <span class="actions">
@@ -173,46 +166,64 @@ function QueueActions({ queue, refresh }: { queue: QueueRow; refresh: () => void
         label="Redrive"
         name={`Redrive ${name}`}
         refusal={dead === 0 ? `${name} has no dead tasks.` : undefined}
-        onAct={async () =>
-          ask({
-            title: `Redrive ${plural(dead, 'dead task')} of ${name}?`,
-            text: (
-              <p>
-                They become ready again, each with fresh attempts. If what they died of is still there, they die again.
-              </p>
-            ),
-            action: `Redrive ${plural(dead, 'task')}`,
-            isDanger: false,
-            run: () => many('redrive', (tasks) => `${tasks} of ${name} redriven.`),
-          })
-        }
+        onAct={async () => ask(redriveQuestion(queue, refresh))}
       />
       <Action
         icon="purge"
         label="Purge"
         name={`Purge ${name}`}
         isDanger
-        refusal={waiting === 0 ? `Nothing waits in ${name}.` : undefined}
-        onAct={async () =>
-          ask({
-            title: `Purge ${plural(waiting, 'task')} of ${name}?`,
-            text: (
-              <>
-                <p>
-                  Removes what waits: {count(ready)} ready, {count(scheduled)} scheduled, {count(blocked)} blocked. What
-                  runs goes on; what has ended stays.
-                </p>
-                <p>
-                  <strong>This cannot be undone.</strong>
-                </p>
-              </>
-            ),
-            action: `Purge ${plural(waiting, 'task')}`,
-            isDanger: true,
-            run: () => many('purge', (tasks) => `${tasks} of ${name} removed.`),
-          })
-        }
+        refusal={waitingOf(queue) === 0 ? `Nothing waits in ${name}.` : undefined}
+        onAct={async () => ask(purgeQuestion(queue, refresh))}
       />
     </span>
   );
+}
+
+function addressOf({ name }: QueueRow, verb: 'pause' | 'resume' | 'purge' | 'redrive'): string {
+  return `v1/queues/${encodeURIComponent(name)}/${verb}`;
+}
+
+const waitingOf = ({ ready, scheduled, blocked }: QueueRow): number => ready + scheduled + blocked;
+
+function redriveQuestion(queue: QueueRow, refresh: () => void): Question {
+  const tasks = plural(queue.dead, 'task');
+  return {
+    title: `Redrive ${plural(queue.dead, 'dead task')} of ${queue.name}?`,
+    text: (
+      <p>They become ready again, each with fresh attempts. If what they died of is still there, they die again.</p>
+    ),
+    action: `Redrive ${tasks}`,
+    isDanger: false,
+    run: async () => {
+      const { count: changed } = await post<{ count: number }>(addressOf(queue, 'redrive'));
+      refresh();
+      return `${plural(changed, 'task')} of ${queue.name} redriven.`;
+    },
+  };
+}
+
+function purgeQuestion(queue: QueueRow, refresh: () => void): Question {
+  const tasks = plural(waitingOf(queue), 'task');
+  return {
+    title: `Purge ${tasks} of ${queue.name}?`,
+    text: (
+      <>
+        <p>
+          Removes what waits: {count(queue.ready)} ready, {count(queue.scheduled)} scheduled, {count(queue.blocked)}{' '}
+          blocked. What runs goes on; what has ended stays.
+        </p>
+        <p>
+          <strong>This cannot be undone.</strong>
+        </p>
+      </>
+    ),
+    action: `Purge ${tasks}`,
+    isDanger: true,
+    run: async () => {
+      const { count: changed } = await post<{ count: number }>(addressOf(queue, 'purge'));
+      refresh();
+      return `${plural(changed, 'task')} of ${queue.name} removed.`;
+    },
+  };
 }
