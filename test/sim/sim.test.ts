@@ -53,11 +53,19 @@ test('where nothing goes wrong, streams of events have no gaps, and what slow on
   expect(counts.eventsDropped).toBeGreaterThan(0);
 }, 120_000);
 
-test('every promise holds after a crash at any write, and another one soon after', async () => {
-  const { failure, worlds } = await crashAtEveryWrite(FIRST_FRESH, { draws: 2, outcomesMax: 16, every: 20 });
-  expect(failure).toBeUndefined();
-  expect(worlds).toBeGreaterThan(10);
-}, 120_000);
+// How many writes a world has is chance: some fresh seeds give few.
+test.each([
+  ['a fixed', 1, 10],
+  ['a fresh', FIRST_FRESH, 0],
+])(
+  'every promise holds after a crash at any write of %s seed, and another one soon after',
+  async (_, seed, few) => {
+    const { failure, worlds } = await crashAtEveryWrite(seed, { draws: 2, outcomesMax: 16, every: 20 });
+    expect(failure).toBeUndefined();
+    expect(worlds).toBeGreaterThan(few);
+  },
+  120_000,
+);
 
 test.each(MUTANTS.map((mutant) => [mutant.name, mutant] as const))(
   'the bug %s can still be planted',
