@@ -87,6 +87,7 @@ export class Assignments {
       worker.touched = false;
       if (worker.presumed !== NONE || worker.firstWaiting === NONE || worker.begun >= worker.concurrency) continue;
       worker.presumed = worker.firstWaiting;
+      worker.presumedAtMs = nowMs;
       this.#beginNext(worker, nowMs);
     }
     this.#touched.length = 0;
@@ -212,17 +213,16 @@ export class Assignments {
   }
 
   /**
-   * How long an active task has run. Undefined: nobody has said that it began; what begins and ends in one turn of the
-   * worker's event loop is not told one by one, and the first of it, which is presumed to run, bears the time of all.
+   * How long an active task has run; one that is set aside, until now too. Undefined: nobody has said that it began; what
+   * begins and ends in one turn of the worker's event loop is not told one by one, and the first of it, which is presumed to
+   * run, bears the time of all.
    */
   ranForMs(slot: number, nowMs: number): number | undefined {
     const lease = this.#table.get(slot, NEXT);
     if (!this.leases.running(lease)) return undefined;
     const worker = this.#holder(lease);
-    // These deadlines were put off for another reason.
-    if (worker === this.#aside || (worker.probed && worker.presumed === lease)) return 0;
-    const { timeoutClass } = this.#kinds.at(this.#table.kind(slot));
-    return Math.max(0, nowMs - (this.leases.deadlineMs(lease) - timeoutClass.timeoutMs - this.#graceMs));
+    const begunMs = lease === worker.presumed ? worker.presumedAtMs : this.runOf(slot).begunMs;
+    return Math.max(0, nowMs - (begunMs ?? nowMs));
   }
 
   /** An active task leaves its worker. */

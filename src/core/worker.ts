@@ -21,6 +21,8 @@ export class CoreWorker {
   firstWaiting = NONE;
   /** The lease that is taken to have begun without a word of the worker. */
   presumed = NONE;
+  /** Since when; its deadline does not tell, which is put off while the worker is asked for a sign of life. */
+  presumedAtMs = 0;
   /** The time of the presumed one is over, and the worker was asked whether it is still there. */
   probed = false;
   /** It did not answer: it gets nothing until it does. */

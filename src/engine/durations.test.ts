@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { type BenchWorker, EngineBench, SPEC } from '../../test/model/engine-bench.ts';
+import { type BenchWorker, EngineBench, SPEC, turns } from '../../test/model/engine-bench.ts';
+import type { CoreWorker } from '../core/worker.ts';
 import type { BucketCounts } from '../io/bucket-counts.ts';
 
 const total = ({ counts }: BucketCounts): number => counts.reduce((sum, count) => sum + count, 0);
@@ -50,6 +51,37 @@ describe('durations', () => {
     completeAll(bench, worker);
     const { taskStart, taskRun } = bench.engine.stats;
     expect([total(taskStart), total(taskRun), taskRun.sumMs]).toEqual([5, 5, 100]);
+    await bench.engine.close();
+  });
+
+  it('of a run that kept its worker from answering are whole, before and after the sign of life', async () => {
+    for (const isHeard of [false, true]) {
+      const bench = await EngineBench.open({ timeoutGraceMs: 500 });
+      bench.enqueue(['p'], { ...SPEC, timeoutMs: 1000 });
+      const worker = await bench.addWorker(['q'], 1);
+      const startedAtMs = bench.clock.steadyMs();
+      const { taskRun } = bench.engine.stats;
+      while (worker.probes === 0) bench.clock.advance(100);
+      if (isHeard) bench.engine.heard(worker.worker as CoreWorker);
+      bench.clock.advance(50);
+      completeAll(bench, worker);
+      expect([total(taskRun), taskRun.sumMs]).toEqual([1, bench.clock.steadyMs() - startedAtMs]);
+      await bench.engine.close();
+    }
+  });
+
+  it('of a run whose worker did not come back last until it was given up', async () => {
+    const bench = await EngineBench.open({ lostGraceMs: 1000 });
+    bench.enqueue(['p'], { ...SPEC, maxAttempts: 1 });
+    const worker = await bench.addWorker(['q'], 1);
+    bench.begin(worker);
+    bench.clock.advance(200);
+    bench.removeWorker(worker, true);
+    await turns();
+    bench.clock.advance(1000);
+    await turns();
+    const { taskRun } = bench.engine.stats;
+    expect([total(taskRun), taskRun.sumMs]).toEqual([1, 1200]);
     await bench.engine.close();
   });
 

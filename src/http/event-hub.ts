@@ -53,11 +53,14 @@ export class EventHub {
     }
   }
 
-  /** All streams end. */
-  async stop(): Promise<void> {
+  /** All streams end, also one that is being opened. */
+  stop(): void {
     this.#isStopped = true;
-    const watch = await this.#watch?.catch(() => undefined);
-    watch?.close();
+    this.#watch?.then(
+      (watch) => watch.close(),
+      // Whoever wanted to open a stream was told.
+      () => {},
+    );
   }
 
   #begin(): Promise<Watch> {

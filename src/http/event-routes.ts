@@ -1,7 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { TaskEvent } from '../broker/contract.ts';
 import { MillraceError } from '../errors.ts';
-import { SystemClock } from '../io/clock.ts';
 import { SystemRandom } from '../io/random.ts';
 import { LIMITS } from '../limits.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
@@ -35,10 +34,9 @@ const HEADERS = {
   'x-accel-buffering': 'no',
 };
 
-export function eventRoutes({ broker, showPayloads, onStop }: HttpWorld): HttpApp {
-  const io = { clock: new SystemClock(), random: new SystemRandom() };
-  const hub = new EventHub(broker, io, showPayloads ? (event) => event : shownEvent);
-  onStop(() => hub.stop());
+export function eventRoutes({ broker, clock, showPayloads, onStop }: HttpWorld): HttpApp {
+  const hub = new EventHub(broker, { clock, random: new SystemRandom() }, showPayloads ? (event) => event : shownEvent);
+  onStop(async () => hub.stop());
   const app = newApp();
   app.openapi(events, async (c) => {
     const { queue, task } = c.req.valid('query');

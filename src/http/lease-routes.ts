@@ -1,6 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import { MillraceError } from '../errors.ts';
-import { SystemClock } from '../io/clock.ts';
 import { SystemRandom } from '../io/random.ts';
 import { checkName, DEFAULTS, LIMITS } from '../limits.ts';
 import { itemTexts, memberText } from '../protocol/json-members.ts';
@@ -172,8 +171,7 @@ const settle = createRoute({
 });
 
 export function leaseRoutes(world: HttpWorld): HttpApp {
-  const clock = new SystemClock();
-  const leases = new Leases(world.broker, { clock, random: new SystemRandom() });
+  const leases = new Leases(world.broker, { clock: world.clock, random: new SystemRandom() });
   world.onStop((options) => leases.stop(options));
   const app = newApp();
   app.openapi(take, async (c) => {

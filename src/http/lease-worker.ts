@@ -4,11 +4,16 @@ import type { Clock, Timer } from '../io/clock.ts';
 import { DEFAULTS, LIMITS } from '../limits.ts';
 import type { Lease } from './lease.ts';
 
+export interface LeaseOptions {
+  readonly leaseMs: number;
+  readonly payloadBytes: number;
+}
+
 /** What it needs of those who made it. */
 export interface LeaseWorkerOwner {
   readonly clock: Clock;
   /** Undefined when there is no room for one. Its payload counts until `freed`. */
-  lease(worker: LeaseWorker, run: DeliveryRun, index: number, leaseMs: number): Lease | undefined;
+  lease(worker: LeaseWorker, run: DeliveryRun, index: number, options: LeaseOptions): Lease | undefined;
   /** It is not the client's any more, although nobody settled it. */
   lost(lease: Lease): void;
   /** Its leases are over. It may be asked again, until it has retired. */
@@ -127,6 +132,7 @@ export class LeaseWorker implements Consumer {
     const consumption = this.#consumption;
     if (this.#stopped !== undefined || consumption === undefined) return;
     this.#timer?.cancel();
+    // What it cannot be told it learns when the worker closes.
     this.#stopped = consumption.stop().catch(() => {});
     this.#owner.notIdle(this);
     if (this.#isCollecting) this.#enough?.();
@@ -214,25 +220,27 @@ export class LeaseWorker implements Consumer {
   /** What does not go into the answer goes back: all, without `leaseMs`. */
   #choose(consumption: Consumption, leaseMs: number | undefined): void {
     this.#eachHere((run, index) => {
-      const { length } = run.bytes(index);
+      const payloadBytes = run.bytes(index).length;
       const lease =
-        leaseMs === undefined || !this.#fits(run, length) ? undefined : this.#owner.lease(this, run, index, leaseMs);
+        leaseMs === undefined || !this.#fits(run, payloadBytes)
+          ? undefined
+          : this.#owner.lease(this, run, index, { leaseMs, payloadBytes });
       if (lease === undefined) {
         consumption.release(run, index);
         return;
       }
       this.#leases.push(lease);
-      this.#leasedBytes += length;
+      this.#leasedBytes += payloadBytes;
     });
     this.#heldCount = this.#leases.length;
   }
 
-  #fits(run: DeliveryRun, length: number): boolean {
+  #fits(run: DeliveryRun, payloadBytes: number): boolean {
     const last = this.#leases.at(-1);
     if (last === undefined) return true;
     // One that may have ended a worker is not begun beside others.
     if (run.suspect || last.run.suspect || this.#leases.length >= this.#tasksMax) return false;
-    return this.#leasedBytes + length <= LIMITS.leaseAnswerBytesMax;
+    return this.#leasedBytes + payloadBytes <= LIMITS.leaseAnswerBytesMax;
   }
 
   #returnAll(): void {
@@ -290,6 +298,7 @@ export class LeaseWorker implements Consumer {
   async #end(consumption: Consumption): Promise<void> {
     if (this.#ended === undefined) {
       await this.#stopped;
+      // Without an answer in time the backend takes back what is left when the worker closes; who settled it was told.
       await consumption.settled(LIMITS.leaseSettleMs).catch(() => {});
       await consumption.close();
     }

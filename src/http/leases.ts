@@ -13,7 +13,7 @@ import type { Random } from '../io/random.ts';
 import { LIMITS } from '../limits.ts';
 import { Lease } from './lease.ts';
 import { LeaseDeadlines } from './lease-deadlines.ts';
-import { LeaseWorker, type LeaseWorkerOwner } from './lease-worker.ts';
+import { type LeaseOptions, LeaseWorker, type LeaseWorkerOwner } from './lease-worker.ts';
 
 export interface LeaseRequest {
   readonly queues: readonly string[];
@@ -187,11 +187,16 @@ export class Leases implements LeaseWorkerOwner {
     return worker;
   }
 
-  lease(worker: LeaseWorker, run: DeliveryRun, index: number, leaseMs: number): Lease | undefined {
+  lease(
+    worker: LeaseWorker,
+    run: DeliveryRun,
+    index: number,
+    { leaseMs, payloadBytes }: LeaseOptions,
+  ): Lease | undefined {
     if (this.#leases.size >= LIMITS.leasesMax || this.#bytes >= LIMITS.leasedBytesMax) return undefined;
     const lease = new Lease(this.#random.hex(ID_BYTES), worker, run, index, leaseMs, this.clock);
     this.#leases.set(lease.id, lease);
-    this.#bytes += run.bytes(index).length;
+    this.#bytes += payloadBytes;
     this.#deadlines.add(lease);
     return lease;
   }
@@ -275,6 +280,7 @@ export class Leases implements LeaseWorkerOwner {
   async #release(leases: readonly Lease[]): Promise<void> {
     const held = leases.filter((lease) => lease.held);
     if (held.length === 0) return;
+    // Nobody waits for the answer; what it does not take it takes back when the worker closes.
     await this.settle(held.map(({ id }) => ({ kind: 'release', lease: id }))).catch(() => {});
   }
 }

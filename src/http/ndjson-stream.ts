@@ -63,6 +63,7 @@ export class NdjsonStream {
   /** Reads nothing more; what was read is answered. */
   stop(): void {
     this.#isOver = true;
+    // A connection that broke first is as good as one that is given up.
     void this.#body.cancel().catch(() => {});
     this.#wake();
   }

@@ -1,6 +1,7 @@
 import { expect } from 'vitest';
-import { type Client, defineTask, type TaskPage } from '../../src/index.ts';
+import { defineTask } from '../../src/index.ts';
 import { Arrivals, Deferred, failure, until } from './events.ts';
+import { pages } from './pages.ts';
 import type { Behaviours } from './place.ts';
 
 const HOUR = 3_600_000;
@@ -358,16 +359,3 @@ export const operating: Behaviours = {
     );
   },
 };
-
-type Filter = Parameters<Client['tasks']['list']>[0];
-
-async function pages(client: Client, filter: Filter): Promise<TaskPage['tasks']> {
-  const tasks: TaskPage['tasks'] = [];
-  let after: string | undefined;
-  do {
-    const page = await client.tasks.list({ ...filter, after });
-    tasks.push(...page.tasks);
-    after = page.next;
-  } while (after !== undefined);
-  return tasks;
-}

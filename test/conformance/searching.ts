@@ -1,6 +1,7 @@
 import { expect } from 'vitest';
-import { type Client, defineTask, LIMITS, type TaskInfo } from '../../src/index.ts';
+import { type Client, defineTask, LIMITS } from '../../src/index.ts';
 import { Arrivals, Deferred, failure, until } from './events.ts';
+import { pages } from './pages.ts';
 import type { Behaviours } from './place.ts';
 
 const HOUR = 3_600_000;
@@ -298,19 +299,6 @@ export const searching: Behaviours = {
     expect((await again.tasks.deadGroups()).groups).toMatchObject([{ message: 'second', count: 1 }]);
   },
 };
-
-type Filter = Parameters<Client['tasks']['list']>[0];
-
-async function pages(client: Client, filter: Filter): Promise<TaskInfo[]> {
-  const tasks: TaskInfo[] = [];
-  let after: string | undefined;
-  do {
-    const page = await client.tasks.list({ ...filter, after });
-    tasks.push(...page.tasks);
-    after = page.next;
-  } while (after !== undefined);
-  return tasks;
-}
 
 /** Tasks that have died one after the other, of these errors; their worker is gone. */
 async function deadOf(client: Client, errors: readonly [queue: string, error: Error][]): Promise<string[]> {

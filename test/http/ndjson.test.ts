@@ -28,6 +28,26 @@ async function send(url: string, body: ReadableStream<Uint8Array> | string): Pro
     .map((line) => JSON.parse(line));
 }
 
+/** A stream that stays open after its first line. */
+async function openStream(url: string, first: string) {
+  let controller!: ReadableStreamDefaultController<Uint8Array>;
+  const body = new ReadableStream<Uint8Array>({
+    start: (given) => {
+      controller = given;
+    },
+  });
+  const say = (line: string): void => controller.enqueue(Buffer.from(line));
+  say(first);
+  const response = await fetch(`${url}/v1/tasks`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/x-ndjson' },
+    body,
+    duplex: 'half',
+  } as RequestInit);
+  const reader = (response.body as ReadableStream<Uint8Array>).getReader();
+  return { say, close: () => controller.close(), reader };
+}
+
 for (const backend of await httpBackends()) {
   describe(`lines of tasks over ${backend.name}`, () => {
     let place: HttpPlace;
@@ -100,49 +120,23 @@ describe('lines of tasks', () => {
   });
 
   test('those that were sent are answered while the next ones are not there yet', async () => {
-    let next: ReadableStreamDefaultController<Uint8Array> | undefined;
-    const body = new ReadableStream<Uint8Array>({
-      start: (controller) => {
-        next = controller;
-      },
-    });
-    const line = Buffer.from('{"name":"slow","queue":"slow"}\n');
-    next?.enqueue(line);
-    const response = await fetch(`${place.url}/v1/tasks`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/x-ndjson' },
-      body,
-      duplex: 'half',
-    } as RequestInit);
-    const reader = (response.body as ReadableStream<Uint8Array>).getReader();
+    const line = '{"name":"slow","queue":"slow"}\n';
+    const { say, close, reader } = await openStream(place.url, line);
     const read = async (): Promise<unknown> => JSON.parse(Buffer.from((await reader.read()).value ?? []).toString());
     expect(await read()).toMatchObject({ isNew: true });
-    next?.enqueue(line);
+    say(line);
     expect(await read()).toMatchObject({ isNew: true });
-    next?.close();
+    close();
     expect((await reader.read()).done).toBe(true);
   });
 
   test('an open stream does not hold up a server that stops', async () => {
     const own = await HttpPlace.open();
-    let next: ReadableStreamDefaultController<Uint8Array> | undefined;
-    const body = new ReadableStream<Uint8Array>({
-      start: (controller) => {
-        next = controller;
-      },
-    });
-    next?.enqueue(Buffer.from('{"name":"last"}\n'));
-    const response = await fetch(`${own.url}/v1/tasks`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/x-ndjson' },
-      body,
-      duplex: 'half',
-    } as RequestInit);
-    const reader = (response.body as ReadableStream<Uint8Array>).getReader();
+    const { close, reader } = await openStream(own.url, '{"name":"last"}\n');
     await reader.read();
     const stopped = own.server.stop({ timeoutMs: 60_000 });
     expect((await reader.read()).done).toBe(true);
-    next?.close();
+    close();
     await stopped;
     await own.close();
   });

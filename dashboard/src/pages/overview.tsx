@@ -3,6 +3,7 @@ import { usePoller } from '../api/live.ts';
 import { stats, utilisationOf } from '../api/stats.ts';
 import type { QueueStatus, Status, WorkerStatus } from '../api/types.ts';
 import { bytes, count, duration, plural, rate, share } from '../format.ts';
+import { Fact } from '../parts/fact.tsx';
 import { Icon } from '../parts/icons.tsx';
 import { Bar, Command, Empty, Panel, Unready } from '../parts/states.tsx';
 import { type Column, Table } from '../parts/table.tsx';
@@ -235,14 +236,5 @@ function ServerFacts({ status: { server, journal, memory } }: { status: Status }
       <Fact label="Memory">{bytes(memory.rssBytes)}</Fact>
       <Fact label="Process">{server.pid}</Fact>
     </dl>
-  );
-}
-
-function Fact({ label, children }: { label: string; children: ComponentChildren }) {
-  return (
-    <div>
-      <dt>{label}</dt>
-      <dd>{children}</dd>
-    </div>
   );
 }

@@ -4,6 +4,7 @@ import type { QueueList, QueueRow } from '../api/types.ts';
 import { count, duration, plural, rate } from '../format.ts';
 import { Action } from '../parts/action.tsx';
 import { act, ask, type Question } from '../parts/dialog.tsx';
+import { Pausing } from '../parts/pausing.tsx';
 import { Command, Empty, Failure, Unready } from '../parts/states.tsx';
 import { type Column, Table } from '../parts/table.tsx';
 import { href, replace, route } from '../route.ts';
@@ -151,16 +152,7 @@ function QueueActions({ queue, refresh }: { queue: QueueRow; refresh: () => void
   };
   return (
     <span class="actions">
-      {paused ? (
-        <Action
-          icon="resume"
-          label="Resume"
-          name={`Resume ${name}`}
-          onAct={() => change('resume', `${name} goes on.`)}
-        />
-      ) : (
-        <Action icon="pause" label="Pause" name={`Pause ${name}`} onAct={() => change('pause', `${name} is paused.`)} />
-      )}
+      <Pausing name={name} paused={paused} change={change} />
       <Action
         icon="redrive"
         label="Redrive"

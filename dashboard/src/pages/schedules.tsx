@@ -6,6 +6,7 @@ import { count, duration, plural } from '../format.ts';
 import { Action } from '../parts/action.tsx';
 import { act } from '../parts/dialog.tsx';
 import { notify } from '../parts/notices.tsx';
+import { Pausing } from '../parts/pausing.tsx';
 import { Command, Empty, Unready } from '../parts/states.tsx';
 import { type Column, Table } from '../parts/table.tsx';
 import { Ago, Time } from '../parts/time.tsx';
@@ -150,16 +151,7 @@ function ScheduleActions({ schedule: { name, paused }, refresh }: { schedule: Sc
   };
   return (
     <span class="actions">
-      {paused ? (
-        <Action
-          icon="resume"
-          label="Resume"
-          name={`Resume ${name}`}
-          onAct={() => change('resume', `${name} goes on.`)}
-        />
-      ) : (
-        <Action icon="pause" label="Pause" name={`Pause ${name}`} onAct={() => change('pause', `${name} is paused.`)} />
-      )}
+      <Pausing name={name} paused={paused} change={change} />
       <Action icon="run" label="Run now" name={`Run now: ${name}`} onAct={runNow} />
     </span>
   );

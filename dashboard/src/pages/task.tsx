@@ -1,4 +1,3 @@
-import type { ComponentChildren } from 'preact';
 import { post } from '../api/client.ts';
 import { usePoll } from '../api/live.ts';
 import type { TaskInfo } from '../api/types.ts';
@@ -7,6 +6,7 @@ import { bytes, count, duration, share } from '../format.ts';
 import { Action } from '../parts/action.tsx';
 import { Content } from '../parts/content.tsx';
 import { act, ask } from '../parts/dialog.tsx';
+import { Fact } from '../parts/fact.tsx';
 import { StateBadge } from '../parts/state.tsx';
 import { Failure, Loading, Panel } from '../parts/states.tsx';
 import { Time, useNow } from '../parts/time.tsx';
@@ -210,15 +210,6 @@ function Facts({ task }: { task: TaskInfo }) {
 
 function Running({ sinceMs }: { sinceMs: number }) {
   return <>{duration(Math.floor(Math.max(0, useNow() - sinceMs) / 1000) * 1000)}</>;
-}
-
-function Fact({ label, children }: { label: string; children: ComponentChildren }) {
-  return (
-    <div>
-      <dt>{label}</dt>
-      <dd>{children}</dd>
-    </div>
-  );
 }
 
 function Failures({ failures, maxAttempts }: { failures: TaskInfo['failures']; maxAttempts: number }) {

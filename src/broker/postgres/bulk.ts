@@ -2,49 +2,34 @@ import { LIMITS } from '../../limits.ts';
 import { BULK_STATES, type BulkAct, parseBulkFilter } from '../../protocol/task-filter.ts';
 import type { BulkReport, TaskFilter, TaskState } from '../contract.ts';
 import type { Store } from '../store.ts';
-import type { Database } from './database.ts';
 import { textArray } from './encode.ts';
-import type { Outbox } from './outbox.ts';
-import type { Found, Search, Wanted } from './search.ts';
+import type { Found, Wanted } from './search.ts';
 import { RELATED, SETTLED } from './settling.ts';
+import type { TaskParts } from './tasks.ts';
 
 type Retried = Awaited<ReturnType<Store['retryTasks']>>;
 type Cancelled = Awaited<ReturnType<Store['cancelTasks']>>;
 
 /** Changes of many tasks: a step looks for some, and changes those of them that are still so in one statement. */
 export class Bulk {
-  readonly #database: Database;
-  readonly #search: Search;
-  readonly #outbox: Outbox;
-  readonly #newEntry: () => string;
-  readonly #ended: (queueNos: readonly number[]) => void;
-  readonly #settled: (settled: unknown) => void;
+  readonly #parts: TaskParts;
 
-  constructor(
-    database: Database,
-    search: Search,
-    outbox: Outbox,
-    newEntry: () => string,
-    ended: (queueNos: readonly number[]) => void,
-    settled: (settled: unknown) => void,
-  ) {
-    this.#database = database;
-    this.#search = search;
-    this.#outbox = outbox;
-    this.#newEntry = newEntry;
-    this.#ended = ended;
-    this.#settled = settled;
+  constructor(parts: TaskParts) {
+    this.#parts = parts;
   }
 
   /** May be repeated: the entry in the outbox tells what was retried. */
   async retry(given: TaskFilter): Promise<Retried> {
     const { found, next } = await this.#find(given, 'retried', LIMITS.storePortionTasks, publishable);
     if (found.hits.length === 0) return { count: 0, ...next(found), due: { entries: [], tasks: [] } };
-    const entry = this.#newEntry();
-    const [row] = await this.#database.query('durable', RETRY, [textArray(found.hits.map(({ id }) => id)), entry]);
+    const entry = this.#parts.newEntry();
+    const [row] = await this.#parts.database.query('durable', RETRY, [
+      textArray(found.hits.map(({ id }) => id)),
+      entry,
+    ]);
     const ids = (row as { ids: string[] | null }).ids ?? [];
     const due =
-      ids.length === 0 ? { entries: [], tasks: [] } : { entries: [entry], tasks: await this.#outbox.read(ids) };
+      ids.length === 0 ? { entries: [], tasks: [] } : { entries: [entry], tasks: await this.#parts.outbox.read(ids) };
     return { count: ids.length, ...next(found), due };
   }
 
@@ -53,15 +38,15 @@ export class Bulk {
     const { found, next } = await this.#find(given, 'cancelled', LIMITS.storeCancelTasksMax);
     if (found.hits.length === 0) return { count: 0, ...next(found), cancelled: [], requested: [] };
     const ids = textArray(found.hits.map(({ id }) => id));
-    const [row] = await this.#database.query('durable', CANCEL, [ids, this.#database.settings.schema]);
+    const [row] = await this.#parts.database.query('durable', CANCEL, [ids, this.#parts.database.settings.schema]);
     const { cancelled, requested, queues, settled } = row as {
       cancelled: string[] | null;
       requested: string[] | null;
       queues: number[] | null;
       settled: unknown;
     };
-    if (queues !== null) this.#ended(queues);
-    this.#settled(settled);
+    if (queues !== null) this.#parts.ended(queues);
+    this.#parts.settled(settled);
     const count = (cancelled?.length ?? 0) + (requested?.length ?? 0);
     return { count, ...next(found), cancelled: cancelled ?? [], requested: requested ?? [] };
   }
@@ -74,14 +59,14 @@ export class Bulk {
   ): Promise<{ found: Found; next: (found: Found) => Pick<BulkReport, 'next'> }> {
     const filter = parseBulkFilter(given, act);
     // What is enqueued after the first step stays as it is.
-    const end = /~(\d{1,18})$/.exec(filter.after?.slice(1) ?? '')?.[1] ?? (await this.#search.end());
+    const end = /~(\d{1,18})$/.exec(filter.after?.slice(1) ?? '')?.[1] ?? (await this.#parts.search.end());
     const wanted: Wanted = {
       filter,
       countMax: Math.min(filter.limit ?? countMax, countMax),
       states: statesOf(filter, BULK_STATES[act]),
       unasked: true,
     };
-    const found = cut(await this.#search.find(wanted, await this.#search.range(filter, end)));
+    const found = cut(await this.#parts.search.find(wanted, await this.#parts.search.range(filter, end)));
     return { found, next: ({ last }) => (last === undefined ? {} : { next: `~${last}~${end}` }) };
   }
 }

@@ -116,9 +116,9 @@ export class PostgresStore implements Store {
     this.#submissions = new Submissions(database, kinds, settled);
     const workerNo = (worker: string): Promise<number> => this.#workers.number(worker);
     this.#attempts = new Attempts({ database, kinds, newEntry, workerNo, ended, settled });
-    const search = new Search(database);
-    this.#tasks = new Tasks(database, search, this.#outbox, newEntry, ended, settled);
-    this.#bulk = new Bulk(database, search, this.#outbox, newEntry, ended, settled);
+    const parts = { database, search: new Search(database), outbox: this.#outbox, newEntry, ended, settled };
+    this.#tasks = new Tasks(parts);
+    this.#bulk = new Bulk(parts);
     this.#queues = new Queues(database, this.#outbox, this.#upkeep, newEntry, settled);
     this.schedules = new Schedules(database, kinds, this.#outbox, newEntry);
     this.#events = new Events(database);

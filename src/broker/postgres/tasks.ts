@@ -17,36 +17,29 @@ import { failuresOf, notFound, STATE_NAME, shownId } from './task-rows.ts';
 
 const LIST_LIMIT = 100;
 
+/** What it takes to look at tasks and change what becomes of them. */
+export interface TaskParts {
+  readonly database: Database;
+  readonly search: Search;
+  readonly outbox: Outbox;
+  readonly newEntry: () => string;
+  readonly ended: (queueNos: readonly number[]) => void;
+  readonly settled: (settled: unknown) => void;
+}
+
 /** Looking at single tasks, and what is done to one of them. */
 export class Tasks {
-  readonly #database: Database;
-  readonly #search: Search;
-  readonly #outbox: Outbox;
-  readonly #newEntry: () => string;
-  readonly #ended: (queueNos: readonly number[]) => void;
-  readonly #settled: (settled: unknown) => void;
+  readonly #parts: TaskParts;
 
-  constructor(
-    database: Database,
-    search: Search,
-    outbox: Outbox,
-    newEntry: () => string,
-    ended: (queueNos: readonly number[]) => void,
-    settled: (settled: unknown) => void,
-  ) {
-    this.#settled = settled;
-    this.#database = database;
-    this.#search = search;
-    this.#outbox = outbox;
-    this.#newEntry = newEntry;
-    this.#ended = ended;
+  constructor(parts: TaskParts) {
+    this.#parts = parts;
   }
 
   async outcomes(ids: readonly string[]): Promise<(Outcome | undefined | 'unknown')[]> {
     const outcomes = new Array<Outcome | undefined | 'unknown'>(ids.length).fill(undefined);
     for (let from = 0; from < ids.length; from += LIMITS.storeStatementTasksMax) {
       const part = ids.slice(from, from + LIMITS.storeStatementTasksMax);
-      const rows = await this.#database.query('durable', OUTCOMES, [textArray(part)]);
+      const rows = await this.#parts.database.query('durable', OUTCOMES, [textArray(part)]);
       for (const row of rows) outcomes[from + Number(row.n) - 1] = outcomeOf(row);
     }
     return outcomes;
@@ -54,14 +47,14 @@ export class Tasks {
 
   /** Rejects NOT_FOUND. */
   async get(id: string): Promise<TaskInfo> {
-    const [row] = await this.#database.query('durable', GET, [id]);
+    const [row] = await this.#parts.database.query('durable', GET, [id]);
     if (row === undefined) throw notFound(id);
     const { failures, ...info } = infoOf(row, await this.#runners([row]));
     const result = row.result as Buffer | null;
     const headers = headersOf(row.headers);
     return {
       ...info,
-      ...(row.children === null ? {} : await readRelatives(this.#database, id, info.dependencies)),
+      ...(row.children === null ? {} : await readRelatives(this.#parts.database, id, info.dependencies)),
       payload: encodeBytes(row.payload as Buffer),
       ...(headers === undefined ? {} : { headers }),
       ...(result === null ? {} : { result: encodeBytes(result) }),
@@ -81,9 +74,9 @@ export class Tasks {
       countMax: filter.limit ?? LIST_LIMIT,
       ...(state === undefined ? {} : { states: [state] }),
     };
-    const { hits, last } = await this.#search.find(wanted, await this.#search.range(filter));
+    const { hits, last } = await this.#parts.search.find(wanted, await this.#parts.search.range(filter));
     const rows =
-      hits.length === 0 ? [] : await this.#database.query('calm', INFOS, [textArray(hits.map(({ id }) => id))]);
+      hits.length === 0 ? [] : await this.#parts.database.query('calm', INFOS, [textArray(hits.map(({ id }) => id))]);
     const runners = await this.#runners(rows);
     const tasks = rows.map((row) => infoOf(row, runners));
     return last === undefined ? { tasks } : { tasks, next: `~${last}` };
@@ -91,14 +84,14 @@ export class Tasks {
 
   /** Repeated after an unknown outcome, it takes a task that is cancelled for one that it has cancelled itself. */
   async cancel(id: string): Promise<'cancelled' | 'requested'> {
-    const { row, again } = await this.#database.run('durable', async (session, repeated) => {
-      const [changed] = await session.query(CANCEL, [id, this.#database.settings.schema]);
+    const { row, again } = await this.#parts.database.run('durable', async (session, repeated) => {
+      const [changed] = await session.query(CANCEL, [id, this.#parts.database.settings.schema]);
       return { row: changed, again: repeated };
     });
     if (row !== undefined) {
       if (row.state === STATE.ACTIVE) return 'requested';
-      this.#ended([row.queue_no as number]);
-      this.#settled(row.settled);
+      this.#parts.ended([row.queue_no as number]);
+      this.#parts.settled(row.settled);
       return 'cancelled';
     }
     const state = await this.#state(id);
@@ -108,11 +101,11 @@ export class Tasks {
 
   /** May be repeated: the entry in the outbox shows that it was done. */
   async retry(id: string): Promise<Republish> {
-    const entry = this.#newEntry();
-    const [row] = await this.#database.query('durable', RETRY, [id, entry]);
+    const entry = this.#parts.newEntry();
+    const [row] = await this.#parts.database.query('durable', RETRY, [id, entry]);
     invariant(row !== undefined, 'a count always has a row');
     if (row.count === 0) throw conflict(id, await this.#state(id), 'retried');
-    return { entries: [entry], tasks: await this.#outbox.read([id]) };
+    return { entries: [entry], tasks: await this.#parts.outbox.read([id]) };
   }
 
   async #state(id: string): Promise<TaskState> {
@@ -124,7 +117,7 @@ export class Tasks {
     const numbers = new Set(rows.map((row) => row.worker_no as number | null));
     numbers.delete(null);
     if (numbers.size === 0) return new Map();
-    const workers = await this.#database.query('calm', RUNNERS, [numberArray([...numbers])]);
+    const workers = await this.#parts.database.query('calm', RUNNERS, [numberArray([...numbers])]);
     return new Map(
       workers.map(({ no, id, beat }) => {
         const { name, started } = beat === null ? {} : (JSON.parse(beat as string) as Partial<WorkerBeat>);
