@@ -1,5 +1,6 @@
 import type { Kinds } from './kinds.ts';
 import { Leases, type TimeoutClass } from './leases.ts';
+import { Sampling } from './sampling.ts';
 import { FLAG_DEFERRED, NEXT, NONE, type TaskTable } from './task-table.ts';
 import { CoreWorker } from './worker.ts';
 
@@ -25,8 +26,8 @@ export interface Run {
 export class Assignments {
   readonly leases = new Leases();
   readonly workers = new Map<number, CoreWorker>();
-  /** Every how many tasks their times are sampled. */
-  sampleEvery = 1;
+  /** Of the times of tasks. */
+  readonly sampling = new Sampling();
   readonly #table: TaskTable;
   readonly #kinds: Kinds;
   readonly #graceMs: number;
@@ -207,7 +208,7 @@ export class Assignments {
   #sample(slot: number, nowMs: number): void {
     const count = this.#sampledFrom;
     // Also when it is none that counts: among those that are looked at, they are as frequent as among all.
-    this.#untilSample = this.#sampledFrom = this.sampleEvery;
+    this.#untilSample = this.#sampledFrom = this.sampling.next();
     if (this.#table.hasFlag(slot, FLAG_DEFERRED) || this.#table.attempts(slot) > 0) return;
     this.#startedAfter(nowMs - this.#table.enqueuedAtMs(slot), count);
   }

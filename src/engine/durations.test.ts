@@ -89,7 +89,7 @@ describe('durations', () => {
     'that are sampled stand for all, also when each of %i in ten is a task that does not count',
     async (delayed) => {
       const bench = await EngineBench.open();
-      bench.engine.core.assignments.sampleEvery = 13;
+      bench.engine.core.assignments.sampling.every = 13;
       const rounds = 400;
       const worker = await bench.addWorker(['q'], 10);
       for (let round = 0; round < rounds; round++) {

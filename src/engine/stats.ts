@@ -6,8 +6,6 @@ import { LatencyWindow } from '../io/histogram.ts';
 
 const WINDOW_SECONDS = 5;
 const ROTATE_SECONDS = 10;
-/** Latencies are sampled so that about so many a second are recorded. */
-const SAMPLES_PER_SECOND = 5000;
 
 interface Sample extends CoreCounters {
   atMs: number;
@@ -46,7 +44,7 @@ export class Stats {
       this.total.rotate();
     }
     const { completed, failed } = this.throughput();
-    core.assignments.sampleEvery = Math.max(1, Math.floor((completed + failed) / SAMPLES_PER_SECOND));
+    core.assignments.sampling.second(completed + failed);
   }
 
   /** Per second. */
