@@ -1,9 +1,19 @@
 import { describe, expect, test } from 'vitest';
-import { appendTexts, DIRECTORY, makeTexts, openJournal, SMALL, TEXT } from '../../test/support/journal.ts';
+import {
+  appendTexts,
+  DIRECTORY,
+  makeTexts,
+  type OpenedJournal,
+  openJournal,
+  SMALL,
+  TEXT,
+} from '../../test/support/journal.ts';
 import { ManualClock } from '../../test/twins/manual-clock.ts';
 import { MemoryDisk } from '../../test/twins/memory-disk.ts';
 import type { DiskFile } from '../io/disk.ts';
 import { LIMITS } from '../limits.ts';
+
+type Places = ReturnType<typeof appendTexts>;
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
@@ -15,17 +25,29 @@ async function until(condition: () => boolean, clock?: ManualClock): Promise<voi
   }
 }
 
+/** Appends until the journal has noticed that there is no room for another segment; returns where the tasks are. */
+async function fill({ journal, room, durable }: OpenedJournal, clock: ManualClock): Promise<Places> {
+  const places: Places = [];
+  while (room.length === 0) {
+    places.push(...appendTexts(journal, makeTexts(1, 200)));
+    await durable(journal.appendedSequence);
+    clock.advance(5);
+    await turn();
+  }
+  return places;
+}
+
 describe('a full disk', () => {
   test('stops tasks first, outcomes last, and confirms nothing that is not written', async () => {
     const clock = new ManualClock();
     const disk = new MemoryDisk({ capacityBytes: SMALL.segmentBytes });
-    const { journal, room, durable, failures } = await openJournal({ disk, clock });
+    const opened = await openJournal({ disk, clock });
+    const { journal, room, durable, failures } = opened;
     expect(journal.hasRoom(1000, 'task')).toBe(true);
-    await durable(appendTexts(journal, makeTexts(3, 1000)) && journal.appendedSequence);
-    await until(() => room.length > 0, clock);
+    await fill(opened, clock);
     expect(room).toEqual([false]);
-    expect(journal.hasRoom(1000, 'task')).toBe(true);
-    while (journal.hasRoom(1000, 'task')) appendTexts(journal, makeTexts(1, 1000));
+    expect(journal.hasRoom(200, 'task')).toBe(true);
+    while (journal.hasRoom(200, 'task')) appendTexts(journal, makeTexts(1, 200));
     expect(journal.hasRoom(100, 'outcome')).toBe(true);
     while (journal.hasRoom(500, 'outcome')) journal.append(TEXT, Buffer.alloc(500));
     await durable(journal.appendedSequence);
@@ -49,10 +71,9 @@ describe('a full disk', () => {
   test('has room again when a segment is given up', async () => {
     const disk = new MemoryDisk({ capacityBytes: 2 * SMALL.segmentBytes });
     const clock = new ManualClock();
-    const { journal, room, durable } = await openJournal({ disk, clock });
-    const places = appendTexts(journal, makeTexts(20, 1000));
-    await durable(journal.appendedSequence);
-    await until(() => room.length > 0, clock);
+    const opened = await openJournal({ disk, clock });
+    const { journal, room, durable } = opened;
+    const places = await fill(opened, clock);
     const inFirst = places.filter((place) => place.segment === 1).length;
     await durable(journal.append(TEXT, Buffer.from('outcome')));
     journal.release(1, inFirst);
@@ -91,9 +112,9 @@ describe('a full disk', () => {
   test('does not disturb a close for which there is room', async () => {
     const disk = new MemoryDisk({ capacityBytes: SMALL.segmentBytes });
     const clock = new ManualClock();
-    const { journal, room } = await openJournal({ disk, clock });
-    appendTexts(journal, makeTexts(4, 1000));
-    await until(() => room.length > 0, clock);
+    const opened = await openJournal({ disk, clock });
+    const { journal } = opened;
+    await fill(opened, clock);
     await journal.close();
     expect((await openJournal({ disk })).report.cleanlyClosed).toBe(true);
   });

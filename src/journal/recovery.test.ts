@@ -239,17 +239,17 @@ describe('what an earlier use of the file left', () => {
 describe('a segment file that was not begun', () => {
   test('is used as the next one', async () => {
     const { journal, disk, durable } = await openJournal();
-    appendTexts(journal, makeTexts(5, 1500));
+    appendTexts(journal, makeTexts(8, 1500));
     await durable(journal.appendedSequence);
     while (!disk.names(DIRECTORY).includes('0000000002.segment')) await new Promise((resolve) => setImmediate(resolve));
     disk.kill();
     disk.put(segmentPath(2), Buffer.from(disk.bytes(SEGMENT_1)));
     const reopened = await openJournal({ disk });
-    expect(reopened.texts).toHaveLength(5);
+    expect(reopened.texts).toHaveLength(8);
     const more = makeTexts(20, 1500, 'more');
     appendTexts(reopened.journal, more);
     await reopened.journal.close();
-    expect((await openJournal({ disk })).texts.slice(5)).toEqual(more);
+    expect((await openJournal({ disk })).texts.slice(8)).toEqual(more);
   });
 
   test('is all there is when the first start was cut off', async () => {

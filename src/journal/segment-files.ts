@@ -14,8 +14,9 @@ import type { Storage } from './storage.ts';
  * (nothing) ── created, zeroed piece by piece ──► next ── the one before is full ──► active ──► closed ── recycled ──► spare
  * spare ── renamed ──► next                                                        (too many spares: removed in steps)
  *
- * The next file is made when the active one is an eighth full. `readyBytes` of a file are allocated on disk; writing
- * there changes no metadata, which makes a sync half as long, and cannot meet a full disk. Writes stay below it.
+ * `readyBytes` of a file are allocated on disk; writing there changes no metadata, which makes a sync half as long, and
+ * cannot meet a full disk. Writes stay below it. No more is made ready than a quarter of a segment ahead of the log: a
+ * sync waits behind the zeros that are being written, and on a quiet server these would be the only thing that it waits for.
  */
 interface SegmentFile {
   readonly number: number;
@@ -38,10 +39,14 @@ export interface SegmentFilesOptions {
   onFailure: (error: unknown) => void;
 }
 
-const PIECE_BYTES = 1024 * 1024;
-const ZEROS = Buffer.alloc(PIECE_BYTES);
-/** Between pieces, so that the syncs of the log find the disk free. */
+/** Of a segment, what is ready ahead of the log. More than is reserved for outcomes when the disk is full. */
+const AHEAD_SHARE = 1 / 4;
+/** While the log is near the end of what is ready, the piece is large, and the next follows at once. */
+const LARGE_PIECE_BYTES = 1024 * 1024;
+/** Otherwise a sync waits behind little, and finds the disk free in between. */
+const SMALL_PIECE_BYTES = 128 * 1024;
 const PIECE_PAUSE_MS = 5;
+const ZEROS = Buffer.alloc(LARGE_PIECE_BYTES);
 const FULL_RETRY_MS = 1000;
 const TRUNCATE_BYTES = 8 * 1024 * 1024;
 const TRUNCATE_PAUSE_MS = 20;
@@ -265,10 +270,24 @@ export class SegmentFiles implements Storage {
 
   #hasWork(): boolean {
     if (this.#isClosed || (!this.#waitsForRoom && !this.#writeWaits)) return false;
-    const { active, next } = { active: this.#active, next: this.#next };
-    if (active !== undefined && active.readyBytes < active.bytes) return true;
-    if (next !== undefined) return next.readyBytes < next.bytes;
-    return active === undefined || this.#writeWaits || this.#writtenEnd > active.bytes / 8;
+    // A file that was used before needs no zeros, and nobody else can have it.
+    if (this.#next === undefined && this.#spares.length > 0) return true;
+    const isNextReady = this.#next !== undefined && isReady(this.#next);
+    if (isNextReady && (this.#active === undefined || isReady(this.#active))) return false;
+    return this.#writeWaits || this.#aheadBytes < this.#aheadBytesMin;
+  }
+
+  /** Ready behind the end of the log. */
+  get #aheadBytes(): number {
+    return (this.#active?.readyBytes ?? 0) - this.#writtenEnd + (this.#next?.readyBytes ?? 0);
+  }
+
+  get #aheadBytesMin(): number {
+    return this.#options.segmentBytes * AHEAD_SHARE;
+  }
+
+  get #isUrgent(): boolean {
+    return this.#writeWaits || this.#aheadBytes < this.#aheadBytesMin / 2;
   }
 
   async #prepareAll(): Promise<void> {
@@ -288,18 +307,18 @@ export class SegmentFiles implements Storage {
         continue;
       }
       this.#wake();
-      const isUrgent = this.#writeWaits || this.#writtenEnd > (this.#active?.bytes ?? 0) / 2;
-      if (!isUrgent) await this.#sleep(PIECE_PAUSE_MS);
+      if (!this.#isUrgent) await this.#sleep(PIECE_PAUSE_MS);
     }
   }
 
   async #prepareOne(): Promise<void> {
-    const unready = [this.#active, this.#next].find((file) => file !== undefined && file.readyBytes < file.bytes);
+    const unready = [this.#active, this.#next].find((file) => file !== undefined && !isReady(file));
     if (unready === undefined) {
       this.#next = await this.#makeNext();
       return;
     }
-    const bytes = Math.min(PIECE_BYTES, unready.bytes - unready.readyBytes);
+    const pieceBytes = this.#isUrgent ? LARGE_PIECE_BYTES : SMALL_PIECE_BYTES;
+    const bytes = Math.min(pieceBytes, unready.bytes - unready.readyBytes);
     await unready.file.write([ZEROS.subarray(0, bytes)], unready.readyBytes);
     unready.readyBytes += bytes;
   }
@@ -373,13 +392,17 @@ export class SegmentFiles implements Storage {
   }
 }
 
+function isReady(file: SegmentFile): boolean {
+  return file.readyBytes >= file.bytes;
+}
+
 /**
  * What was read may have been in the kernel's memory only, and what is appended will say that it is synced. A sync alone
  * would not do: after one that failed, Linux takes what it could not write for written (the PostgreSQL developers'
  * "fsyncgate" of 2018), and shows it until it needs the memory.
  */
 async function rewrite(file: DiskFile, from: number, to: number): Promise<void> {
-  const piece = Buffer.allocUnsafeSlow(Math.min(PIECE_BYTES, to - from));
+  const piece = Buffer.allocUnsafeSlow(Math.min(LARGE_PIECE_BYTES, to - from));
   for (let at = from; at < to; ) {
     const length = await file.read(piece.subarray(0, Math.min(piece.length, to - at)), at);
     if (length === 0) break;
