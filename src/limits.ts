@@ -179,6 +179,18 @@ export const LIMITS = {
   /** Ended tasks that a queue may keep of each kind. */
   retentionCountMax: 10_000_000,
 
+  // Scaling
+  /** Worker processes of one supervisor. */
+  workerProcessesMax: 256,
+  /** How often a supervisor tells its server of itself at least, and after how long without a word it is forgotten. */
+  scalingReportMs: 5 * SECOND,
+  scalingForgottenMs: 60 * SECOND,
+  /** Supervisors that a server remembers; beyond it those that have been silent for longest are forgotten. */
+  supervisorsMax: 256,
+  supervisorHostBytesMax: 256,
+  scalingDecisionsMax: 20,
+  scalingReasonCharactersMax: 500,
+
   // HTTP
   httpConnectionsMax: 2048,
   /** Requests that are being answered, waiting ones included; streams of events have their own limit. */
@@ -564,6 +576,7 @@ relation(
   LIMITS.payloadBytesMax * 6 < LIMITS.ndjsonLineBytesMax && LIMITS.ndjsonLineBytesMax < LIMITS.ndjsonBytesMax,
   'a payload in which every character is escaped fits into a line',
 );
+relation(LIMITS.scalingReportMs * 3 < LIMITS.scalingForgottenMs, 'a supervisor that lives is not forgotten');
 relation(LIMITS.httpBodyBytesMax <= LIMITS.httpBodiesBytesMax, 'one body ≤ all bodies');
 relation(
   LIMITS.leaseWaitMsMax < LIMITS.httpSilenceMs && LIMITS.eventHeartbeatMs < LIMITS.httpSilenceMs,

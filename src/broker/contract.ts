@@ -392,6 +392,40 @@ export interface WorkerStatus {
   lastSeenMs: number;
 }
 
+/** What a supervisor of worker processes (`millrace worker --max`) says of itself. */
+export interface ScalingReport {
+  /** Drawn by the supervisor when it starts: 8 to 64 letters and digits. */
+  id: string;
+  /** What the names of its processes begin with. */
+  name: string;
+  host: string;
+  pid: number;
+  /** What its processes take from. */
+  queues: string[];
+  min: number;
+  max: number;
+  /** Processes that there are to be; those that retire are counted beside them. */
+  current: number;
+  retiring: number;
+  /** The last ones, newest first; at most LIMITS.scalingDecisionsMax. */
+  decisions: ScalingDecision[];
+}
+
+export interface ScalingDecision {
+  atMs: number;
+  from: number;
+  /** As `from`: nothing changes although one might expect it, and the reason says why. */
+  to: number;
+  /** At most LIMITS.scalingReasonCharactersMax. */
+  reason: string;
+}
+
+/** A supervisor as it was heard of last; forgotten when it says nothing for LIMITS.scalingForgottenMs. */
+export interface SupervisorStatus extends ScalingReport {
+  /** How long ago it said anything; it does so every LIMITS.scalingReportMs. */
+  lastSeenMs: number;
+}
+
 export interface Percentiles {
   p50: number;
   p95: number;
@@ -411,6 +445,8 @@ export interface Status {
   };
   queues: QueueStatus[];
   workers: WorkerStatus[];
+  /** Of worker processes, those that report here; absent where nobody can. */
+  supervisors?: SupervisorStatus[];
   /** Per second, over the last window. */
   throughput: { enqueued: number; completed: number; failed: number };
   /** Enqueue to start, and enqueue to confirmed completion, over the last minute; milliseconds. */
@@ -572,6 +608,11 @@ export interface Broker {
    */
   watch(filter: EventFilter, watcher: Watcher): Promise<() => void>;
   status(): Promise<Status>;
+  /**
+   * Tells of a supervisor, in place of what it said before; not durable. Rejects with INVALID_ARGUMENT, and UNSUPPORTED where
+   * nobody keeps it.
+   */
+  reportScaling(report: ScalingReport): Promise<void>;
   /** Sends what waits (bounded by timeoutMs), then closes. Waits still open reject with CLOSED. Always resolves. */
   close(options: { timeoutMs: number }): Promise<void>;
 }

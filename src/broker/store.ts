@@ -10,8 +10,10 @@ import type {
   Percentiles,
   QueueStatus,
   Retention,
+  ScalingReport,
   ScheduleOperations,
   SubmittedTask,
+  SupervisorStatus,
   TaskError,
   TaskFilter,
   TaskHeaders,
@@ -113,6 +115,8 @@ export interface Store {
   /** Written every few seconds while the worker lives; `left` when it ends in order. Lazy. */
   heartbeat(worker: WorkerBeat): void;
   left(worker: string): void;
+  /** In place of what the supervisor said before. */
+  reportScaling(report: ScalingReport): Promise<void>;
   /** What other processes did: until `close`, also over reconnects (after which everything paused or cancelled is told anew). */
   watch(watcher: StoreWatcher): Promise<void>;
   /**
@@ -264,6 +268,7 @@ export interface WorkerBeat {
 export interface StoreStatus {
   readonly queues: QueueStatus[];
   readonly workers: WorkerStatus[];
+  readonly supervisors: SupervisorStatus[];
   readonly throughput: { enqueued: number; completed: number; failed: number };
   readonly latencyMs: { start: Percentiles; total: Percentiles };
 }

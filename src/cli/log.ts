@@ -22,7 +22,7 @@ export interface LogOptions {
   stream?: 'stdout' | 'stderr';
 }
 
-type Level = 'debug' | 'info' | 'warn' | 'error';
+export type Level = 'debug' | 'info' | 'warn' | 'error';
 
 export const logLevel = flag(choice('debug', 'info', 'warn', 'error'), 'least level that is logged', 'info');
 

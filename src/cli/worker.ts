@@ -13,6 +13,7 @@ import { type Log, logFile, logLevel, openLog } from './log.ts';
 import { keepRunningWithoutReader } from './output.ts';
 import { catchStopSignals } from './signals.ts';
 import { simulatedWork } from './simulated-work.ts';
+import { checkScalingFlags, SCALING_FLAGS, supervise } from './supervise.ts';
 import { formatCount, formatDuration, formatRate, formatShare, plural } from './units.ts';
 
 const FLAGS = {
@@ -30,10 +31,20 @@ const FLAGS = {
   logLevel,
   statsIntervalMs: flag(integer(100, 3_600_000, 'ms'), 'how often the figures are logged', 5000),
   stopTimeoutMs: flag(integer(0, 600_000, 'ms'), 'how long a stop waits for tasks', DEFAULTS.stopTimeoutMs as number),
+  ...SCALING_FLAGS,
   json: toggle('log JSON lines to the console too'),
 };
 
-type WorkerValues = Values<typeof FLAGS>;
+export type WorkerValues = Values<typeof FLAGS>;
+
+/** Who has started this process in place of a user, beside signals. */
+export interface Steering {
+  readonly started: (worker: Worker) => void;
+  /** Resolves, with the reason, when it is to end as after a signal, … */
+  readonly stopped: Promise<string>;
+  /** … and when it is to take nothing more and to end when all that runs has ended. */
+  readonly retired: Promise<string>;
+}
 
 export function register(program: Command): void {
   addCommand(program, {
@@ -42,18 +53,26 @@ export function register(program: Command): void {
     details:
       'The handlers file exports what defineTask(…).handle(…) returns: named, or by default an array of them, or an ' +
       'object { name: function }. The built-in handler takes any task name, reads the JSON payload and simulates ' +
-      'work. SIGTERM or SIGINT: running tasks may end, the others go back; a second signal ends it at once.',
+      'work. SIGTERM or SIGINT: running tasks may end, the others go back; a second signal ends it at once. With --max ' +
+      'it supervises worker processes instead: it starts more when tasks wait for too long, retires those that are not ' +
+      'needed without interrupting a task, and says why.',
     flags: FLAGS,
     examples: [
       'millrace worker --handlers ./handlers.js --concurrency 50',
       'millrace worker --queues mail,images --task-time-ms 20 --fail-rate 0.05',
+      'millrace worker --handlers ./handlers.js --min 1 --max 8',
     ],
-    run: work,
+    run: async (values) => {
+      checkFlags(values);
+      checkScalingFlags(values);
+      const { max } = values;
+      await (max === undefined ? work(values) : supervise({ ...values, max }));
+    },
   });
 }
 
-async function work(values: WorkerValues): Promise<void> {
-  checkFlags(values);
+/** Runs a worker until it is told to end. Rejects with what is the command's failure. */
+export async function work(values: WorkerValues, steering?: Steering): Promise<void> {
   keepRunningWithoutReader();
   const { logLevel: level, logFile: file, json } = values;
   const log = openLog({ name: 'worker', level, file, console: json ? 'json' : 'text' });
@@ -61,7 +80,7 @@ async function work(values: WorkerValues): Promise<void> {
   try {
     const handlers = values.handlers === undefined ? builtIn(values) : await loadHandlers(values.handlers);
     await withClient(values, { name: values.name ?? 'millrace worker' }, (client) =>
-      run(client, handlers, values, log),
+      run(client, handlers, values, log, steering),
     );
   } catch (err) {
     log.file.fatal({ err }, 'the worker ends');
@@ -87,7 +106,13 @@ function builtIn(values: WorkerValues): Handlers {
   return { [ANY_NAME]: simulatedWork(values) };
 }
 
-async function run(client: Client, handlers: Handlers, values: WorkerValues, log: Log): Promise<void> {
+async function run(
+  client: Client,
+  handlers: Handlers,
+  values: WorkerValues,
+  log: Log,
+  steering?: Steering,
+): Promise<void> {
   const { queues, concurrency, prefetch, name } = values;
   const options: WorkerOptions = { queues, concurrency, prefetch, name, logger: log.all };
   const stopSignal = catchStopSignals((signal) => log.all.warn(`${signal} again: ending at once`));
@@ -99,13 +124,21 @@ async function run(client: Client, handlers: Handlers, values: WorkerValues, log
     `worker ${worker.name} at ${redact(client.url)} takes ${what} from ${worker.queues.join(', ')}, ` +
       `${worker.concurrency} at a time`,
   );
+  steering?.started(worker);
   const stats = logStats(client, worker, values.statsIntervalMs, log);
   try {
-    const signal = await Promise.race([stopSignal.received, worker.ended.then(endedBy)]);
+    const { reason, timeoutMs } = await Promise.race([
+      ...leavingReasons(stopSignal.received, values.stopTimeoutMs, steering),
+      worker.ended.then(endedBy),
+    ]);
     const { running } = worker;
-    const patience = running === 0 ? '' : `; up to ${formatDuration(values.stopTimeoutMs)} for what runs (${running})`;
-    log.all.info(`${signal}: stopping${patience}`);
-    const { abandoned } = await worker.stop({ timeoutMs: values.stopTimeoutMs });
+    const patience = running === 0 ? '' : `; up to ${formatDuration(timeoutMs)} for what runs (${running})`;
+    log.all.info(`${reason}: stopping${patience}`);
+    // One that retires without haste may be told to make haste.
+    void Promise.race([stopSignal.received, ...(steering === undefined ? [] : [steering.stopped])]).then(() =>
+      worker.stop({ timeoutMs: values.stopTimeoutMs }),
+    );
+    const { abandoned } = await worker.stop({ timeoutMs });
     const { completed, failed } = worker;
     const back = abandoned === 0 ? '' : `; ${plural(abandoned, 'running task')} handed back`;
     log.all.info({ completed, failed, abandoned }, `stopped: ${describeCounts(worker)}${back}`);
@@ -113,6 +146,20 @@ async function run(client: Client, handlers: Handlers, values: WorkerValues, log
     clearInterval(stats);
     stopSignal.release();
   }
+}
+
+interface Leaving {
+  readonly reason: string;
+  /** For what runs. */
+  readonly timeoutMs: number;
+}
+
+function leavingReasons(signal: Promise<string>, stopTimeoutMs: number, steering?: Steering): Promise<Leaving>[] {
+  const hasty = (reason: string): Leaving => ({ reason, timeoutMs: stopTimeoutMs });
+  if (steering === undefined) return [signal.then(hasty)];
+  // No task may run for longer, so none is interrupted.
+  const patient = (reason: string): Leaving => ({ reason, timeoutMs: LIMITS.timeoutMsMax });
+  return [signal.then(hasty), steering.stopped.then(hasty), steering.retired.then(patient)];
 }
 
 function endedBy(error: MillraceError | undefined): never {

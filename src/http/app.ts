@@ -16,6 +16,7 @@ import { metricsRoutes } from './metrics-routes.ts';
 import { ndjsonRoutes } from './ndjson-routes.ts';
 import { problemResponse } from './problem.ts';
 import { queueRoutes } from './queue-routes.ts';
+import { scalingRoutes } from './scaling-routes.ts';
 import { scheduleRoutes } from './schedule-routes.ts';
 import { statsRoutes } from './stats-routes.ts';
 import { taskRoutes } from './task-routes.ts';
@@ -59,7 +60,7 @@ export function createApp(world: HttpWorld): HttpApp {
   // Before the other tasks: what is of another type than lines is theirs.
   app.route('/', ndjsonRoutes(world));
   app.use('/v1/*', jsonOnly);
-  for (const routes of [taskRoutes, flowRoutes, leaseRoutes, scheduleRoutes, eventRoutes, metricsRoutes])
+  for (const routes of [taskRoutes, flowRoutes, leaseRoutes, scheduleRoutes, scalingRoutes, eventRoutes, metricsRoutes])
     app.route('/', routes(world));
   for (const routes of [queueRoutes, statsRoutes]) app.route('/', routes(world, history));
   app.route('/', dashboardRoutes());

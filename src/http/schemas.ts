@@ -6,6 +6,7 @@ import type {
   QueueStatus,
   ScheduleInfo,
   Status,
+  SupervisorStatus,
   TaskError,
   TaskInfo,
   WorkerStatus,
@@ -165,6 +166,22 @@ export const WorkerBody = z
   })
   .openapi('Worker') satisfies Shape<WorkerStatus>;
 
+export const SupervisorBody = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    host: z.string(),
+    pid: z.int(),
+    queues: z.array(z.string()),
+    min: z.int(),
+    max: z.int(),
+    current: z.int(),
+    retiring: z.int(),
+    decisions: z.array(z.object({ atMs: AtMs, from: z.int(), to: z.int(), reason: z.string() })),
+    lastSeenMs: z.number(),
+  })
+  .openapi('Supervisor') satisfies Shape<SupervisorStatus>;
+
 const PercentilesBody = z
   .object({ p50: z.number(), p95: z.number(), p99: z.number(), count: z.int() })
   .openapi('Percentiles') satisfies Shape<Percentiles>;
@@ -184,6 +201,7 @@ export const StatusBody = z
     }),
     queues: z.array(QueueBody),
     workers: z.array(WorkerBody),
+    supervisors: z.array(SupervisorBody).optional(),
     throughput: Rates,
     latencyMs: Latency,
     journal: z.object({ segments: z.int(), bytes: z.number(), syncs: z.int(), appendedBytes: z.number() }).nullable(),

@@ -5,17 +5,19 @@ import { VERSION } from '../version.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
 import type { History } from './history.ts';
 import { problemResponse } from './problem.ts';
-import { HistoryBody, json, problems, StatusBody, WorkerBody } from './schemas.ts';
+import { HistoryBody, json, problems, StatusBody, SupervisorBody, WorkerBody } from './schemas.ts';
 
 const tags = ['server'];
+
+const WorkersBody = z.object({ workers: z.array(WorkerBody), supervisors: z.array(SupervisorBody).optional() });
 
 const workers = createRoute({
   method: 'get',
   path: '/v1/workers',
   operationId: 'listWorkers',
-  summary: 'Workers that are connected',
+  summary: 'Workers that are connected, and supervisors of worker processes',
   tags,
-  responses: { 200: json(z.object({ workers: z.array(WorkerBody) }), 'the workers'), ...problems },
+  responses: { 200: json(WorkersBody, 'the workers'), ...problems },
 });
 
 const stats = createRoute({
@@ -78,7 +80,10 @@ const ready = createRoute({
 
 export function statsRoutes({ broker, features, showPayloads }: HttpWorld, history: History): HttpApp {
   const app = newApp();
-  app.openapi(workers, async (c) => c.json({ workers: (await broker.status()).workers }, 200));
+  app.openapi(workers, async (c) => {
+    const { workers, supervisors } = await broker.status();
+    return c.json({ workers, supervisors }, 200);
+  });
   app.openapi(stats, async (c) => c.json(await broker.status(), 200));
   app.openapi(past, (c) => c.json({ intervalMs: LIMITS.historyIntervalMs, samples: [...history.samples] }, 200));
   app.openapi(info, (c) => {

@@ -6,9 +6,11 @@ import { inspectTask, listTasks, readParents } from '../engine/inspect.ts';
 import { MillraceError, shown } from '../errors.ts';
 import { parseTaskId } from '../ids.ts';
 import { LIMITS, parseQueueLimits, parseRetention } from '../limits.ts';
+import { parseScalingReport } from '../protocol/scaling-report.ts';
 import { parseBulkFilter, parseTaskFilter } from '../protocol/task-filter.ts';
 import { parseInteger, parseQueueName } from './messages.ts';
 import { scheduleMethods } from './schedule-calls.ts';
+import type { Supervisors } from './supervisors.ts';
 
 /** A CALL frame: a method by name, with its parameters in one object. */
 export interface Call {
@@ -28,7 +30,12 @@ export function call(message: Record<string, unknown>): Call {
 export type Method = (params: Record<string, unknown>) => unknown;
 
 /** The methods of CALL; docs/protocol.md lists them. */
-export function createMethods(engine: Engine, details: ActiveDetails, status: () => unknown): Map<string, Method> {
+export function createMethods(
+  engine: Engine,
+  details: ActiveDetails,
+  supervisors: Supervisors,
+  status: () => unknown,
+): Map<string, Method> {
   const { commands } = engine;
   return new Map<string, Method>([
     ['status', () => status()],
@@ -64,6 +71,12 @@ export function createMethods(engine: Engine, details: ActiveDetails, status: ()
     ['queue.redrive', async ({ queue }) => ({ count: await commands.redriveQueue(parseQueueName(queue)) })],
     ['queue.limit', ({ queue, ...change }) => commands.setLimits(parseQueueName(queue), parseQueueLimits(change))],
     ['queue.retention', ({ queue, ...change }) => commands.setRetention(parseQueueName(queue), parseRetention(change))],
+    [
+      'scaling.report',
+      (params) => {
+        supervisors.heard(parseScalingReport(params));
+      },
+    ],
     ...scheduleMethods(engine.scheduler),
   ]);
 }

@@ -15,6 +15,7 @@ import { checkHostOptions } from './host-options.ts';
 import { type ProcessUsage, usageOfThisProcess } from './process-usage.ts';
 import { Session, type SessionOwner } from './session.ts';
 import { buildStatus } from './status.ts';
+import { Supervisors } from './supervisors.ts';
 
 export interface HostOptions {
   /** null: memory only. */
@@ -61,6 +62,7 @@ export class Host implements SessionOwner, Telemetry {
   /** Since they were last reported, by the code that they were told. */
   readonly #refused = new Map<string, { count: number; remote: string; message: string }>();
   #notAccepted: { count: number; last: Error } | undefined;
+  readonly #supervisors: Supervisors;
   readonly #methods: ReturnType<typeof createMethods>;
   #sessionCount = 0;
   #sweep: Timer | undefined;
@@ -98,6 +100,7 @@ export class Host implements SessionOwner, Telemetry {
     this.report = report;
     this.#clock = io.clock;
     this.#random = io.random;
+    this.#supervisors = new Supervisors(io.clock);
     this.#methods = createMethods(
       engine,
       {
@@ -109,6 +112,7 @@ export class Host implements SessionOwner, Telemetry {
         progress: (id) =>
           [...this.#sessions].map((session) => session.progress(id)).find((value) => value !== undefined),
       },
+      this.#supervisors,
       () => this.status(),
     );
     this.#scheduleSweep();
@@ -182,6 +186,7 @@ export class Host implements SessionOwner, Telemetry {
       engine: this.engine,
       sessions: this.#sessions,
       sessionCount: this.sessionCount,
+      supervisors: this.#supervisors.list(),
       version: VERSION,
       durability: this.#options.directory === null ? 'memory' : (this.#options.fsync ?? 'always'),
       volatile: this.#options.directory === null,

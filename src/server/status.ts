@@ -9,6 +9,7 @@ export interface StatusParts {
   engine: Engine;
   sessions: Iterable<Session>;
   sessionCount: number;
+  supervisors: readonly object[];
   version: string;
   durability: string;
   volatile: boolean;
@@ -32,6 +33,7 @@ export function buildStatus(parts: StatusParts): Record<string, unknown> {
     },
     queues: [...engine.core.queues.values()].map((queue) => describeQueue(engine, queue, steadyMs)),
     workers: [...parts.sessions].flatMap((session) => describeWorker(engine, session, steadyMs)),
+    supervisors: parts.supervisors,
     throughput: engine.stats.throughput(),
     latencyMs: { start: engine.stats.start.percentiles(), total: engine.stats.total.percentiles() },
     journal: parts.volatile ? null : journalStatus(engine),

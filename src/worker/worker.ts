@@ -55,6 +55,8 @@ export class Worker {
   #consumption!: Consumption;
   #end!: (error: MillraceError | undefined) => void;
   #stopping: Promise<StopReport> | undefined;
+  /** Shortens what a stop waits for. */
+  #hurry: (timeoutMs: number) => void = () => {};
   #over = false;
 
   /** Resolves when the backend has taken the worker. Rejects with INVALID_ARGUMENT and what the backend says. */
@@ -127,10 +129,12 @@ export class Worker {
 
   /**
    * Takes no more tasks, hands back those that did not start, and waits up to `timeoutMs` (default 10,000) for those that
-   * run; then aborts and hands back what is left. Always resolves.
+   * run; then aborts and hands back what is left. Always resolves. Called again it can only shorten the wait.
    */
   stop(options: { timeoutMs?: number | undefined } = {}): Promise<StopReport> {
-    this.#stopping ??= this.#stop(stopTimeoutMs(options));
+    const timeoutMs = stopTimeoutMs(options);
+    if (this.#stopping === undefined) this.#stopping = this.#stop(timeoutMs);
+    else this.#hurry(timeoutMs);
     return this.#stopping;
   }
 
@@ -142,16 +146,26 @@ export class Worker {
     const runner = this.#runner;
     if (this.#over) return { finished: 0, abandoned: 0 };
     const before = runner.completed + runner.failed;
-    const deadlineMs = this.#clock.steadyMs() + timeoutMs;
+    const startMs = this.#clock.steadyMs();
+    let deadlineMs = startMs + timeoutMs;
+    const patiently = (wait: (ms: number) => Promise<void>): Promise<void> =>
+      new Promise((resolve, reject) => {
+        this.#hurry = (ms) => {
+          deadlineMs = Math.min(deadlineMs, this.#clock.steadyMs() + ms);
+          wait(Math.max(0, deadlineMs - this.#clock.steadyMs())).then(resolve, reject);
+        };
+        this.#hurry(Number.POSITIVE_INFINITY);
+      });
     runner.stopStarting();
     const noMore = this.#consumption.stop();
-    await runner.active.empty(timeoutMs);
+    await patiently((ms) => runner.active.empty(ms));
     const finished = runner.completed + runner.failed - before;
+    const waitedMs = Math.round(this.#clock.steadyMs() - startMs);
     const abandoned = runner.abandon(
-      new MillraceError('STOPPING', `the worker stopped waiting for the task after ${timeoutMs} ms`),
+      new MillraceError('STOPPING', `the worker stopped waiting for the task after ${waitedMs} ms`),
     );
     await noMore;
-    await this.#settled(Math.max(deadlineMs - this.#clock.steadyMs(), SETTLE_MS_MIN));
+    await patiently((ms) => this.#settled(Math.max(ms, SETTLE_MS_MIN)));
     await this.#consumption.close();
     this.#finish(undefined);
     return { finished, abandoned };

@@ -7,6 +7,7 @@ import type {
   Outcome,
   ParentPage,
   Retention,
+  ScalingReport,
   TaskFilter,
   TaskInfo,
   TaskLog,
@@ -49,6 +50,7 @@ import { type PostgresStoreOptions, resolveSettings } from './settings.ts';
 import { settledOf } from './settling.ts';
 import { readStatus } from './status.ts';
 import { Submissions } from './submissions.ts';
+import { writeReport } from './supervisors.ts';
 import { Tasks } from './tasks.ts';
 import { Upkeep } from './upkeep.ts';
 import { Watching } from './watching.ts';
@@ -258,6 +260,10 @@ export class PostgresStore implements Store {
       // Then it is shown until its last beat is stale.
       if (!(error instanceof MillraceError)) throw error;
     });
+  }
+
+  reportScaling(report: ScalingReport): Promise<void> {
+    return writeReport(this.#database, report);
   }
 
   watch(watcher: StoreWatcher): Promise<void> {

@@ -1,5 +1,6 @@
 import { EVENTS_STATEMENTS } from './events-schema.ts';
 import { headersStatements, relationsStatements } from './relations-schema.ts';
+import { SUPERVISORS_STATEMENTS } from './supervisors.ts';
 
 /**
  * The tables, as numbered steps. A step that was released is never changed, also not by a constant that it contains: what
@@ -171,5 +172,9 @@ export const MIGRATIONS: readonly Migration[] = [
   {
     name: 'headers of tasks',
     statements: headersStatements,
+  },
+  {
+    name: 'supervisors of workers',
+    statements: () => SUPERVISORS_STATEMENTS,
   },
 ];

@@ -5,14 +5,16 @@ import type { Database } from './database.ts';
 import { msOf, numberArray } from './encode.ts';
 import type { Row } from './lane.ts';
 import { retentionOf } from './queues.ts';
+import { readSupervisors } from './supervisors.ts';
 import { COUNTED } from './upkeep.ts';
 
 /** Counts are exact at one moment; who works is what the workers said last; latencies are those of the last minute. */
 export async function readStatus(database: Database): Promise<StoreStatus> {
-  const [queues, [rates], beats] = await Promise.all([
+  const [queues, [rates], beats, supervisors] = await Promise.all([
     database.query('calm', QUEUES),
     database.query('calm', THROUGHPUT, [LIMITS.storeThroughputMs]),
     database.query('calm', BEATS, [LIMITS.storeWorkerStaleMs]),
+    readSupervisors(database),
   ]);
   const waiting = queues.filter((row) => (row.waiting as number) > 0).map((row) => row.no as number);
   const oldest = new Map<unknown, number>();
@@ -25,6 +27,7 @@ export async function readStatus(database: Database): Promise<StoreStatus> {
   return {
     queues: queues.map((row) => queueOf(row, oldest.get(row.no) ?? 0)),
     workers: workers.map((beat, index) => workerOf(beat, beats[index]?.silent_ms as number)),
+    supervisors,
     throughput: rates as unknown as StoreStatus['throughput'],
     latencyMs: {
       start: together(workers.map((beat) => beat.latencyMs.start)),

@@ -2,6 +2,7 @@ import { MillraceError } from '../../errors.ts';
 import { type Clock, settlesWithin } from '../../io/clock.ts';
 import type { Random } from '../../io/random.ts';
 import { checkName, DEFAULTS, LIMITS, type QueueLimits } from '../../limits.ts';
+import { parseScalingReport } from '../../protocol/scaling-report.ts';
 import type {
   Broker,
   BulkReport,
@@ -15,6 +16,7 @@ import type {
   Payload,
   RelatedTask,
   Retention,
+  ScalingReport,
   Status,
   SubmittedTask,
   TaskFilter,
@@ -319,6 +321,10 @@ export class RabbitBroker implements Broker {
     if (this.#remembered === undefined) return this.#operations.status(stopping);
     for (const consumption of this.#consumptions) consumption.beat();
     return { ...this.#operations.server(stopping), ...(await this.#remembered.store.status()) };
+  }
+
+  async reportScaling(report: ScalingReport): Promise<void> {
+    await this.#store('what supervisors of workers say').reportScaling(parseScalingReport(report));
   }
 
   close(options: { timeoutMs: number } = { timeoutMs: DEFAULTS.stopTimeoutMs }): Promise<void> {

@@ -3,6 +3,7 @@ import { parseTaskId } from '../../ids.ts';
 import type { Clock } from '../../io/clock.ts';
 import { DEFAULTS, type QueueLimits, type QueueLimitsChange } from '../../limits.ts';
 import { FRAME, frameName, readJson } from '../../protocol/frames.ts';
+import { parseScalingReport } from '../../protocol/scaling-report.ts';
 import { parseBulkFilter, parseTaskFilter } from '../../protocol/task-filter.ts';
 import type {
   Broker,
@@ -17,6 +18,7 @@ import type {
   Payload,
   RelatedTask,
   Retention,
+  ScalingReport,
   Status,
   SubmittedTask,
   TaskFilter,
@@ -180,6 +182,10 @@ export class RemoteBroker implements Broker {
 
   async status(): Promise<Status> {
     return (await this.#calls.call('status', {})) as unknown as Status;
+  }
+
+  async reportScaling(report: ScalingReport): Promise<void> {
+    await this.#calls.call('scaling.report', parseScalingReport(report));
   }
 
   close(options: { timeoutMs: number } = { timeoutMs: DEFAULTS.stopTimeoutMs }): Promise<void> {
