@@ -102,6 +102,30 @@ test.each([
   );
 });
 
+test('supervisors stand below the workers with their last decision, cut to the screen', () => {
+  const decision = { atMs: 0, from: 1, to: 2, reason: `40 tasks wait, ${'the oldest for 6 s, '.repeat(10)}` };
+  const crew = { ...{ id: '1', name: 'crew', host: 'h', pid: 1, queues: ['q'], min: 1, max: 8 }, lastSeenMs: 0 };
+  const supervisors = Array(6).fill({ ...crew, current: 2, retiring: 1, decisions: [decision] });
+  const many = { ...status([queue(1)], Array(30).fill(worker(1))), supervisors };
+  const view = statusView('tcp://h:5555', many, { columns: 100, rows: 24 });
+  expect(view.length).toBeLessThanOrEqual(24);
+  expect(Math.max(...view.map((line) => line.length))).toBeLessThanOrEqual(100);
+  expect(view).toContainEqual(expect.stringMatching(/^SUPERVISOR +PROCESSES +MIN–MAX +LAST DECISION$/));
+  expect(view).toContainEqual(
+    expect.stringMatching(/^crew +2 and 1 retiring +1–8 {2}1970-01-01 \S+ 1 → 2: 40 tasks wait.*…$/),
+  );
+  expect(view).toContain('… and 2 more supervisors');
+  const whole = statusView(
+    'tcp://h:5555',
+    { ...many, supervisors: [{ ...crew, current: 1, retiring: 0, decisions: [] }] },
+    {
+      columns: undefined,
+      rows: undefined,
+    },
+  );
+  expect(whole).toContainEqual(expect.stringMatching(/^crew +1 +1–8 {2}-$/));
+});
+
 test('the log line names all that moves, and repeats itself only when something moved', () => {
   const busy = status([queue(1, { ready: 5, active: 2 })], [worker(1)]);
   expect(describeTraffic(busy)).toBe(

@@ -1,4 +1,11 @@
-import type { Percentiles, QueueStatus, Status, WorkerStatus } from '../broker/contract.ts';
+import type {
+  Percentiles,
+  QueueStatus,
+  ScalingDecision,
+  Status,
+  SupervisorStatus,
+  WorkerStatus,
+} from '../broker/contract.ts';
 import { type Column, formatTable } from './table.ts';
 import {
   formatBar,
@@ -8,6 +15,7 @@ import {
   formatPercentiles,
   formatRate,
   formatShare,
+  formatTime,
   plural,
 } from './units.ts';
 
@@ -42,6 +50,25 @@ const WORKER_COLUMNS: readonly Column<WorkerStatus>[] = [
   { title: 'QUEUES', elastic: true, text: ({ queues }) => queues.join(', ') },
 ];
 
+const SUPERVISOR_COLUMNS: readonly Column<SupervisorStatus>[] = [
+  { title: 'SUPERVISOR', elastic: true, text: ({ name }) => name },
+  {
+    title: 'PROCESSES',
+    align: 'right',
+    text: ({ current, retiring }) => (retiring === 0 ? String(current) : `${current} and ${retiring} retiring`),
+  },
+  { title: 'MIN–MAX', align: 'right', text: ({ min, max }) => `${min}–${max}` },
+  {
+    title: 'LAST DECISION',
+    elastic: true,
+    text: ({ decisions: [last] }) => (last === undefined ? '-' : decided(last)),
+  },
+];
+
+function decided({ atMs, from, to, reason }: ScalingDecision): string {
+  return `${formatTime(atMs)} ${from === to ? 'no change' : `${from} → ${to}`}: ${reason}`;
+}
+
 const NOTES = { paused: 'paused', concurrency: 'at its concurrency', rate: 'at its rate' } as const;
 
 function noted(name: string, heldUpBy: QueueStatus['heldUpBy']): string {
@@ -65,9 +92,13 @@ export interface Screen {
 
 /** Lines of the head, the figures and the gaps between the parts. */
 const OTHER_ROWS = 12;
+/** Supervisors that are shown, and what stands around them. */
+const SUPERVISORS_MAX = 4;
+const SUPERVISOR_ROWS = 3;
 
 export function statusView(url: string, status: Status, { columns, rows }: Screen): string[] {
-  const room = rows === undefined ? Number.POSITIVE_INFINITY : Math.max(2, rows - OTHER_ROWS);
+  const supervisors = supervisorLines(status.supervisors ?? [], { columns, rows });
+  const room = rows === undefined ? Number.POSITIVE_INFINITY : Math.max(2, rows - OTHER_ROWS - supervisors.length);
   const workerRoom = Math.max(1, room - status.queues.length, Math.floor(room / 2));
   const workers = status.workers.slice(0, workerRoom);
   const queues = status.queues.slice(0, Math.max(1, room - workers.length));
@@ -79,8 +110,20 @@ export function statusView(url: string, status: Status, { columns, rows }: Scree
     '',
     ...(workers.length === 0 ? ['no workers'] : formatTable(WORKER_COLUMNS, workers, columns)),
     ...more(status.workers.length - workers.length, 'worker'),
+    ...supervisors,
     '',
     ...figures(status),
+  ];
+}
+
+/** On a screen that has room for them: few, because the tables above matter more. */
+function supervisorLines(all: readonly SupervisorStatus[], { columns, rows }: Screen): string[] {
+  const room = rows === undefined ? all.length : Math.min(SUPERVISORS_MAX, rows - OTHER_ROWS - SUPERVISOR_ROWS - 4);
+  if (all.length === 0 || room < 1) return [];
+  return [
+    '',
+    ...formatTable(SUPERVISOR_COLUMNS, all.slice(0, room), columns),
+    ...more(all.length - room, 'supervisor'),
   ];
 }
 

@@ -174,6 +174,7 @@ export class Supervisor {
     const failure = ending.failure === undefined ? '' : `: ${ending.failure.code}: ${ending.failure.message}`;
     const how = ending.isInOrder ? 'ended' : `ended with ${ending.how}${failure}`;
     const about = { worker: name, workerPid: pid, how: ending.how };
+    this.#reportedAtMs = Number.NEGATIVE_INFINITY;
     if (this.#isOver || member.state === 'retiring') {
       const level = ending.isInOrder ? 'info' : 'warn';
       this.#world.logger[level](about, `worker process ${name} (${pid}) ${how}, as it was to`);

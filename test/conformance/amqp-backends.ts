@@ -1,4 +1,5 @@
-import type { Client, ClientOptions } from '../../src/index.ts';
+import type { Opened } from '../../src/connect.ts';
+import type { ClientOptions } from '../../src/index.ts';
 import type { Portion, SharedPostgres, SharedRabbit } from '../support/services.ts';
 import { WITH_STORE, WITHOUT_STORE } from './amqp-exceptions.ts';
 import { type Backend, UrlPlace } from './place.ts';
@@ -35,8 +36,8 @@ class AmqpPlace extends UrlPlace {
     this.#database = database;
   }
 
-  override connect(options: ClientOptions = {}): Promise<Client> {
-    return super.connect(this.#database === undefined ? options : { ...options, store: this.#database.url });
+  override open(options: ClientOptions = {}): Promise<Opened> {
+    return super.open(this.#database === undefined ? options : { ...options, store: this.#database.url });
   }
 
   /** Brokers are restarted in tests of their own: here everybody leaves. */

@@ -20,6 +20,7 @@ const AS_IT_COMES =
 const BY_ONE = 'a broker delivers message by message: which of them come together is a matter of time';
 
 const NO_LIMITS = 'a broker hands out messages by itself, to each worker as many as that asks for';
+const NO_REPORTS = 'a broker remembers nothing of those who work; set `store`';
 const NO_EVENTS = 'a broker tells nobody what becomes of its messages; set `store`';
 
 function all(names: readonly string[], reason: string): Record<string, string> {
@@ -197,6 +198,13 @@ export const WITHOUT_STORE: Record<string, string> = {
       'tasks of every state are found again after everything was closed and opened',
     ],
     NO_CANCEL,
+  ),
+  ...all(
+    [
+      'what a supervisor of workers says last is in status, for as long as it goes on saying it',
+      'a report of a supervisor that cannot be is refused',
+    ],
+    NO_REPORTS,
   ),
   ...all(['text that is no id is refused with INVALID_ARGUMENT'], ANY_ID),
   ...all(['a task that was handed back is the first again'], AS_IT_COMES),

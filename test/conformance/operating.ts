@@ -1,10 +1,15 @@
 import { expect } from 'vitest';
-import { defineTask } from '../../src/index.ts';
+import { defineTask, LIMITS, type ScalingReport } from '../../src/index.ts';
 import { Arrivals, Deferred, failure, until } from './events.ts';
 import { pages } from './pages.ts';
 import type { Behaviours } from './place.ts';
 
 const HOUR = 3_600_000;
+const REPORT: ScalingReport = {
+  ...{ id: '0123456789abcdef', name: 'crew', host: 'here', pid: 7, queues: ['a', 'b'] },
+  ...{ min: 1, max: 8, current: 2, retiring: 1 },
+  decisions: [{ atMs: 1_790_000_000_000, from: 1, to: 2, reason: '40 tasks wait, the oldest for 6 s' }],
+};
 const AT_ONCE = { type: 'fixed', delayMs: 0, jitter: false } as const;
 
 export const operating: Behaviours = {
@@ -310,6 +315,39 @@ export const operating: Behaviours = {
     for (const filter of [{ limit: 0 }, { limit: 1001 }, { limit: 1.5 }, { state: 'sleeping' as never }]) {
       expect((await failure(() => client.tasks.list(filter))).code).toBe('INVALID_ARGUMENT');
     }
+  },
+
+  'what a supervisor of workers says last is in status, for as long as it goes on saying it': async (place) => {
+    const { client, broker } = await place.open();
+    expect((await client.status()).supervisors).toEqual([]);
+    await broker.reportScaling(REPORT);
+    await broker.reportScaling({ ...REPORT, id: 'fedcba9876543210', name: 'other', decisions: [] });
+    const later = { ...REPORT, current: 1, retiring: 0 };
+    await broker.reportScaling(later);
+    const supervisors = (await client.status()).supervisors ?? [];
+    expect(supervisors.map(({ name }) => name).sort()).toEqual(['crew', 'other']);
+    const crew = supervisors.find(({ name }) => name === 'crew');
+    expect(crew).toEqual({ ...later, lastSeenMs: expect.any(Number) });
+    expect(crew?.lastSeenMs).toBeLessThan(LIMITS.scalingForgottenMs);
+  },
+
+  'a report of a supervisor that cannot be is refused': async (place) => {
+    const { client, broker } = await place.open();
+    const [decision] = REPORT.decisions;
+    for (const wrong of [
+      { id: 'short' },
+      { name: '' },
+      { max: 0 },
+      { min: 9 },
+      { current: 9 },
+      { queues: [''] },
+      { decisions: Array(LIMITS.scalingDecisionsMax + 1).fill(decision) },
+      { decisions: [{ ...decision, reason: 'x'.repeat(LIMITS.scalingReasonCharactersMax + 1) }] },
+    ]) {
+      const error = await failure(broker.reportScaling({ ...REPORT, ...wrong } as ScalingReport));
+      expect(error.code, JSON.stringify(wrong)).toBe('INVALID_ARGUMENT');
+    }
+    expect((await client.status()).supervisors).toEqual([]);
   },
 
   'status names the workers with what they do': async (place) => {

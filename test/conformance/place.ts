@@ -1,4 +1,5 @@
-import { type Client, type ClientOptions, connect } from '../../src/index.ts';
+import { type Opened, open } from '../../src/connect.ts';
+import type { Client, ClientOptions } from '../../src/index.ts';
 
 /** Where the tasks of one test are: empty when it is opened, and nobody else's. */
 export interface Place {
@@ -6,6 +7,8 @@ export interface Place {
   readonly url: string;
   /** A client that is closed with the place at the latest. */
   connect(options?: ClientOptions): Promise<Client>;
+  /** As `connect`, with the broker under it: for what no client is for. */
+  open(options?: ClientOptions): Promise<Opened>;
   /** Closes the clients, ends what holds the tasks, waits for `meanwhile`, and starts it again. */
   restart(meanwhile?: () => Promise<void>): Promise<void>;
   close(): Promise<void>;
@@ -29,9 +32,13 @@ export abstract class UrlPlace implements Place {
   readonly #clients = new Set<Client>();
 
   async connect(options?: ClientOptions): Promise<Client> {
-    const client = await connect(this.url, options);
-    this.#clients.add(client);
-    return client;
+    return (await this.open(options)).client;
+  }
+
+  async open(options?: ClientOptions): Promise<Opened> {
+    const opened = await open(this.url, options);
+    this.#clients.add(opened.client);
+    return opened;
   }
 
   abstract restart(meanwhile?: () => Promise<void>): Promise<void>;

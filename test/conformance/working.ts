@@ -134,6 +134,16 @@ export const working: Behaviours = {
     expect(await task.result()).toBe(1);
   },
 
+  'a second stop() can only shorten what the first one waits': async (place) => {
+    const client = await place.connect();
+    const { worker, started } = await stuck(client, { concurrency: 1 });
+    await client.enqueue('stuck', 'x');
+    await started.count(1);
+    const stopped = worker.stop({ timeoutMs: 600_000 });
+    const later = worker.stop({ timeoutMs: 900_000 });
+    expect(await Promise.race([stopped, later, worker.stop({ timeoutMs: 20 })])).toEqual({ finished: 0, abandoned: 1 });
+  },
+
   'what a handler returns after its worker was stopped is ignored': async (place) => {
     const client = await place.connect();
     const { worker, started, go } = await stuck(client, { concurrency: 1 });

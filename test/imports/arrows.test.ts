@@ -42,6 +42,8 @@ const violations: [string, string, string][] = [
   ['src/broker/tcp', "import '../embedded/broker.ts';", 'A backend imports only'],
   ['src/http', "import '../engine/engine.ts';", 'src/http imports only'],
   ['src/http', "import '../protocol/frames.ts';", 'src/http imports only'],
+  ['src/scaling', "import '../worker/worker.ts';", 'src/scaling imports only'],
+  ['src/scaling', "import '../cli/worker.ts';", 'src/scaling imports only'],
   ['src/bench', "import '../engine/engine.ts';", 'src/bench imports only'],
   ['src/bench', "import '../cli/main.ts';", 'src/bench imports only'],
   ['src/testing', "import '../server/host.ts';", 'src/testing imports only'],
@@ -110,6 +112,7 @@ const permitted: [string, string][] = [
   ],
   ['src/broker/embedded', "import '../../engine/engine.ts';\nimport '../../server/host.ts';"],
   ['src/http', `import '../broker/contract.ts';\nimport '../protocol/json-members.ts';\n${leaves}`],
+  ['src/scaling', `import '../broker/contract.ts';\nimport '../io/clock.ts';\nimport 'node:child_process';\n${leaves}`],
   ['src/bench', `import '../index.ts';\nimport '../server/server.ts';\nimport './ledger.ts';`],
   [
     'src/testing',

@@ -19,5 +19,6 @@ test('the steps that make the tables are what they were when they were released'
     ['dependencies, unique keys', '48cdf08e1c312dda'],
     ['event streams', 'bb2b6b3b8f47ae56'],
     ['headers of tasks', '4aff6ae4069c401c'],
+    ['supervisors of workers', '70a35c226bc36763'],
   ]);
 });
