@@ -66,7 +66,7 @@ const SUPERVISOR_COLUMNS: readonly Column<SupervisorStatus>[] = [
 ];
 
 function decided({ atMs, from, to, reason }: ScalingDecision): string {
-  return `${formatTime(atMs)} ${from === to ? 'no change' : `${from} → ${to}`}: ${reason}`;
+  return `${formatTime(atMs)} ${from === to ? `stays ${to}` : `${from} → ${to}`}: ${reason}`;
 }
 
 const NOTES = { paused: 'paused', concurrency: 'at its concurrency', rate: 'at its rate' } as const;

@@ -103,7 +103,7 @@ export class Supervisor {
     const { min } = this.#options.policy;
     this.#decided(min, 'the start, with the least that there may be', {});
     this.#fill();
-    const looking = this.#look();
+    void this.#look();
     try {
       const why = await Promise.race([stopAsked, this.#failed]);
       this.#decided(0, `${why}: stopping`, {});
@@ -113,7 +113,7 @@ export class Supervisor {
     } finally {
       this.#isOver = true;
       this.#pause?.end();
-      await Promise.all([this.#stopAll(), looking]);
+      await this.#stopAll();
       await settlesWithin(this.#world.clock, LAST_REPORT_MS, this.#report());
     }
     if (this.#killed > 0) {

@@ -25,7 +25,7 @@ const PAGES: readonly Shown[] = [
   { name: 'task-running', path: ({ running }) => `task/${running}`, heading: 'report.build', text: 'reading 31 days' },
   { name: 'task-bytes', path: ({ bytes }) => `task/${bytes}`, heading: 'image.sharpen', text: '00000000  ff d8' },
   { name: 'flow', path: ({ inFlow }) => `task/${inFlow}`, heading: 'order.label', text: 'waits for a redrive' },
-  { name: 'workers', path: () => 'workers', heading: 'Workers', text: 'back-office' },
+  { name: 'workers', path: () => 'workers', heading: 'Workers', text: '412 tasks wait' },
   { name: 'schedules', path: () => 'schedules', heading: 'Schedules', text: 'nightly report' },
   { name: 'dead', path: () => 'dead', heading: 'Dead letters', text: /card_declined/ },
   // Last, so that its charts have something to show.

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Client, FatalTaskError, type TaskContext } from '../../src/index.ts';
+import { open } from '../../src/connect.ts';
+import { type Client, FatalTaskError, LIMITS, type TaskContext } from '../../src/index.ts';
 import { until } from '../conformance/events.ts';
 import { Traffic } from './traffic.ts';
 
@@ -52,14 +53,14 @@ export async function openShop(client: Client): Promise<Shop> {
     () => client.tasks.list({ queue: 'orders' }),
     ({ tasks }) => tasks.some(({ state }) => state === 'dead'),
   );
-  const traffic = await Traffic.start(client);
+  const [traffic, supervisor] = await Promise.all([Traffic.start(client), superviseNobody(client)]);
   return {
     dead: [...charged][3]?.id as string,
     running: running.id,
     inFlow: flow,
     bytes: bytes.id,
     stop: async () => {
-      await traffic.stop();
+      await Promise.all([traffic.stop(), supervisor.stop()]);
       await worker.stop({ timeoutMs: 0 });
     },
   };
@@ -83,4 +84,37 @@ async function enqueueOrder(client: Client): Promise<string> {
     order.add('order.mourn', {}, { ...options, queue: 'newsletter', dependsOn: { task: label, onFailure: 'run' } });
   });
   return flow.tasks[4]?.id as string;
+}
+
+/** A supervisor that only says what it does. */
+async function superviseNobody({ url }: Client): Promise<{ stop(): Promise<void> }> {
+  const { client, broker } = await open(url);
+  const atMs = Date.now();
+  const report = {
+    ...{ id: '0123456789abcdef', name: 'image-workers', host: 'shop-2', pid: 4711, queues: ['images-raw'] },
+    ...{ min: 1, max: 8, current: 4, retiring: 1 },
+    decisions: [
+      {
+        ...{ atMs: atMs - 4000, from: 5, to: 4 },
+        reason: 'fewer have been enough for 30 s: no task waits, handlers are 31 % busy',
+      },
+      {
+        ...{ atMs: atMs - 60_000, from: 5, to: 5 },
+        reason: 'tasks wait, but images-raw is at its rate: more processes would not help',
+      },
+      {
+        ...{ atMs: atMs - 150_000, from: 3, to: 5 },
+        reason:
+          '412 tasks wait, the oldest for 6.2 s, longer than 5 s; handlers are 100 % busy, 3 processes can do 48 a second: 5 would be right',
+      },
+    ],
+  };
+  await broker.reportScaling(report);
+  const timer = setInterval(() => void broker.reportScaling(report), LIMITS.scalingReportMs);
+  return {
+    stop: async () => {
+      clearInterval(timer);
+      await client.close();
+    },
+  };
 }

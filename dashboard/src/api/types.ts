@@ -14,6 +14,7 @@ export type {
   QueueStatus,
   ScheduleInfo,
   Status,
+  SupervisorStatus,
   TaskState,
   WorkerStatus,
 } from '../../../src/broker/contract.ts';

@@ -10,6 +10,7 @@ import { type Column, Table } from '../parts/table.tsx';
 import { Ago, useNow } from '../parts/time.tsx';
 import { href, taskHref } from '../route.ts';
 import { useStore } from '../store.ts';
+import { Supervisors } from './supervisors.tsx';
 
 /** Few workers show what they do at once. */
 const OPEN_WORKERS_MAX = 3;
@@ -21,7 +22,7 @@ export function Workers() {
   const [toggled, setToggled] = useState<Readonly<Record<string, boolean>>>({});
   const url = useStore(info).data?.url;
   if (data === undefined) return <Unready title="Workers" error={error} onRetry={() => stats.refresh()} />;
-  const { workers } = data;
+  const { workers, supervisors = [] } = data;
   const isOpen = (id: string): boolean => toggled[id] ?? workers.length <= OPEN_WORKERS_MAX;
   const columns: readonly Column<WorkerStatus>[] = [
     {
@@ -68,6 +69,7 @@ export function Workers() {
           />
         </div>
       )}
+      {supervisors.length > 0 && <Supervisors supervisors={supervisors} />}
     </>
   );
 }
