@@ -117,7 +117,7 @@ export class Supervisor {
       await settlesWithin(this.#world.clock, LAST_REPORT_MS, this.#report());
     }
     if (this.#killed > 0) {
-      throw new MillraceError('TIMEOUT', `${this.#killed} worker processes did not stop in time and were killed`);
+      throw new MillraceError('TIMEOUT', `worker processes that did not stop in time and were killed: ${this.#killed}`);
     }
   }
 
@@ -197,7 +197,11 @@ export class Supervisor {
     const current = this.#wanted;
     const reason = `worker process ${name} (${pid}) ${how}; another is started ${waitMs === 0 ? 'at once' : `in ${waitMs / 1000} s`}`;
     this.#told(current, current, reason);
-    this.#world.logger.warn({ ...about, err: ending.failure }, reason);
+    this.#world.logger.warn({ ...about, failure: ending.failure }, reason);
+    const timer = this.#world.clock.setTimer(waitMs, () => {
+      if (!this.#isOver && !this.#isAway) this.#fill();
+    });
+    timer.unref();
   }
 
   /** How long its place stays empty at least. */
@@ -220,7 +224,7 @@ export class Supervisor {
     this.#killed = this.#members.size;
     this.#world.logger.warn(
       { workers: [...this.#members.keys()] },
-      `${this.#killed} worker processes do not stop: they are killed`,
+      `worker processes that do not stop are killed: ${this.#killed}`,
     );
     this.killAll();
     await ended;
@@ -265,7 +269,7 @@ export class Supervisor {
     this.#state = { ...this.#state, pressed: 0, quietSinceMs: undefined };
     if (this.#isAway) return;
     this.#isAway = true;
-    const message = `the server does not answer: ${this.#wanted} worker processes stay as they are, nothing is decided until it does`;
+    const message = `the server does not answer: the worker processes stay as they are, nothing is decided until it does`;
     this.#world.logger.warn({ err: error }, message);
   }
 
@@ -317,7 +321,10 @@ export class Supervisor {
     const from = this.#wanted;
     this.#wanted = target;
     this.#told(from, target, reason);
-    const what = from === target ? 'not scaling' : `scaling from ${from} to ${target} worker processes`;
+    const what =
+      from === target
+        ? 'not scaling'
+        : `scaling from ${from} to ${target} ${target === 1 ? 'worker process' : 'worker processes'}`;
     this.#world.logger.info({ from, to: target, reason, ...figures }, `${what}: ${reason}`);
   }
 
