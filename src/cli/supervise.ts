@@ -1,5 +1,6 @@
 import { hostname } from 'node:os';
 import { fileURLToPath } from 'node:url';
+import type { Broker } from '../broker/contract.ts';
 import { open } from '../connect.ts';
 import { MillraceError, redact } from '../errors.ts';
 import { SystemClock } from '../io/clock.ts';
@@ -11,7 +12,7 @@ import { WorkerProcess } from '../scaling/worker-process.ts';
 import type { ConnectionValues } from './connection.ts';
 import { CommandFailed, UsageError } from './failure.ts';
 import { flag, flagName, integer, type Values } from './flags.ts';
-import { type Level, openLog } from './log.ts';
+import { type Level, type Log, openLog } from './log.ts';
 import { keepRunningWithoutReader, print, printNote } from './output.ts';
 import { catchStopSignals } from './signals.ts';
 import { printable } from './table.ts';
@@ -82,48 +83,23 @@ export function checkScalingFlags(values: ScalingValues & ConnectionValues): voi
 /** Runs worker processes until it is told to end. */
 export async function supervise(values: SupervisedValues): Promise<void> {
   keepRunningWithoutReader();
-  const { logLevel: level, logFile: file, json, url, store, connectTimeoutMs } = values;
-  const log = openLog({ name: 'supervisor', level, file, console: json ? 'json' : 'text' });
-  const clock = new SystemClock();
-  const random = new SystemRandom();
-  const name = (values.name ?? `${hostname()}:${process.pid}`).slice(-100);
+  const log = openLog({
+    name: 'supervisor',
+    level: values.logLevel,
+    file: values.logFile,
+    console: values.json ? 'json' : 'text',
+  });
   let supervisor: Supervisor | undefined;
   const stopSignal = catchStopSignals((signal) => {
     log.all.warn(`${signal} again: ending at once`);
     supervisor?.killAll();
   });
   try {
-    const connection = {
-      name,
-      store,
-      connectTimeoutMs,
-      callTimeoutMs: ANSWER_MS,
-      reconnect: { maxDelayMs: RECONNECT_MS },
-    };
-    const { client, broker } = await open(url, connection);
-    const policy = policyOf(values);
-    log.all.info(
-      { url: redact(url), ...policy },
-      `supervisor ${name} at ${redact(url)} keeps ${policy.min} to ${policy.max} worker processes`,
-    );
-    const { stopTimeoutMs, scaleIntervalMs: intervalMs = LOOK_MS } = values;
-    supervisor = new Supervisor(
-      { policy, intervalMs, stopTimeoutMs, name, id: random.hex(8), host: hostname(), pid: process.pid },
-      {
-        clock,
-        logger: log.all,
-        status: () => broker.status(),
-        report: (report) => broker.reportScaling(report),
-        start: (worker) =>
-          new WorkerProcess({
-            clock,
-            module: MODULE,
-            name: worker,
-            values: workerValues(values, worker),
-            onLine: showOf(worker, json),
-          }),
-      },
-    );
+    const name = values.name ?? `${hostname()}:${process.pid}`.slice(-100);
+    const { store, connectTimeoutMs } = values;
+    const limits = { connectTimeoutMs, callTimeoutMs: ANSWER_MS, reconnect: { maxDelayMs: RECONNECT_MS } };
+    const { client, broker } = await open(values.url, { name, store, ...limits });
+    supervisor = createSupervisor(values, name, broker, log);
     try {
       await supervisor.run(stopSignal.received);
       log.all.info('stopped');
@@ -139,7 +115,38 @@ export async function supervise(values: SupervisedValues): Promise<void> {
   }
 }
 
-/** What a server that is away keeps the supervisor from noticing. */
+function createSupervisor(values: SupervisedValues, name: string, broker: Broker, log: Log): Supervisor {
+  const { json, stopTimeoutMs, scaleIntervalMs: intervalMs = LOOK_MS } = values;
+  const policy = policyOf(values);
+  const url = redact(broker.url);
+  log.all.info(
+    { url, ...policy },
+    `supervisor ${name} at ${url} keeps ${policy.min} to ${policy.max} worker processes`,
+  );
+  const clock = new SystemClock();
+  return new Supervisor(
+    {
+      ...{ policy, intervalMs, stopTimeoutMs, name },
+      ...{ id: new SystemRandom().hex(8), host: hostname(), pid: process.pid },
+    },
+    {
+      clock,
+      logger: log.all,
+      status: () => broker.status(),
+      report: (report) => broker.reportScaling(report),
+      start: (worker) =>
+        new WorkerProcess({
+          clock,
+          module: MODULE,
+          name: worker,
+          values: workerValues(values, worker),
+          onLine: showOf(worker, json),
+        }),
+    },
+  );
+}
+
+/** A server that has not answered for so long is away. */
 const ANSWER_MS = 5000;
 const RECONNECT_MS = 1000;
 const CLOSE_MS = 1000;

@@ -28,7 +28,7 @@ export const UP_UTILISATION = 0.8;
 const UP_FACTOR_MAX = 2;
 /** One observation may be a fluke: tasks that have just come, a queue that has just reached its limit. */
 const UP_OBSERVATIONS = 2;
-/** Processes that never get to work do not hold up a start for longer. */
+/** Processes that never get to work do not hold up a decision for longer. */
 const START_PATIENCE_MS = 15_000;
 /** How busy those that stay may be after a retirement. */
 export const DOWN_UTILISATION = 0.6;
@@ -123,6 +123,11 @@ export function decide(policy: Policy, state: ScalingState, seen: Observation, n
   return decideDown(policy, counted, seen, pressure, nowMs);
 }
 
+/** What was started has yet to show what it does. */
+function isStarting({ lastUpAtMs }: ScalingState, { current, atWork }: Observation, nowMs: number): boolean {
+  return atWork < current && nowMs - lastUpAtMs < START_PATIENCE_MS;
+}
+
 function assess({ backlogAgeMs }: Policy, seen: Observation): Pressure {
   const open = seen.queues.filter(({ heldUpBy }) => heldUpBy === undefined);
   const ready = sum(open.map((queue) => queue.ready));
@@ -150,10 +155,9 @@ function decideUp(
   pressure: Pressure,
   nowMs: number,
 ): Decision {
-  const { current, atWork, retiring } = seen;
+  const { current, retiring } = seen;
   const state = { ...before, quietSinceMs: undefined };
-  const sinceUpMs = nowMs - state.lastUpAtMs;
-  const isTooSoon = sinceUpMs < policy.upPauseMs || (atWork < current && sinceUpMs < START_PATIENCE_MS);
+  const isTooSoon = nowMs - state.lastUpAtMs < policy.upPauseMs || isStarting(state, seen, nowMs);
   if (state.pressed < UP_OBSERVATIONS || isTooSoon) return { state, target: current, reason: undefined };
   const needed = neededOf(policy, seen, pressure);
   const wanted = Math.min(Math.max(current + 1, needed ?? current * UP_FACTOR_MAX), current * UP_FACTOR_MAX);
@@ -184,7 +188,8 @@ function decideDown(
   const state = { ...before, obstacle };
   // Tasks that wait although handlers are free wait for something else.
   const isCalm = pressure.isLate || pressure.ageMs <= policy.backlogAgeMs * DOWN_AGE_SHARE;
-  const isQuiet = current > policy.min && isCalm && (utilisation * atWork) / (current - 1) <= DOWN_UTILISATION;
+  const isSpare = current > policy.min && (utilisation * atWork) / (current - 1) <= DOWN_UTILISATION;
+  const isQuiet = isSpare && isCalm && !isStarting(state, seen, nowMs);
   const quietSinceMs = isQuiet ? (state.quietSinceMs ?? nowMs) : undefined;
   const waitMs = policy.downAfterMs * 2 ** state.regrets;
   if (quietSinceMs === undefined || nowMs - quietSinceMs < waitMs) {

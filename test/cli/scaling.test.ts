@@ -15,10 +15,14 @@ const FAST = [
   ...['--scale-down-after-ms', '800', '--log-file', 'off', '--json'],
 ];
 
+/** `hold` runs until there is a file `go`. */
 const HANDLERS = `
+import { existsSync } from 'node:fs';
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 export default {
-  work: async (ms) => {
-    await new Promise((resolve) => setTimeout(resolve, ms));
+  work: (ms) => pause(ms),
+  hold: async () => {
+    while (!existsSync('go')) await pause(20);
   },
 };
 `;
@@ -70,10 +74,11 @@ test('processes come with a backlog and go without, no task is interrupted, and 
     'two workers and no backlog',
   );
   // One for each: the process that retires runs it to its end, which its stop timeout would not let it.
-  const long = await client.enqueueMany('work', [2000, 2000]);
+  const held = await client.enqueueMany('hold', [1, 2]);
   const retiring = await status(({ supervisors }) => supervisors?.[0]?.retiring === 1, 'one retires');
   expect(retiring.workers.map(({ running }) => running)).toEqual([1, 1]);
-  await Promise.all([...long].map((task) => task.result()));
+  writeFileSync(join(directory, 'go'), '');
+  await Promise.all([...held].map((task) => task.result()));
   const { supervisors } = await status(
     (now) => now.workers.length === 1 && now.supervisors?.[0]?.retiring === 0,
     'one worker',
