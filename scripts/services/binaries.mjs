@@ -22,6 +22,11 @@ export function postgresDirectory() {
   );
 }
 
+/** Debian puts servers where ordinary users have no PATH to. @param {string} name */
+export function serverProgram(name) {
+  return program(name) ?? ['/usr/sbin', '/usr/local/sbin'].map((directory) => join(directory, name)).find(isProgram);
+}
+
 /** The program of a Chromium or Chrome, or undefined. */
 export function chromiumProgram() {
   const inPath = ['chromium', 'chromium-browser', 'google-chrome', 'google-chrome-stable'].map(program);

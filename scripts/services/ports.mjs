@@ -45,14 +45,27 @@ export function isFree(port) {
   });
 }
 
+/** Whether somebody takes connections there. @param {number} port @returns {Promise<boolean>} */
+export function listens(port) {
+  return new Promise((resolve) => {
+    const socket = connect(port, '127.0.0.1');
+    socket.once('error', () => resolve(false));
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+  });
+}
+
 /**
- * Whether what listens there answers `hello` with at least one byte.
+ * Whether what listens there answers `hello` with at least one byte, or with what begins like `expected`.
  *
  * @param {number} port
  * @param {Uint8Array} hello
+ * @param {string} [expected]
  * @returns {Promise<boolean>}
  */
-export function answers(port, hello) {
+export function answers(port, hello, expected = '') {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1');
     /** @param {boolean} yes */
@@ -62,7 +75,7 @@ export function answers(port, hello) {
     };
     socket.setTimeout(2000, () => end(false));
     socket.once('connect', () => socket.write(hello));
-    socket.once('data', () => end(true));
+    socket.once('data', (data) => end(data.toString('latin1').startsWith(expected)));
     socket.once('error', () => end(false));
     socket.once('end', () => end(false));
   });

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { postgresDirectory } from './binaries.mjs';
 import { Lodging } from './lodging.mjs';
 import { answers, freePorts } from './ports.mjs';
-import { run } from './processes.mjs';
+import { familyOf, run } from './processes.mjs';
 
 /** SSLRequest, which is answered with one letter before anybody logs in, and not before PostgreSQL takes connections. */
 const SSL_REQUEST = Buffer.from([0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f]);
@@ -16,6 +16,7 @@ const STOP_MS = 20_000;
  * @property {boolean} [sync] Whether a commit waits for the disk. Tests that kill processes and not machines need it not.
  *   Default false.
  * @property {number} [port] Default: a free one.
+ * @property {Record<string, string>} [settings] Others, as in postgresql.conf.
  */
 
 /**
@@ -70,6 +71,11 @@ export class Postgres {
   /** Where all that it keeps is. */
   get directory() {
     return this.#lodging.directory;
+  }
+
+  /** While it runs, with one for each connection. */
+  get pids() {
+    return this.#daemon?.alive && this.#daemon.pid !== undefined ? familyOf(this.#daemon.pid) : [];
   }
 
   async open() {
@@ -139,6 +145,7 @@ export class Postgres {
       unix_socket_directories: '',
       max_connections: 200,
       ...(this.#options.sync ? {} : { fsync: 'off', full_page_writes: 'off' }),
+      ...this.#options.settings,
     };
     const flags = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
     return this.#lodging.start(join(this.#programs, 'postgres'), ['-D', this.#data, ...flags], this.#user);

@@ -93,15 +93,16 @@ export class Daemon {
    *
    * @param {() => Promise<boolean>} probe
    * @param {number} timeoutMs
+   * @param {number} [everyMs]
    */
-  async ready(probe, timeoutMs) {
+  async ready(probe, timeoutMs, everyMs = 50) {
     const deadline = performance.now() + timeoutMs;
     while (!(await probe())) {
       if (!this.alive) throw new Error(`${this.#name} ended by itself (${await this.ended}): ${this.said}`);
       if (performance.now() > deadline) {
         throw new Error(`${this.#name} was not ready within ${timeoutMs} ms: ${this.said}`);
       }
-      await new Promise((resolve) => setTimeout(resolve, 50));
+      await new Promise((resolve) => setTimeout(resolve, everyMs));
     }
   }
 
@@ -128,6 +129,16 @@ export function endGroup(pid, signal) {
       if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'ESRCH') throw error;
     }
   }
+}
+
+/**
+ * A process and all that descend from it, now.
+ *
+ * @param {number} pid
+ * @returns {number[]}
+ */
+export function familyOf(pid) {
+  return [pid, ...childrenOf(pid).flatMap(familyOf)];
 }
 
 /** @param {number} pid */

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { rabbitDirectory } from './binaries.mjs';
 import { Lodging } from './lodging.mjs';
 import { answers, freePorts } from './ports.mjs';
-import { run } from './processes.mjs';
+import { familyOf, run } from './processes.mjs';
 
 const AMQP_HELLO = Buffer.from([0x41, 0x4d, 0x51, 0x50, 0, 0, 9, 1]);
 /** Ten seconds alone; two cores may have three of them, and tests, to run at the same time. */
@@ -97,6 +97,11 @@ export class Rabbit {
   /** Where all that it keeps is. */
   get directory() {
     return this.#lodging.directory;
+  }
+
+  /** Of the nodes that run, with their children. */
+  get pids() {
+    return this.#nodes.flatMap(({ daemon }) => (daemon?.alive && daemon.pid !== undefined ? familyOf(daemon.pid) : []));
   }
 
   async open() {

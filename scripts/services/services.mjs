@@ -1,7 +1,7 @@
 // @ts-check
 
 import { aptInstall, aptRefusal } from './apt.mjs';
-import { postgresDirectory, rabbitDirectory } from './binaries.mjs';
+import { postgresDirectory, rabbitDirectory, serverProgram } from './binaries.mjs';
 import { dockerPostgres, dockerRabbit, dockerRefusal } from './docker.mjs';
 import { startPostgres } from './postgres.mjs';
 import { startRabbit } from './rabbit.mjs';
@@ -87,6 +87,21 @@ export function provideRabbit(tell) {
 /** @param {(line: string) => void} tell */
 export function providePostgres(tell) {
   return provide(postgresDirectory, ['postgresql'], tell);
+}
+
+/** @param {(line: string) => void} tell */
+export function provideRedis(tell) {
+  return provide(() => serverProgram('redis-server'), ['redis-server'], tell);
+}
+
+/** @param {(line: string) => void} tell */
+export function provideNats(tell) {
+  return provide(() => serverProgram('nats-server'), ['nats-server'], tell);
+}
+
+/** @param {(line: string) => void} tell */
+export function provideBeanstalkd(tell) {
+  return provide(() => serverProgram('beanstalkd'), ['beanstalkd'], tell);
 }
 
 /**

@@ -5,6 +5,14 @@ import type { Answer, MethodName, Methods, Params, Request, Result } from './met
 
 export type Role = 'server' | 'producer' | 'worker' | 'bare';
 
+/** A module that answers its parent, and what runs it. */
+export interface Program {
+  file: string;
+  /** Default: what runs this process. */
+  execPath?: string;
+  execArgv?: string[];
+}
+
 export interface Profile {
   directory: string;
   /** Of the file, before `.cpuprofile`. */
@@ -21,7 +29,7 @@ const LEAVE_TIMEOUT_MS = 10_000;
  *     └──kill──► left ◄──unexpected exit: open calls reject
  */
 export class Child<M extends Methods> {
-  readonly role: Role;
+  readonly role: string;
   readonly #process: ChildProcess;
   readonly #calls = new Map<number, { resolve: (value: never) => void; reject: (error: Error) => void }>();
   readonly #left: Promise<void>;
@@ -29,15 +37,18 @@ export class Child<M extends Methods> {
   #exited = false;
 
   static start<M extends Methods>(role: Role, profile: Profile | undefined): Child<M> {
-    return new Child<M>(role, profile);
+    const file = fileURLToPath(new URL(`./${role}-process.js`, import.meta.url));
+    return new Child<M>(role, { file, execArgv: profile === undefined ? [] : cpuProfile(profile) });
   }
 
-  private constructor(role: Role, profile: Profile | undefined) {
+  /** One that is not of these roles. */
+  static startProgram<M extends Methods>(role: string, program: Program): Child<M> {
+    return new Child<M>(role, program);
+  }
+
+  private constructor(role: string, { file, execPath = process.execPath, execArgv = [] }: Program) {
     this.role = role;
-    this.#process = fork(fileURLToPath(new URL(`./${role}-process.js`, import.meta.url)), [], {
-      execArgv: profile === undefined ? [] : cpuProfile(profile),
-      stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
-    });
+    this.#process = fork(file, [], { execPath, execArgv, stdio: ['ignore', 'ignore', 'inherit', 'ipc'] });
     this.#process.on('message', (answer: Answer) => this.#answered(answer));
     this.#process.on('error', (error) => this.#failCalls(error));
     this.#left = new Promise((resolve) => {
