@@ -6,6 +6,8 @@ import { nodeProgram } from '../lib/runtime.mjs';
 
 const TASK_NAME = 'bench.send';
 const CONCURRENCY = 1000;
+/** A RabbitMQ that was killed needs long before it lets anybody consume. */
+const CONNECT_MS = 60_000;
 const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
 
 /**
@@ -38,7 +40,7 @@ export const millraceClient = {
 
   async produce(url, queue) {
     const { connect } = await import('../../dist/index.js');
-    const client = await connect(url);
+    const client = await connect(url, { connectTimeoutMs: CONNECT_MS });
     return {
       enqueueBatch: (payloads) => client.enqueueMany(TASK_NAME, payloads, { queue }),
       enqueue: (payload) => client.enqueue(TASK_NAME, payload, { queue }),
@@ -48,7 +50,7 @@ export const millraceClient = {
 
   async consume(url, queue, handler) {
     const { connect, defineTask } = await import('../../dist/index.js');
-    const client = await connect(url);
+    const client = await connect(url, { connectTimeoutMs: CONNECT_MS });
     const task = defineTask(TASK_NAME).handle(handler);
     const worker = await client.work([task], { queues: [queue], concurrency: CONCURRENCY });
     return {

@@ -1,0 +1,30 @@
+// @ts-check
+import { postgresDirectory } from '../../scripts/services/binaries.mjs';
+import { startPostgres } from '../../scripts/services/postgres.mjs';
+import { versionOf } from '../../scripts/services/single.mjs';
+
+/** What is advised for a server that is not tiny; `fsync` and `synchronous_commit` stay on. */
+const SETTINGS = { shared_buffers: '1GB', max_wal_size: '4GB' };
+
+export const POSTGRES_SETTINGS = Object.entries(SETTINGS)
+  .map(([name, value]) => `\`${name}=${value}\``)
+  .join(', ');
+
+export const POSTGRES_DURABILITY = 'PostgreSQL, `fsync` and `synchronous_commit` on: each commit is synced';
+
+/** @returns {Promise<import('../lib/system.mjs').Instance>} */
+export async function startInstance() {
+  const version = await versionOf(`${postgresDirectory()}/postgres`);
+  const postgres = await startPostgres({ sync: true, settings: SETTINGS });
+  return {
+    url: postgres.url,
+    version,
+    directory: postgres.directory,
+    get pids() {
+      return postgres.pids;
+    },
+    kill: () => postgres.kill(),
+    start: () => postgres.start(),
+    stop: () => postgres.stop(),
+  };
+}
