@@ -27,7 +27,7 @@ system, so that --resume goes on where it was interrupted.
   --quick          one run with few tasks: shows that it works, its figures mean nothing
   --data DIR       where the servers keep their data (default: the directory for temporary files)
   --json FILE      where the results are kept (default: bench/results/rivals.json, with --quick rivals-quick.json)
-  --resume         go on with the results there
+  --resume         go on with the results there; with --runs until there are so many
   --render FILE    measure nothing, show these results
   --write FILE     the page whose part is written (default: docs/benchmarks.md; not with --quick, --systems or --rows)
   --no-write       print it instead
@@ -76,6 +76,9 @@ async function main() {
 
 /** @param {{ systems?: string, rows?: string, runs?: string, quick: boolean, data?: string, json?: string, resume: boolean }} values */
 async function measure({ systems, rows, runs, quick, data, json, resume }) {
+  if (resume && (systems !== undefined || rows !== undefined || quick)) {
+    throw new WrongUsage('--resume goes on with the systems, rows and sizes of the results: leave those flags out');
+  }
   const directory = resolve(data ?? tmpdir());
   mkdirSync(directory, { recursive: true });
   const { fileSystem } = describeMachine(directory);
@@ -86,8 +89,10 @@ async function measure({ systems, rows, runs, quick, data, json, resume }) {
   const file = resolve(json ?? (quick ? RESULTS.replace('.json', '-quick.json') : RESULTS));
   mkdirSync(dirname(file), { recursive: true });
   const sitting = resume ? load(existing(file)) : undefined;
-  const chosen = sitting?.systems.map(({ name }) => systemNamed(name)) ?? (await provided(chooseSystems(systems)));
-  const all = Array.isArray(chosen) ? { here: chosen, leftOut: [] } : chosen;
+  const all =
+    sitting === undefined
+      ? await provided(chooseSystems(systems))
+      : { here: sitting.systems.map(({ name }) => systemNamed(name)), leftOut: sitting.leftOut };
   if (all.here.length === 0) throw new Error('none of these systems is to be had on this machine');
   const current =
     sitting ??
@@ -100,6 +105,7 @@ async function measure({ systems, rows, runs, quick, data, json, resume }) {
       sizes: quick ? QUICK : NORMAL,
       directory,
     });
+  if (runs !== undefined) current.runs = runsOf(runs, quick);
   save(file, current);
   await sit(current, all.here, { file, tell });
   tell(`the results are in ${file}`);

@@ -1,5 +1,5 @@
 // @ts-check
-export const BEGIN = '<!-- rivals:begin (written by npm run bench:rivals, not by hand) -->';
+export const BEGIN = '<!-- rivals:begin: written by `npm run bench:rivals`, not by hand -->';
 export const END = '<!-- rivals:end -->';
 
 /**

@@ -144,6 +144,11 @@ let target = 0;
 let onTarget = () => {};
 
 const consuming = {
+  /** @param {{ name: string }} options */
+  async load({ name }) {
+    await systemNamed(name).load();
+  },
+
   /**
    * `timedFrom`: after so many tasks the clock of a drain starts. `timed`: how many carry the moment of their call.
    *

@@ -133,7 +133,8 @@ their data on the same disk, and measures one system after the other, in each ru
 Servers, producer and consumer are processes of their own; the payload is the one of the rows above, built one object at a
 time; every producer may keep batches in flight and every consumer may fetch ahead, as its documentation advises for
 throughput. Handlers are called once a task with the parsed JSON and return nothing; no system keeps results, and each
-forgets what is completed as soon as it can.
+forgets what is completed as soon as it can. The bench is a package of its own (\`bench/\`), whose dependencies reach no user; a
+Node that is too old for the newest clients is replaced by one from npm, for all of them and for Millrace's server.
 
 - **enqueue, bulk**: batches for ${s(sizes.bulkMs)}, from the first call to the last confirmation, after ${s(sizes.warmUpMs)} that do not count. **256 callers**:
   each awaits its call before it makes the next, ${s(sizes.callersMs)}. **One awaited enqueue**: the same with one caller.

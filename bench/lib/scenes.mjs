@@ -74,7 +74,10 @@ export async function play(system, rows, sizes) {
   const light = rows.filter((row) => row !== 'backlog');
   if (light.length > 0) {
     await stage.withInstance(async (instance) => {
-      for (const row of light) await stage.within(row, () => SCENES[row](stage, instance));
+      for (const row of light) {
+        await stage.within(row, () => SCENES[row](stage, instance));
+        await instance.rest?.();
+      }
     });
   }
   if (rows.includes('backlog')) {
@@ -149,8 +152,15 @@ class Stage {
    * @param {{ timedFrom?: number, timed?: number }} [options]
    */
   async consumer({ url }, queue, options = {}) {
-    const player = this.player('consumer');
+    const player = await this.loaded();
     await player.call('consume', { name: this.system.name, url, queue, ...options }, PART_TIMEOUT_MS);
+    return player;
+  }
+
+  /** A consumer that only needs to be told what to consume. */
+  async loaded() {
+    const player = this.player('consumer');
+    await player.call('load', { name: this.system.name }, PART_TIMEOUT_MS);
     return player;
   }
 
@@ -286,10 +296,12 @@ async function backlog(stage, instance) {
   stage.figures.disk = (diskBytes(instance.directory) - before.disk) / tasks;
   stage.notes.backlogTasks = tasks;
   await producer.leave();
+  const consumer = await stage.loaded();
   await instance.kill();
   const startNs = sharedNs();
   await instance.start();
-  const consumer = await stage.consumer(instance, 'backlog');
+  const { name } = stage.system;
+  await consumer.call('consume', { name, url: instance.url, queue: 'backlog' }, PART_TIMEOUT_MS);
   const reached = await consumer.call('reach', { tasks, quietMs: QUIET_MS, boundMs: backlogBoundMs }, PART_TIMEOUT_MS);
   // What is not done by now says how fast it is; what is, must also be with the server.
   const report = reached.seen < tasks ? undefined : await consumer.call('settle', {}, PART_TIMEOUT_MS);

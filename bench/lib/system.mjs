@@ -16,6 +16,7 @@
  * @property {(tell: (line: string) => void) => Promise<string | undefined>} provide Sees to it that its programs are here;
  *   resolves with the reason when they are not.
  * @property {() => Promise<Instance>} start A new, empty one on a port of its own.
+ * @property {() => Promise<unknown>} load Imports the client, so that it takes no time afterwards.
  * @property {(url: string, queue: string) => Promise<Producer>} produce Makes the queue when there is none.
  * @property {(url: string, queue: string, handler: Handler) => Promise<Consumer>} consume
  *
@@ -24,6 +25,8 @@
  * @property {string} version Of the server.
  * @property {string} directory All that it keeps.
  * @property {number[]} pids Whose memory counts.
+ * @property {() => Promise<void>} [rest] Between rows: what its maintenance does in quiet times, which rows that follow each other do
+ *   not leave it.
  * @property {() => Promise<void>} kill As `kill -9`.
  * @property {() => Promise<void>} start After it was killed; resolves when it serves.
  * @property {() => Promise<void>} stop With its data. Always resolves.

@@ -32,6 +32,8 @@ const shared = {
   batchesInFlight: 4,
   provide: provideBeanstalkd,
 
+  load: () => Promise.resolve(),
+
   async produce(url, queue) {
     const client = await BeanstalkClient.open(url);
     await client.use(queue);

@@ -38,6 +38,8 @@ const shared = {
   batchesInFlight: 4,
   provide: provideRedis,
 
+  load: () => import('bullmq'),
+
   async produce(url, queue) {
     const { Queue } = await import('bullmq');
     const jobs = new Queue(queue, { connection: connectionOf(url) });

@@ -55,6 +55,8 @@ function bunqueue(durable) {
     provide: async () => (bunProgram() === undefined ? 'npm has no Bun for this machine' : undefined),
     start,
 
+    load: () => import('bunqueue/client'),
+
     async produce(url, queue) {
       const { Queue } = await import('bunqueue/client');
       const jobs = new Queue(queue, { embedded: false, connection: connectionOf(url) });

@@ -10,7 +10,8 @@ const WORKER = {
   completeJobBatchDelay: 0,
   failJobBatchDelay: 0,
 };
-const PRODUCER_POOL = 10;
+/** Commits of many connections share a sync. */
+const PRODUCER_POOL = 25;
 
 /** @type {import('../lib/system.mjs').System} */
 export const graphileWorker = {
@@ -19,7 +20,7 @@ export const graphileWorker = {
   syncs: true,
   durability: POSTGRES_DURABILITY,
   settings: [
-    '`addJobs` of 1,000, 4 in flight',
+    `\`addJobs\` of 1,000, 4 in flight, a pool of ${PRODUCER_POOL} connections`,
     '`concurrentJobs` 24, `localQueue.size` 500, `completeJobBatchDelay` 0, as on its page on performance',
     POSTGRES_SETTINGS,
   ],
@@ -29,6 +30,8 @@ export const graphileWorker = {
   batchesInFlight: 4,
   provide: providePostgres,
   start: startInstance,
+
+  load: () => import('graphile-worker'),
 
   async produce(url, queue) {
     const { makeWorkerUtils } = await import('graphile-worker');

@@ -30,13 +30,15 @@ function ownVersion() {
 /**
  * The same client for every backend: changing the URL is the whole difference.
  *
- * @type {Pick<import('../lib/system.mjs').System, 'produce' | 'consume' | 'packages' | 'runtime' | 'batchTasks' | 'batchesInFlight'>}
+ * @type {Pick<import('../lib/system.mjs').System, 'load' | 'produce' | 'consume' | 'packages' | 'runtime' | 'batchTasks' | 'batchesInFlight'>}
  */
 export const millraceClient = {
   packages: [],
   runtime: 'node',
   batchTasks: 1000,
   batchesInFlight: 16,
+
+  load: () => import('../../dist/index.js'),
 
   async produce(url, queue) {
     const { connect } = await import('../../dist/index.js');

@@ -64,6 +64,8 @@ const shared = {
   batchTasks: 1000,
   batchesInFlight: 4,
 
+  load: () => Promise.all([import('@nats-io/transport-node'), import('@nats-io/jetstream')]),
+
   async produce(url, queue) {
     const { connection, stream } = await open(url, queue);
     const enqueue = (/** @type {object} */ payload) => stream.publish(queue, JSON.stringify(payload));

@@ -4,6 +4,8 @@ import { POSTGRES_DURABILITY, POSTGRES_SETTINGS, startInstance } from './postgre
 
 const BATCH = 1000;
 const WORKERS = 4;
+/** Commits of many connections share a sync. */
+const CONNECTIONS = 25;
 /** Where it allows the least, and only the fallback: it is notified. */
 const POLL_S = 0.5;
 
@@ -14,7 +16,7 @@ export const pgBoss = {
   syncs: true,
   durability: POSTGRES_DURABILITY,
   settings: [
-    '`insert` of 1,000, 4 in flight',
+    `\`insert\` of 1,000, 4 in flight, a pool of ${CONNECTIONS} connections`,
     `\`batchSize\` ${BATCH}, \`localConcurrency\` ${WORKERS}, \`burstWhenBatchFull\`; the handler of a batch calls ours for each job`,
     '`useListenNotify`, polling every 0.5 s',
     POSTGRES_SETTINGS,
@@ -25,6 +27,8 @@ export const pgBoss = {
   batchesInFlight: 4,
   provide: providePostgres,
   start: startInstance,
+
+  load: () => import('pg-boss'),
 
   async produce(url, queue) {
     const boss = await open(url, queue);
@@ -65,7 +69,7 @@ export const pgBoss = {
 /** @param {string} url @param {string} queue */
 async function open(url, queue) {
   const { PgBoss } = await import('pg-boss');
-  const boss = new PgBoss({ connectionString: url, max: 10, useListenNotify: true });
+  const boss = new PgBoss({ connectionString: url, max: CONNECTIONS, useListenNotify: true });
   boss.on('error', (error) => process.stderr.write(`pg-boss: ${error.message}\n`));
   await boss.start();
   await boss.createQueue(queue, { notify: true });
