@@ -79,6 +79,8 @@ async function measure({ systems, rows, runs, quick, data, json, resume }) {
   if (resume && (systems !== undefined || rows !== undefined || quick)) {
     throw new WrongUsage('--resume goes on with the systems, rows and sizes of the results: leave those flags out');
   }
+  // Before anything is installed or started.
+  const chosen = { rows: chooseRows(rows), runs: runsOf(runs, quick), systems: chooseSystems(systems) };
   const directory = resolve(data ?? tmpdir());
   mkdirSync(directory, { recursive: true });
   const { fileSystem } = describeMachine(directory);
@@ -91,7 +93,7 @@ async function measure({ systems, rows, runs, quick, data, json, resume }) {
   const sitting = resume ? load(existing(file)) : undefined;
   const all =
     sitting === undefined
-      ? await provided(chooseSystems(systems))
+      ? await provided(chosen.systems)
       : { here: sitting.systems.map(({ name }) => systemNamed(name)), leftOut: sitting.leftOut };
   if (all.here.length === 0) throw new Error('none of these systems is to be had on this machine');
   const current =
@@ -99,13 +101,13 @@ async function measure({ systems, rows, runs, quick, data, json, resume }) {
     newSitting({
       systems: all.here,
       leftOut: all.leftOut,
-      rows: chooseRows(rows),
-      runs: runsOf(runs, quick),
+      rows: chosen.rows,
+      runs: chosen.runs,
       quick,
       sizes: quick ? QUICK : NORMAL,
       directory,
     });
-  if (runs !== undefined) current.runs = runsOf(runs, quick);
+  if (runs !== undefined) current.runs = chosen.runs;
   save(file, current);
   await sit(current, all.here, { file, tell });
   tell(`the results are in ${file}`);

@@ -52,7 +52,8 @@ export function standingsOf({ systems, done }) {
 }
 
 const KEY = `Medians of the runs, in parentheses the least and the greatest. **Bold**: the best of those that sync before they
-confirm. \\*: the best of all. ¹: what is confirmed may be lost with the power.`;
+confirm. \\*: the best of all. ¹: what is confirmed may be lost with the power. Half of the maximum is another pace for each
+system: no best is named there.`;
 
 /** @param {Sitting} sitting */
 function about({ startedAt, machine, disk, node, payloadBytes, runs }) {
@@ -79,11 +80,6 @@ function remarks({ systems, leftOut, done, sizes }) {
       `- Backlogs: ${all} tasks, or what was queued in ${boundS} s; drained for ${boundS} s at most. ${backlogs.join(', ')}.`,
     );
   }
-  const paces = systems.flatMap(({ name, title }) => {
-    const half = medianNote(done, name, 'latency-half-per-second');
-    return half === undefined ? [] : [`${title} ${Math.round(half).toLocaleString('en-US')}/s`];
-  });
-  if (paces.length > 0) lines.push(`- Half of the maximum: ${paces.join(', ')}.`);
   for (const { name, title } of systems) {
     const kept = medianNote(done, name, 'latency-half-pace');
     if (kept !== undefined && kept < PACE_KEPT) {

@@ -258,7 +258,9 @@ async function latency(stage, instance) {
   await paced(stage, instance, 'latency-500', STEADY_PER_SECOND);
   const maximum = stage.figures['end-to-end'];
   // Asked for without the row that tells it, there is no half of it.
-  if (maximum !== undefined) await paced(stage, instance, 'latency-half', maximum / 2);
+  if (maximum === undefined) return;
+  stage.figures.half = maximum / 2;
+  await paced(stage, instance, 'latency-half', maximum / 2);
 }
 
 /**
@@ -281,7 +283,6 @@ async function paced(stage, instance, name, perSecond) {
   stage.figures[`${name}-p50`] = report.latencyMs?.p50 ?? Number.NaN;
   stage.figures[`${name}-p99`] = report.latencyMs?.p99 ?? Number.NaN;
   stage.notes[`${name}-pace`] = rate(tasks, span.startNs, span.endNs) / perSecond;
-  stage.notes[`${name}-per-second`] = perSecond;
   await Promise.all([producer.leave(), consumer.leave()]);
 }
 

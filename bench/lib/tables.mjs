@@ -44,7 +44,8 @@ export function renderLosses(standings) {
   const ours = standings.find(({ name }) => name === OURS);
   if (ours === undefined) return [];
   const others = standings.filter(({ name }) => !name.startsWith(OURS));
-  return TABLES.flatMap(({ figures }) => figures).flatMap((figure) => {
+  const compared = TABLES.flatMap(({ figures }) => figures).filter((figure) => figure.compared !== false);
+  return compared.flatMap((figure) => {
     const own = ours.figures[figure.name];
     if (own === undefined) return [];
     const better = others
@@ -74,13 +75,14 @@ function cell(figure, standing, all) {
   const spread = standing.figures[figure.name];
   if (spread === undefined) return '–';
   const { median, min, max } = spread;
+  const range = min === max ? '' : ` (${number(figure, min)}–${number(figure, max)})`;
+  if (figure.compared === false) return `${number(figure, median)}${range}`;
   const best = (/** @type {readonly Standing[]} */ among) =>
     among.every(
       (one) => one.figures[figure.name] === undefined || !isBetter(figure, one.figures[figure.name].median, median),
     );
   const text =
     standing.syncs && best(all.filter(({ syncs }) => syncs)) ? `**${number(figure, median)}**` : number(figure, median);
-  const range = min === max ? '' : ` (${number(figure, min)}–${number(figure, max)})`;
   return `${text}${best(all) ? ' \\*' : ''}${range}`;
 }
 

@@ -66,6 +66,7 @@ const shared = {
       completed += 1;
       if (completed === begun) onCompleted();
     });
+    // While it is closed it loses its connection; a job that is lost for it is told by the ledger.
     worker.on('error', () => {});
     await worker.waitUntilReady();
     return {
