@@ -208,7 +208,7 @@ export class Assignments {
   #sample(slot: number, nowMs: number): void {
     const count = this.#sampledFrom;
     // Also when it is none that counts: among those that are looked at, they are as frequent as among all.
-    this.#untilSample = this.#sampledFrom = this.sampling.next();
+    this.#untilSample = this.#sampledFrom = this.sampling.next(nowMs);
     if (this.#table.hasFlag(slot, FLAG_DEFERRED) || this.#table.attempts(slot) > 0) return;
     this.#startedAfter(nowMs - this.#table.enqueuedAtMs(slot), count);
   }

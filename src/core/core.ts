@@ -397,7 +397,7 @@ export class Core {
   /** While the task still has its worker. */
   #sampleEnd(slot: number, atMs: number, completed: boolean): void {
     const count = this.#sampledFrom;
-    this.#untilSample = this.#sampledFrom = this.assignments.sampling.next();
+    this.#untilSample = this.#sampledFrom = this.assignments.sampling.next(atMs);
     if (this.#loading || this.table.state(slot) !== State.ACTIVE) return;
     const ranForMs = this.assignments.ranForMs(slot, atMs);
     this.#effects.ranFor(ranForMs ?? 0, count);

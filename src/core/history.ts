@@ -111,7 +111,29 @@ export class History {
 
   /** Closes holes; doubles when more than half is really used. */
   #makeRoom(): void {
-    const capacity = this.#count * 2 > this.#slots.length ? this.#slots.length * 2 : this.#slots.length;
+    if (this.#count === this.#slots.length) this.#double();
+    else this.#rebuild(this.#count * 2 > this.#slots.length ? this.#slots.length * 2 : this.#slots.length);
+  }
+
+  /** Without holes every position stays what it is, and with it what the tasks say of theirs. */
+  #double(): void {
+    const capacity = this.#slots.length;
+    const from = this.#head & (capacity - 1);
+    const to = this.#head & (2 * capacity - 1);
+    // The ring of twice the size goes on where the old one began anew.
+    const rest = (to + capacity - from) & (2 * capacity - 1);
+    const grow = <Ring extends Uint32Array | Float64Array>(old: Ring, ring: Ring): Ring => {
+      ring.set(old.subarray(from), to);
+      ring.set(old.subarray(0, from), rest);
+      return ring;
+    };
+    this.#slots = grow(this.#slots, new Uint32Array(2 * capacity).fill(NONE));
+    this.#finishedAtMs = grow(this.#finishedAtMs, new Float64Array(2 * capacity));
+    this.#resultSegment = grow(this.#resultSegment, new Uint32Array(2 * capacity));
+    this.#resultOffset = grow(this.#resultOffset, new Uint32Array(2 * capacity));
+  }
+
+  #rebuild(capacity: number): void {
     const old = {
       slots: this.#slots,
       finishedAtMs: this.#finishedAtMs,
