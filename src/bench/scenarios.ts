@@ -1,3 +1,4 @@
+import { HEADLINE_TASKS, headline } from './headline.ts';
 import { consumeAgainstBare, consumeWithStore, publishAgainstBare, publishWithStore } from './rabbit-scenes.ts';
 import { awaitedByMany, awaitedByOne, backlog, endToEnd, startLatency } from './scenes.ts';
 import type { RunResult, Settings } from './workload.ts';
@@ -41,6 +42,7 @@ export function scenarios(settings: Settings): Scenario[] {
     ...RATES_PER_SECOND.map(paced),
     ...backlogs.map(queuedUp),
     ...OVER_RABBITMQ,
+    IN_PROCESS,
   ];
   return all.filter(({ figures }) => figures.some(({ row }) => settings.rows.includes(row)));
 }
@@ -162,6 +164,28 @@ function comparison(
     run,
   };
 }
+
+/** The claim is somebody else's, of a queue that keeps nothing either. */
+const CLAIMED_MS = 0.6956;
+
+const IN_PROCESS: Scenario = {
+  title: 'in this process, in memory',
+  figures: [
+    {
+      row: 14,
+      name: 'in-process',
+      title: `${grouped(HEADLINE_TASKS)} tasks in process, nothing kept, JSON parsed`,
+      unit: 'ms',
+      goal: { value: CLAIMED_MS, better: 'lower' },
+    },
+    { row: 14, name: 'in-process-best', title: '  the fastest round', unit: 'ms' },
+    { row: 14, name: 'in-process-first', title: '  the first round of a process', unit: 'ms' },
+    { row: 14, name: 'in-process-parse', title: '  JSON.parse alone', unit: 'ms' },
+    { row: 14, name: 'in-process-cpp', title: '  C++, four threads and a mutex', unit: 'ms' },
+    { row: 14, name: 'in-process-cpp-start', title: '  C++, with the start of its threads', unit: 'ms' },
+  ],
+  run: headline,
+};
 
 function grouped(count: number): string {
   return count.toString().replaceAll(/\B(?=(\d{3})+$)/g, ',');

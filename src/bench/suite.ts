@@ -16,6 +16,8 @@ export interface BenchReport {
   /** False where processes share only the wall clock: spans then carry an error of about a millisecond. */
   clockIsShared: boolean;
   disk: DiskProbe;
+  /** What is to be known of single rows. */
+  notes: string[];
   rows: BenchRow[];
 }
 
@@ -63,6 +65,7 @@ export async function runSuite(settings: Settings): Promise<BenchReport> {
     payloadBytes: PAYLOAD_BYTES,
     clockIsShared: CLOCK_IS_SHARED,
     disk,
+    notes: [...new Set([...results.values()].flat().flatMap(({ notes }) => notes ?? []))],
     rows: [...results]
       .flatMap(([scenario, runs]) => toRows(scenario, runs))
       .filter(({ row }) => settings.rows.includes(row)),

@@ -14,7 +14,7 @@ export interface Settings {
   /** Where the throwaway data directories are made: the disk that is measured. */
   directory: string;
   fsync: FsyncPolicy;
-  /** Row numbers; 8 and more are those over RabbitMQ. */
+  /** Row numbers; 8 to 11 are those over RabbitMQ. */
   rows: readonly number[];
   runs: number;
   /** Instead of each row's own number. */
@@ -38,4 +38,6 @@ export interface RunResult {
   fsyncs: number | null;
   lost: number;
   duplicated: number;
+  /** What whoever reads the table should know of this row. */
+  notes?: readonly string[];
 }

@@ -33,10 +33,11 @@ export function formatBench(report: BenchReport): string {
   return lines.join('\n');
 }
 
-function notes({ machine, clockIsShared }: BenchReport): string[] {
+function notes({ machine, clockIsShared, notes: ofRows }: BenchReport): string[] {
   return [
     ...(machine.fileSystem === 'tmpfs' ? ['note: a sync on tmpfs costs nothing; choose a disk with --data'] : []),
     ...(clockIsShared ? [] : ['note: processes share only the wall clock here: row 5 is good to about a millisecond']),
+    ...ofRows.map((note) => `note: ${note}`),
   ];
 }
 

@@ -11,7 +11,7 @@ import { choice, flag, integer, list, text, toggle, type Values } from './flags.
 import { print, printJson, printNote } from './output.ts';
 import { catchStopSignals } from './signals.ts';
 
-const SERVER_ROWS = [1, 2, 3, 4, 5, 6, 7];
+const SERVER_ROWS = [1, 2, 3, 4, 5, 6, 7, 14];
 const ROWS = [...SERVER_ROWS, ...RABBIT_ROWS, ...RABBIT_STORE_ROWS];
 
 const FLAGS = {
