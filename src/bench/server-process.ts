@@ -1,5 +1,6 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { QueueStatus, Status } from '../broker/contract.ts';
 import { invariant } from '../errors.ts';
 import { type HttpService, serveOverServer } from '../serve.ts';
@@ -40,13 +41,39 @@ const methods = {
       queue: status.queues.find(({ name }) => name === 'default'),
     };
   },
+
+  /** What the server takes of the machine, once it has so many completions, or when these do not come. */
+  async load({ completed }: { completed: number }): Promise<ServerLoad> {
+    invariant(server !== undefined, 'the server was started');
+    const { core } = server.host.engine;
+    for (let look = 0; core.counters.completed < completed && look < LOOKS_MAX; look++) await delay(LOOK_MS);
+    const { user, system } = process.cpuUsage();
+    let left = 0;
+    for (const { ready, active, scheduled, blocked } of core.queues.values()) {
+      left += ready + active + scheduled + blocked;
+    }
+    return { cpuUs: user + system, rssBytes: process.memoryUsage.rss(), completed: core.counters.completed, left };
+  },
 };
+
+const LOOK_MS = 2;
+const LOOKS_MAX = 5000;
+
+export interface ServerLoad {
+  /** Of all its threads since it was started. */
+  cpuUs: number;
+  rssBytes: number;
+  completed: number;
+  /** Tasks that have not ended. */
+  left: number;
+}
 
 interface StartOptions {
   directory: string;
   fsync: FsyncPolicy;
   /** Whether it serves HTTP too. */
   observed: boolean;
+  connectionsMax?: number;
 }
 
 function serveHttp(server: Server): Promise<HttpService> {

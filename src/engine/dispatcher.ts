@@ -36,6 +36,8 @@ export class Dispatcher {
   readonly #again: () => void;
   readonly #slots = new Uint32Array(TAKE_MAX);
   readonly #loading = new Set<Queue>();
+  /** Writers with a frame that this turn began: all queues of a worker go into one, which is one write to its link. */
+  readonly #begun: FrameWriter[] = [];
   #deliveries = 0;
 
   /** `again` asks for another `run`; `unreadable` gets what became of a page that holds the next task of a queue. */
@@ -62,6 +64,11 @@ export class Dispatcher {
     for (const queue of queues) {
       queue.marked = false;
       if (!queue.paused && !this.#loading.has(queue)) this.#serve(queue, nowMs);
+    }
+    for (const writer of this.#begun.splice(0)) {
+      writer.end();
+      // Not at the end of the turn: whoever waits for work has waited for this turn already.
+      writer.flush();
     }
   }
 
@@ -135,7 +142,10 @@ export class Dispatcher {
   }
 
   #write(writer: FrameWriter, count: number, firstToken: number): void {
-    writer.begin(FRAME.DELIVER, 0);
+    if (!writer.insideFrame) {
+      writer.begin(FRAME.DELIVER, 0);
+      this.#begun.push(writer);
+    }
     for (let from = 0; from < count; ) {
       if (writer.bodyBytes > FRAME_BYTES) {
         writer.end();
@@ -143,9 +153,6 @@ export class Dispatcher {
       }
       from = this.#writeRun(writer, from, count, firstToken + from);
     }
-    writer.end();
-    // Not at the end of the turn: whoever waits for work has waited for this turn already.
-    writer.flush();
   }
 
   /** Writes the run that begins at `from`; returns where the next one does. */

@@ -66,9 +66,13 @@ export class FrameWriter {
     this.#pool = pool;
   }
 
-  /** Bytes of whole frames that were not handed to the link yet. */
+  /** Bytes that were not handed to the link yet, those of a frame that is being written too. */
   get pendingBytes(): number {
-    return this.#frameStart === -1 ? this.#offset : this.#frameStart;
+    return this.#offset;
+  }
+
+  get insideFrame(): boolean {
+    return this.#frameStart !== -1;
   }
 
   /** Length so far of the body being written. */
