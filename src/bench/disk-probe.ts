@@ -28,6 +28,27 @@ export function probeDisk(directory: string, writes: number): DiskProbe {
   return { fdatasyncP50Us, zeroedDsyncP50Us };
 }
 
+const STREAM_WRITE_BYTES = 1024 * 1024;
+
+/** Bytes a second of writes of 1 MiB that are durable before the next begins, as a journal under load makes them. */
+export function probeStream(directory: string, writes: number): number {
+  const file = join(directory, 'disk-probe');
+  const bytes = writes * STREAM_WRITE_BYTES;
+  const { O_RDWR, O_DSYNC } = fs.constants;
+  fillWithZeros(file, bytes);
+  const buffer = Buffer.alloc(STREAM_WRITE_BYTES, 'millrace');
+  const fd = fs.openSync(file, O_RDWR | (O_DSYNC ?? 0));
+  const startNs = nowNs();
+  for (let at = 0; at < bytes; at += STREAM_WRITE_BYTES) {
+    fs.writeSync(fd, buffer, 0, STREAM_WRITE_BYTES, at);
+    if (O_DSYNC === undefined) fs.fdatasyncSync(fd);
+  }
+  const tookNs = nowNs() - startNs;
+  fs.closeSync(fd);
+  fs.rmSync(file);
+  return bytes / (tookNs / 1e9);
+}
+
 function timeWrites(file: string, flags: number, writes: number, sync: boolean): number {
   const buffer = Buffer.alloc(WRITE_BYTES, 'millrace');
   const tookNs = new Float64Array(writes);

@@ -1,7 +1,8 @@
-import { mkdtempSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Child, type Role } from './child.ts';
+import { probeStream } from './disk-probe.ts';
 import {
   type GrowthPoint,
   type GrowthReading,
@@ -12,6 +13,7 @@ import {
   warmUpTasks,
 } from './growth-points.ts';
 import type { LoadMethods } from './load-process.ts';
+import { describeMachine, describeVersions, type Machine, type Versions } from './machine.ts';
 import type { Methods } from './methods.ts';
 import type { ServerLoad, ServerMethods } from './server-process.ts';
 import { PART_TIMEOUT_MS, QUIET_MS } from './stage.ts';
@@ -31,7 +33,35 @@ export interface GrowthSettings {
 /** Beside those that are counted: the other side's, and lifelines. */
 const CONNECTIONS_MAX = 4096;
 
-export async function runGrowth(settings: GrowthSettings): Promise<GrowthPoint[]> {
+/** What `bench --growth --json` prints. */
+export interface GrowthReport {
+  machine: Machine;
+  versions: Versions;
+  durability: string;
+  disk: {
+    /** Of writes of 1 MiB, each durable before the next. */
+    bytesPerS: number;
+  };
+  points: GrowthPoint[];
+}
+
+const DISK_WRITES = { normal: 256, quick: 4 };
+
+export async function runGrowth(settings: GrowthSettings): Promise<GrowthReport> {
+  const { directory, fsync, quick } = settings;
+  const own = mkdtempSync(join(directory, 'millrace-bench-'));
+  const bytesPerS = probeStream(own, quick ? DISK_WRITES.quick : DISK_WRITES.normal);
+  rmSync(own, { recursive: true });
+  return {
+    machine: describeMachine(directory),
+    versions: describeVersions(),
+    durability: `fsync ${fsync}`,
+    disk: { bytesPerS },
+    points: await runPoints(settings),
+  };
+}
+
+async function runPoints(settings: GrowthSettings): Promise<GrowthPoint[]> {
   const shapes = growthShapes(settings.series, settings.quick);
   const points: GrowthPoint[] = [];
   for (const [index, shape] of shapes.entries()) {

@@ -23,7 +23,10 @@ const methods = {
     return {
       firstMs: all[0]?.tookMs ?? 0,
       tookMs: all.slice(1 + warmUp).map(({ tookMs }) => tookMs),
-      parseMs: parseAlone(payloads.map((payload) => JSON.stringify(payload)), rounds),
+      parseMs: parseAlone(
+        payloads.map((payload) => JSON.stringify(payload)),
+        rounds,
+      ),
       lost: sum(({ lost }) => lost),
       duplicated: sum(({ duplicated }) => duplicated),
     };

@@ -1,9 +1,12 @@
 import { mkdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import type { Command } from 'commander';
+import { GROWTH_SERIES, type GrowthSeries } from '../bench/growth-points.ts';
+import { runGrowth } from '../bench/growth-scenes.ts';
 import { summarizeProfiles } from '../bench/profile.ts';
 import { RABBIT_ROWS, RABBIT_STORE_ROWS } from '../bench/scenarios.ts';
-import { type BenchReport, runSuite } from '../bench/suite.ts';
+import { runSuite } from '../bench/suite.ts';
+import { checkDocument, documentGrowth, formatGrowth } from './bench-growth.ts';
 import { formatBench, formatProfiles } from './bench-report.ts';
 import { addCommand } from './command.ts';
 import { CommandFailed, UsageError } from './failure.ts';
@@ -24,6 +27,11 @@ const FLAGS = {
   fsync: flag(choice('always', 'interval', 'never'), 'the server’s durability', 'always'),
   quick: toggle('a few tasks in each row: shows that everything works, its figures mean nothing'),
   observed: toggle('with HTTP on: each second metrics are scraped, and what an open dashboard asks for is asked'),
+  growth: toggle(
+    'instead of rows: what becomes of the cost of a task with more tasks queued, queues, connections, bytes',
+  ),
+  series: flag(list('name,…'), `with --growth: only these of ${GROWTH_SERIES.join(', ')}`),
+  document: flag(text('dir'), 'with --growth: draw growth.svg there and put the figures into its benchmarks.md'),
   profile: flag(text('dir'), 'write a CPU profile of each process there and print what costs most'),
   json: toggle('print JSON'),
 };
@@ -34,12 +42,13 @@ export function register(program: Command): void {
     summary: 'measure this machine: throughput, latency, memory, restart',
     details:
       'Server, producer and worker run in a process each. Every run is checked with a ledger: a task that was lost or ' +
-      'processed twice fails the command. All rows take about ten minutes and 5 GB of disk.',
+      'processed twice fails the command. All rows take about ten minutes and 5 GB of disk, --growth about five minutes.',
     flags: FLAGS,
     examples: [
       'millrace bench',
       'millrace bench --rows 1,4 --runs 5 --data /mnt/ssd',
       'millrace bench --url amqp://127.0.0.1 --store postgres://127.0.0.1/millrace',
+      'millrace bench --growth --document docs',
       'millrace bench --quick --json',
     ],
     run: bench,
@@ -47,9 +56,8 @@ export function register(program: Command): void {
 }
 
 async function bench(values: Values<typeof FLAGS>): Promise<void> {
-  const { tasks, data, fsync, quick, observed, profile, json, store } = values;
-  const rabbit = values.url === undefined ? undefined : { url: checkUrl(values.url), store };
-  const rows = chooseRows(values);
+  const { profile, json, growth } = values;
+  const measure = growth ? prepareGrowth(values) : prepareRows(values);
   if (profile !== undefined) mkdirSync(profile, { recursive: true });
   const stop = catchStopSignals(() => {});
   const interrupted = new AbortController();
@@ -58,28 +66,83 @@ async function bench(values: Values<typeof FLAGS>): Promise<void> {
   );
   const progress = json ? undefined : showProgress();
   try {
-    const report = await runSuite({
-      directory: data,
-      fsync,
-      rows,
-      runs: values.runs ?? (quick ? 1 : 3),
-      tasks,
-      quick,
-      observed,
-      rabbit,
+    const { report, text, results } = await measure({
       profileDirectory: profile,
       signal: interrupted.signal,
       onProgress: (line) => progress?.show(line),
     });
     progress?.clear();
     if (json) printJson(report);
-    else print(formatBench(report));
+    else print(text);
     if (profile !== undefined && !json) print(formatProfiles(summarizeProfiles(profile)));
-    checkLedger(report);
+    checkLedger(results);
   } finally {
     progress?.clear();
     stop.release();
   }
+}
+
+interface Watching {
+  profileDirectory: string | undefined;
+  signal: AbortSignal;
+  onProgress: (line: string) => void;
+}
+
+interface Measured {
+  report: object;
+  text: string;
+  results: readonly { name: string; lost: number; duplicated: number }[];
+}
+
+type Measure = (watching: Watching) => Promise<Measured>;
+
+function prepareRows(values: Values<typeof FLAGS>): Measure {
+  const { tasks, data, fsync, quick, observed, store, series, document } = values;
+  if (series !== undefined || document !== undefined) {
+    throw new UsageError('--series and --document go with --growth');
+  }
+  const rabbit = values.url === undefined ? undefined : { url: checkUrl(values.url), store };
+  const rows = chooseRows(values);
+  const runs = values.runs ?? (quick ? 1 : 3);
+  return async (watching) => {
+    const report = await runSuite({ directory: data, fsync, rows, runs, tasks, quick, observed, rabbit, ...watching });
+    return { report, text: formatBench(report), results: report.rows };
+  };
+}
+
+function prepareGrowth(values: Values<typeof FLAGS>): Measure {
+  const { data, fsync, quick, document } = values;
+  for (const name of ['rows', 'runs', 'tasks', 'url', 'store'] as const) {
+    if (values[name] !== undefined)
+      throw new UsageError(`--${name} does not go with --growth, which has points of its own`);
+  }
+  if (values.observed) throw new UsageError('--observed does not go with --growth');
+  if (document !== undefined && (quick || values.series !== undefined)) {
+    throw new UsageError('--document needs the whole of --growth: neither --quick nor --series');
+  }
+  if (document !== undefined) refuseWrongDocument(document);
+  const series = values.series === undefined ? GROWTH_SERIES : values.series.map(parseSeries);
+  return async (watching) => {
+    const report = await runGrowth({ directory: data, fsync, series, quick, ...watching });
+    if (document !== undefined) documentGrowth(document, report);
+    const results = report.points.map((point) => ({ ...point, name: `${point.series} ${point.size}` }));
+    return { report, text: formatGrowth(report), results };
+  };
+}
+
+function refuseWrongDocument(directory: string): void {
+  try {
+    checkDocument(directory);
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new UsageError(`--document ${directory} cannot take the figures: ${reason}`);
+  }
+}
+
+function parseSeries(written: string): GrowthSeries {
+  const series = GROWTH_SERIES.find((name) => name === written);
+  if (series !== undefined) return series;
+  throw new UsageError(`--series has ${JSON.stringify(written)}; there are ${GROWTH_SERIES.join(', ')}`);
 }
 
 /** Over a broker only its rows are measured, without one only those of our own server. */
@@ -107,8 +170,8 @@ function parseRow(written: string): number {
   throw new UsageError(`--rows has ${JSON.stringify(written)}; there are the rows ${ROWS.join(', ')}`);
 }
 
-function checkLedger({ rows }: BenchReport): void {
-  const wrong = rows.filter(({ lost, duplicated }) => lost > 0 || duplicated > 0);
+function checkLedger(results: Measured['results']): void {
+  const wrong = results.filter(({ lost, duplicated }) => lost > 0 || duplicated > 0);
   if (wrong.length === 0) return;
   const names = wrong.map(({ name, lost, duplicated }) => `${name} (${lost} lost, ${duplicated} duplicated)`);
   throw new CommandFailed('LEDGER', `not every task was processed exactly once: ${names.join(', ')}`);

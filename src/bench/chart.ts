@@ -1,0 +1,116 @@
+/** Line charts as SVG, small and many on one sheet; both axes are logarithmic. Readable on a light page and on a dark one. */
+export interface Panel {
+  readonly title: string;
+  /** What stands below the x axis. */
+  readonly xTitle: string;
+  readonly lines: readonly Line[];
+}
+
+export interface Line {
+  readonly name: string;
+  readonly points: readonly (readonly [x: number, y: number])[];
+}
+
+const WIDTH = 320;
+const HEIGHT = 210;
+const PLOT = { left: 46, top: 40, right: 306, bottom: 168 };
+
+const STYLE = `
+  text { font: 11px system-ui, sans-serif; fill: #57606a }
+  .title { font-weight: 600; fill: #24292f }
+  .grid { stroke: #d0d7de; stroke-width: 1 }
+  .line { fill: none; stroke-width: 2 }
+  .l0 { stroke: #0969da } .d0 { fill: #0969da }
+  .l1 { stroke: #bc4c00; stroke-dasharray: 5 3 } .d1 { fill: #bc4c00 }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #8b949e } .title { fill: #e6edf3 } .grid { stroke: #30363d }
+    .l0 { stroke: #58a6ff } .d0 { fill: #58a6ff } .l1 { stroke: #f0883e } .d1 { fill: #f0883e }
+  }`;
+
+/** `panels` fill rows of `columns` each. */
+export function drawCharts(panels: readonly Panel[], columns: number): string {
+  const [width, height] = [columns * WIDTH, Math.ceil(panels.length / columns) * HEIGHT];
+  const parts = panels.map((panel, index) => {
+    const [x, y] = [(index % columns) * WIDTH, Math.floor(index / columns) * HEIGHT];
+    return `<g transform="translate(${x} ${y})">\n${drawPanel(panel).join('\n')}\n</g>`;
+  });
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img">`,
+    `<title>${escapeXml(panels.map(({ title }) => title).join('; '))}</title>`,
+    `<style>${STYLE}\n</style>`,
+    ...parts,
+    '</svg>\n',
+  ].join('\n');
+}
+
+function drawPanel({ title, xTitle, lines }: Panel): string[] {
+  const all = lines.flatMap(({ points }) => points);
+  const xs = [...new Set(all.map(([x]) => x))].sort((a, b) => a - b);
+  const x = logScale(xs[0] ?? 1, xs.at(-1) ?? 1, PLOT.left, PLOT.right);
+  const ticks = yTicks(all.map(([, y]) => y));
+  const y = logScale(ticks[0] as number, ticks.at(-1) as number, PLOT.bottom, PLOT.top);
+  return [
+    text(PLOT.left, 16, 'start', title, 'title'),
+    ...ticks.flatMap((tick) => [
+      `<line class="grid" x1="${PLOT.left}" y1="${y(tick)}" x2="${PLOT.right}" y2="${y(tick)}"/>`,
+      text(PLOT.left - 5, y(tick) + 4, 'end', shortNumber(tick)),
+    ]),
+    ...xs.map((tick) => text(x(tick), PLOT.bottom + 15, 'middle', shortNumber(tick))),
+    text((PLOT.left + PLOT.right) / 2, PLOT.bottom + 31, 'middle', xTitle),
+    ...lines.flatMap(({ name, points }, index) => [
+      ...(lines.length > 1 ? legend(name, index) : []),
+      `<polyline class="line l${index}" points="${points.map(([px, py]) => `${x(px)},${y(py)}`).join(' ')}"/>`,
+      ...points.map(([px, py]) => `<circle class="d${index}" cx="${x(px)}" cy="${y(py)}" r="3"/>`),
+    ]),
+  ];
+}
+
+function legend(name: string, index: number): string[] {
+  const left = PLOT.left + index * 110;
+  return [
+    `<line class="line l${index}" x1="${left}" y1="28" x2="${left + 18}" y2="28"/>`,
+    text(left + 23, 32, 'start', name),
+  ];
+}
+
+/** Where a value lies between two ends; in the middle when there is nothing between the ends. */
+function logScale(min: number, max: number, from: number, to: number): (value: number) => number {
+  return (value) => {
+    const share = max === min ? 0.5 : Math.log(value / min) / Math.log(max / min);
+    return Number((from + share * (to - from)).toFixed(1));
+  };
+}
+
+const STEPS = [1, 2, 5];
+
+/** 1, 2 and 5 of each decade around all values; the powers of ten alone where these are many. */
+export function yTicks(values: readonly number[]): number[] {
+  const [low, high] = [Math.min(...values), Math.max(...values)];
+  const decades = Array.from({ length: 31 }, (_, index) => index - 15);
+  const all = decades.flatMap((decade) => STEPS.map((step) => Number(`${step}e${decade}`)));
+  const first = all.findLastIndex((tick) => tick <= low);
+  const last = all.findIndex((tick) => tick >= high);
+  // Three steps at least: what differs by a tenth is to look flat.
+  const around = all.slice(Math.max(0, Math.min(first, last - 3)), last + 1);
+  if (around.length <= 8) return around;
+  const powers = decades.map((decade) => Number(`1e${decade}`));
+  return powers.slice(
+    powers.findLastIndex((tick) => tick <= low),
+    powers.findIndex((tick) => tick >= high) + 1,
+  );
+}
+
+/** 0.5, 20, 1 k, 10 M. */
+function shortNumber(value: number): string {
+  if (value >= 1e6) return `${value / 1e6} M`;
+  return value >= 1000 ? `${value / 1000} k` : String(value);
+}
+
+function text(x: number, y: number, anchor: 'start' | 'middle' | 'end', content: string, kind = ''): string {
+  const className = kind === '' ? '' : ` class="${kind}"`;
+  return `<text${className} x="${x}" y="${y}" text-anchor="${anchor}">${escapeXml(content)}</text>`;
+}
+
+function escapeXml(content: string): string {
+  return content.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('"', '&quot;');
+}
