@@ -98,8 +98,6 @@ export class Engine {
   #timerAtMs = Number.POSITIVE_INFINITY;
   #housekeeping: Timer | undefined;
   #dispatchDeferred = false;
-  /** Since input was last waited for, tasks were handed out already. */
-  #dispatchedInPass = false;
   /** Deliveries wait for the disk. */
   #heldBack = false;
   #stopping = false;
@@ -511,26 +509,15 @@ export class Engine {
 
   // ── Time ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /**
-   * What came first goes out at once. When more comes before input is waited for again, many connections are busy: what they
-   * bring goes out together, or each of them would cost a write to every worker.
-   */
   #dispatchSoon(): void {
     if (this.#dispatchDeferred) return;
     this.#dispatchDeferred = true;
-    if (this.#dispatchedInPass) this.clock.deferPastInput(this.#dispatch);
-    else this.clock.defer(this.#dispatch);
+    this.clock.defer(this.#dispatch);
   }
 
   readonly #dispatch = (): void => {
     this.#dispatchDeferred = false;
     if (this.#closed || this.#failure !== undefined) return;
-    if (!this.#dispatchedInPass) {
-      this.#dispatchedInPass = true;
-      this.clock.deferPastInput(() => {
-        this.#dispatchedInPass = false;
-      });
-    }
     const steadyMs = this.clock.steadyMs();
     this.#keep();
     this.#heldBack = !this.#canDeliver;
