@@ -158,7 +158,7 @@ const consuming = {
     ledger = new Ledger(LEDGER_TASKS);
     timedFrom = from;
     latenciesNs = new Float64Array(timed);
-    consumer = await systemNamed(name).consume(url, queue, handle);
+    consumer = await systemNamed(name).consume(url, queue, handle, { isPaced: timed > 0 });
   },
 
   /**

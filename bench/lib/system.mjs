@@ -18,7 +18,8 @@
  * @property {() => Promise<Instance>} start A new, empty one on a port of its own.
  * @property {() => Promise<unknown>} load Imports the client, so that it takes no time afterwards.
  * @property {(url: string, queue: string) => Promise<Producer>} produce Makes the queue when there is none.
- * @property {(url: string, queue: string, handler: Handler) => Promise<Consumer>} consume
+ * @property {(url: string, queue: string, handler: Handler, options: { isPaced: boolean }) => Promise<Consumer>} consume
+ *   `isPaced`: latency is measured; a system whose settings for throughput cost latency may have others then.
  *
  * @typedef {object} Instance
  * @property {string} url
