@@ -97,6 +97,25 @@ describe('deliveries', () => {
     await bench.engine.close();
   });
 
+  it('of one batch are one run, though somebody waits for one of its tasks', async () => {
+    const bench = await EngineBench.open();
+    const ids = bench.enqueue(texts(5));
+    void bench.outcome(ids[2]);
+    const worker = await bench.addWorker(['q'], 100);
+    expect(worker.seen.map(({ id }) => id)).toEqual(ids);
+    expect(worker.runCount).toBe(1);
+    await bench.engine.close();
+  });
+
+  it('of several queues to one worker in one turn are one frame', async () => {
+    const bench = await EngineBench.open();
+    for (const queue of ['a', 'b', 'c']) bench.enqueue(texts(2, queue), { ...SPEC, queue });
+    const worker = await bench.addWorker(['a', 'b', 'c'], 100);
+    expect(worker.seen.map(({ payload }) => payload)).toEqual(['a0', 'a1', 'b0', 'b1', 'c0', 'c1']);
+    expect([worker.frameCount, worker.runCount]).toEqual([1, 3]);
+    await bench.engine.close();
+  });
+
   it('of tasks that are no longer in memory are read, in order', async () => {
     const bench = await EngineBench.open({ cacheBytes: 64 * 1024 });
     const ids = Array.from({ length: 60 }, (_, i) => bench.enqueue([`${i} `.padEnd(5000, '.')])).flat();

@@ -1,6 +1,15 @@
 import type { Core } from '../core/core.ts';
 import type { Queue } from '../core/queue.ts';
-import { EPOCH_TIME, FLAG_SUSPECT, KIND_STATE, NONE, OFFSET, SEGMENT_ATTEMPTS, TIME_LOW } from '../core/task-table.ts';
+import {
+  EPOCH_TIME,
+  FLAG_SUSPECT,
+  KIND_MASK,
+  KIND_STATE,
+  NONE,
+  OFFSET,
+  SEGMENT_ATTEMPTS,
+  TIME_LOW,
+} from '../core/task-table.ts';
 import type { CoreWorker } from '../core/worker.ts';
 import { LIMITS } from '../limits.ts';
 import { writeRunHeader } from '../protocol/delivery.ts';
@@ -20,6 +29,8 @@ export interface DeliveryTarget {
 }
 
 const TAKE_MAX = 4096;
+/** What a run has in common of this word; that somebody waits for one of its tasks, or that one failed before, splits no run. */
+const RUN_KIND_MASK = KIND_MASK | FLAG_SUSPECT;
 /** A frame is ended soon after it has grown beyond this. */
 const FRAME_BYTES = 1024 * 1024;
 
@@ -178,7 +189,7 @@ export class Dispatcher {
       if (
         words[at + OFFSET] !== end ||
         words[at + SEGMENT_ATTEMPTS] !== segmentAttempts ||
-        words[at + KIND_STATE] !== kindState ||
+        ((words[at + KIND_STATE] ^ kindState) & RUN_KIND_MASK) !== 0 ||
         words[at + EPOCH_TIME] !== epochTime ||
         words[at + TIME_LOW] !== timeLow
       ) {

@@ -58,6 +58,8 @@ export class BenchWorker implements DeliveryTarget {
   probes = 0;
   worker: CoreWorker | undefined;
   held: Delivery[] = [];
+  frameCount = 0;
+  runCount = 0;
   readonly seen: Delivery[] = [];
   readonly revoked: { id: number; token: number; reason: string }[] = [];
   readonly #deliveries = new DeliveryReader(WireRun);
@@ -91,7 +93,9 @@ export class BenchWorker implements DeliveryTarget {
   }
 
   #delivered(buffer: Buffer, start: number, end: number): void {
+    this.frameCount++;
     for (const run of this.#deliveries.read(buffer, start, end)) {
+      this.runCount++;
       for (let i = 0; i < run.length; i++) {
         const payload = Buffer.from(run.bytes(i)).toString();
         expect(run.headers(i)).toEqual(headersWith(payload));
