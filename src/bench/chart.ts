@@ -13,7 +13,7 @@ export interface Line {
 
 const WIDTH = 320;
 const HEIGHT = 210;
-const PLOT = { left: 46, top: 40, right: 306, bottom: 168 };
+const PLOT = { left: 46, top: 40, right: 298, bottom: 168 };
 
 const STYLE = `
   text { font: 11px system-ui, sans-serif; fill: #57606a }

@@ -30,7 +30,7 @@ test(
       durability: 'fsync always',
       disk: { fdatasyncP50Us: expect.any(Number) },
     });
-    expect([...new Set(report.rows.map((row: { row: number }) => row.row))]).toEqual([1, 2, 3, 4, 5, 6, 7]);
+    expect([...new Set(report.rows.map((row: { row: number }) => row.row))]).toEqual([1, 2, 3, 4, 5, 6, 7, 14]);
     for (const row of report.rows) {
       expect(row).toMatchObject({
         name: expect.any(String),
@@ -41,7 +41,8 @@ test(
       });
       expect(row.median).toBeGreaterThan(0);
       expect(row.min).toBe(row.max);
-      expect(row.fsyncs).toBeGreaterThan(0);
+      if (row.row === 14) expect(row.fsyncs).toBeNull();
+      else expect(row.fsyncs).toBeGreaterThan(0);
     }
     expect(await readdir(directory)).toEqual([]);
   },
@@ -64,6 +65,35 @@ test(
   },
   TIMEOUT_MS,
 );
+
+test(
+  'growth gives a point for each size of what grows, and keeps nothing of a page that cannot take them',
+  async () => {
+    const { stdout } = await bench('--growth', '--series', 'queued,idle-queues', '--json');
+    const { points } = JSON.parse(stdout);
+    expect(points.map(({ series, size }: { series: string; size: number }) => [series, size])).toEqual([
+      ['queued', 500],
+      ['queued', 2000],
+      ['idle-queues', 1],
+      ['idle-queues', 10],
+    ]);
+    for (const point of points) {
+      expect(point).toMatchObject({ lost: 0, duplicated: 0 });
+      expect(point.tasksPerS).toBeGreaterThan(0);
+      expect(point.serverCpuUs).toBeGreaterThan(0);
+    }
+    expect(await readdir(directory)).toEqual([]);
+  },
+  TIMEOUT_MS,
+);
+
+test.each([
+  [['--growth', '--rows', '1'], '--rows does not go with --growth'],
+  [['--document', 'docs'], '--series and --document go with --growth'],
+])('%j is wrong usage', async (args, message) => {
+  const failure = await bench(...args).catch((error: unknown) => error);
+  expect(failure).toMatchObject({ code: 2, stderr: expect.stringContaining(message) });
+});
 
 test('a row that there is not is wrong usage', async () => {
   const failure = await bench('--rows', '1,12').catch((error: unknown) => error);
