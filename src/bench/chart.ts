@@ -23,7 +23,7 @@ const STYLE = `
   .l0 { stroke: #0969da } .d0 { fill: #0969da }
   .l1 { stroke: #bc4c00; stroke-dasharray: 5 3 } .d1 { fill: #bc4c00 }
   @media (prefers-color-scheme: dark) {
-    text { fill: #8b949e } .title { fill: #e6edf3 } .grid { stroke: #30363d }
+    text { fill: #8b949e } .title { fill: #9198a1 } .grid { stroke: #6e7681 }
     .l0 { stroke: #58a6ff } .d0 { fill: #58a6ff } .l1 { stroke: #f0883e } .d1 { fill: #f0883e }
   }`;
 
