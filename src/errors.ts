@@ -14,6 +14,7 @@ export const ERROR_CODES = {
   CONFLICT: { retryable: false, meaning: 'the task, or the batch, is in a state that does not allow this' },
   UNAUTHENTICATED: { retryable: false, meaning: 'no credentials came, or none that the server knows' },
   FORBIDDEN: { retryable: false, meaning: 'who asked may not do that' },
+  HANDLERS: { retryable: false, meaning: 'a module of handlers cannot be loaded, or exports none' },
   // How a task ended, as seen by result()
   TASK_DEAD: { retryable: false, meaning: 'the task failed for good; the last error is the cause' },
   TASK_CANCELLED: { retryable: false, meaning: 'the task was cancelled or purged' },
@@ -21,6 +22,10 @@ export const ERROR_CODES = {
   HANDLER_FAILED: { retryable: true, meaning: 'the handler threw or rejected' },
   NO_HANDLER: { retryable: true, meaning: 'the worker has no handler for this task name' },
   TASK_TIMEOUT: { retryable: true, meaning: 'the attempt ran longer than the task’s timeoutMs' },
+  THREAD_CRASHED: {
+    retryable: true,
+    meaning: 'the worker thread that ran the attempt ended: an exit, an uncaught error, no memory',
+  },
   WORKER_LOST: { retryable: true, meaning: 'the worker died or lost its connection during the attempt' },
   LEASE_LOST: { retryable: false, meaning: 'the task is no longer leased to this worker under this token' },
   // The server's state

@@ -30,7 +30,7 @@ export type {
 } from './broker/contract.ts';
 export type { EmbeddedOptions } from './broker/embedded/embedded.ts';
 export type { ReconnectOptions } from './broker/tcp/connection.ts';
-export { Client, type Handlers, type PlainHandler, type TaskPick, type Tasks } from './client/client.ts';
+export { Client, type TaskPick, type Tasks } from './client/client.ts';
 export type { EventOptions, TaskEvents } from './client/events.ts';
 export {
   type BatchCallback,
@@ -49,6 +49,7 @@ export { ERROR_CODES, type ErrorCode, MillraceError } from './errors.ts';
 export { DEFAULTS, LIMITS, type QueueLimits, type QueueLimitsChange } from './limits.ts';
 export { type DefinitionOptions, defineTask, TaskDefinition, type TaskKind } from './task/definition.ts';
 export type { Batch, Parent, TaskContext, TaskHandler } from './task/handler.ts';
+export type { Handlers, PlainHandler } from './task/handlers.ts';
 export type {
   BackoffOptions,
   EnqueueOptions,
@@ -59,6 +60,7 @@ export type {
 } from './task/options.ts';
 export type { Tracing } from './task/tracing.ts';
 export { FatalTaskError, RetryLater } from './worker/failures.ts';
+export type { HandlersModule } from './worker/handlers-module.ts';
 export type { AttemptInfo, WorkerHooks } from './worker/hooks.ts';
 export type { Logger, WorkerOptions } from './worker/options.ts';
 export { type RunningAttempt, type StopReport, Worker } from './worker/worker.ts';

@@ -290,6 +290,27 @@ export const LIMITS = {
   /** A stream on which nothing happens says so often that it lives. */
   eventHeartbeatMs: 15 * SECOND,
 
+  // Worker threads
+  threadsMax: 256,
+  threadHeapMbMin: 16,
+  threadHeapMbMax: 65_536,
+  /** How long a thread may take to load the handlers. */
+  threadStartMs: 60 * SECOND,
+  /** Tasks, and bytes of payload (one may be larger), that are handed to a thread in one message. */
+  threadGroupTasksMax: 2048,
+  threadGroupBytesMax: 1 * MiB,
+  /** So much work, by what tasks of that name took before, waits in a thread behind what runs. */
+  threadAheadMs: 4,
+  /** How long a thread that has something to say waits for more. */
+  threadReportMs: 1,
+  /** How long a handler in a thread may go on after its signal was aborted: then the thread is ended. */
+  threadGraceMs: 1 * SECOND,
+  /** The pause before a thread that crashed is replaced: none, then doubling from the first to the second, … */
+  threadRestartMsMin: 100,
+  threadRestartMsMax: 5 * SECOND,
+  /** … until none has crashed for so long. */
+  threadSteadyMs: 10 * SECOND,
+
   // History kept per task
   attemptsKeptMax: 10,
 
@@ -618,5 +639,9 @@ relation(
 relation(
   LIMITS.amqpDelayStepMs * (2 ** LIMITS.amqpDelayLevels - LIMITS.amqpDelayLevels - 1) > LIMITS.delayMsMax,
   'the delay ladder reaches the longest delay',
+);
+relation(
+  LIMITS.threadGraceMs < DEFAULTS.timeoutGraceMs,
+  'a thread that does not stop is ended before the server takes its task away',
 );
 relation(LIMITS.helloBytesMax <= LIMITS.frameBytesMax, 'helloBytesMax ≤ frameBytesMax');

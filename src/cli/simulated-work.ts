@@ -9,6 +9,8 @@ export const FAIL_ALWAYS = 'always';
 export interface SimulatedWork {
   /** How long a task takes, without using the processor. */
   taskTimeMs: number;
+  /** How long it uses the processor; absent: not at all. */
+  taskCpuMs?: number;
   /** This share of the tasks fails at the first attempt, and succeeds at the next. */
   failRate: number;
   /** This share fails at every attempt, and so ends dead. */
@@ -20,10 +22,35 @@ export interface SimulatedWork {
  * attempts and workers.
  */
 export function simulatedWork(work: SimulatedWork): (input: unknown, context: TaskContext) => unknown {
+  const { taskTimeMs, taskCpuMs = 0 } = work;
+  const rounds = taskCpuMs === 0 ? 0 : Math.ceil(taskCpuMs * roundsPerMs());
   return (input, context) => {
-    if (work.taskTimeMs === 0) return judge(work, input, context);
-    return sleep(work.taskTimeMs, undefined, { signal: context.signal }).then(() => judge(work, input, context));
+    burn(rounds);
+    if (taskTimeMs === 0) return judge(work, input, context);
+    return sleep(taskTimeMs, undefined, { signal: context.signal }).then(() => judge(work, input, context));
   };
+}
+
+/** Work of a fixed size: who shares the processor with others takes longer over it. */
+export function burn(rounds: number): void {
+  for (let round = 0; round < rounds; round++) burnt = crc32(BURNT, burnt);
+}
+
+const BURNT = Buffer.alloc(1024);
+let burnt = 0;
+
+const CALIBRATION_ROUNDS = 1000;
+const CALIBRATIONS = 20;
+
+/** What this machine does of it when nobody disturbs it. */
+export function roundsPerMs(): number {
+  let bestMs = Number.POSITIVE_INFINITY;
+  for (let calibration = 0; calibration < CALIBRATIONS; calibration++) {
+    const startMs = performance.now();
+    burn(CALIBRATION_ROUNDS);
+    bestMs = Math.min(bestMs, performance.now() - startMs);
+  }
+  return CALIBRATION_ROUNDS / bestMs;
 }
 
 function judge({ failRate, deadRate }: SimulatedWork, input: unknown, { id, attempt }: TaskContext): void {

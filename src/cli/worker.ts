@@ -1,14 +1,16 @@
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import type { Command } from 'commander';
 import type { WorkerStatus } from '../broker/contract.ts';
 import { MillraceError, redact } from '../errors.ts';
-import type { Client, Handlers, Worker, WorkerOptions } from '../index.ts';
+import type { Client, Handlers, HandlersModule, Worker, WorkerOptions } from '../index.ts';
 import { DEFAULTS, LIMITS } from '../limits.ts';
+import { checkHandlersFile, loadHandlers } from '../worker/handlers-module.ts';
 import { ANY_NAME } from '../worker/options.ts';
 import { addCommand } from './command.ts';
 import { CONNECTION_FLAGS, withClient } from './connection.ts';
 import { UsageError } from './failure.ts';
 import { flag, integer, list, SHARE, text, toggle, type Values } from './flags.ts';
-import { loadHandlers } from './handlers-file.ts';
 import { type Log, logFile, logLevel, openLog } from './log.ts';
 import { keepRunningWithoutReader } from './output.ts';
 import { catchStopSignals } from './signals.ts';
@@ -21,10 +23,19 @@ const FLAGS = {
   connectTimeoutMs: { ...CONNECTION_FLAGS.connectTimeoutMs, fallback: DEFAULTS.connectTimeoutMs as number },
   queues: flag(list('a,b'), 'queues to take from; by default those of the handlers, else default'),
   handlers: flag(text('file'), 'ES module that exports handlers; without it the built-in handler runs'),
-  concurrency: flag(integer(1, LIMITS.prefetchMax), `tasks at the same time (default: ${DEFAULTS.concurrency})`),
+  concurrency: flag(
+    integer(1, LIMITS.prefetchMax),
+    `tasks at the same time (default: ${DEFAULTS.concurrency}; with --threads one each)`,
+  ),
   prefetch: flag(integer(1, LIMITS.prefetchMax), 'tasks held at once (default: twice the concurrency)'),
+  threads: flag(integer(1, LIMITS.threadsMax), 'run handlers in so many threads, for work that needs the processor'),
+  threadHeapMb: flag(
+    integer(LIMITS.threadHeapMbMin, LIMITS.threadHeapMbMax, 'MiB'),
+    'heap of each thread; one that needs more crashes (default: as Node decides)',
+  ),
   name: flag(text('name'), 'shown in status (default: host and process id)'),
   taskTimeMs: flag(integer(0, LIMITS.timeoutMsMax, 'ms'), 'built-in handler: how long a task takes', 0),
+  taskCpuMs: flag(integer(0, LIMITS.timeoutMsMax, 'ms'), 'built-in handler: how long it uses the processor', 0),
   failRate: flag(SHARE, 'built-in handler: share of the tasks whose first attempt fails', 0),
   deadRate: flag(SHARE, 'built-in handler: share of the tasks that always fail', 0),
   logFile: logFile('worker.log'),
@@ -52,13 +63,14 @@ export function register(program: Command): void {
     summary: 'run tasks',
     details:
       'The handlers file exports what defineTask(…).handle(…) returns: named, or by default an array of them, or an ' +
-      'object { name: function }. The built-in handler takes any task name, reads the JSON payload and simulates ' +
-      'work. SIGTERM or SIGINT: running tasks may end, the others go back; a second signal ends it at once. With --max ' +
+      'object { name: function }; with --threads each thread loads it. The built-in handler takes any task name, reads ' +
+      'the JSON payload and simulates work. SIGTERM or SIGINT: running tasks may end, the others go back; a second signal ends it at once. With --max ' +
       'it supervises worker processes instead: it starts more when tasks wait for too long, retires those that are not ' +
       'needed without interrupting a task, and says why.',
     flags: FLAGS,
     examples: [
       'millrace worker --handlers ./handlers.js --concurrency 50',
+      'millrace worker --handlers ./handlers.js --threads 4',
       'millrace worker --queues mail,images --task-time-ms 20 --fail-rate 0.05',
       'millrace worker --handlers ./handlers.js --min 1 --max 8',
     ],
@@ -78,7 +90,7 @@ export async function work(values: WorkerValues, steering?: Steering): Promise<v
   const log = openLog({ name: 'worker', level, file, console: json ? 'json' : 'text' });
   process.on('uncaughtExceptionMonitor', (err) => log.file.fatal({ err }, 'the worker ends: a defect'));
   try {
-    const handlers = values.handlers === undefined ? builtIn(values) : await loadHandlers(values.handlers);
+    const handlers = values.handlers === undefined ? builtIn(values) : await fromFile(values.handlers, values);
     await withClient(values, { name: values.name ?? 'millrace worker' }, (client) =>
       run(client, handlers, values, log, steering),
     );
@@ -88,41 +100,67 @@ export async function work(values: WorkerValues, steering?: Steering): Promise<v
   }
 }
 
-function checkFlags({ handlers, taskTimeMs, failRate, deadRate, concurrency, prefetch }: WorkerValues): void {
-  if (handlers !== undefined && (taskTimeMs > 0 || failRate > 0 || deadRate > 0)) {
+function checkFlags(values: WorkerValues): void {
+  const { handlers, taskTimeMs, taskCpuMs, failRate, deadRate, concurrency, prefetch, threads } = values;
+  if (handlers !== undefined && (taskTimeMs > 0 || taskCpuMs > 0 || failRate > 0 || deadRate > 0)) {
     throw new UsageError(
-      '--task-time-ms, --fail-rate and --dead-rate are for the built-in handler: leave out --handlers',
+      '--task-time-ms, --task-cpu-ms, --fail-rate and --dead-rate are for the built-in handler: leave out --handlers',
     );
   }
   if (failRate + deadRate > 1) throw new UsageError('--fail-rate and --dead-rate together are more than 1, all tasks');
-  if (prefetch !== undefined && prefetch < (concurrency ?? DEFAULTS.concurrency)) {
-    throw new UsageError(
-      `--prefetch ${prefetch} is less than the concurrency of ${concurrency ?? DEFAULTS.concurrency}`,
-    );
+  const least = concurrency ?? threads ?? DEFAULTS.concurrency;
+  if (threads !== undefined && least < threads) {
+    const remedy = `give --concurrency ${threads} or more, or fewer threads`;
+    throw new UsageError(`--concurrency ${least} leaves some of ${threads} threads without a task: ${remedy}`);
+  }
+  if (values.threadHeapMb !== undefined && threads === undefined) {
+    throw new UsageError('--thread-heap-mb is for worker threads: give --threads as well');
+  }
+  if (prefetch !== undefined && prefetch < least) {
+    throw new UsageError(`--prefetch ${prefetch} is less than the concurrency of ${least}`);
   }
 }
 
-function builtIn(values: WorkerValues): Handlers {
-  return { [ANY_NAME]: simulatedWork(values) };
+function builtIn({ threads, taskTimeMs, taskCpuMs, failRate, deadRate }: WorkerValues): Handlers | HandlersModule {
+  const work = { taskTimeMs, taskCpuMs, failRate, deadRate };
+  if (threads === undefined) return { [ANY_NAME]: simulatedWork(work) };
+  const module = new URL('./simulated-handlers.js', import.meta.url);
+  for (const [name, value] of Object.entries(work)) module.searchParams.set(name, String(value));
+  return module;
+}
+
+/** What is wrong with the file is found before anything is connected. */
+async function fromFile(file: string, { threads }: WorkerValues): Promise<HandlersModule> {
+  const path = resolve(file);
+  const url = pathToFileURL(path);
+  if (threads === undefined) await loadHandlers(url);
+  else await checkHandlersFile(path);
+  return url;
 }
 
 async function run(
   client: Client,
-  handlers: Handlers,
+  handlers: Handlers | HandlersModule,
   values: WorkerValues,
   log: Log,
   steering?: Steering,
 ): Promise<void> {
-  const { queues, concurrency, prefetch, name } = values;
-  const options: WorkerOptions = { queues, concurrency, prefetch, name, logger: log.all };
+  const { queues, concurrency, prefetch, threads, threadHeapMb, name } = values;
+  const options: WorkerOptions = { queues, concurrency, prefetch, threads, threadHeapMb, name, logger: log.all };
   const stopSignal = catchStopSignals((signal) => log.all.warn(`${signal} again: ending at once`));
   const worker = await client.work(handlers, options);
-  const names = Array.isArray(handlers) ? handlers.map(({ format }) => format.name) : Object.keys(handlers);
-  const what = values.handlers === undefined ? 'any task (built-in handler)' : names.join(', ');
+  const what = values.handlers === undefined ? 'any task (built-in handler)' : worker.handlers.join(', ');
+  const where = threads === undefined ? '' : ` in ${plural(threads, 'thread')}`;
   log.all.info(
-    { url: redact(client.url), queues: worker.queues, handlers: names, concurrency: worker.concurrency },
+    {
+      url: redact(client.url),
+      queues: worker.queues,
+      handlers: worker.handlers,
+      concurrency: worker.concurrency,
+      threads,
+    },
     `worker ${worker.name} at ${redact(client.url)} takes ${what} from ${worker.queues.join(', ')}, ` +
-      `${worker.concurrency} at a time`,
+      `${worker.concurrency} at a time${where}`,
   );
   steering?.started(worker);
   const stats = logStats(client, worker, values.statsIntervalMs, log);

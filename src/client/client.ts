@@ -13,14 +13,15 @@ import type {
 } from '../broker/contract.ts';
 import { MillraceError, shown } from '../errors.ts';
 import type { Clock } from '../io/clock.ts';
-import { checkName, DEFAULTS, LIMITS, parseHeaders } from '../limits.ts';
+import { checkName, LIMITS, parseHeaders } from '../limits.ts';
 import { encodePayload } from '../task/codec.ts';
 import type { TaskKind } from '../task/definition.ts';
-import type { TaskContext, TaskHandler } from '../task/handler.ts';
+import type { Handlers } from '../task/handlers.ts';
 import { checkKeys, type EnqueueOptions, resolveWhen, SpecTable } from '../task/options.ts';
 import { idOf, type Relations, resolveRelations } from '../task/relations.ts';
 import { validate } from '../task/schema.ts';
 import type { Tracing } from '../task/tracing.ts';
+import type { HandlersModule } from '../worker/handlers-module.ts';
 import type { WorkerHooks } from '../worker/hooks.ts';
 import type { WorkerOptions } from '../worker/options.ts';
 import { stopTimeoutMs, Worker } from '../worker/worker.ts';
@@ -30,11 +31,6 @@ import { allOf, type BatchCallback, type Flow, FlowBuilder, FlowTask, type Prepa
 import { Queue } from './queue.ts';
 import { checkSchedule, type ScheduleKind, type ScheduleName, Schedules } from './schedules.ts';
 import { Task, TaskBatch } from './task.ts';
-
-/** A handler under a plain task name. Its input is whatever JSON was enqueued; say its type where you know it. */
-export type PlainHandler = { run(input: unknown, context: TaskContext): unknown }['run'];
-
-export type Handlers = readonly TaskHandler[] | Readonly<Record<string, PlainHandler>>;
 
 /** What a client needs of the process. */
 export interface ClientWorld {
@@ -236,11 +232,12 @@ export class Client {
   }
 
   /**
-   * Starts a worker in this process. Rejects with INVALID_ARGUMENT, DISCONNECTED, STOPPING, CLOSED.
-   * Several may run beside each other; `close` stops them.
+   * Starts a worker in this process. Several may run beside each other; `close` stops them. Handlers may come from a module,
+   * as they must for `threads`. Rejects with INVALID_ARGUMENT, HANDLERS (a module that cannot be loaded, or has none),
+   * DISCONNECTED, STOPPING, CLOSED.
    */
-  async work(handlers: Handlers, options: WorkerOptions = {}): Promise<Worker> {
-    const worker = await Worker.start(this.#broker, listHandlers(handlers), options, {
+  async work(handlers: Handlers | HandlersModule, options: WorkerOptions = {}): Promise<Worker> {
+    const worker = await Worker.start(this.#broker, handlers, options, {
       clock: this.#world.clock,
       defaultName: this.#world.workerName,
       hooks: this.#world.hooks,
@@ -399,35 +396,4 @@ function encodeInput(
     throw new MillraceError('INVALID_PAYLOAD', message);
   }
   return encodePayload(input, 'the input');
-}
-
-function listHandlers(handlers: Handlers): readonly TaskHandler[] {
-  if (isList(handlers)) {
-    for (const [index, handler] of handlers.entries()) checkHandler(handler, index);
-    return handlers;
-  }
-  if (typeof handlers !== 'object' || handlers === null) {
-    const message = `work takes handlers: an array of definition.handle(…), or an object { name: function }`;
-    throw new MillraceError('INVALID_ARGUMENT', message);
-  }
-  return Object.entries(handlers).map(([name, run]) => {
-    if (typeof run !== 'function') {
-      throw new MillraceError('INVALID_ARGUMENT', `the handler of ${shown(name)} is no function, but ${shown(run)}`);
-    }
-    checkName('task name', name, LIMITS.taskNameBytesMax);
-    const format = { name, input: undefined, output: undefined, payload: 'json', result: 'json' } as const;
-    return { kind: 'single', format, queue: DEFAULTS.queue, run };
-  });
-}
-
-/** Made by `handle` or `handleBatch`, maybe of another copy of the package. */
-function checkHandler(handler: Partial<TaskHandler> | null | undefined, index: number): void {
-  const isOne = handler?.kind === 'single' || handler?.kind === 'batch';
-  if (isOne && typeof handler.run === 'function' && typeof handler.format?.name === 'string') return;
-  const message = `handler ${index} is ${shown(handler)}, not what definition.handle(…) or handleBatch(…) made; plain functions go into an object { name: function }`;
-  throw new MillraceError('INVALID_ARGUMENT', message);
-}
-
-function isList(handlers: Handlers): handlers is readonly TaskHandler[] {
-  return Array.isArray(handlers);
 }

@@ -1,48 +1,69 @@
 import type { DeliveryRun } from '../broker/contract.ts';
 
+/** Some of a run's tasks, from `from` to before `to`. */
+interface Entry {
+  readonly run: DeliveryRun;
+  from: number;
+  readonly to: number;
+  /** Runs that were delivered earlier have lower ones. */
+  readonly order: number;
+}
+
 /** Deliveries that were not started yet, in order. */
 export class Backlog {
-  readonly #runs: DeliveryRun[] = [];
+  readonly #entries: Entry[] = [];
   #head = 0;
-  /** In the run at the head: the first task not started. */
-  #next = 0;
+  #delivered = 0;
+  /** Tasks that were not started; revoked ones may be among them. */
+  size = 0;
   /** Tasks that were revoked before they started. */
   readonly #revoked = new Map<DeliveryRun, Set<number>>();
 
   /** The run whose task is next; undefined when there is none. */
   get run(): DeliveryRun | undefined {
-    return this.#runs[this.#head];
+    return this.#entries[this.#head]?.run;
   }
 
   /** Index of the next task in `run`. */
   get index(): number {
-    return this.#next;
+    return (this.#entries[this.#head] as Entry).from;
+  }
+
+  /** Which of the deliveries `run` was. */
+  get order(): number {
+    return (this.#entries[this.#head] as Entry).order;
   }
 
   push(run: DeliveryRun): void {
-    this.#runs.push(run);
+    this.#entries.push({ run, from: 0, to: run.length, order: this.#delivered++ });
+    this.size += run.length;
+  }
+
+  /** Tasks that were taken and did not start after all are the next ones again; `order` as it was. */
+  putBack(run: DeliveryRun, from: number, to: number, order: number): void {
+    this.#entries.splice(this.#head, 0, { run, from, to, order });
+    this.size += to - from;
   }
 
   /** How many of the next tasks, at most `max`, can be taken together. */
   available(max: number): number {
-    const run = this.run;
-    if (run === undefined) return 0;
-    const count = Math.min(max, run.length - this.#next);
-    const revoked = this.#revoked.get(run);
+    const entry = this.#entries[this.#head];
+    if (entry === undefined) return 0;
+    const count = Math.min(max, entry.to - entry.from);
+    const revoked = this.#revoked.get(entry.run);
     if (revoked === undefined) return count;
-    for (let offset = 0; offset < count; offset++) if (revoked.has(this.#next + offset)) return offset;
+    for (let offset = 0; offset < count; offset++) if (revoked.has(entry.from + offset)) return offset;
     return count;
   }
 
   take(count: number): void {
-    this.#next += count;
+    this.#advance(this.#entries[this.#head] as Entry, count);
     this.#skip();
   }
 
   /** False when the task is not waiting here. */
   revoke(run: DeliveryRun, index: number): boolean {
-    const at = this.#runs.indexOf(run, this.#head);
-    if (at === -1 || (at === this.#head && index < this.#next)) return false;
+    if (!this.#holds(run, index)) return false;
     const revoked = this.#revoked.get(run);
     if (revoked === undefined) this.#revoked.set(run, new Set([index]));
     else revoked.add(index);
@@ -53,22 +74,37 @@ export class Backlog {
   /** Takes everything out. */
   drain(each: (run: DeliveryRun, index: number) => void): void {
     for (let run = this.run; run !== undefined; run = this.run) {
-      const index = this.#next;
+      const { index } = this;
       this.take(1);
       each(run, index);
     }
   }
 
+  #holds(run: DeliveryRun, index: number): boolean {
+    for (let at = this.#head; at < this.#entries.length; at++) {
+      const entry = this.#entries[at] as Entry;
+      if (entry.run === run && index >= entry.from && index < entry.to) return true;
+    }
+    return false;
+  }
+
+  #advance(entry: Entry, count: number): void {
+    entry.from += count;
+    this.size -= count;
+  }
+
   /** Moves on to the next task that was not revoked. */
   #skip(): void {
-    for (let run = this.run; run !== undefined; run = this.run) {
-      if (this.#revoked.size > 0) while (this.#revoked.get(run)?.has(this.#next) === true) this.#next++;
-      if (this.#next < run.length) return;
-      this.#revoked.delete(run);
-      this.#next = 0;
+    for (let entry = this.#entries[this.#head]; entry !== undefined; entry = this.#entries[this.#head]) {
+      if (this.#revoked.size > 0) {
+        const revoked = this.#revoked.get(entry.run);
+        while (entry.from < entry.to && revoked?.delete(entry.from) === true) this.#advance(entry, 1);
+        if (revoked?.size === 0) this.#revoked.delete(entry.run);
+      }
+      if (entry.from < entry.to) return;
       this.#head++;
-      if (this.#head < 64 && this.#head < this.#runs.length) continue;
-      this.#runs.splice(0, this.#head);
+      if (this.#head < 64 && this.#head < this.#entries.length) continue;
+      this.#entries.splice(0, this.#head);
       this.#head = 0;
     }
   }

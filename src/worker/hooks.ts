@@ -46,8 +46,16 @@ export function checkHooks(hooks: WorkerHooks | undefined): void {
   }
 }
 
+/** Told what becomes of attempts, as it happens. */
+export interface AttemptHooks {
+  /** The handler is about to be called. */
+  started(run: DeliveryRun, from: number, length: number): void;
+  completed(run: DeliveryRun, index: number, result: unknown): void;
+  failed(run: DeliveryRun, index: number, error: unknown, isLast: boolean): void;
+}
+
 /** Calls a worker's hooks. */
-export class Hooks {
+export class Hooks implements AttemptHooks {
   readonly #hooks: WorkerHooks;
   readonly #logger: Logger | undefined;
 

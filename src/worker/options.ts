@@ -20,40 +20,80 @@ export interface WorkerOptions {
   queues?: readonly string[] | undefined;
   /**
    * Handlers that run at the same time; for batch handlers, tasks inside running batches. 1 to 65,536. Default 50, or twice
-   * the largest `batchSize`.
+   * the largest `batchSize`. With `threads`: in all of them together, at least one each, which is the default too (one batch
+   * of the largest `batchSize` each).
    */
   concurrency?: number | undefined;
-  /** Tasks held at once, those that run included. Default: twice `concurrency`, at least 16 more than it. */
+  /**
+   * Tasks held at once, those that run included. Default: twice `concurrency`, at least 16 more than it; with `threads`, at
+   * least 50 more for each.
+   */
   prefetch?: number | undefined;
+  /**
+   * Run the handlers, which then come from a module, in so many worker threads, 1 to 256: see docs/threads.md. Default: in
+   * this thread's event loop.
+   */
+  threads?: number | undefined;
+  /** What each thread may have as its heap, in MiB, 16 to 65,536; one that needs more crashes. Default: as Node decides. */
+  threadHeapMb?: number | undefined;
   /** Shown in status. Default: host and process id. */
   name?: string | undefined;
   logger?: Logger | undefined;
   hooks?: WorkerHooks | undefined;
 }
 
-const KEYS = ['queues', 'concurrency', 'prefetch', 'name', 'logger', 'hooks'];
+const KEYS = ['queues', 'concurrency', 'prefetch', 'threads', 'threadHeapMb', 'name', 'logger', 'hooks'];
 const NAME_BYTES_MAX = 128;
+
+/** What can be told without knowing the handlers. Throws INVALID_ARGUMENT. */
+export function checkWorkerOptions(options: WorkerOptions): void {
+  checkKeys('work', options, KEYS);
+  const { threads, threadHeapMb } = options;
+  if (threads !== undefined) checkInteger('threads', threads, 1, LIMITS.threadsMax);
+  if (threadHeapMb !== undefined) {
+    checkInteger('threadHeapMb', threadHeapMb, LIMITS.threadHeapMbMin, LIMITS.threadHeapMbMax);
+    if (threads === undefined)
+      throw new MillraceError('INVALID_ARGUMENT', 'threadHeapMb is for worker threads: give threads as well');
+  }
+  checkLogger(options.logger);
+  checkHooks(options.hooks);
+}
+
+/** What a worker has to know of a handler that may be in another thread. */
+export interface HandlerKind {
+  readonly name: string;
+  readonly queue: string;
+  /** 1 for a handler of single tasks. */
+  readonly batchSize: number;
+}
+
+export function kindOf(handler: TaskHandler): HandlerKind {
+  const batchSize = handler.kind === 'batch' ? handler.batchSize : 1;
+  return { name: handler.format.name, queue: handler.queue, batchSize };
+}
 
 /** Throws INVALID_ARGUMENT. */
 export function resolveWorkerOptions(
   options: WorkerOptions,
-  handlers: readonly TaskHandler[],
+  handlers: readonly HandlerKind[],
   defaultName: string,
 ): ConsumeOptions {
-  checkKeys('work', options, KEYS);
-  const batchSizes = handlers.map((handler) => (handler.kind === 'batch' ? handler.batchSize * 2 : 0));
-  const concurrency =
-    options.concurrency ?? Math.min(Math.max(DEFAULTS.concurrency, ...batchSizes), LIMITS.prefetchMax);
+  const { threads } = options;
+  const batchSizeMax = Math.max(...handlers.map(({ batchSize }) => batchSize));
+  const concurrency = options.concurrency ?? Math.min(concurrencyDefault(batchSizeMax, threads), LIMITS.prefetchMax);
   checkInteger('concurrency', concurrency, 1, LIMITS.prefetchMax);
-  const prefetch = options.prefetch ?? Math.min(Math.max(2 * concurrency, concurrency + 16), LIMITS.prefetchMax);
+  if (threads !== undefined && concurrency < threads) {
+    const message = `concurrency is ${concurrency} for ${threads} threads, of which each runs at least one handler: give ${threads} or more, or fewer threads`;
+    throw new MillraceError('INVALID_ARGUMENT', message, { details: { value: concurrency, min: threads } });
+  }
+  const ahead = threads === undefined ? 16 : threads * THREAD_AHEAD;
+  const prefetch = options.prefetch ?? Math.min(Math.max(2 * concurrency, concurrency + ahead), LIMITS.prefetchMax);
   checkInteger('prefetch', prefetch, concurrency, LIMITS.prefetchMax);
   const workerName = options.name ?? defaultName;
   checkName('worker name', workerName, NAME_BYTES_MAX);
   if (options.queues !== undefined && !Array.isArray(options.queues)) {
     throw new MillraceError('INVALID_ARGUMENT', `queues must be an array of names, not ${shown(options.queues)}`);
   }
-  checkLogger(options.logger);
-  checkHooks(options.hooks);
   const queues = [...new Set(options.queues ?? handlers.map((handler) => handler.queue))];
   if (queues.length === 0 || queues.length > LIMITS.queuesPerWorkerMax) {
     const message = `a worker takes from 1 to ${LIMITS.queuesPerWorkerMax} queues, not ${queues.length}`;
@@ -61,6 +101,14 @@ export function resolveWorkerOptions(
   }
   for (const queue of queues) checkName('queue', queue, LIMITS.queueNameBytesMax);
   return { workerName, queues, concurrency, prefetch };
+}
+
+/** Tasks that are held ahead for each thread: for short tasks, to be handed over together. */
+const THREAD_AHEAD = 50;
+
+function concurrencyDefault(batchSizeMax: number, threads: number | undefined): number {
+  if (threads !== undefined) return threads * batchSizeMax;
+  return batchSizeMax === 1 ? DEFAULTS.concurrency : Math.max(DEFAULTS.concurrency, batchSizeMax * 2);
 }
 
 function checkLogger(logger: Partial<Logger> | null | undefined): void {

@@ -10,8 +10,9 @@ import { ActiveTasks } from './active-tasks.ts';
 import { Attempt, type Reach, type RunningTasks } from './attempt.ts';
 import { Backlog } from './backlog.ts';
 import { BatchAttempt } from './batch-attempt.ts';
+import { type Execution, type ExecutionOptions, type RunningTask, SETTLEMENT_REFUSED } from './execution.ts';
 import { describeThrown, endingOf, PayloadRefused } from './failures.ts';
-import type { Hooks } from './hooks.ts';
+import type { AttemptHooks } from './hooks.ts';
 import { ANY_NAME, type Logger } from './options.ts';
 
 /**
@@ -34,15 +35,15 @@ const TURN_MS_MAX = 10;
 /** What has begun. */
 type Started = Pick<RunningTasks, 'run' | 'startedMs'>;
 
-export interface RunnerOptions {
-  readonly clock: Clock;
-  readonly consumption: Consumption;
-  readonly parents: Reach['parents'];
+export interface RunnerOptions extends ExecutionOptions {
   readonly handlers: ReadonlyMap<string, TaskHandler>;
-  readonly concurrency: number;
-  readonly logger: Logger | undefined;
-  readonly hooks: Hooks | undefined;
-  readonly tracing: Tracing | undefined;
+  readonly handlersLeft?: HandlersLeft | undefined;
+}
+
+/** Told of handlers that did not end at once, and whether they still run, though their tasks may be over. */
+export interface HandlersLeft {
+  entered(task: RunningTasks): void;
+  ended(task: RunningTasks): void;
 }
 
 /** What an attempt failed with: anything can be thrown, nothing too. */
@@ -50,20 +51,21 @@ interface Failed {
   readonly error: unknown;
 }
 
-export class Runner {
+export class Runner implements Execution {
   /** Tasks that hold a slot. */
   running = 0;
   completed = 0;
   failed = 0;
-  readonly active: ActiveTasks<Attempt | BatchAttempt>;
+  readonly #active: ActiveTasks<Attempt | BatchAttempt>;
   readonly #clock: Clock;
   readonly #consumption: Consumption;
   readonly #reach: Reach;
   readonly #handlers: ReadonlyMap<string, TaskHandler>;
   readonly #concurrency: number;
   readonly #logger: Logger | undefined;
-  readonly #hooks: Hooks | undefined;
+  readonly #hooks: AttemptHooks | undefined;
   readonly #tracing: Tracing | undefined;
+  readonly #handlersLeft: HandlersLeft | undefined;
   readonly #backlog = new Backlog();
   readonly #unknownNames = new Set<string>();
   /** When the task that is being started began: the clock is read once a task. */
@@ -83,7 +85,8 @@ export class Runner {
     this.#logger = options.logger;
     this.#hooks = options.hooks;
     this.#tracing = options.tracing;
-    this.active = new ActiveTasks(options.clock, (task) => this.#expire(task));
+    this.#handlersLeft = options.handlersLeft;
+    this.#active = new ActiveTasks(options.clock, (task) => this.#expire(task));
   }
 
   deliver(run: DeliveryRun): void {
@@ -92,7 +95,6 @@ export class Runner {
     else this.#start();
   }
 
-  /** The connection is lost: what runs may be kept, what did not start is better left to others. */
   pause(): void {
     this.#paused = true;
   }
@@ -108,10 +110,10 @@ export class Runner {
       if (reason === 'cancelled') this.#consumption.release(run, index);
       return;
     }
-    const task = this.active.find(run, index);
+    const task = this.#active.find(run, index);
     const id = run.id(index);
     if (task === undefined) {
-      this.#logger?.warn({ task: id }, 'the outcome of a task was refused: its lease was lost, it may run twice');
+      this.#logger?.warn({ task: id }, SETTLEMENT_REFUSED);
       return;
     }
     // A batch goes on for as long as one of its tasks is wanted.
@@ -127,23 +129,36 @@ export class Runner {
     this.#start();
   }
 
-  /** Hands back what did not start, and whatever still comes. */
   stopStarting(): void {
     this.#stopped = true;
     this.#backlog.drain((run, index) => this.#consumption.release(run, index));
   }
 
-  /** Aborts what runs, and hands it back. Returns how many tasks that were. */
+  idle(timeoutMs: number): Promise<void> {
+    return this.#active.empty(timeoutMs);
+  }
+
+  attempts(): RunningTask[] {
+    return this.#active
+      .all()
+      .flatMap(({ run, from, length, deadlineMs }) =>
+        Array.from({ length }, (_, offset) => ({ run, index: from + offset, deadlineMs })),
+      );
+  }
+
+  /** What handlers still do cannot be ended from their own event loop. */
+  async close(): Promise<void> {}
+
   abandon(reason: MillraceError): number {
     let count = 0;
-    for (const task of this.active.all()) {
+    for (const task of this.#active.all()) {
       task.abort(reason);
       for (let index = 0; index < task.length; index++) this.#consumption.release(task.run, task.from + index);
       count += task.length;
       this.#leave(task);
       task.trace?.failed(reason);
     }
-    this.active.close();
+    this.#active.close();
     return count;
   }
 
@@ -221,11 +236,13 @@ export class Runner {
     this.#enter(attempt);
     pending.then(
       (value) => {
+        this.#handlersLeft?.ended(attempt);
         if (!this.#leave(attempt)) return;
         this.#completeSingle(attempt, value);
         this.#start();
       },
       (error: unknown) => {
+        this.#handlersLeft?.ended(attempt);
         if (!this.#leave(attempt)) return;
         this.#failSingle(attempt, error);
         this.#start();
@@ -280,11 +297,13 @@ export class Runner {
     this.#enter(batch);
     pending.then(
       (value) => {
+        this.#handlersLeft?.ended(batch);
         if (!this.#leave(batch)) return;
         this.#completeBatch(batch, value);
         this.#start();
       },
       (error: unknown) => {
+        this.#handlersLeft?.ended(batch);
         if (!this.#leave(batch)) return;
         this.#failBatch(batch, error);
         this.#start();
@@ -385,7 +404,8 @@ export class Runner {
 
   #enter(task: Attempt | BatchAttempt): void {
     this.running += task.length;
-    this.active.add(task, this.#nowMs);
+    this.#active.add(task, this.#nowMs);
+    this.#handlersLeft?.entered(task);
     this.#consumption.begun(task.run, task.from + task.length - 1, false);
   }
 
@@ -394,7 +414,7 @@ export class Runner {
     if (task.over) return false;
     task.over = true;
     this.running -= task.length;
-    this.active.remove(task);
+    this.#active.remove(task);
     return true;
   }
 }

@@ -2,12 +2,14 @@ import type { Broker, ConsumeOptions, Consumer, Consumption } from '../broker/co
 import { MillraceError } from '../errors.ts';
 import type { Clock } from '../io/clock.ts';
 import { DEFAULTS } from '../limits.ts';
-import type { TaskHandler } from '../task/handler.ts';
+import type { Handlers } from '../task/handlers.ts';
 import type { Tracing } from '../task/tracing.ts';
+import type { Execution } from './execution.ts';
+import type { HandlersModule } from './handlers-module.ts';
 import { type AttemptInfo, bothHooks, Hooks, infoOf, type WorkerHooks } from './hooks.ts';
-import { indexHandlers, type Logger, resolveWorkerOptions, type WorkerOptions } from './options.ts';
+import { checkWorkerOptions, type Logger, resolveWorkerOptions, type WorkerOptions } from './options.ts';
 import { readParents } from './parents.ts';
-import { Runner } from './runner.ts';
+import { inLoop, inThreads } from './places.ts';
 
 export interface StopReport {
   /** Tasks that ended while the worker was stopping. */
@@ -44,6 +46,8 @@ export function stopTimeoutMs(options: { timeoutMs?: number | undefined } | null
 export class Worker {
   readonly name: string;
   readonly queues: readonly string[];
+  /** The names of the tasks that it has handlers for. */
+  readonly handlers: readonly string[];
   readonly concurrency: number;
   readonly prefetch: number;
   /** Resolves when the worker has ended: with nothing after `stop`, with the reason when its backend gave up. */
@@ -51,7 +55,7 @@ export class Worker {
   readonly #clock: Clock;
   readonly #logger: Logger | undefined;
   readonly #world: WorkerWorld;
-  #runner!: Runner;
+  #execution!: Execution;
   #consumption!: Consumption;
   #end!: (error: MillraceError | undefined) => void;
   #stopping: Promise<StopReport> | undefined;
@@ -59,35 +63,48 @@ export class Worker {
   #hurry: (timeoutMs: number) => void = () => {};
   #over = false;
 
-  /** Resolves when the backend has taken the worker. Rejects with INVALID_ARGUMENT and what the backend says. */
+  /** Resolves when the backend has taken the worker. Rejects with INVALID_ARGUMENT, HANDLERS and what the backend says. */
   static async start(
     broker: Broker,
-    handlers: readonly TaskHandler[],
+    handlers: Handlers | HandlersModule,
     options: WorkerOptions,
     world: WorkerWorld,
   ): Promise<Worker> {
-    const byName = indexHandlers(handlers);
-    const consumeOptions = resolveWorkerOptions(options, handlers, world.defaultName);
-    const worker = new Worker(consumeOptions, options.logger, world);
-    const hooks = bothHooks(world.hooks, options.hooks);
-    const consumption = await broker.consume(consumeOptions, worker.#consumer());
-    worker.#consumption = consumption;
-    worker.#runner = new Runner({
-      clock: world.clock,
-      consumption,
-      parents: (id) => readParents(broker, id),
-      handlers: byName,
-      concurrency: consumeOptions.concurrency,
-      logger: options.logger,
-      hooks: hooks === undefined ? undefined : new Hooks(hooks, options.logger),
-      tracing: world.tracing,
-    });
-    return worker;
+    checkWorkerOptions(options);
+    const { logger, threads, threadHeapMb: heapMb } = options;
+    const place = await (threads === undefined ? inLoop(handlers) : inThreads(handlers, { threads, heapMb, logger }));
+    try {
+      const consumeOptions = resolveWorkerOptions(options, place.handlers, world.defaultName);
+      const names = place.handlers.map(({ name }) => name);
+      const worker = new Worker(consumeOptions, names, logger, world);
+      const hooks = bothHooks(world.hooks, options.hooks);
+      const consumption = await broker.consume(consumeOptions, worker.#consumer());
+      worker.#consumption = consumption;
+      worker.#execution = place.execute({
+        clock: world.clock,
+        consumption,
+        parents: (id) => readParents(broker, id),
+        concurrency: consumeOptions.concurrency,
+        logger,
+        hooks: hooks === undefined ? undefined : new Hooks(hooks, logger),
+        tracing: world.tracing,
+      });
+      return worker;
+    } catch (error) {
+      await place.leave();
+      throw error;
+    }
   }
 
-  private constructor(options: ConsumeOptions, logger: Logger | undefined, world: WorkerWorld) {
+  private constructor(
+    options: ConsumeOptions,
+    handlers: readonly string[],
+    logger: Logger | undefined,
+    world: WorkerWorld,
+  ) {
     this.name = options.workerName;
     this.queues = options.queues;
+    this.handlers = handlers;
     this.concurrency = options.concurrency;
     this.prefetch = options.prefetch;
     this.#clock = world.clock;
@@ -100,31 +117,29 @@ export class Worker {
 
   /** Tasks whose handlers run now. */
   get running(): number {
-    return this.#runner.running;
+    return this.#execution.running;
   }
 
   /** What they run; not what ends in the turn in which it begins. */
   attempts(): RunningAttempt[] {
-    return this.#runner.active
-      .all()
-      .flatMap(({ run, from, length, deadlineMs }) =>
-        Array.from({ length }, (_, index) => ({ ...infoOf(run, from + index), timesOutAt: new Date(deadlineMs) })),
-      );
+    return this.#execution
+      .attempts()
+      .map(({ run, index, deadlineMs }) => ({ ...infoOf(run, index), timesOutAt: new Date(deadlineMs) }));
   }
 
   /** Tasks completed since the start. */
   get completed(): number {
-    return this.#runner.completed;
+    return this.#execution.completed;
   }
 
   /** Attempts failed since the start. */
   get failed(): number {
-    return this.#runner.failed;
+    return this.#execution.failed;
   }
 
   /** The share of `concurrency` in use now, 0 to 1. */
   get busy(): number {
-    return this.#runner.running / this.concurrency;
+    return this.#execution.running / this.concurrency;
   }
 
   /**
@@ -143,9 +158,9 @@ export class Worker {
   }
 
   async #stop(timeoutMs: number): Promise<StopReport> {
-    const runner = this.#runner;
+    const execution = this.#execution;
     if (this.#over) return { finished: 0, abandoned: 0 };
-    const before = runner.completed + runner.failed;
+    const before = execution.completed + execution.failed;
     const startMs = this.#clock.steadyMs();
     let deadlineMs = startMs + timeoutMs;
     const patiently = (wait: (ms: number) => Promise<void>): Promise<void> =>
@@ -156,17 +171,18 @@ export class Worker {
         };
         this.#hurry(Number.POSITIVE_INFINITY);
       });
-    runner.stopStarting();
+    execution.stopStarting();
     const noMore = this.#consumption.stop();
-    await patiently((ms) => runner.active.empty(ms));
-    const finished = runner.completed + runner.failed - before;
+    await patiently((ms) => execution.idle(ms));
+    const finished = execution.completed + execution.failed - before;
     const waitedMs = Math.round(this.#clock.steadyMs() - startMs);
-    const abandoned = runner.abandon(
+    const abandoned = execution.abandon(
       new MillraceError('STOPPING', `the worker stopped waiting for the task after ${waitedMs} ms`),
     );
     await noMore;
     await patiently((ms) => this.#settled(Math.max(ms, SETTLE_MS_MIN)));
     await this.#consumption.close();
+    await execution.close();
     this.#finish(undefined);
     return { finished, abandoned };
   }
@@ -187,21 +203,22 @@ export class Worker {
 
   #consumer(): Consumer {
     return {
-      deliver: (run) => this.#runner.deliver(run),
-      revoke: (run, index, reason) => this.#runner.revoke(run, index, reason),
+      deliver: (run) => this.#execution.deliver(run),
+      revoke: (run, index, reason) => this.#execution.revoke(run, index, reason),
       connection: (state) => {
         if (state === 'lost') {
           this.#logger?.warn({ worker: this.name }, 'the connection was lost; running tasks go on');
-          this.#runner.pause();
+          this.#execution.pause();
         } else {
           this.#logger?.info({ worker: this.name }, 'the connection is back');
-          this.#runner.resume();
+          this.#execution.resume();
         }
       },
       ended: (error) => {
         this.#logger?.error({ worker: this.name, err: error }, 'the worker ended: it will get no more tasks');
-        this.#runner.stopStarting();
-        this.#runner.abandon(error);
+        this.#execution.stopStarting();
+        this.#execution.abandon(error);
+        void this.#execution.close();
         this.#finish(error);
       },
     };

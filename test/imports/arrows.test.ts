@@ -35,6 +35,7 @@ const violations: [string, string, string][] = [
   ['src/client', "import '../broker/tcp/connection.ts';", 'src/client imports only'],
   ['src/worker', "import '../protocol/frame.ts';", 'src/worker imports only'],
   ['src/worker', "import '../client/client.ts';", 'src/worker imports only'],
+  ['src/worker/threads', "import '../../client/client.ts';", 'src/worker imports only'],
   ['src/task', "import '../worker/worker.ts';", 'src/task imports only'],
   ['src/broker', "import '../client/client.ts';", 'src/broker imports only'],
   ['src/broker', "import '../server/listener.ts';", 'src/broker imports only'],

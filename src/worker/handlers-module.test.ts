@@ -1,8 +1,9 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { loadHandlers } from './handlers-file.ts';
+import { handlersUrl, loadHandlers } from './handlers-module.ts';
 
 let directory: string;
 let count = 0;
@@ -28,8 +29,8 @@ function write(source: string, extension = 'mjs'): string {
 }
 
 async function names(source: string): Promise<string[]> {
-  const handlers = await loadHandlers(write(source));
-  return Array.isArray(handlers) ? handlers.map(({ format }) => format.name) : Object.keys(handlers);
+  const { handlers } = await loadHandlers(pathToFileURL(write(source)));
+  return handlers.map(({ format }) => format.name);
 }
 
 test('handlers come from named exports and from a default array, each once', async () => {
@@ -55,9 +56,21 @@ test.each([
   [`throw new Error('no database');`, 'cannot be loaded: Error: no database'],
   [`import './gone.js';`, 'cannot be loaded: Error: Cannot find module'],
 ])('%j is explained', async (source, message) => {
-  await expect(loadHandlers(write(source))).rejects.toThrow(message);
+  await expect(loadHandlers(pathToFileURL(write(source)))).rejects.toMatchObject({
+    code: 'HANDLERS',
+    message: expect.stringContaining(message),
+  });
 });
 
 test('a file that is not there is explained', async () => {
-  await expect(loadHandlers(join(directory, 'none.js'))).rejects.toThrow(/there is no file .*none\.js/);
+  await expect(loadHandlers(pathToFileURL(join(directory, 'none.js')))).rejects.toThrow(/there is no file .*none\.js/);
+});
+
+test('a module is named by a file URL or an absolute path', () => {
+  const file = join(directory, 'h.js');
+  const { href } = pathToFileURL(file);
+  for (const named of [file, href, new URL(href)]) expect(handlersUrl(named).href).toBe(href);
+  for (const wrong of ['./h.js', 'h.js', 'https://example.org/h.js', '']) {
+    expect(() => handlersUrl(wrong)).toThrow(/must be a file: URL/);
+  }
 });

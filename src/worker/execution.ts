@@ -1,0 +1,54 @@
+import type { Consumption, DeliveryRun } from '../broker/contract.ts';
+import type { MillraceError } from '../errors.ts';
+import type { Clock } from '../io/clock.ts';
+import type { Parent } from '../task/handler.ts';
+import type { Tracing } from '../task/tracing.ts';
+import type { AttemptHooks } from './hooks.ts';
+import type { Logger } from './options.ts';
+
+export interface ExecutionOptions {
+  readonly clock: Clock;
+  readonly consumption: Consumption;
+  readonly parents: (id: string) => Promise<Parent[]>;
+  readonly concurrency: number;
+  readonly logger: Logger | undefined;
+  readonly hooks: AttemptHooks | undefined;
+  /** Of the thread in which the handlers run; others have what their module exports. */
+  readonly tracing: Tracing | undefined;
+}
+
+/**
+ * Where a worker's tasks are executed. `Runner` runs handlers in the event loop that it is in; `Threads` carries deliveries to
+ * the runners of other threads, and what they say back.
+ */
+export interface Execution {
+  /** Tasks whose handlers run. */
+  readonly running: number;
+  /** Since the start. */
+  readonly completed: number;
+  readonly failed: number;
+  deliver(run: DeliveryRun): void;
+  revoke(run: DeliveryRun, index: number, reason: 'cancelled' | 'lease-lost'): void;
+  /** The connection is lost: what runs may be kept, what did not start is better left to others. */
+  pause(): void;
+  resume(): void;
+  /** Hands back what did not start, and whatever still comes. */
+  stopStarting(): void;
+  /** Resolves when nothing runs, or after `timeoutMs`. */
+  idle(timeoutMs: number): Promise<void>;
+  /** Aborts what runs, and hands it back. Returns how many tasks that were. */
+  abandon(reason: MillraceError): number;
+  /** What runs; not what ends in the turn in which it begins. */
+  attempts(): readonly RunningTask[];
+  /** Nothing is left behind. Always resolves. */
+  close(): Promise<void>;
+}
+
+export interface RunningTask {
+  readonly run: DeliveryRun;
+  readonly index: number;
+  /** Steady time. */
+  readonly deadlineMs: number;
+}
+
+export const SETTLEMENT_REFUSED = 'the outcome of a task was refused: its lease was lost, it may run twice';

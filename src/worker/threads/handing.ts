@@ -1,0 +1,105 @@
+import type { Consumption, DeliveryRun } from '../../broker/contract.ts';
+import type { Clock } from '../../io/clock.ts';
+import type { Backlog } from '../backlog.ts';
+import type { HandlerKind } from '../options.ts';
+import { ANY_NAME } from '../options.ts';
+import type { BegunOrder } from './begun-order.ts';
+import { GroupBuilder } from './group.ts';
+import type { Pace } from './pace.ts';
+import type { WorkerThread } from './worker-thread.ts';
+
+export interface HandingOptions {
+  readonly clock: Clock;
+  readonly consumption: Consumption;
+  readonly backlog: Backlog;
+  readonly order: BegunOrder;
+  readonly pace: Pace;
+  readonly handlers: readonly HandlerKind[];
+  readonly threads: () => readonly WorkerThread[];
+  /** Called when something was handed over. */
+  readonly handed: () => void;
+}
+
+/**
+ * Hands tasks to threads, in groups: to each as many as it can run at the same time, and as many more as keep it busy while
+ * it says that it has done these (see `Pace`). What takes long, or is not known, never waits behind other tasks in a thread.
+ */
+export class Handing {
+  paused = false;
+  readonly #options: HandingOptions;
+  readonly #batchSizes: ReadonlyMap<string, number>;
+  /** The event loop has its turn before anything else is handed over. */
+  #yielding = false;
+
+  constructor(options: HandingOptions) {
+    this.#options = options;
+    this.#batchSizes = new Map(options.handlers.map(({ name, batchSize }) => [name, batchSize]));
+  }
+
+  hand(): void {
+    const { backlog, threads } = this.#options;
+    if (backlog.run === undefined || this.paused || this.#yielding) return;
+    const working = threads()
+      .filter(({ state }) => state === 'working')
+      .map((thread) => ({ thread, open: thread.held.open }))
+      .sort((one, other) => one.open - other.open);
+    let left = working.length;
+    let handed = false;
+    for (const { thread, open } of working) {
+      if (backlog.run === undefined || this.#yielding) break;
+      if (this.#fill(thread, open, Math.ceil(backlog.size / left))) handed = true;
+      left--;
+    }
+    if (handed) this.#options.handed();
+  }
+
+  /** `share`: how many of what waits are its part. */
+  #fill(thread: WorkerThread, openBefore: number, share: number): boolean {
+    const { backlog, pace } = this.#options;
+    const group = new GroupBuilder();
+    let open = openBefore;
+    for (let { run } = backlog; run !== undefined && !group.full; { run } = backlog) {
+      const { name } = run.spec;
+      if (run.suspect) {
+        if (group.length === 0 && open < thread.concurrency) this.#handSuspect(run, thread, group);
+        break;
+      }
+      const ahead = pace.ahead(name);
+      const room = thread.concurrency + ahead - open;
+      // A message for each task would cost more than the task.
+      if (room < (group.length === 0 ? Math.max(1, Math.ceil(ahead / 2)) : 1)) break;
+      const count = backlog.available(Math.min(room, Math.max(share, this.#batchSizeOf(name)) - group.length));
+      if (count <= 0) break;
+      open += this.#take(run, thread, count, group);
+    }
+    if (group.length === 0) return false;
+    const message = group.build();
+    thread.tell(message, [message.block]);
+    return true;
+  }
+
+  #take(run: DeliveryRun, thread: WorkerThread, count: number, group: GroupBuilder): number {
+    const { backlog, order } = this.#options;
+    const taken = group.add(run, backlog.index, count, thread.held.next);
+    order.add(thread.held.add(run, backlog.index, taken, backlog.order), thread);
+    backlog.take(taken);
+    return taken;
+  }
+
+  /** One a turn, told before, and alone: see `DeliveryRun.suspect`. */
+  #handSuspect(run: DeliveryRun, thread: WorkerThread, group: GroupBuilder): void {
+    const { backlog, clock, consumption, order } = this.#options;
+    if (!order.allBegun) return;
+    consumption.begun(run, backlog.index, true);
+    this.#take(run, thread, 1, group);
+    this.#yielding = true;
+    clock.deferPastInput(() => {
+      this.#yielding = false;
+      this.hand();
+    });
+  }
+
+  #batchSizeOf(name: string): number {
+    return this.#batchSizes.get(name) ?? this.#batchSizes.get(ANY_NAME) ?? 1;
+  }
+}

@@ -1,0 +1,161 @@
+import type { DeliveryRun } from '../../broker/contract.ts';
+
+/**
+ * A task that was handed to a thread is HELD until it is settled, by the thread or for it; LOST when its lease was lost and the
+ * thread has it still; and then OVER.
+ */
+const HELD = 0;
+const LOST = 1;
+const OVER = 2;
+
+/** Consecutive tasks of a run, with what became of each. */
+export class Parcel {
+  readonly run: DeliveryRun;
+  readonly from: number;
+  readonly length: number;
+  /** The number of its first task. */
+  readonly first: number;
+  /** Which of the worker's deliveries the run was. */
+  readonly order: number;
+  /** Tasks that are not OVER, and those that are HELD. */
+  open: number;
+  held: number;
+  readonly #states: Uint8Array;
+
+  constructor(run: DeliveryRun, from: number, length: number, first: number, order: number) {
+    this.run = run;
+    this.from = from;
+    this.length = length;
+    this.first = first;
+    this.order = order;
+    this.open = length;
+    this.held = length;
+    this.#states = new Uint8Array(length);
+  }
+
+  /** The number of its last task. */
+  get last(): number {
+    return this.first + this.length - 1;
+  }
+
+  /** In the run. */
+  indexOf(number: number): number {
+    return this.from + number - this.first;
+  }
+
+  isHeld(number: number): boolean {
+    return this.#states[number - this.first] === HELD;
+  }
+
+  /** Whether it was HELD. */
+  end(number: number): boolean {
+    const at = number - this.first;
+    const state = this.#states[at];
+    if (state === OVER) return false;
+    this.#states[at] = OVER;
+    this.open--;
+    if (state !== HELD) return false;
+    this.held--;
+    return true;
+  }
+
+  /** Whether it was HELD. */
+  lose(number: number): boolean {
+    if (!this.isHeld(number)) return false;
+    this.#states[number - this.first] = LOST;
+    this.held--;
+    return true;
+  }
+
+  /** All at once; false, and nothing is done, when not every one of them is HELD. */
+  endRange(from: number, to: number): boolean {
+    const states = this.#states;
+    for (let at = from - this.first; at < to - this.first; at++) if (states[at] !== HELD) return false;
+    states.fill(OVER, from - this.first, to - this.first);
+    this.open -= to - from;
+    this.held -= to - from;
+    return true;
+  }
+}
+
+/** Parcels that are over may be kept beside so many that are not. */
+const PARCELS_SPARE = 64;
+
+/** What a thread was handed and did not finish, in the order of its numbers. */
+export class HeldTasks {
+  #parcels: Parcel[] = [];
+  #next = 1;
+  /** Where `find` found the last one. */
+  #hint = 0;
+
+  get parcels(): readonly Parcel[] {
+    return this.#parcels;
+  }
+
+  /** Tasks that the thread has, … */
+  get open(): number {
+    let open = 0;
+    for (const parcel of this.#parcels) open += parcel.open;
+    return open;
+  }
+
+  /** … and those of them that are to be settled. */
+  get held(): number {
+    let held = 0;
+    for (const parcel of this.#parcels) held += parcel.held;
+    return held;
+  }
+
+  get next(): number {
+    return this.#next;
+  }
+
+  add(run: DeliveryRun, from: number, length: number, order: number): Parcel {
+    const parcel = new Parcel(run, from, length, this.#next, order);
+    this.#parcels.push(parcel);
+    this.#next += length;
+    return parcel;
+  }
+
+  /** Undefined when the whole parcel is over. */
+  find(number: number): Parcel | undefined {
+    const hinted = this.#parcels[this.#hint];
+    if (hinted !== undefined && number >= hinted.first && number <= hinted.last) return hinted;
+    let low = 0;
+    let high = this.#parcels.length - 1;
+    while (low <= high) {
+      const middle = (low + high) >> 1;
+      const parcel = this.#parcels[middle] as Parcel;
+      if (number < parcel.first) high = middle - 1;
+      else if (number > parcel.last) low = middle + 1;
+      else {
+        this.#hint = middle;
+        return parcel;
+      }
+    }
+    return undefined;
+  }
+
+  /** The number of a task; -1 when it is not HELD here. */
+  locate(run: DeliveryRun, index: number): number {
+    for (const parcel of this.#parcels) {
+      if (parcel.run !== run || index < parcel.from || index >= parcel.from + parcel.length) continue;
+      const number = parcel.first + index - parcel.from;
+      if (parcel.isHeld(number)) return number;
+    }
+    return -1;
+  }
+
+  /** Forgets what is over. */
+  prune(): void {
+    const open = this.#parcels.reduce((count, parcel) => count + (parcel.open > 0 ? 1 : 0), 0);
+    if (this.#parcels.length - open > (open === 0 ? 0 : PARCELS_SPARE)) {
+      this.#parcels = this.#parcels.filter((parcel) => parcel.open > 0);
+    }
+    this.#hint = 0;
+  }
+
+  clear(): void {
+    this.#parcels = [];
+  }
+}

@@ -1,0 +1,150 @@
+import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
+import type { Piscina } from 'piscina';
+import { errorFromJSON, MillraceError } from '../../errors.ts';
+import type { SystemClock } from '../../io/clock.ts';
+import { LIMITS } from '../../limits.ts';
+import type { HandlerKind } from '../options.ts';
+import { clockBaseMs } from './clock.ts';
+import { HeldTasks } from './held-tasks.ts';
+import { Marks } from './marks.ts';
+import type { FromThread, Report, Session, ToThread } from './messages.ts';
+
+/** What a thread tells its worker. */
+export interface ThreadListener {
+  reported(thread: WorkerThread, report: Report): void;
+  parents(thread: WorkerThread, call: number, id: string): void;
+  warned(details: object, message: string): void;
+  /** It ended though nobody had asked it to. */
+  crashed(thread: WorkerThread, error: unknown): void;
+}
+
+/** A handler that did not end at once. */
+export interface RunningHandler {
+  readonly first: number;
+  readonly length: number;
+  /** By the clock that the threads share. */
+  readonly startedMs: number;
+  readonly timeoutMs: number;
+}
+
+/**
+ * One thread of the pool, as its worker sees it: a task of the pool that goes on for as long as the thread is used.
+ *
+ *   loading ──ready──▶ working ──close──▶ closing ──session ends──▶ over
+ *      └── refused ────────┴── crashed, ended ───────────────────────▲
+ */
+export class WorkerThread {
+  state: 'loading' | 'working' | 'closing' | 'over' = 'loading';
+  /** Rejects with HANDLERS, or with what is wrong with the handlers. */
+  readonly ready: Promise<readonly HandlerKind[]>;
+  /** Resolves when it runs nothing any more. */
+  readonly ended: Promise<void>;
+  /** Handlers that run at the same time. */
+  concurrency = 0;
+  readonly held = new HeldTasks();
+  /** By the number of the first task. */
+  readonly running = new Map<number, RunningHandler>();
+  readonly marks = new Marks();
+  /** How far the worker knows that it has begun, and how far by its reports: a handler that began after it keeps the thread. */
+  begun = 0;
+  returned = 0;
+  readonly #port: MessagePort;
+  readonly #listener: ThreadListener;
+  readonly #terminate = new AbortController();
+  #load!: { resolve: (handlers: readonly HandlerKind[]) => void; reject: (error: Error) => void };
+
+  constructor(pool: Piscina, url: URL, clock: SystemClock, listener: ThreadListener) {
+    this.#listener = listener;
+    this.ready = new Promise((resolve, reject) => {
+      this.#load = { resolve, reject };
+    });
+    const { port1, port2 } = new MessageChannel();
+    this.#port = port1;
+    port1.on('message', (message: FromThread) => this.#receive(message));
+    // The pool keeps the process alive for as long as the session goes on.
+    port1.unref();
+    const session: Session = { url: url.href, port: port2, marks: this.marks.buffer, clockBaseMs: clockBaseMs(clock) };
+    const { signal } = this.#terminate;
+    this.ended = pool.run(session, { transferList: [port2], signal }).then(
+      () => this.#over(new Error('its session ended')),
+      (error: unknown) => this.#over(error),
+    );
+    const loading = clock.setTimer(LIMITS.threadStartMs, () => {
+      const message = `the module of handlers did not load within ${LIMITS.threadStartMs} ms: ${url.href}`;
+      this.#load.reject(new MillraceError('HANDLERS', message));
+      this.terminate();
+    });
+    this.ready.then(
+      () => loading.cancel(),
+      () => loading.cancel(),
+    );
+  }
+
+  work(concurrency: number): void {
+    this.concurrency = concurrency;
+    this.tell({ type: 'work', concurrency });
+  }
+
+  tell(message: ToThread, transfer: readonly ArrayBuffer[] = []): void {
+    this.#port.postMessage(message, transfer);
+  }
+
+  /** Handles what it has said already. */
+  drain(): void {
+    for (let next = receiveMessageOnPort(this.#port); next !== undefined; next = receiveMessageOnPort(this.#port)) {
+      this.#receive(next.message as FromThread);
+    }
+  }
+
+  /** It ends by itself when what it runs has ended. */
+  close(reason: MillraceError): void {
+    if (this.state === 'working') this.tell({ type: 'close', reason: { ...reason.toJSON(), details: {} } });
+    else this.terminate();
+    if (this.state !== 'over') this.state = 'closing';
+  }
+
+  /** At once, whatever it does. */
+  terminate(): void {
+    this.state = 'over';
+    this.#terminate.abort();
+    this.#port.close();
+  }
+
+  #receive(message: FromThread): void {
+    switch (message.type) {
+      case 'ready':
+        if (this.state === 'loading') this.state = 'working';
+        this.#load.resolve(message.handlers);
+        return;
+      case 'refused':
+        this.#load.reject(errorFromJSON(message.error));
+        return;
+      case 'report':
+        if (this.state !== 'over') this.#listener.reported(this, message);
+        return;
+      case 'parents':
+        this.#listener.parents(this, message.call, message.id);
+        return;
+      case 'warn':
+        this.#listener.warned(message.details, message.message);
+        return;
+      default:
+        throw new Error(`a thread said ${JSON.stringify(message satisfies never)}`);
+    }
+  }
+
+  #over(error: unknown): void {
+    if (this.state === 'over') return;
+    this.drain();
+    const { state } = this;
+    this.terminate();
+    if (state === 'working') this.#listener.crashed(this, error);
+    else if (state === 'loading') {
+      // After a refusal, which has come before, this changes nothing.
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#load.reject(
+        new MillraceError('HANDLERS', `the thread ended while it loaded the handlers: ${reason}`, { cause: error }),
+      );
+    }
+  }
+}
