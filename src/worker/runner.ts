@@ -37,12 +37,16 @@ type Started = Pick<RunningTasks, 'run' | 'startedMs'>;
 
 export interface RunnerOptions extends ExecutionOptions {
   readonly handlers: ReadonlyMap<string, TaskHandler>;
-  readonly handlersLeft?: HandlersLeft | undefined;
+  readonly gate?: AttemptGate | undefined;
 }
 
-/** Told of handlers that did not end at once, and whether they still run, though their tasks may be over. */
-export interface HandlersLeft {
+/** Whoever has to know exactly what runs. */
+export interface AttemptGate {
+  /** Asked before a handler is called; false: the tasks are no longer to be begun, nor settled. */
+  begins(run: DeliveryRun, from: number, length: number, nowMs: number): boolean;
+  /** A handler did not end at once, … */
   entered(task: RunningTasks): void;
+  /** … and has ended now, though its tasks may have been over before. */
   ended(task: RunningTasks): void;
 }
 
@@ -65,7 +69,7 @@ export class Runner implements Execution {
   readonly #logger: Logger | undefined;
   readonly #hooks: AttemptHooks | undefined;
   readonly #tracing: Tracing | undefined;
-  readonly #handlersLeft: HandlersLeft | undefined;
+  readonly #gate: AttemptGate | undefined;
   readonly #backlog = new Backlog();
   readonly #unknownNames = new Set<string>();
   /** When the task that is being started began: the clock is read once a task. */
@@ -85,7 +89,7 @@ export class Runner implements Execution {
     this.#logger = options.logger;
     this.#hooks = options.hooks;
     this.#tracing = options.tracing;
-    this.#handlersLeft = options.handlersLeft;
+    this.#gate = options.gate;
     this.#active = new ActiveTasks(options.clock, (task) => this.#expire(task));
   }
 
@@ -177,6 +181,7 @@ export class Runner implements Execution {
       if (free < wanted) break;
       const { index } = backlog;
       backlog.take(wanted);
+      if (this.#gate !== undefined && !this.#gate.begins(run, index, wanted, this.#nowMs)) continue;
       if (run.suspect) this.#consumption.begun(run, index + wanted - 1, true);
       if (handler === undefined) this.#unknown(run, index);
       else if (handler.kind === 'single') this.#startSingle(run, index, handler);
@@ -236,13 +241,13 @@ export class Runner implements Execution {
     this.#enter(attempt);
     pending.then(
       (value) => {
-        this.#handlersLeft?.ended(attempt);
+        this.#gate?.ended(attempt);
         if (!this.#leave(attempt)) return;
         this.#completeSingle(attempt, value);
         this.#start();
       },
       (error: unknown) => {
-        this.#handlersLeft?.ended(attempt);
+        this.#gate?.ended(attempt);
         if (!this.#leave(attempt)) return;
         this.#failSingle(attempt, error);
         this.#start();
@@ -297,13 +302,13 @@ export class Runner implements Execution {
     this.#enter(batch);
     pending.then(
       (value) => {
-        this.#handlersLeft?.ended(batch);
+        this.#gate?.ended(batch);
         if (!this.#leave(batch)) return;
         this.#completeBatch(batch, value);
         this.#start();
       },
       (error: unknown) => {
-        this.#handlersLeft?.ended(batch);
+        this.#gate?.ended(batch);
         if (!this.#leave(batch)) return;
         this.#failBatch(batch, error);
         this.#start();
@@ -405,7 +410,7 @@ export class Runner implements Execution {
   #enter(task: Attempt | BatchAttempt): void {
     this.running += task.length;
     this.#active.add(task, this.#nowMs);
-    this.#handlersLeft?.entered(task);
+    this.#gate?.entered(task);
     this.#consumption.begun(task.run, task.from + task.length - 1, false);
   }
 

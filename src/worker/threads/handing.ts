@@ -6,7 +6,7 @@ import { ANY_NAME } from '../options.ts';
 import type { BegunOrder } from './begun-order.ts';
 import { GroupBuilder } from './group.ts';
 import type { Pace } from './pace.ts';
-import type { WorkerThread } from './worker-thread.ts';
+import { isStuck, type WorkerThread } from './worker-thread.ts';
 
 export interface HandingOptions {
   readonly clock: Clock;
@@ -43,12 +43,12 @@ export class Handing {
       .filter(({ state }) => state === 'working')
       .map((thread) => ({ thread, open: thread.held.open }))
       .sort((one, other) => one.open - other.open);
-    let left = working.length;
+    // So that all have as much: what one has left counts as its share.
+    const level = Math.ceil((backlog.size + working.reduce((sum, { open }) => sum + open, 0)) / working.length);
     let handed = false;
     for (const { thread, open } of working) {
-      if (backlog.run === undefined || this.#yielding) break;
-      if (this.#fill(thread, open, Math.ceil(backlog.size / left))) handed = true;
-      left--;
+      if (backlog.run === undefined || this.#yielding || open >= level) break;
+      if (this.#fill(thread, open, level - open)) handed = true;
     }
     if (handed) this.#options.handed();
   }
@@ -58,19 +58,24 @@ export class Handing {
     const { backlog, pace } = this.#options;
     const group = new GroupBuilder();
     let open = openBefore;
+    let load = isStuck(thread, this.#options.clock.steadyMs()) ? Number.POSITIVE_INFINITY : 0;
+    for (const { run, open: left } of thread.held.parcels) if (left > 0) load += left * pace.taskMs(run.spec.name);
     for (let { run } = backlog; run !== undefined && !group.full; { run } = backlog) {
       const { name } = run.spec;
       if (run.suspect) {
         if (group.length === 0 && open < thread.concurrency) this.#handSuspect(run, thread, group);
         break;
       }
-      const ahead = pace.ahead(name);
-      const room = thread.concurrency + ahead - open;
-      // A message for each task would cost more than the task.
-      if (room < (group.length === 0 ? Math.max(1, Math.ceil(ahead / 2)) : 1)) break;
+      const ahead = pace.ahead(name, load);
+      const free = thread.concurrency - open;
+      // A message for each of many short tasks would cost more than they do.
+      if (free <= 0 && ahead < (group.length === 0 ? Math.max(1, pace.ahead(name, 0) / 2) : 1)) break;
+      const room = Math.max(free, ahead);
       const count = backlog.available(Math.min(room, Math.max(share, this.#batchSizeOf(name)) - group.length));
       if (count <= 0) break;
-      open += this.#take(run, thread, count, group);
+      const taken = this.#take(run, thread, count, group);
+      open += taken;
+      load += taken * pace.taskMs(name);
     }
     if (group.length === 0) return false;
     const message = group.build();

@@ -14,7 +14,7 @@ import type { HandlerKind } from '../options.ts';
  *     work ───────────────────────────────▶
  *     group … ────────────────────────────▶  runs them
  *     ◀──────────────────────── report … ──  when it has nothing else to do, and from time to time
- *     revoke, stop ───────────────────────▶
+ *     revoke, recalled ───────────────────▶
  *     ◀────────────────── parents, warn ──
  *     close ──────────────────────────────▶  aborts what runs; ends its session when that has ended
  */
@@ -31,7 +31,8 @@ export type ToThread =
   | { readonly type: 'work'; readonly concurrency: number }
   | Group
   | { readonly type: 'revoke'; readonly number: number; readonly reason: 'cancelled' | 'lease-lost' }
-  | { readonly type: 'stop' }
+  /** Of the tasks up to this one, those that have not begun are to be forgotten. */
+  | { readonly type: 'recalled'; readonly last: number }
   | { readonly type: 'close'; readonly reason: ErrorAsData }
   | { readonly type: 'parents'; readonly call: number; readonly parents: Parent[] | ErrorAsData };
 

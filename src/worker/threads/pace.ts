@@ -4,6 +4,7 @@ import type { Cost } from './messages.ts';
 /** How much a report counts in which tasks took longer than before, or not as long: too large a group makes others wait. */
 const WEIGHT_SLOWER = 0.5;
 const WEIGHT_FASTER = 0.2;
+const TASK_MS_MIN = 0.0001;
 /** Names whose times are remembered. */
 const NAMES_KEPT = 10_000;
 
@@ -25,10 +26,17 @@ export class Pace {
     }
   }
 
-  /** None of a name that is not known yet: it may take hours. */
-  ahead(name: string): number {
-    const taskMs = this.#taskMs.get(name);
-    if (taskMs === undefined) return 0;
-    return Math.min(Math.floor(LIMITS.threadAheadMs / Math.max(taskMs, Number.MIN_VALUE)), LIMITS.threadGroupTasksMax);
+  /** One of a name that is not known yet may take hours. */
+  taskMs(name: string): number {
+    return this.#taskMs.get(name) ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** How many of that name may wait in a thread that has `loadMs` of work. */
+  ahead(name: string, loadMs: number): number {
+    const roomMs = LIMITS.threadAheadMs - loadMs;
+    const taskMs = this.taskMs(name);
+    if (roomMs < taskMs) return 0;
+    // Shorter than the clock can tell is as short as one can be told.
+    return Math.min(Math.floor(roomMs / Math.max(taskMs, TASK_MS_MIN)), LIMITS.threadGroupTasksMax);
   }
 }

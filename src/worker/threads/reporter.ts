@@ -3,8 +3,7 @@ import type { Consumption, FailOptions, Payload, TaskError } from '../../broker/
 import type { Clock } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import type { RunningTasks } from '../attempt.ts';
-import type { AttemptHooks } from '../hooks.ts';
-import type { HandlersLeft } from '../runner.ts';
+import type { AttemptGate } from '../runner.ts';
 import { Costs } from './costs.ts';
 import type { GroupRun } from './group.ts';
 import type { Marks } from './marks.ts';
@@ -14,7 +13,7 @@ import type { FailedTask, Remark, Report, TextResults } from './messages.ts';
  * The thread's side of a worker's consumption: gathers what its runner says, and tells the worker once a turn. While handlers
  * keep the turn, what has gathered for LIMITS.threadReportMs goes before the next one begins: it would be lost with the thread.
  */
-export class Reporter implements Consumption, AttemptHooks, HandlersLeft {
+export class Reporter implements Consumption, AttemptGate {
   readonly #port: MessagePort;
   readonly #marks: Marks;
   readonly #clock: Clock;
@@ -22,6 +21,7 @@ export class Reporter implements Consumption, AttemptHooks, HandlersLeft {
   #begun = 0;
   /** Of the tasks that have begun, those whose handler did not return yet: the last ones. */
   #calling = 0;
+  #recalledTo = 0;
   #completed: number[] = [];
   #results = new GatheredResults();
   #byteResults: { number: number; bytes: Uint8Array }[] = [];
@@ -65,21 +65,19 @@ export class Reporter implements Consumption, AttemptHooks, HandlersLeft {
     return new Promise((resolve) => this.#idle.push(resolve));
   }
 
-  // ── What its runner's hooks are ───────────────────────────────────────────────────────────────────────────────────
+  // ── What its runner asks before it begins, and says of handlers ───────────────────────────────────────────────────
 
-  started(run: GroupRun, from: number, length: number): void {
-    const nowMs = this.#clock.steadyMs();
+  begins(run: GroupRun, from: number, length: number, nowMs: number): boolean {
+    const last = run.first + from + length - 1;
+    if (last <= this.#recalledTo) return false;
     this.#costs.started(run.spec.name, length, nowMs);
     if (this.#sinceMs !== 0 && nowMs - this.#sinceMs >= LIMITS.threadReportMs) this.tell();
-    this.#begun = run.first + from + length - 1;
+    if (!this.#marks.claim(last, length, nowMs)) return false;
+    this.#begun = last;
     this.#calling = length;
-    this.#marks.begin(this.#begun, length, nowMs);
     this.#schedule();
+    return true;
   }
-
-  completed(): void {}
-
-  failed(): void {}
 
   entered(task: RunningTasks): void {
     this.#running.set(task, false);
@@ -99,7 +97,7 @@ export class Reporter implements Consumption, AttemptHooks, HandlersLeft {
     for (const resolve of this.#idle.splice(0)) resolve();
   }
 
-  // ── What its runner's consumption is ──────────────────────────────────────────────────────────────────────────────
+  // ── What its runner settles ───────────────────────────────────────────────────────────────────────────────────────
 
   complete(run: GroupRun, index: number, result: Payload | undefined): void {
     const number = run.first + index;
@@ -142,6 +140,12 @@ export class Reporter implements Consumption, AttemptHooks, HandlersLeft {
   async close(): Promise<void> {}
 
   // ── Telling ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** What did not begin of the tasks up to this one was taken back. */
+  recalled(last: number): void {
+    this.#recalledTo = last;
+    this.#marks.acceptRecall();
+  }
 
   /** The lease of a task was lost, and its runner was told: if no handler has it, none will. */
   lost(run: GroupRun, index: number): void {

@@ -73,8 +73,8 @@ class ThreadSession {
       case 'revoke':
         this.#revoke(message.number, message.reason);
         return;
-      case 'stop':
-        this.#runner.stopStarting();
+      case 'recalled':
+        this.#reporter.recalled(message.last);
         return;
       case 'close':
         this.#close(errorFromJSON(message.reason));
@@ -97,9 +97,9 @@ class ThreadSession {
       handlers: indexHandlers(this.#loaded.handlers),
       concurrency,
       logger: { info: warn, warn, error: warn },
-      hooks: this.#reporter,
+      hooks: undefined,
       tracing: this.#loaded.tracing,
-      handlersLeft: this.#reporter,
+      gate: this.#reporter,
     });
   }
 

@@ -13,7 +13,7 @@ import type { ErrorAsData, Report } from './messages.ts';
 import { Pace } from './pace.ts';
 import { Relay } from './relay.ts';
 import type { PoolUser, ThreadPool } from './thread-pool.ts';
-import type { WorkerThread } from './worker-thread.ts';
+import { type CallingHandler, isStuck, type WorkerThread } from './worker-thread.ts';
 
 /**
  * Carries deliveries to threads, each with a `Runner` of its own, and what these say of them back.
@@ -132,7 +132,7 @@ export class Threads implements Execution, PoolUser {
   stopStarting(): void {
     if (!this.#stopped) {
       this.#pool.stopReplacing();
-      for (const thread of this.#working()) thread.tell({ type: 'stop' });
+      for (const thread of this.#working()) this.#recall(thread);
     }
     this.#stopped = true;
     this.#backlog.drain((run, index) => this.#consumption.release(run, index));
@@ -218,6 +218,22 @@ export class Threads implements Execution, PoolUser {
 
   // ── Threads that are to end ───────────────────────────────────────────────────────────────────────────────────────
 
+  /** Takes back what the thread has not begun. */
+  #recall(thread: WorkerThread): void {
+    thread.recall();
+    this.#relay.begin(thread);
+    this.#putBack(held(thread).filter(({ number }) => number > thread.begun));
+    thread.held.prune();
+  }
+
+  #putBack(tasks: readonly { parcel: Parcel; number: number }[]): void {
+    for (const { parcel, number } of tasks.toReversed()) {
+      const index = parcel.indexOf(number);
+      parcel.end(number);
+      this.#backlog.putBack(parcel.run, index, index + 1, parcel.order);
+    }
+  }
+
   /** Looks how far threads are, and ends those that a handler keeps for too long. */
   #look(): void {
     const nowMs = this.#pool.clock.steadyMs();
@@ -231,7 +247,11 @@ export class Threads implements Execution, PoolUser {
         overdue = overdueOf(thread, nowMs);
       }
       if (overdue !== undefined) this.#expire(thread, overdue);
-      else nextMs = Math.min(nextMs, nextLookMs(thread, nowMs));
+      else if (isStuck(thread, nowMs) && hasWaiting(thread)) {
+        this.#recall(thread);
+        this.#handSoon();
+      }
+      if (thread.state === 'working') nextMs = Math.min(nextMs, nextLookMs(thread, nowMs));
     }
     this.#order.tell();
     this.#checkIdle();
@@ -256,7 +276,7 @@ export class Threads implements Execution, PoolUser {
     this.#lookTimer.unref();
   }
 
-  #expire(thread: WorkerThread, { first, length, timeoutMs }: Overdue): void {
+  #expire(thread: WorkerThread, { first, length, timeoutMs }: CallingHandler): void {
     const message = `the attempt ran longer than its timeoutMs, ${timeoutMs} ms, and did not stop: its thread was ended`;
     const blamed = new Set<number>();
     addRange(blamed, first, length);
@@ -278,10 +298,7 @@ export class Threads implements Execution, PoolUser {
       else if (number <= thread.begun || this.#stopped) this.#consumption.release(parcel.run, parcel.indexOf(number));
       else waiting.push({ parcel, number });
     }
-    for (const { parcel, number } of waiting.reverse()) {
-      const index = parcel.indexOf(number);
-      this.#backlog.putBack(parcel.run, index, index + 1, parcel.order);
-    }
+    this.#putBack(waiting);
     thread.held.clear();
     thread.running.clear();
     this.#order.remove(thread);
@@ -322,15 +339,9 @@ export class Threads implements Execution, PoolUser {
   }
 }
 
-interface Overdue {
-  readonly first: number;
-  readonly length: number;
-  readonly timeoutMs: number;
-}
-
 /** The handler for whose sake the thread is to end. */
-function overdueOf(thread: WorkerThread, nowMs: number): Overdue | undefined {
-  const calling = callingOf(thread);
+function overdueOf(thread: WorkerThread, nowMs: number): CallingHandler | undefined {
+  const { calling } = thread;
   if (calling !== undefined && thread.marks.startedMs(nowMs) + calling.timeoutMs <= nowMs) return calling;
   for (const handler of thread.running.values()) {
     if (handler.startedMs + handler.timeoutMs + LIMITS.threadGraceMs <= nowMs) return handler;
@@ -338,26 +349,19 @@ function overdueOf(thread: WorkerThread, nowMs: number): Overdue | undefined {
   return undefined;
 }
 
-/** The handler that has begun and keeps the thread, as far as is known. */
-function callingOf(thread: WorkerThread): Overdue | undefined {
-  if (thread.begun <= thread.returned) return undefined;
-  const { length } = thread.marks;
-  const timeoutMs = thread.held.find(thread.begun)?.run.spec.timeoutMs;
-  return timeoutMs === undefined ? undefined : { first: thread.begun - length + 1, length, timeoutMs };
+function hasWaiting(thread: WorkerThread): boolean {
+  return thread.held.parcels.some(({ held, last }) => held > 0 && last > thread.begun);
 }
 
 /** When something in the thread can be overdue; never when it has nothing. */
 function nextLookMs(thread: WorkerThread, nowMs: number): number {
   let nextMs = Number.POSITIVE_INFINITY;
-  const calling = callingOf(thread);
+  const { calling } = thread;
   if (calling !== undefined) nextMs = thread.marks.startedMs(nowMs) + calling.timeoutMs;
   for (const { startedMs, timeoutMs } of thread.running.values()) {
     nextMs = Math.min(nextMs, startedMs + timeoutMs + LIMITS.threadGraceMs);
   }
-  for (const { last, run, open } of thread.held.parcels) {
-    if (open > 0 && last > thread.begun) nextMs = Math.min(nextMs, nowMs + run.spec.timeoutMs);
-  }
-  return nextMs;
+  return hasWaiting(thread) ? Math.min(nextMs, nowMs + LOOK_MS_MIN) : nextMs;
 }
 
 /** When the handler of a task began that has begun. */

@@ -18,13 +18,17 @@ export interface ThreadListener {
   crashed(thread: WorkerThread, error: unknown): void;
 }
 
-/** A handler that did not end at once. */
-export interface RunningHandler {
+export interface CallingHandler {
+  /** The number of its first task. */
   readonly first: number;
   readonly length: number;
+  readonly timeoutMs: number;
+}
+
+/** A handler that did not end at once. */
+export interface RunningHandler extends CallingHandler {
   /** By the clock that the threads share. */
   readonly startedMs: number;
-  readonly timeoutMs: number;
 }
 
 /**
@@ -83,6 +87,20 @@ export class WorkerThread {
   work(concurrency: number): void {
     this.concurrency = concurrency;
     this.tell({ type: 'work', concurrency });
+  }
+
+  /** The handler that has begun last and did not return yet, as far as is known; it keeps the thread. */
+  get calling(): CallingHandler | undefined {
+    if (this.begun <= this.returned) return undefined;
+    const { length } = this.marks;
+    const timeoutMs = this.held.find(this.begun)?.run.spec.timeoutMs;
+    return timeoutMs === undefined ? undefined : { first: this.begun - length + 1, length, timeoutMs };
+  }
+
+  /** Nothing begins that has not begun, whatever the thread does: it is to be taken out of `held`. */
+  recall(): void {
+    this.marks.recall();
+    this.tell({ type: 'recalled', last: this.held.next - 1 });
   }
 
   tell(message: ToThread, transfer: readonly ArrayBuffer[] = []): void {
@@ -147,4 +165,9 @@ export class WorkerThread {
       );
     }
   }
+}
+
+/** Whether a handler keeps it for longer than was thought when other tasks were given to it. */
+export function isStuck(thread: WorkerThread, nowMs: number): boolean {
+  return thread.calling !== undefined && nowMs - thread.marks.startedMs(nowMs) > LIMITS.threadAheadMs;
 }
