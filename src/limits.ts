@@ -301,6 +301,8 @@ export const LIMITS = {
   threadGroupBytesMax: 1 * MiB,
   /** So much work, by what tasks of that name took before, waits in a thread behind what runs. */
   threadAheadMs: 4,
+  /** What waits behind a handler that keeps its thread for longer goes to other threads. */
+  threadStuckMs: 20,
   /** How long a thread that has something to say waits for more. */
   threadReportMs: 1,
   /** How long a handler in a thread may go on after its signal was aborted: then the thread is ended. */
@@ -640,6 +642,7 @@ relation(
   LIMITS.amqpDelayStepMs * (2 ** LIMITS.amqpDelayLevels - LIMITS.amqpDelayLevels - 1) > LIMITS.delayMsMax,
   'the delay ladder reaches the longest delay',
 );
+relation(LIMITS.threadAheadMs < LIMITS.threadStuckMs, 'what is handed ahead has its time before it is taken back');
 relation(
   LIMITS.threadGraceMs < DEFAULTS.timeoutGraceMs,
   'a thread that does not stop is ended before the server takes its task away',

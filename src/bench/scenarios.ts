@@ -1,6 +1,14 @@
 import { HEADLINE_TASKS, headline } from './headline.ts';
 import { consumeAgainstBare, consumeWithStore, publishAgainstBare, publishWithStore } from './rabbit-scenes.ts';
-import { awaitedByMany, awaitedByOne, backlog, endToEnd, startLatency } from './scenes.ts';
+import {
+  awaitedByMany,
+  awaitedByOne,
+  backlog,
+  endToEnd,
+  startLatency,
+  threadsAgainstLoop,
+  threadsAgainstOne,
+} from './scenes.ts';
 import type { RunResult, Settings } from './workload.ts';
 
 export interface Goal {
@@ -42,6 +50,8 @@ export function scenarios(settings: Settings): Scenario[] {
     ...RATES_PER_SECOND.map(paced),
     ...backlogs.map(queuedUp),
     ...OVER_RABBITMQ,
+    CPU_IN_THREADS,
+    NOTHING_IN_THREADS,
     IN_PROCESS,
   ];
   return all.filter(({ figures }) => figures.some(({ row }) => settings.rows.includes(row)));
@@ -131,6 +141,38 @@ function queuedUp(tasks: number): Scenario {
     run: (settings) => backlog(settings, tasks),
   };
 }
+
+const CPU_IN_THREADS: Scenario = {
+  title: '1 ms of processor time a task, in two threads and in one',
+  figures: [
+    { row: 12, name: 'threads-cpu', title: '1 ms of CPU a task, 2 threads', unit: 'tasks/s' },
+    { row: 12, name: 'threads-cpu-one', title: '  1 thread', unit: 'tasks/s' },
+    {
+      row: 12,
+      name: 'threads-cpu-times',
+      title: '  times as many tasks',
+      unit: '×',
+      goal: { value: 1.9, better: 'higher' },
+    },
+  ],
+  run: threadsAgainstOne,
+};
+
+const NOTHING_IN_THREADS: Scenario = {
+  title: 'end to end with a handler call per task, in threads and in the loop',
+  figures: [
+    { row: 13, name: 'threads-each', title: 'end to end, handler per task, 2 threads', unit: 'tasks/s' },
+    { row: 13, name: 'threads-each-loop', title: '  in the event loop', unit: 'tasks/s' },
+    {
+      row: 13,
+      name: 'threads-each-times',
+      title: '  times as long',
+      unit: '×',
+      goal: { value: 2, better: 'lower' },
+    },
+  ],
+  run: threadsAgainstLoop,
+};
 
 const OVER_RABBITMQ: Scenario[] = [
   comparison(8, 'amqp-publish', 'publish, all confirmed', 'the amqplib loop alone', 1.3, publishAgainstBare),

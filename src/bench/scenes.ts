@@ -1,8 +1,9 @@
+import { roundsPerMs } from './burn.ts';
 import { type DiskProbe, probeDisk } from './disk-probe.ts';
 import { sharedNs } from './numbers.ts';
 import type { Span } from './producer-process.ts';
 import { PART_TIMEOUT_MS, Stage } from './stage.ts';
-import type { Handling, RunResult, Settings } from './workload.ts';
+import { CONCURRENCY, type Handling, type RunResult, type Settings, type Threaded } from './workload.ts';
 
 const BATCH_TASKS = 1000;
 const CALLERS = 256;
@@ -11,6 +12,10 @@ const CALLERS = 256;
 const WARM_UP_SHARE = 0.2;
 
 const END_TO_END_TASKS = { normal: 1_000_000, quick: 20_000 };
+/** Of a millisecond each, for one thread. */
+const CPU_TASKS = { normal: 5000, quick: 50 };
+/** One for each of the two cores that a machine has at least. */
+const THREADS = 2;
 const CALLERS_TASKS = { normal: 500_000, quick: 5000 };
 const ONE_BY_ONE_TASKS = { normal: 3000, quick: 100 };
 const PACED_SECONDS = { normal: 10, quick: 0.5 };
@@ -19,12 +24,22 @@ const DISK_WRITES = { normal: 1000, quick: 20 };
 const choose = (of: { normal: number; quick: number }, { quick }: Settings): number => (quick ? of.quick : of.normal);
 
 /** All three run at the same time: from the first enqueue call to the last confirmed completion. */
-export async function endToEnd(settings: Settings, name: string, handling: Handling): Promise<RunResult> {
+export async function endToEnd(
+  settings: Settings,
+  name: string,
+  handling: Handling,
+  threads?: number,
+): Promise<RunResult> {
   const tasks = settings.tasks ?? choose(END_TO_END_TASKS, settings);
   return await Stage.play(settings, name, async (stage) => {
     const url = await stage.openServer();
     const warmUp = Math.ceil(tasks * WARM_UP_SHARE);
-    await stage.worker.call('work', { url, tasks: warmUp + tasks, handling }, PART_TIMEOUT_MS);
+    if (threads === undefined) {
+      await stage.worker.call('work', { url, tasks: warmUp + tasks, handling }, PART_TIMEOUT_MS);
+    } else {
+      const threaded = { threads, concurrency: CONCURRENCY[handling], rounds: 0, from: warmUp };
+      await stage.worker.call('workInThreads', { url, tasks: warmUp + tasks, threaded }, PART_TIMEOUT_MS);
+    }
     await stage.producer.call('connect', { url }, PART_TIMEOUT_MS);
     const enqueue = (first: number, count: number): Promise<Span> =>
       stage.producer.call('enqueueBatches', { first, tasks: count, batchTasks: BATCH_TASKS }, PART_TIMEOUT_MS);
@@ -35,6 +50,53 @@ export async function endToEnd(settings: Settings, name: string, handling: Handl
     const { confirmedNs, lost, duplicated } = report;
     return { values: [tasks / ((confirmedNs - startNs) / 1e9)], fsyncs: syncs - before.syncs, lost, duplicated };
   });
+}
+
+/** The same handler in threads and in the loop, and how many times as long it takes there. */
+export async function threadsAgainstLoop(settings: Settings): Promise<RunResult> {
+  const inThreads = await endToEnd(settings, 'row13-threads', 'each', THREADS);
+  const inLoop = await endToEnd(settings, 'row13-loop', 'each');
+  return compared(inThreads, inLoop, (threads, loop) => loop / threads);
+}
+
+/** A handler that keeps the processor, in two threads and in one, and how many times as many tasks they do. */
+export async function threadsAgainstOne(settings: Settings): Promise<RunResult> {
+  const rounds = roundsPerMs();
+  const two = await inThreads(settings, 'row12-two', THREADS, rounds);
+  const one = await inThreads(settings, 'row12-one', 1, rounds);
+  return compared(two, one, (many, single) => many / single);
+}
+
+/** Tasks wait; what is measured is how fast they are worked off, from when the warm-up is over. */
+function inThreads(settings: Settings, name: string, threads: number, rounds: number): Promise<RunResult> {
+  const tasks = choose(CPU_TASKS, settings) * threads;
+  const warmUp = Math.ceil(tasks * WARM_UP_SHARE);
+  return Stage.play(settings, name, async (stage) => {
+    const url = await stage.openServer();
+    await stage.producer.call('connect', { url }, PART_TIMEOUT_MS);
+    const enqueued = { first: 0, tasks: warmUp + tasks, batchTasks: BATCH_TASKS };
+    await stage.producer.call('enqueueBatches', enqueued, PART_TIMEOUT_MS);
+    await stage.producer.leave();
+    const before = await stage.stats();
+    const threaded: Threaded = { threads, concurrency: undefined, rounds, from: warmUp };
+    await stage.worker.call('workInThreads', { url, tasks: warmUp + tasks, threaded }, PART_TIMEOUT_MS);
+    const { spanNs, lost, duplicated } = await stage.finish(warmUp + tasks);
+    const { syncs } = await stage.stats();
+    const rate = spanNs === null || spanNs === 0 ? null : tasks / (spanNs / 1e9);
+    return { values: [rate], fsyncs: syncs - before.syncs, lost, duplicated };
+  });
+}
+
+/** The two figures, and what one makes of them. */
+function compared(first: RunResult, second: RunResult, ratio: (first: number, second: number) => number): RunResult {
+  const [one = null] = first.values;
+  const [other = null] = second.values;
+  return {
+    values: [one, other, one === null || other === null ? null : ratio(one, other)],
+    fsyncs: (first.fsyncs ?? 0) + (second.fsyncs ?? 0),
+    lost: first.lost + second.lost,
+    duplicated: first.duplicated + second.duplicated,
+  };
 }
 
 /** Callers that each await one enqueue after the other. The worker comes afterwards, for the ledger. */

@@ -4,10 +4,12 @@ import { Ledger } from './ledger.ts';
 import { answerParent } from './methods.ts';
 import { percentile, sharedNs } from './numbers.ts';
 import { type BenchPayload, indexIn, indexOf, type TimedPayload } from './payload.ts';
-import { CONCURRENCY, type Handling, TASK_NAME } from './workload.ts';
+import { SharedLedger, setThreadScene } from './shared-ledger.ts';
+import { CONCURRENCY, type Handling, TASK_NAME, type Threaded } from './workload.ts';
 
-/** How often the worker looks whether anything still comes. */
+/** How often the worker looks whether anything still comes, and how far its threads are. */
 const LOOK_MS = 100;
+const LOOK_THREADS_MS = 5;
 
 export interface WorkerReport {
   lost: number;
@@ -16,6 +18,8 @@ export interface WorkerReport {
   /** When the first handler began (0: never), and when the last completion was confirmed; common to all processes. */
   firstNs: number;
   confirmedNs: number;
+  /** From the task from which on it is measured to the last one; only in threads. */
+  spanNs: number | null;
   /** Enqueue call to handler start; only when `timed`. */
   startLatencyMs: { p50: number; p99: number } | null;
 }
@@ -30,7 +34,7 @@ interface WorkOptions {
 
 let client: Client | undefined;
 let worker: Worker | undefined;
-let ledger = new Ledger(0);
+let ledger: Ledger | SharedLedger = new Ledger(0);
 let firstNs = 0;
 let latenciesNs = new Float64Array(0);
 /** How many different tasks are waited for, and what is done when they were processed. */
@@ -67,6 +71,15 @@ const methods = {
     worker = await client.work([handlers[handling]], options);
   },
 
+  async workInThreads({ url, tasks, threaded }: { url: string; tasks: number; threaded: Threaded }): Promise<void> {
+    const { threads, concurrency, rounds, from } = threaded;
+    const shared = new SharedLedger(tasks, from);
+    ledger = shared;
+    setThreadScene({ ledger: { buffer: shared.buffer, expected: tasks, from }, rounds });
+    client = await connect(url);
+    worker = await client.work(new URL('./thread-handlers.js', import.meta.url), { threads, concurrency });
+  },
+
   /** Resolves when so many tasks were processed, or when none has come for `quietMs`. */
   async reach({ tasks, quietMs }: { tasks: number; quietMs: number }): Promise<void> {
     await reachOrQuiet(tasks, quietMs);
@@ -81,7 +94,8 @@ const methods = {
     const confirmedNs = sharedNs();
     await client.close();
     const { lost, duplicated, foreign } = ledger;
-    return { lost, duplicated: duplicated + foreign, firstNs, confirmedNs, startLatencyMs: latency(warmUp) };
+    const spanNs = ledger instanceof SharedLedger ? ledger.spanNs : null;
+    return { lost, duplicated: duplicated + foreign, firstNs, confirmedNs, spanNs, startLatencyMs: latency(warmUp) };
   },
 };
 
@@ -91,14 +105,17 @@ function reachOrQuiet(tasks: number, quietMs: number): Promise<void> {
   return new Promise((resolve) => {
     let marks = ledger.marks;
     let quietSinceNs = sharedNs();
+    // Threads cannot call when they have got so far.
+    const lookMs = ledger instanceof SharedLedger ? LOOK_THREADS_MS : LOOK_MS;
     const timer = setInterval(() => {
-      if (ledger.marks !== marks) {
+      if (ledger.seen >= tasks) onTarget();
+      else if (ledger.marks !== marks) {
         marks = ledger.marks;
         quietSinceNs = sharedNs();
       } else if (sharedNs() - quietSinceNs > quietMs * 1e6) {
         onTarget();
       }
-    }, LOOK_MS);
+    }, lookMs);
     target = tasks;
     onTarget = () => {
       clearInterval(timer);

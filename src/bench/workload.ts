@@ -7,6 +7,17 @@ export const TASK_NAME = 'bench.send';
 /** How the worker of a row handles tasks. */
 export type Handling = 'batch' | 'each' | 'plain' | 'timed';
 
+/** `each` in worker threads. */
+export interface Threaded {
+  threads: number;
+  /** The worker's default when undefined. */
+  concurrency: number | undefined;
+  /** Of fixed work in each handler, see burn.ts. */
+  rounds: number;
+  /** From which task on the span is measured. */
+  from: number;
+}
+
 /** Handlers that run at the same time. */
 export const CONCURRENCY: Record<Handling, number> = { batch: 4000, each: 1000, plain: 1000, timed: 100 };
 

@@ -14,7 +14,7 @@ import { choice, flag, integer, list, text, toggle, type Values } from './flags.
 import { print, printJson, printNote } from './output.ts';
 import { catchStopSignals } from './signals.ts';
 
-const SERVER_ROWS = [1, 2, 3, 4, 5, 6, 7, 14];
+const SERVER_ROWS = [1, 2, 3, 4, 5, 6, 7, 12, 13, 14];
 const ROWS = [...SERVER_ROWS, ...RABBIT_ROWS, ...RABBIT_STORE_ROWS];
 
 const FLAGS = {
@@ -22,7 +22,7 @@ const FLAGS = {
   url: flag(text('url'), 'measure Millrace on this RabbitMQ, amqp://HOST: rows 8 and 9'),
   store: flag(text('url'), 'and with this PostgreSQL, postgres://HOST/DATABASE: rows 10 and 11'),
   runs: flag(integer(1, 100), 'runs of each row, of which the median is shown (--quick: 1)'),
-  tasks: flag(integer(1000, 100_000_000), 'tasks of a run in rows 1 to 3, 6 and 7, instead of their own number'),
+  tasks: flag(integer(1000, 100_000_000), 'tasks of a run in rows 1 to 3, 6, 7 and 13, instead of their own number'),
   data: flag(text('dir'), 'where the throwaway data directories go: the disk that is measured', tmpdir()),
   fsync: flag(choice('always', 'interval', 'never'), 'the server’s durability', 'always'),
   quick: toggle('a few tasks in each row: shows that everything works, its figures mean nothing'),

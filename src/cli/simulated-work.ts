@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { crc32 } from 'node:zlib';
+import { burn, roundsPerMs } from '../bench/burn.ts';
 import type { TaskContext } from '../index.ts';
 
 /** In a payload: what the built-in handler is to do with that task. */
@@ -23,34 +24,12 @@ export interface SimulatedWork {
  */
 export function simulatedWork(work: SimulatedWork): (input: unknown, context: TaskContext) => unknown {
   const { taskTimeMs, taskCpuMs = 0 } = work;
-  const rounds = taskCpuMs === 0 ? 0 : Math.ceil(taskCpuMs * roundsPerMs());
+  const rounds = taskCpuMs === 0 ? 0 : taskCpuMs * roundsPerMs();
   return (input, context) => {
     burn(rounds);
     if (taskTimeMs === 0) return judge(work, input, context);
     return sleep(taskTimeMs, undefined, { signal: context.signal }).then(() => judge(work, input, context));
   };
-}
-
-/** Work of a fixed size: who shares the processor with others takes longer over it. */
-export function burn(rounds: number): void {
-  for (let round = 0; round < rounds; round++) burnt = crc32(BURNT, burnt);
-}
-
-const BURNT = Buffer.alloc(1024);
-let burnt = 0;
-
-const CALIBRATION_ROUNDS = 1000;
-const CALIBRATIONS = 20;
-
-/** What this machine does of it when nobody disturbs it. */
-export function roundsPerMs(): number {
-  let bestMs = Number.POSITIVE_INFINITY;
-  for (let calibration = 0; calibration < CALIBRATIONS; calibration++) {
-    const startMs = performance.now();
-    burn(CALIBRATION_ROUNDS);
-    bestMs = Math.min(bestMs, performance.now() - startMs);
-  }
-  return CALIBRATION_ROUNDS / bestMs;
 }
 
 function judge({ failRate, deadRate }: SimulatedWork, input: unknown, { id, attempt }: TaskContext): void {

@@ -40,7 +40,7 @@ export class Handing {
     const { backlog, threads } = this.#options;
     if (backlog.run === undefined || this.paused || this.#yielding) return;
     const working = threads()
-      .filter(({ state }) => state === 'working')
+      .filter(({ state, recalling }) => state === 'working' && !recalling)
       .map((thread) => ({ thread, open: thread.held.open }))
       .sort((one, other) => one.open - other.open);
     // So that all have as much: what one has left counts as its share.

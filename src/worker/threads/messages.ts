@@ -79,6 +79,8 @@ export interface Report {
   readonly entered: readonly EnteredAttempt[];
   /** … and those of them that have ended, by the number of the first task. */
   readonly ended: readonly number[];
+  /** Since then it knows what was taken back: it may be given tasks again. */
+  readonly recallAccepted: boolean;
   /** Tasks that did not begin because their lease was lost. */
   readonly dropped: readonly number[];
   readonly remarks: readonly Remark[];

@@ -45,6 +45,7 @@ export class Relay {
       if (timeoutMs !== undefined) thread.running.set(first, { first, length, startedMs, timeoutMs });
     }
     thread.returned = report.returned;
+    if (report.recallAccepted) thread.recalling = false;
   }
 
   /** Notices how far the thread is. */

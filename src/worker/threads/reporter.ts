@@ -22,6 +22,7 @@ export class Reporter implements Consumption, AttemptGate {
   /** Of the tasks that have begun, those whose handler did not return yet: the last ones. */
   #calling = 0;
   #recalledTo = 0;
+  #recallAccepted = false;
   #completed: number[] = [];
   #results = new GatheredResults();
   #byteResults: { number: number; bytes: Uint8Array }[] = [];
@@ -145,6 +146,8 @@ export class Reporter implements Consumption, AttemptGate {
   recalled(last: number): void {
     this.#recalledTo = last;
     this.#marks.acceptRecall();
+    this.#recallAccepted = true;
+    this.#schedule();
   }
 
   /** The lease of a task was lost, and its runner was told: if no handler has it, none will. */
@@ -167,6 +170,7 @@ export class Reporter implements Consumption, AttemptGate {
       entered: this.#takeEntered(),
       ended: this.#ended,
       dropped: this.#dropped,
+      recallAccepted: this.#recallAccepted,
       remarks: this.#remarks,
       costs: this.#costs.take(),
     };
@@ -176,6 +180,7 @@ export class Reporter implements Consumption, AttemptGate {
     this.#released = [];
     this.#ended = [];
     this.#dropped = [];
+    this.#recallAccepted = false;
     this.#remarks = [];
     this.#port.postMessage(report);
   }

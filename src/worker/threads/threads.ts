@@ -227,10 +227,17 @@ export class Threads implements Execution, PoolUser {
   }
 
   #putBack(tasks: readonly { parcel: Parcel; number: number }[]): void {
-    for (const { parcel, number } of tasks.toReversed()) {
-      const index = parcel.indexOf(number);
+    // The last ones first, so that the first end up before them; what belongs together, together.
+    for (let at = tasks.length - 1; at >= 0; at--) {
+      const { parcel, number: last } = tasks[at] as { parcel: Parcel; number: number };
+      let number = last;
       parcel.end(number);
-      this.#backlog.putBack(parcel.run, index, index + 1, parcel.order);
+      while (tasks[at - 1]?.parcel === parcel && tasks[at - 1]?.number === number - 1) {
+        at--;
+        number--;
+        parcel.end(number);
+      }
+      this.#backlog.putBack(parcel.run, parcel.indexOf(number), parcel.indexOf(last) + 1, parcel.order);
     }
   }
 

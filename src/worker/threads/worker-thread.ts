@@ -52,6 +52,8 @@ export class WorkerThread {
   /** How far the worker knows that it has begun, and how far by its reports: a handler that began after it keeps the thread. */
   begun = 0;
   returned = 0;
+  /** It may not know yet what was taken back: were it given more, that could not be told apart. */
+  recalling = false;
   readonly #port: MessagePort;
   readonly #listener: ThreadListener;
   readonly #terminate = new AbortController();
@@ -99,6 +101,7 @@ export class WorkerThread {
 
   /** Nothing begins that has not begun, whatever the thread does: it is to be taken out of `held`. */
   recall(): void {
+    this.recalling = true;
     this.marks.recall();
     this.tell({ type: 'recalled', last: this.held.next - 1 });
   }
@@ -169,5 +172,5 @@ export class WorkerThread {
 
 /** Whether a handler keeps it for longer than was thought when other tasks were given to it. */
 export function isStuck(thread: WorkerThread, nowMs: number): boolean {
-  return thread.calling !== undefined && nowMs - thread.marks.startedMs(nowMs) > LIMITS.threadAheadMs;
+  return thread.calling !== undefined && nowMs - thread.marks.startedMs(nowMs) > LIMITS.threadStuckMs;
 }
