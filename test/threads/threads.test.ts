@@ -1,0 +1,255 @@
+import { setEnvironmentData } from 'node:worker_threads';
+import { afterEach, describe, expect, test } from 'vitest';
+// What is built: a thread is started from a file that Node can load as it is.
+import { type Client, connect, defineTask, type Task, type Worker, type WorkerOptions } from '../../dist/index.js';
+
+const HANDLERS = new URL('./modules/handlers.js', import.meta.url);
+const once = { maxAttempts: 1 };
+
+/** Shared with the handlers, which find them in their environment. */
+const words = new Int32Array(new SharedArrayBuffer(64 * 4));
+setEnvironmentData('words', words as unknown as Parameters<typeof setEnvironmentData>[1]);
+let wordsUsed = 0;
+const word = (): number => wordsUsed++;
+
+let client: Client;
+
+async function work(options: WorkerOptions = {}, module = HANDLERS): Promise<Worker> {
+  client = await connect('memory:');
+  return await client.work(module, { threads: 2, ...options });
+}
+
+afterEach(() => client.close({ timeoutMs: 0 }));
+
+/** Resolves when a handler has added to the word. */
+async function reached(at: number, count = 1): Promise<void> {
+  await expect.poll(() => Atomics.load(words, at), { interval: 2 }).toBeGreaterThanOrEqual(count);
+}
+
+async function run<Result = unknown>(name: string, input: unknown = {}, options = {}): Promise<Result> {
+  const task = await client.enqueue<Result>(name, input, { ...once, ...options });
+  return await task.result();
+}
+
+async function failureOf(task: Task): Promise<{ code: string; name: string; message: string; stack?: string }> {
+  const error = await task.result().catch((reason: unknown) => reason);
+  expect(error).toMatchObject({ code: 'TASK_DEAD' });
+  return (error as Error).cause as Awaited<ReturnType<typeof failureOf>>;
+}
+
+const failed = async (name: string, input: unknown = {}, options = {}): ReturnType<typeof failureOf> =>
+  failureOf(await client.enqueue(name, input, { ...once, ...options }));
+
+describe('handlers in threads', () => {
+  test('run side by side, with the context, results and errors of those in the loop', async () => {
+    const worker = await work();
+    expect({ concurrency: worker.concurrency, prefetch: worker.prefetch }).toEqual({ concurrency: 2, prefetch: 102 });
+    const at = word();
+    const met = await client.enqueueMany<number>('meet', Array(2).fill({ word: at, threads: 2 }), once);
+    expect(new Set(await met.results()).size).toBe(2);
+
+    const task = await client.enqueue('context', { a: 'ä' }, { headers: { tenant: 'x' }, maxAttempts: 7 });
+    const { enqueuedAtMs, log } = await task.result().then(() => task.info());
+    expect(await task.result()).toEqual({
+      ...{ input: { a: 'ä' }, id: task.id, name: 'context', queue: 'default', attempt: 1, maxAttempts: 7 },
+      ...{ enqueuedAt: new Date(enqueuedAtMs).toISOString(), headers: { tenant: 'x' } },
+    });
+    expect(log?.lines).toMatchObject([{ attempt: 1, text: 'a line' }]);
+
+    const flow = await client.flow((builder) => {
+      const dependsOn = [builder.add('number', 3), builder.add('number', 4)];
+      builder.add('sum', undefined, { dependsOn });
+    });
+    expect(await (flow.tasks[2] as Task).result()).toBe(7);
+
+    const reverse = defineTask('reverse', { payload: 'bytes', result: 'bytes' });
+    const reversed = await (await client.enqueue(reverse, Uint8Array.of(1, 2, 3))).result();
+    expect([...(reversed ?? [])]).toEqual([3, 2, 1]);
+    expect(await run('number', 'x'.repeat(600_000))).toHaveLength(600_000);
+    expect(await run('order', 1)).toBeUndefined();
+    expect(await run('resize', { width: '20' })).toEqual({ pixels: 400 });
+    expect(await failed('resize', { width: 20 }, { maxAttempts: 3 })).toMatchObject({ code: 'INVALID_PAYLOAD' });
+    expect(await failed('resize', { width: '0' })).toMatchObject({ message: expect.stringContaining('pixels') });
+    expect(await failed('circle')).toMatchObject({ code: 'INVALID_PAYLOAD' });
+    expect(await failed('nobody')).toMatchObject({ code: 'NO_HANDLER' });
+
+    const thrown = await failed('thrower', { how: 'plainly' });
+    expect(thrown).toMatchObject({ code: 'HANDLER_FAILED', name: 'TypeError', message: 'not so' });
+    expect(thrown.stack).toMatch(/handlers\.js:\d+[\s\S]*caused by: Error: the reason/);
+    expect(await failed('thrower', { how: 'function' })).toMatchObject({ code: 'HANDLER_FAILED' });
+    expect(await failed('thrower', { how: 'fatal' }, { maxAttempts: 5 })).toMatchObject({ name: 'FatalTaskError' });
+    const delayed = await client.enqueue('thrower', { how: 'later' });
+    await expect.poll(async () => (await delayed.info()).state).toBe('scheduled');
+    expect((await delayed.info()).runAtMs).toBeGreaterThan(Date.now() + 50_000);
+    expect(worker.running).toBe(0);
+  });
+
+  test('begin in the order of delivery in one thread, in groups', async () => {
+    const worker = await work({ threads: 1, prefetch: 2000 });
+    const inputs = Array.from({ length: 2000 }, (_, index) => index);
+    await (await client.enqueueMany('order', inputs)).results();
+    expect(await run('order', 'last')).toEqual([...inputs, 'last']);
+    expect(worker.completed).toBe(2001);
+  });
+
+  test('may be batch handlers', async () => {
+    const worker = await work({ threads: 1 }, new URL('./modules/batches.js', import.meta.url));
+    expect(worker.concurrency).toBe(4);
+    const batch = await client.enqueueMany<{ square: number; together: number }>('squares', [1, 2, 3, 4, 5], once);
+    expect(await batch.at(0).result()).toEqual({ square: 1, together: 4 });
+    expect(await failureOf(batch.at(1))).toMatchObject({ name: 'RangeError', message: 'the second one' });
+    expect(await batch.at(4).result()).toEqual({ square: 25, together: 1 });
+  });
+
+  test('are told to the worker’s hooks', async () => {
+    const told: string[] = [];
+    await work({
+      hooks: {
+        onStart: ({ name }) => told.push(`start ${name}`),
+        onComplete: ({ name }, result) => told.push(`complete ${name} ${result}`),
+        onFail: (_task, error) => told.push(`fail ${error}`),
+        onDead: ({ name }) => told.push(`dead ${name}`),
+      },
+    });
+    await run('number', 5);
+    await failed('thrower');
+    expect(told).toEqual([
+      'start number',
+      'complete number 5',
+      'start thrower',
+      'fail TypeError: not so',
+      'dead thrower',
+    ]);
+  });
+});
+
+describe('a handler that is over its time', () => {
+  test('is stopped with its thread when it keeps that; what waits goes on', async () => {
+    const worker = await work();
+    const at = word();
+    const busy = await client.enqueue('busy', { word: at }, { ...once, timeoutMs: 300 });
+    await reached(at);
+    // Some of these are given to the thread that is busy, and taken back.
+    const others = await client.enqueueMany('number', Array(50).fill(1));
+    expect(await others.results()).toEqual(Array(50).fill(1));
+    expect(await failureOf(busy)).toMatchObject({ code: 'TASK_TIMEOUT', message: expect.stringContaining('300 ms') });
+    const met = word();
+    await (await client.enqueueMany('meet', Array(2).fill({ word: met, threads: 2 }))).results();
+    expect({ completed: worker.completed, failed: worker.failed }).toEqual({ completed: 52, failed: 1 });
+  });
+
+  test('keeps its thread when it obeys its signal', async () => {
+    await work({ threads: 1 });
+    const before = await run('where');
+    const task = await client.enqueue('obedient', { word: word(), go: word() }, { ...once, timeoutMs: 50 });
+    expect(await failureOf(task)).toMatchObject({ code: 'TASK_TIMEOUT' });
+    expect(await run('where')).toBe(before);
+  });
+
+  test('is stopped with its thread when it does not; others there come again, uncharged', async () => {
+    await work({ threads: 1, concurrency: 2 });
+    const before = await run('where');
+    const [at, neighbour, go] = [word(), word(), word()];
+    const beside = await client.enqueue<number>('obedient', { word: neighbour, go });
+    const task = await client.enqueue('stubborn', { word: at }, { ...once, timeoutMs: 50 });
+    expect(await failureOf(task)).toMatchObject({ code: 'TASK_TIMEOUT' });
+    await reached(neighbour, 2);
+    expect(await beside.info()).toMatchObject({ state: 'active', attempt: 1, failures: [] });
+    Atomics.store(words, go, 1);
+    expect(await beside.result()).not.toBe(before);
+  });
+});
+
+describe('a thread that crashes', () => {
+  test('fails what ran in it, and nothing else', async () => {
+    const errors: string[] = [];
+    const logger = {
+      info: () => {},
+      warn: () => {},
+      error: (_details: object, message: string) => errors.push(message),
+    };
+    await work({ logger, threadHeapMb: 32 });
+    const others = await client.enqueueMany('number', Array(200).fill(1));
+    const crashes = await Promise.all(['exit', 'later', 'hungry'].map((name) => client.enqueue(name, {}, once)));
+    const more = await client.enqueueMany('number', Array(200).fill(1));
+    const messages = ['worker exited with code: 3', 'nobody catches this', 'memory'];
+    for (const [index, task] of crashes.entries()) {
+      const message = expect.stringContaining(messages[index] as string);
+      expect(await failureOf(task)).toMatchObject({ code: 'THREAD_CRASHED', message });
+    }
+    await Promise.all([others.results(), more.results()]);
+    expect(errors.filter((message) => message.includes('crashed'))).toHaveLength(3);
+  });
+});
+
+describe('a worker with threads', () => {
+  test('passes on that a task was cancelled', async () => {
+    const worker = await work({ threads: 1 });
+    const at = word();
+    const running = await client.enqueue('obedient', { word: at, go: word() });
+    await reached(at);
+    const waiting = await client.enqueue('number', 1);
+    expect([await waiting.cancel(), await running.cancel()]).toEqual(['requested', 'requested']);
+    await expect(running.result()).rejects.toMatchObject({ code: 'TASK_CANCELLED' });
+    await expect(waiting.result()).rejects.toMatchObject({ code: 'TASK_CANCELLED' });
+    await expect.poll(() => worker.running).toBe(0);
+  });
+
+  test('stops: waits for what runs, hands back what waits, and leaves nothing behind', async () => {
+    const worker = await work({ threads: 1 });
+    const [at, go] = [word(), word()];
+    const running = await client.enqueue('obedient', { word: at, go });
+    const waiting = await client.enqueue('number', 1);
+    await reached(at);
+    expect(worker.attempts()).toMatchObject([{ id: running.id, name: 'obedient' }]);
+    const stopping = worker.stop({ timeoutMs: 10_000 });
+    Atomics.store(words, go, 1);
+    expect(await stopping).toEqual({ finished: 1, abandoned: 0 });
+    expect((await running.info()).state).toBe('completed');
+    expect(await waiting.info()).toMatchObject({ state: 'ready', failures: [] });
+    expect(process.getActiveResourcesInfo()).not.toContain('MessagePort');
+  });
+
+  test('stops although a handler does not', async () => {
+    const worker = await work();
+    const [at, loop] = [word(), word()];
+    await client.enqueue('stubborn', { word: at });
+    const task = await client.enqueue('busy', { word: loop });
+    await Promise.all([reached(at), reached(loop)]);
+    expect(await worker.stop({ timeoutMs: 20 })).toEqual({ finished: 0, abandoned: 2 });
+    expect(await task.info()).toMatchObject({ state: 'ready', failures: [] });
+  });
+
+  test('refuses what cannot be', async () => {
+    client = await connect('memory:');
+    const refusal = (module: string, options: WorkerOptions = {}): Promise<unknown> =>
+      client.work(new URL(`./modules/${module}`, import.meta.url), { threads: 1, ...options }).catch((error) => error);
+    const wrong = (message: string): object => ({
+      code: 'INVALID_ARGUMENT',
+      message: expect.stringContaining(message),
+    });
+    const unloadable = (message: string): object => ({ code: 'HANDLERS', message: expect.stringContaining(message) });
+    await expect(client.work({ a: () => {} }, { threads: 2 })).rejects.toMatchObject(wrong('new URL('));
+    await expect(client.work('./handlers.js', { threads: 2 })).rejects.toMatchObject(wrong('must be a file: URL'));
+    await expect(client.work(HANDLERS, { threads: 0 })).rejects.toMatchObject(wrong('threads is 0'));
+    await expect(client.work(HANDLERS, { threadHeapMb: 64 })).rejects.toMatchObject(wrong('give threads as well'));
+    const refusals = await Promise.all([
+      refusal('handlers.js', { threads: 2, concurrency: 1 }),
+      ...['gone.js', 'nothing.js', 'broken.js', 'leaving.js', 'twice.js'].map((module) => refusal(module)),
+    ]);
+    expect(refusals).toMatchObject([
+      wrong('concurrency is 1 for 2 threads'),
+      ...['there is no file', 'none of which is a handler', 'RangeError: no database', 'exited with code: 7'].map(
+        unloadable,
+      ),
+      wrong('two handlers were given for "twice"'),
+    ]);
+  });
+
+  test('may have its handlers from a module in the loop, too', async () => {
+    client = await connect('memory:');
+    const worker = await client.work(HANDLERS);
+    expect(worker.handlers).toContain('reverse');
+    expect(await run('where')).toBe(0);
+  });
+});
