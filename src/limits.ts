@@ -300,11 +300,11 @@ export const LIMITS = {
   threadGroupTasksMax: 2048,
   threadGroupBytesMax: 1 * MiB,
   /** So much work, by what tasks of that name took before, waits in a thread behind what runs. */
-  threadAheadMs: 4,
+  threadAheadMs: 8,
   /** What waits behind a handler that keeps its thread for longer goes to other threads. */
-  threadStuckMs: 20,
+  threadStuckMs: 30,
   /** How long a thread that has something to say waits for more. */
-  threadReportMs: 1,
+  threadReportMs: 4,
   /** How long a handler in a thread may go on after its signal was aborted: then the thread is ended. */
   threadGraceMs: 1 * SECOND,
   /** The pause before a thread that crashed is replaced: none, then doubling from the first to the second, … */

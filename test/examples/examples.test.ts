@@ -52,4 +52,8 @@ enqueue order.place
   test('rate-limited-api.js calls no more often than it may', async () => {
     expect(await output('rate-limited-api.js')).toBe('10 calls, at most 2 at a time, no faster than allowed\n');
   });
+
+  test('primes.js counts in threads, and stops what does not end', async () => {
+    expect(await output('primes.js')).toBe('17984 primes below 200,000\nthe endless one: TASK_TIMEOUT\n');
+  });
 });

@@ -221,7 +221,8 @@ export class Reporter implements Consumption, AttemptGate {
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    this.#clock.defer(() => {
+    // Also past promises: a handler that only looks asynchronous is over by then.
+    this.#clock.deferPastInput(() => {
       this.#scheduled = false;
       this.#calling = 0;
       this.#costs.pause(this.#clock.steadyMs());

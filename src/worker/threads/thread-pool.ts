@@ -101,6 +101,7 @@ export class ThreadPool {
       place.thread.ready.then(
         () => this.user?.joined(place.thread),
         (error: unknown) => {
+          if (!this.#replacing) return;
           this.#options.logger?.error({ err: error }, 'a worker thread could not be replaced; it is tried again');
           this.replace(place.thread, true);
         },

@@ -74,7 +74,7 @@ export class Threads implements Execution, PoolUser {
       handed: () => this.#lookSoon(),
     });
     pool.user = this;
-    for (const thread of pool.threads) this.joined(thread);
+    for (const thread of this.#working()) this.joined(thread);
   }
 
   get running(): number {

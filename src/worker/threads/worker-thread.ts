@@ -129,6 +129,7 @@ export class WorkerThread {
     this.state = 'over';
     this.#terminate.abort();
     this.#port.close();
+    this.#load.reject(new MillraceError('CLOSED', 'the thread was ended while it loaded the handlers'));
   }
 
   #receive(message: FromThread): void {
@@ -157,16 +158,14 @@ export class WorkerThread {
   #over(error: unknown): void {
     if (this.state === 'over') return;
     this.drain();
-    const { state } = this;
+    const crashed = this.state === 'working';
+    const reason = error instanceof Error ? error.message : String(error);
+    // Changes nothing after a refusal, which has come before.
+    this.#load.reject(
+      new MillraceError('HANDLERS', `the thread ended while it loaded the handlers: ${reason}`, { cause: error }),
+    );
     this.terminate();
-    if (state === 'working') this.#listener.crashed(this, error);
-    else if (state === 'loading') {
-      // After a refusal, which has come before, this changes nothing.
-      const reason = error instanceof Error ? error.message : String(error);
-      this.#load.reject(
-        new MillraceError('HANDLERS', `the thread ended while it loaded the handlers: ${reason}`, { cause: error }),
-      );
-    }
+    if (crashed) this.#listener.crashed(this, error);
   }
 }
 

@@ -7,3 +7,25 @@ export const squares = defineTask('squares').handleBatch(
   },
   { batchSize: 4 },
 );
+
+let inside = false;
+
+/** What a module may export beside its handlers. */
+export const tracing = {
+  enqueue: () => {
+    throw new Error('nothing is enqueued here');
+  },
+  attempt: () => ({
+    run: (handler) => {
+      inside = true;
+      try {
+        return handler();
+      } finally {
+        inside = false;
+      }
+    },
+    completed: () => {},
+    failed: () => {},
+  }),
+};
+export const traced = defineTask('traced').handle(() => inside);
