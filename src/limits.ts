@@ -300,11 +300,11 @@ export const LIMITS = {
   threadGroupTasksMax: 2048,
   threadGroupBytesMax: 1 * MiB,
   /** So much work, by what tasks of that name took before, waits in a thread behind what runs. */
-  threadAheadMs: 8,
+  threadAheadMs: 32,
   /** What waits behind a handler that keeps its thread for longer goes to other threads. */
-  threadStuckMs: 30,
+  threadStuckMs: 80,
   /** How long a thread that has something to say waits for more. */
-  threadReportMs: 4,
+  threadReportMs: 16,
   /** How long a handler in a thread may go on after its signal was aborted: then the thread is ended. */
   threadGraceMs: 1 * SECOND,
   /** The pause before a thread that crashed is replaced: none, then doubling from the first to the second, … */

@@ -154,6 +154,7 @@ const CPU_IN_THREADS: Scenario = {
       unit: '×',
       goal: { value: 1.9, better: 'higher' },
     },
+    { row: 12, name: 'threads-cpu-bare-times', title: '  and bare threads, without a queue', unit: '×' },
   ],
   run: threadsAgainstOne,
 };

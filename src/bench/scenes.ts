@@ -1,3 +1,4 @@
+import { bareThreadsAgainstOne } from './bare-threads.ts';
 import { roundsPerMs } from './burn.ts';
 import { type DiskProbe, probeDisk } from './disk-probe.ts';
 import { sharedNs } from './numbers.ts';
@@ -14,6 +15,7 @@ const WARM_UP_SHARE = 0.2;
 const END_TO_END_TASKS = { normal: 1_000_000, quick: 20_000 };
 /** Of a millisecond each, for one thread. */
 const CPU_TASKS = { normal: 5000, quick: 50 };
+const BARE_TASKS = { normal: 1000, quick: 20 };
 /** One for each of the two cores that a machine has at least. */
 const THREADS = 2;
 const CALLERS_TASKS = { normal: 500_000, quick: 5000 };
@@ -64,7 +66,9 @@ export async function threadsAgainstOne(settings: Settings): Promise<RunResult> 
   const rounds = roundsPerMs();
   const two = await inThreads(settings, 'row12-two', THREADS, rounds);
   const one = await inThreads(settings, 'row12-one', 1, rounds);
-  return compared(two, one, (many, single) => many / single);
+  const bare = await bareThreadsAgainstOne(THREADS, { rounds, tasks: choose(BARE_TASKS, settings) });
+  const result = compared(two, one, (many, single) => many / single);
+  return { ...result, values: [...result.values, bare] };
 }
 
 /** Tasks wait; what is measured is how fast they are worked off, from when the warm-up is over. */

@@ -16,8 +16,8 @@ export interface HandingOptions {
   readonly pace: Pace;
   readonly handlers: readonly HandlerKind[];
   readonly threads: () => readonly WorkerThread[];
-  /** Called when something was handed over. */
-  readonly handed: () => void;
+  /** Called when something was handed over, with the shortest `timeoutMs` of it. */
+  readonly handed: (timeoutMs: number) => void;
 }
 
 /**
@@ -30,6 +30,8 @@ export class Handing {
   readonly #batchSizes: ReadonlyMap<string, number>;
   /** The event loop has its turn before anything else is handed over. */
   #yielding = false;
+  /** The shortest of what was handed over. */
+  #timeoutMs = Number.POSITIVE_INFINITY;
 
   constructor(options: HandingOptions) {
     this.#options = options;
@@ -45,16 +47,16 @@ export class Handing {
       .sort((one, other) => one.open - other.open);
     // So that all have as much: what one has left counts as its share.
     const level = Math.ceil((backlog.size + working.reduce((sum, { open }) => sum + open, 0)) / working.length);
-    let handed = false;
+    this.#timeoutMs = Number.POSITIVE_INFINITY;
     for (const { thread, open } of working) {
       if (backlog.run === undefined || this.#yielding || open >= level) break;
-      if (this.#fill(thread, open, level - open)) handed = true;
+      this.#fill(thread, open, level - open);
     }
-    if (handed) this.#options.handed();
+    if (this.#timeoutMs < Number.POSITIVE_INFINITY) this.#options.handed(this.#timeoutMs);
   }
 
   /** `share`: how many of what waits are its part. */
-  #fill(thread: WorkerThread, openBefore: number, share: number): boolean {
+  #fill(thread: WorkerThread, openBefore: number, share: number): void {
     const { backlog, pace } = this.#options;
     const group = new GroupBuilder();
     let open = openBefore;
@@ -77,10 +79,9 @@ export class Handing {
       open += taken;
       load += taken * pace.taskMs(name);
     }
-    if (group.length === 0) return false;
+    if (group.length === 0) return;
     const message = group.build();
     thread.tell(message, [message.block]);
-    return true;
   }
 
   #take(run: DeliveryRun, thread: WorkerThread, count: number, group: GroupBuilder): number {
@@ -88,6 +89,7 @@ export class Handing {
     const taken = group.add(run, backlog.index, count, thread.held.next);
     order.add(thread.held.add(run, backlog.index, taken, backlog.order), thread);
     backlog.take(taken);
+    this.#timeoutMs = Math.min(this.#timeoutMs, run.spec.timeoutMs);
     return taken;
   }
 

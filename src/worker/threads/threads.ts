@@ -30,7 +30,7 @@ export interface ThreadsOptions extends ExecutionOptions {
 }
 
 /** How soon after something was handed over, and how often at least, it is looked how far the threads are. */
-const LOOK_MS_MIN = 10;
+const LOOK_MS_MIN = 25;
 const LOOK_MS_MAX = 250;
 
 export class Threads implements Execution, PoolUser {
@@ -71,7 +71,7 @@ export class Threads implements Execution, PoolUser {
       pace: this.#pace,
       handlers: pool.handlers,
       threads: () => pool.threads,
-      handed: () => this.#lookSoon(),
+      handed: (timeoutMs) => this.#lookSoon(timeoutMs),
     });
     pool.user = this;
     for (const thread of this.#working()) this.joined(thread);
@@ -267,9 +267,9 @@ export class Threads implements Execution, PoolUser {
   }
 
   /** What was handed over begins at once, or soon. */
-  #lookSoon(): void {
+  #lookSoon(timeoutMs: number): void {
     this.#lookMs = LOOK_MS_MIN;
-    this.#lookBy(this.#pool.clock.steadyMs() + LOOK_MS_MIN);
+    this.#lookBy(this.#pool.clock.steadyMs() + Math.min(LOOK_MS_MIN, timeoutMs));
   }
 
   #lookBy(atMs: number): void {
@@ -368,7 +368,11 @@ function nextLookMs(thread: WorkerThread, nowMs: number): number {
   for (const { startedMs, timeoutMs } of thread.running.values()) {
     nextMs = Math.min(nextMs, startedMs + timeoutMs + LIMITS.threadGraceMs);
   }
-  return hasWaiting(thread) ? Math.min(nextMs, nowMs + LOOK_MS_MIN) : nextMs;
+  // What waits may begin at any time.
+  for (const { held, last, run } of thread.held.parcels) {
+    if (held > 0 && last > thread.begun) nextMs = Math.min(nextMs, nowMs + Math.min(LOOK_MS_MIN, run.spec.timeoutMs));
+  }
+  return nextMs;
 }
 
 /** When the handler of a task began that has begun. */
