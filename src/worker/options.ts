@@ -48,8 +48,13 @@ const NAME_BYTES_MAX = 128;
 /** What can be told without knowing the handlers. Throws INVALID_ARGUMENT. */
 export function checkWorkerOptions(options: WorkerOptions): void {
   checkKeys('work', options, KEYS);
-  const { threads, threadHeapMb } = options;
+  const { threads, threadHeapMb, concurrency } = options;
   if (threads !== undefined) checkInteger('threads', threads, 1, LIMITS.threadsMax);
+  if (concurrency !== undefined) checkInteger('concurrency', concurrency, 1, LIMITS.prefetchMax);
+  if (threads !== undefined && concurrency !== undefined && concurrency < threads) {
+    const message = `concurrency is ${concurrency} for ${threads} threads, of which each runs at least one handler: give ${threads} or more, or fewer threads`;
+    throw new MillraceError('INVALID_ARGUMENT', message, { details: { value: concurrency, min: threads } });
+  }
   if (threadHeapMb !== undefined) {
     checkInteger('threadHeapMb', threadHeapMb, LIMITS.threadHeapMbMin, LIMITS.threadHeapMbMax);
     if (threads === undefined)
@@ -81,11 +86,6 @@ export function resolveWorkerOptions(
   const { threads } = options;
   const batchSizeMax = Math.max(...handlers.map(({ batchSize }) => batchSize));
   const concurrency = options.concurrency ?? Math.min(concurrencyDefault(batchSizeMax, threads), LIMITS.prefetchMax);
-  checkInteger('concurrency', concurrency, 1, LIMITS.prefetchMax);
-  if (threads !== undefined && concurrency < threads) {
-    const message = `concurrency is ${concurrency} for ${threads} threads, of which each runs at least one handler: give ${threads} or more, or fewer threads`;
-    throw new MillraceError('INVALID_ARGUMENT', message, { details: { value: concurrency, min: threads } });
-  }
   const ahead = threads === undefined ? 16 : threads * THREAD_AHEAD;
   const prefetch = options.prefetch ?? Math.min(Math.max(2 * concurrency, concurrency + ahead), LIMITS.prefetchMax);
   checkInteger('prefetch', prefetch, concurrency, LIMITS.prefetchMax);

@@ -15,6 +15,14 @@ import { Relay } from './relay.ts';
 import type { PoolUser, ThreadPool } from './thread-pool.ts';
 import { type CallingHandler, isStuck, type WorkerThread } from './worker-thread.ts';
 
+export interface ThreadsOptions extends ExecutionOptions {
+  readonly pool: ThreadPool;
+}
+
+/** How soon after something was handed over, and how often at least, it is looked how far the threads are. */
+const LOOK_MS_MIN = 25;
+const LOOK_MS_MAX = 250;
+
 /**
  * Carries deliveries to threads, each with a `Runner` of its own, and what these say of them back.
  *
@@ -25,14 +33,6 @@ import { type CallingHandler, isStuck, type WorkerThread } from './worker-thread
  * A thread aborts and fails what runs out of time, as any runner does. Here is looked after those that cannot: a handler that
  * keeps its thread beyond its `timeoutMs`, or goes on for LIMITS.threadGraceMs after it was aborted, is ended with the thread.
  */
-export interface ThreadsOptions extends ExecutionOptions {
-  readonly pool: ThreadPool;
-}
-
-/** How soon after something was handed over, and how often at least, it is looked how far the threads are. */
-const LOOK_MS_MIN = 25;
-const LOOK_MS_MAX = 250;
-
 export class Threads implements Execution, PoolUser {
   /** The worker's: handlers run in real time whatever it shows. */
   readonly #clock: Clock;
@@ -159,6 +159,7 @@ export class Threads implements Execution, PoolUser {
         if (number <= thread.begun) count++;
       }
       thread.held.clear();
+      thread.close(reason);
     }
     this.#lookTimer?.cancel();
     return count;

@@ -119,6 +119,7 @@ export class WorkerThread {
 
   /** It ends by itself when what it runs has ended. */
   close(reason: MillraceError): void {
+    if (this.state === 'closing') return;
     if (this.state === 'working') this.tell({ type: 'close', reason: { ...reason.toJSON(), details: {} } });
     else this.terminate();
     if (this.state !== 'over') this.state = 'closing';
