@@ -8,6 +8,15 @@ export const ERROR_CODES = {
   // What the caller gave
   INVALID_ARGUMENT: { retryable: false, meaning: 'a value is outside its documented bounds' },
   INVALID_PAYLOAD: { retryable: false, meaning: 'a payload or result cannot be encoded or does not match its schema' },
+  KEY_MISSING: { retryable: true, meaning: 'a payload or result is encrypted with a key that is not in the key ring' },
+  DECRYPTION_FAILED: {
+    retryable: false,
+    meaning: 'an encrypted payload or result was changed, or is not of this task',
+  },
+  NOT_ENCRYPTED: {
+    retryable: false,
+    meaning: 'a payload or result is not encrypted, and only encrypted ones are taken',
+  },
   PAYLOAD_TOO_LARGE: { retryable: false, meaning: 'a payload, result or frame is over its limit' },
   UNSUPPORTED: { retryable: false, meaning: 'this backend cannot do that; the message names the way out' },
   NOT_FOUND: { retryable: false, meaning: 'no such task or queue, or it is no longer retained' },

@@ -86,6 +86,14 @@ export const LIMITS = {
   /** Missed times for which a schedule that makes up for all of them fires one by one. */
   scheduleMissedMax: 1000,
 
+  // Encryption
+  keyRingKeysMax: 1000,
+  keyIdBytesMax: 32,
+  /** Those who encrypt: how many of them a client remembers the derived keys of. */
+  sealingSendersMax: 1000,
+  /** The text of an error that is to be encrypted. */
+  sealedErrorBytesMax: 9.5 * KiB,
+
   // Frames and connections
   frameBytesMax: 16 * MiB,
   /** A record of the journal: the largest frame, what comes with it, and by how much a plan may be longer than what asks for it. */
@@ -592,6 +600,14 @@ relation(LIMITS.headerNameBytesMax < 256, 'the length of a header’s name fits 
 relation(
   LIMITS.schedulePayloadBytesMax * 2 < LIMITS.callBytesMax && LIMITS.schedulePayloadBytesMax <= LIMITS.payloadBytesMax,
   'a schedule fits into a call, and its payload into a task',
+);
+relation(
+  LIMITS.queueNameBytesMax < 256 && LIMITS.taskNameBytesMax < 256 && LIMITS.taskIdBytesMax < 256,
+  'the lengths of what an envelope is bound to fit into a byte each',
+);
+relation(
+  ((LIMITS.sealedErrorBytesMax + 400) * 4) / 3 + 2 * KiB <= LIMITS.errorBytesMax,
+  'an encrypted error is stored whole, with its envelope, in base64, with what stays legible',
 );
 relation(LIMITS.scheduleNameBytesMax < 256, 'the length of a schedule’s name fits into a byte');
 relation(LIMITS.schedulesBytesMax * 2 <= LIMITS.segmentBytes, 'schedules leave room in a segment');

@@ -70,6 +70,16 @@ export interface Uniqueness {
   readonly scope: 'waiting' | 'unfinished' | { readonly forMs: number };
 }
 
+/** A payload or a result as it is shown: base64 when it is not UTF-8 text. */
+export interface ShownBytes {
+  readonly encoding: 'utf8' | 'base64';
+  readonly data: string;
+  /** The id of the key that it is encrypted with. `data` is then what is stored, or what that says where the key is at hand. */
+  readonly keyId?: string;
+  /** The code of the error with which the client refuses it; `data` is what is stored. */
+  readonly refused?: string;
+}
+
 /** A new task that has to do with others. */
 export interface RelatedTask {
   readonly spec: TaskSpec;
@@ -95,7 +105,7 @@ export interface ParentOutcome {
   /** `unknown`: it has ended and is no longer retained (only after a `retry` of the child). */
   readonly state: TaskState | 'unknown';
   /** Of a completed one that returned something: as in TaskInfo. */
-  readonly result?: { readonly encoding: 'utf8' | 'base64'; readonly data: string };
+  readonly result?: ShownBytes;
   /** Of a dead one. */
   readonly error?: TaskError;
 }
@@ -247,11 +257,11 @@ export interface TaskInfo {
   log?: TaskLog;
   cancelRequested?: boolean;
   payloadBytes: number;
-  /** Base64 when it is not UTF-8 text. Absent in lists. */
-  payload?: { encoding: 'utf8' | 'base64'; data: string };
+  /** Absent in lists. */
+  payload?: ShownBytes;
   /** Absent in lists, and when there are none. */
   headers?: Record<string, string>;
-  result?: { encoding: 'utf8' | 'base64'; data: string };
+  result?: ShownBytes;
   /** What it depends on; absent when nothing. Lists carry the counts only. */
   dependencies?: {
     total: number;
@@ -503,8 +513,8 @@ export interface ScheduleInfo {
   /** Tasks that it has enqueued. */
   firedCount: number;
   payloadBytes: number;
-  /** Base64 when it is not UTF-8 text. Only from `get`. */
-  payload?: { encoding: 'utf8' | 'base64'; data: string };
+  /** Only from `get`. */
+  payload?: ShownBytes;
   /** Those of its tasks. Only from `get`; absent when there are none. */
   headers?: Record<string, string>;
 }
@@ -571,9 +581,13 @@ export interface Broker {
   parents(id: string, from: number): Promise<ParentPage>;
   /**
    * How the task ended. Rejects with TIMEOUT, NOT_FOUND, CLOSED or the signal's reason, and with JOURNAL_DAMAGED or
-   * STORAGE_FAILED when the result is there and cannot be read. Survives reconnects.
+   * STORAGE_FAILED when the result is there and cannot be read. Survives reconnects. `name`: the task's, where it is known;
+   * only who decrypts the result looks at it.
    */
-  outcome(id: string, options: { timeoutMs: number; signal?: AbortSignal | undefined }): Promise<Outcome>;
+  outcome(
+    id: string,
+    options: { timeoutMs: number; signal?: AbortSignal | undefined; name?: string | undefined },
+  ): Promise<Outcome>;
   consume(options: ConsumeOptions, consumer: Consumer): Promise<Consumption>;
 
   getTask(id: string): Promise<TaskInfo>;

@@ -37,6 +37,7 @@ const violations: [string, string, string][] = [
   ['src/worker', "import '../client/client.ts';", 'src/worker imports only'],
   ['src/worker/threads', "import '../../client/client.ts';", 'src/worker imports only'],
   ['src/task', "import '../worker/worker.ts';", 'src/task imports only'],
+  ['src/sealing', "import '../task/codec.ts';", 'src/sealing imports only'],
   ['src/broker', "import '../client/client.ts';", 'src/broker imports only'],
   ['src/broker', "import '../server/listener.ts';", 'src/broker imports only'],
   ['src/broker/tcp', "import '../../worker/worker.ts';", 'A backend imports only'],
@@ -106,6 +107,10 @@ const permitted: [string, string][] = [
     `import '../broker/contract.ts';\nimport '../task/task.ts';\nimport '../worker/worker.ts';\nimport '../io/clock.ts';\n${leaves}`,
   ],
   ['src/worker', `import '../broker/contract.ts';\nimport '../task/task.ts';\nimport 'pino';\n${leaves}`],
+  [
+    'src/sealing',
+    "import 'node:crypto';\nimport '../broker/contract.ts';\nimport '../errors.ts';\nimport '../limits.ts';",
+  ],
   ['src/broker', `import './tcp/connection.ts';\nimport '../protocol/frame.ts';\n${leaves}`],
   [
     'src/broker/tcp',
