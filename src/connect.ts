@@ -7,12 +7,14 @@ import { parseAddress } from './broker/rabbitmq/address.ts';
 import { RabbitBroker } from './broker/rabbitmq/rabbit-broker.ts';
 import type { ReconnectOptions } from './broker/tcp/connection.ts';
 import { RemoteBroker, type RemoteOptions } from './broker/tcp/remote-broker.ts';
-import { Client } from './client/client.ts';
+import { Client, type ClientWorld } from './client/client.ts';
 import { MillraceError, shown, shownValue } from './errors.ts';
 import { SystemClock } from './io/clock.ts';
 import { nodeNet } from './io/node-net.ts';
 import { SystemRandom } from './io/random.ts';
 import { checkInteger, checkName, DEFAULTS, LIMITS } from './limits.ts';
+import { type EncryptionOptions, resolveKeyRing } from './sealing/key-ring.ts';
+import { Sealing } from './sealing/sealing.ts';
 import type { Host } from './server/host.ts';
 import { checkKeys } from './task/options.ts';
 import { checkTracing, type Tracing } from './task/tracing.ts';
@@ -37,6 +39,11 @@ export interface ClientOptions {
   amqp?: AmqpOptions | undefined;
   /** Spans of OpenTelemetry for what this client enqueues and its workers run: `tracing()` of `millrace/otel`. Default: none. */
   tracing?: Tracing | undefined;
+  /**
+   * Encrypts payloads, results and the texts of errors (AES-256-GCM), so that the server and whoever looks at it never see them:
+   * docs/encryption.md. Default: not.
+   */
+  encryption?: EncryptionOptions | undefined;
 }
 
 /** How RabbitMQ is used. All programs that share queues must say the same. */
@@ -59,6 +66,7 @@ const KEYS = [
   'embedded',
   'amqp',
   'tracing',
+  'encryption',
 ];
 const AMQP_KEYS = ['queueType', 'replies', 'prefix'];
 const EMBEDDED_KEYS = ['fsync', 'fsyncIntervalMs', 'retention', 'cacheBytes', 'segmentBytes'];
@@ -93,9 +101,11 @@ export async function open(url: string, options: ClientOptions = {}): Promise<Op
       `the URL of a backend is a text, not ${shown(url)}; there are ${SCHEMES}`,
     );
   }
-  checkTracing(options.tracing);
+  const { tracing, encryption } = options;
+  checkTracing(tracing);
+  const sealing = encryption === undefined ? undefined : new Sealing(resolveKeyRing(encryption));
   const remote = resolveRemote(url, options);
-  return opened(await openBackend(url, options, remote), remote, options.tracing);
+  return opened(await openBackend(url, options, remote), remote, { tracing, sealing });
 }
 
 /** To a host in this process. It ends by itself: the client is to be closed before or after. */
@@ -104,8 +114,12 @@ export async function openHost(host: Host, url: string): Promise<Opened> {
   return opened(await connectToHost(host, remote), remote);
 }
 
-function opened(broker: Broker, { clock, identity: { host, pid } }: Remote, tracing?: Tracing): Opened {
-  const client = new Client(broker, { clock, workerName: `${host}:${pid}`.slice(-100), tracing });
+function opened(
+  broker: Broker,
+  { clock, identity: { host, pid } }: Remote,
+  more: Pick<ClientWorld, 'tracing' | 'sealing'> = {},
+): Opened {
+  const client = new Client(broker, { clock, workerName: `${host}:${pid}`.slice(-100), ...more });
   return { broker, client };
 }
 

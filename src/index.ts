@@ -13,6 +13,7 @@ export type {
   ScalingDecision,
   ScalingReport,
   ScheduleInfo,
+  ShownBytes,
   Status,
   SupervisorStatus,
   TaskError,
@@ -47,6 +48,7 @@ export { type ResultOptions, Task, TaskBatch } from './client/task.ts';
 export { type AmqpOptions, type ClientOptions, connect } from './connect.ts';
 export { ERROR_CODES, type ErrorCode, MillraceError } from './errors.ts';
 export { DEFAULTS, LIMITS, type QueueLimits, type QueueLimitsChange } from './limits.ts';
+export { type EncryptionOptions, parseKeyRing } from './sealing/key-ring.ts';
 export { type DefinitionOptions, defineTask, TaskDefinition, type TaskKind } from './task/definition.ts';
 export type { Batch, Parent, TaskContext, TaskHandler } from './task/handler.ts';
 export type { Handlers, PlainHandler } from './task/handlers.ts';

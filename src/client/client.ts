@@ -14,6 +14,8 @@ import type {
 import { MillraceError, shown } from '../errors.ts';
 import type { Clock } from '../io/clock.ts';
 import { checkName, LIMITS, parseHeaders } from '../limits.ts';
+import { SealedBroker } from '../sealing/sealed-broker.ts';
+import type { Sealing } from '../sealing/sealing.ts';
 import { encodePayload } from '../task/codec.ts';
 import type { TaskKind } from '../task/definition.ts';
 import type { Handlers } from '../task/handlers.ts';
@@ -40,6 +42,7 @@ export interface ClientWorld {
   /** Of all its workers, before their own. */
   readonly hooks?: WorkerHooks | undefined;
   readonly tracing?: Tracing | undefined;
+  readonly sealing?: Sealing | undefined;
 }
 
 /** Task names whose default spec is kept. */
@@ -57,7 +60,8 @@ export class Client {
   readonly #workers = new Set<Worker>();
   #closing: Promise<void> | undefined;
 
-  constructor(broker: Broker, world: ClientWorld) {
+  constructor(given: Broker, world: ClientWorld) {
+    const broker = world.sealing === undefined ? given : new SealedBroker(given, world.sealing);
     this.#broker = broker;
     this.#enqueuer = world.tracing === undefined ? broker : new TracedEnqueuer(broker, world.tracing);
     this.#world = world;
@@ -242,6 +246,7 @@ export class Client {
       defaultName: this.#world.workerName,
       hooks: this.#world.hooks,
       tracing: this.#world.tracing,
+      sealing: this.#world.sealing,
       onEnded: (ended) => void this.#workers.delete(ended),
     });
     this.#workers.add(worker);

@@ -30,7 +30,8 @@ export class Task<Result = unknown> {
 
   /**
    * What the handler returned. Rejects with TASK_DEAD (its `cause` is the last attempt's error), TASK_CANCELLED, TIMEOUT,
-   * NOT_FOUND, CLOSED, INVALID_PAYLOAD (not JSON, or not what the definition says), or the signal's reason.
+   * NOT_FOUND, CLOSED, INVALID_PAYLOAD (not JSON, or not what the definition says), KEY_MISSING, DECRYPTION_FAILED,
+   * NOT_ENCRYPTED (see `ClientOptions.encryption`), or the signal's reason.
    */
   async result(options: ResultOptions = {}): Promise<Result> {
     checkKeys('result', options, ['timeoutMs', 'signal']);
@@ -39,7 +40,8 @@ export class Task<Result = unknown> {
     if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) {
       throw new MillraceError('INVALID_ARGUMENT', `signal must be an AbortSignal, not ${shown(options.signal)}`);
     }
-    const outcome = await this.#broker.outcome(this.id, { timeoutMs, signal: options.signal });
+    const { signal } = options;
+    const outcome = await this.#broker.outcome(this.id, { timeoutMs, signal, name: this.#format?.name });
     const value = decodeResult(completedResult(this.id, outcome), this.#format?.result ?? 'json');
     const output = this.#format?.output;
     return (output === undefined ? value : await validate(output, value, `the result of task ${this.id}`)) as Result;

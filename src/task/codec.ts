@@ -1,6 +1,7 @@
 import type { Payload } from '../broker/contract.ts';
 import { MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
+import { checkNotSealed } from '../sealing/sealing.ts';
 
 /** JSON unless a definition says `bytes`. What the broker carries is opaque to it. */
 export type Encoding = 'json' | 'bytes';
@@ -35,10 +36,10 @@ function reasonOf(thrown: unknown): string {
 }
 
 /**
- * What a handler returned; `undefined` stays undefined. Throws INVALID_PAYLOAD for what cannot be encoded, also for bytes
- * where JSON was agreed, and PAYLOAD_TOO_LARGE.
+ * What a handler returned; `undefined` stays undefined. `moreBytes`: by how much it may still grow. Throws INVALID_PAYLOAD for
+ * what cannot be encoded, also for bytes where JSON was agreed, and PAYLOAD_TOO_LARGE.
  */
-export function encodeResult(value: unknown, encoding: Encoding): Payload | undefined {
+export function encodeResult(value: unknown, encoding: Encoding, moreBytes = 0): Payload | undefined {
   if (value === undefined) return undefined;
   if (value instanceof Uint8Array !== (encoding === 'bytes')) {
     const message =
@@ -48,11 +49,13 @@ export function encodeResult(value: unknown, encoding: Encoding): Payload | unde
     throw new MillraceError('INVALID_PAYLOAD', message);
   }
   const payload = encodePayload(value, 'the result');
-  if (payload.length * 3 <= LIMITS.resultBytesMax) return payload;
+  const bound = LIMITS.resultBytesMax - moreBytes;
+  if (payload.length * 3 <= bound) return payload;
   const bytes = typeof payload === 'string' ? Buffer.byteLength(payload) : payload.length;
-  if (bytes <= LIMITS.resultBytesMax) return payload;
-  const message = `the result has ${bytes} bytes; at most ${LIMITS.resultBytesMax} are allowed: store large data elsewhere and return where it is`;
-  throw new MillraceError('PAYLOAD_TOO_LARGE', message, { details: { bytes, bound: LIMITS.resultBytesMax } });
+  if (bytes <= bound) return payload;
+  const why = moreBytes === 0 ? '' : ` (${moreBytes} fewer than otherwise, because it is to be encrypted)`;
+  const message = `the result has ${bytes} bytes; at most ${bound} are allowed${why}: store large data elsewhere and return where it is`;
+  throw new MillraceError('PAYLOAD_TOO_LARGE', message, { details: { bytes, bound } });
 }
 
 /** Throws INVALID_PAYLOAD. */
@@ -68,8 +71,10 @@ export function decodeJson(text: string, what: string): unknown {
   }
 }
 
-/** What `encodeResult` made of a result, read back. Throws INVALID_PAYLOAD. */
+/** What `encodeResult` made of a result, read back. Throws INVALID_PAYLOAD, and KEY_MISSING for one that is encrypted still. */
 export function decodeResult(bytes: Uint8Array | undefined, encoding: Encoding): unknown {
-  if (bytes === undefined || encoding === 'bytes') return bytes;
+  if (bytes === undefined) return undefined;
+  checkNotSealed(bytes, 'the result');
+  if (encoding === 'bytes') return bytes;
   return decodeJson(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('utf8'), 'the result');
 }

@@ -1,14 +1,17 @@
 import type { Consumption, DeliveryRun, TaskHeaders } from '../broker/contract.ts';
 import type { MillraceError } from '../errors.ts';
-import { decodeJson } from '../task/codec.ts';
+import type { Sealing } from '../sealing/sealing.ts';
 import type { Parent, SingleHandler, TaskContext } from '../task/handler.ts';
 import { encodeProgress, logLine } from '../task/remarks.ts';
 import type { AttemptTrace } from '../task/tracing.ts';
+import { readPayload } from './payload.ts';
 
 /** What attempts need of their worker; one object for all. */
 export interface Reach {
   readonly consumption: Consumption;
   parents(id: string): Promise<Parent[]>;
+  /** Decrypts payloads. */
+  readonly sealing: Sealing | undefined;
 }
 
 export const NO_HEADERS: TaskHeaders = Object.freeze({});
@@ -112,9 +115,8 @@ export class Attempt extends RunningTasks implements TaskContext {
     return this.#reach.parents(this.id);
   }
 
-  /** Throws INVALID_PAYLOAD. */
+  /** Throws what `readPayload` does. */
   decode(): unknown {
-    const { run, from } = this;
-    return this.handler.format.payload === 'bytes' ? run.bytes(from) : decodeJson(run.text(from), 'the payload');
+    return readPayload(this.run, this.from, this.handler.format.payload, this.#reach.sealing);
   }
 }

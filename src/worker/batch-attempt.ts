@@ -1,30 +1,23 @@
-import type { Consumption, DeliveryRun, TaskHeaders } from '../broker/contract.ts';
+import type { DeliveryRun, TaskHeaders } from '../broker/contract.ts';
 import { MillraceError } from '../errors.ts';
-import { decodeJson } from '../task/codec.ts';
 import type { Batch, BatchHandler } from '../task/handler.ts';
 import { encodeProgress, logLine } from '../task/remarks.ts';
 import { validateNow } from '../task/schema.ts';
-import { NO_HEADERS, RunningTasks } from './attempt.ts';
+import { NO_HEADERS, type Reach, RunningTasks } from './attempt.ts';
+import { payloadBytes, readPayload } from './payload.ts';
 
 /** Tasks that run together; also what their handler gets. */
 export class BatchAttempt extends RunningTasks implements Batch<unknown> {
   readonly handler: BatchHandler;
   /** What the handler said of single tasks, by index in the batch. */
   readonly failures = new Map<number, unknown>();
-  readonly #consumption: Consumption;
+  readonly #reach: Reach;
   #inputs: unknown[] | undefined;
   #unreadable: { index: number; error: unknown } | undefined;
 
-  constructor(
-    consumption: Consumption,
-    run: DeliveryRun,
-    from: number,
-    length: number,
-    handler: BatchHandler,
-    startedMs: number,
-  ) {
+  constructor(reach: Reach, run: DeliveryRun, from: number, length: number, handler: BatchHandler, startedMs: number) {
     super(run, from, length, startedMs);
-    this.#consumption = consumption;
+    this.#reach = reach;
     this.handler = handler;
   }
 
@@ -37,7 +30,7 @@ export class BatchAttempt extends RunningTasks implements Batch<unknown> {
     const { run, from, length } = this;
     const { payload, input } = this.handler.format;
     const inputs: unknown[] = new Array(length);
-    const plain = payload !== 'bytes' && input === undefined;
+    const plain = payload !== 'bytes' && input === undefined && this.#reach.sealing === undefined;
     let index = 0;
     try {
       // The same as `input`, without what that costs a task.
@@ -53,8 +46,7 @@ export class BatchAttempt extends RunningTasks implements Batch<unknown> {
     this.#check(index);
     const { format } = this.handler;
     try {
-      const at = this.from + index;
-      const value = format.payload === 'bytes' ? this.run.bytes(at) : decodeJson(this.run.text(at), 'the payload');
+      const value = readPayload(this.run, this.from + index, format.payload, this.#reach.sealing);
       return format.input === undefined ? value : validateNow(format.input, value, `the input of ${format.name}`);
     } catch (error) {
       this.#unreadable = { index, error };
@@ -64,7 +56,12 @@ export class BatchAttempt extends RunningTasks implements Batch<unknown> {
 
   bytes(index: number): Uint8Array {
     this.#check(index);
-    return this.run.bytes(this.from + index);
+    try {
+      return payloadBytes(this.run, this.from + index, this.#reach.sealing);
+    } catch (error) {
+      this.#unreadable = { index, error };
+      throw error;
+    }
   }
 
   id(index: number): string {
@@ -84,12 +81,12 @@ export class BatchAttempt extends RunningTasks implements Batch<unknown> {
 
   progress(index: number, value: unknown, message?: string): void {
     this.#check(index);
-    if (!this.over) this.#consumption.progress(this.run, this.from + index, encodeProgress(value, message));
+    if (!this.over) this.#reach.consumption.progress(this.run, this.from + index, encodeProgress(value, message));
   }
 
   log(index: number, text: string): void {
     this.#check(index);
-    if (!this.over) this.#consumption.log(this.run, this.from + index, logLine(text));
+    if (!this.over) this.#reach.consumption.log(this.run, this.from + index, logLine(text));
   }
 
   *[Symbol.iterator](): Iterator<unknown> {
@@ -99,6 +96,16 @@ export class BatchAttempt extends RunningTasks implements Batch<unknown> {
   /** The task whose input could not be read, when that is what ended the handler; -1 otherwise. */
   unreadableIndex(thrown: unknown): number {
     return this.#unreadable !== undefined && this.#unreadable.error === thrown ? this.#unreadable.index : -1;
+  }
+
+  /** Why the payload of a task cannot be decrypted; undefined where it can be, or need not. */
+  locked(index: number): unknown {
+    try {
+      payloadBytes(this.run, this.from + index, this.#reach.sealing);
+      return undefined;
+    } catch (error) {
+      return error;
+    }
   }
 
   #check(index: number): void {

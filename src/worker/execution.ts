@@ -1,6 +1,7 @@
 import type { Consumption, DeliveryRun } from '../broker/contract.ts';
 import type { MillraceError } from '../errors.ts';
 import type { Clock } from '../io/clock.ts';
+import type { Sealing } from '../sealing/sealing.ts';
 import type { Parent } from '../task/handler.ts';
 import type { Tracing } from '../task/tracing.ts';
 import type { AttemptHooks } from './hooks.ts';
@@ -15,6 +16,8 @@ export interface ExecutionOptions {
   readonly hooks: AttemptHooks | undefined;
   /** Of the thread in which the handlers run; others have what their module exports. */
   readonly tracing: Tracing | undefined;
+  /** Decrypts payloads; what is settled is encrypted by the consumption. */
+  readonly sealing: Sealing | undefined;
 }
 
 /**

@@ -2,6 +2,8 @@ import { types } from 'node:util';
 import type { Consumption, DeliveryRun, FailOptions } from '../broker/contract.ts';
 import { type ErrorCode, MillraceError } from '../errors.ts';
 import type { Clock } from '../io/clock.ts';
+import { LIMITS } from '../limits.ts';
+import { OVERHEAD_BYTES_MAX } from '../sealing/envelope.ts';
 import { encodeResult } from '../task/codec.ts';
 import type { BatchHandler, SingleHandler, TaskHandler } from '../task/handler.ts';
 import { validate, validateNow } from '../task/schema.ts';
@@ -70,8 +72,11 @@ export class Runner implements Execution {
   readonly #hooks: AttemptHooks | undefined;
   readonly #tracing: Tracing | undefined;
   readonly #gate: AttemptGate | undefined;
+  /** By how much a result may grow before it is stored. */
+  readonly #sealBytes: number;
   readonly #backlog = new Backlog();
   readonly #unknownNames = new Set<string>();
+  readonly #missingKeys = new Set<unknown>();
   /** When the task that is being started began: the clock is read once a task. */
   #nowMs = 0;
   #starting = false;
@@ -83,13 +88,14 @@ export class Runner implements Execution {
   constructor(options: RunnerOptions) {
     this.#clock = options.clock;
     this.#consumption = options.consumption;
-    this.#reach = { consumption: options.consumption, parents: options.parents };
+    this.#reach = { consumption: options.consumption, parents: options.parents, sealing: options.sealing };
     this.#handlers = options.handlers;
     this.#concurrency = options.concurrency;
     this.#logger = options.logger;
     this.#hooks = options.hooks;
     this.#tracing = options.tracing;
     this.#gate = options.gate;
+    this.#sealBytes = options.sealing === undefined ? 0 : OVERHEAD_BYTES_MAX;
     this.#active = new ActiveTasks(options.clock, (task) => this.#expire(task));
   }
 
@@ -219,7 +225,7 @@ export class Runner implements Execution {
     try {
       input = attempt.decode();
     } catch (error) {
-      this.#fail(attempt, index, error, 'INVALID_PAYLOAD', FINAL);
+      this.#failUnread(attempt, index, error);
       attempt.trace?.failed(error);
       return;
     }
@@ -270,7 +276,7 @@ export class Runner implements Execution {
     const { run, handler } = task;
     let result: ReturnType<typeof encodeResult>;
     try {
-      result = encodeResult(value, handler.format.result);
+      result = encodeResult(value, handler.format.result, this.#sealBytes);
     } catch (error) {
       return this.#fail(task, index, error, 'INVALID_PAYLOAD', FINAL);
     }
@@ -283,7 +289,7 @@ export class Runner implements Execution {
   // ── Batches ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #startBatch(run: DeliveryRun, from: number, length: number, handler: BatchHandler): void {
-    const batch = new BatchAttempt(this.#consumption, run, from, length, handler, this.#nowMs);
+    const batch = new BatchAttempt(this.#reach, run, from, length, handler, this.#nowMs);
     if (this.#tracing !== undefined) batch.trace = this.#tracing.attempt(tracedOf(batch, true));
     this.#hooks?.started(run, from, length);
     let returned: unknown;
@@ -357,16 +363,25 @@ export class Runner implements Execution {
   }
 
   #failBatch(batch: BatchAttempt, error: unknown): void {
-    const { run, from, length, failures } = batch;
+    const { from, length, failures } = batch;
     const unreadable = batch.unreadableIndex(error);
     for (let index = 0; index < length; index++) {
       if (failures.has(index)) this.#failThrown(batch, from + index, failures.get(index));
-      else if (index === unreadable) this.#fail(batch, from + index, error, 'INVALID_PAYLOAD', FINAL);
-      // The others did nothing wrong: they come again, without the one that cannot be read.
-      else if (unreadable !== -1) this.#consumption.release(run, from + index);
+      else if (index === unreadable) this.#failUnread(batch, from + index, error);
+      else if (unreadable !== -1) this.#releaseUnlessLocked(batch, index);
       else this.#failThrown(batch, from + index, error);
     }
     batch.trace?.failed(error);
+  }
+
+  /**
+   * Another could not be read, and this did nothing wrong: it comes again, without that one. Many may have been encrypted with a
+   * key that is missing here, and they must not end one by one.
+   */
+  #releaseUnlessLocked(batch: BatchAttempt, index: number): void {
+    const locked = batch.locked(index);
+    if (locked === undefined) this.#consumption.release(batch.run, batch.from + index);
+    else this.#failUnread(batch, batch.from + index, locked);
   }
 
   // ── Ends ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -383,6 +398,24 @@ export class Runner implements Execution {
       default:
         return this.#fail(task, index, thrown, 'HANDLER_FAILED', AGAIN);
     }
+  }
+
+  /** A key that is missing here may be elsewhere, or come; nothing else that is wrong with a payload passes. */
+  #failUnread(task: Started, index: number, error: unknown): void {
+    const code = error instanceof MillraceError ? error.code : 'INVALID_PAYLOAD';
+    if (code === 'KEY_MISSING') {
+      const { keyId } = (error as MillraceError).details;
+      if (!this.#missingKeys.has(keyId)) {
+        // Anybody may name keys in what he enqueues.
+        if (this.#missingKeys.size >= LIMITS.keyRingKeysMax) this.#missingKeys.clear();
+        this.#missingKeys.add(keyId);
+        this.#logger?.warn({ keyId, queue: task.run.spec.queue }, (error as MillraceError).message);
+      }
+    } else if (code === 'DECRYPTION_FAILED' || code === 'NOT_ENCRYPTED') {
+      const { queue, name } = task.run.spec;
+      this.#logger?.warn({ task: task.run.id(index), queue, name }, (error as MillraceError).message);
+    }
+    this.#fail(task, index, error, 'INVALID_PAYLOAD', code === 'KEY_MISSING' ? AGAIN : FINAL);
   }
 
   #fail({ run, startedMs }: Started, index: number, thrown: unknown, code: ErrorCode, options: FailOptions): Failed {

@@ -2,6 +2,7 @@ import type { Broker, ConsumeOptions, Consumer, Consumption } from '../broker/co
 import { MillraceError } from '../errors.ts';
 import type { Clock } from '../io/clock.ts';
 import { DEFAULTS } from '../limits.ts';
+import type { Sealing } from '../sealing/sealing.ts';
 import type { Handlers } from '../task/handlers.ts';
 import type { Tracing } from '../task/tracing.ts';
 import type { Execution } from './execution.ts';
@@ -26,6 +27,8 @@ export interface WorkerWorld {
   /** Called before those of the worker itself, which they may not hinder. */
   readonly hooks?: WorkerHooks | undefined;
   readonly tracing?: Tracing | undefined;
+  /** Of whose broker it is: decrypts payloads. */
+  readonly sealing?: Sealing | undefined;
 }
 
 /** An attempt whose handler runs. */
@@ -88,6 +91,7 @@ export class Worker {
         logger,
         hooks: hooks === undefined ? undefined : new Hooks(hooks, logger),
         tracing: world.tracing,
+        sealing: world.sealing,
       });
       return worker;
     } catch (error) {

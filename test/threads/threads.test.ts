@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { setEnvironmentData } from 'node:worker_threads';
 import { afterEach, describe, expect, test } from 'vitest';
 // What is built: a thread is started from a file that Node can load as it is.
@@ -84,6 +85,30 @@ describe('handlers in threads', () => {
     await expect.poll(async () => (await delayed.info()).state).toBe('scheduled');
     expect((await delayed.info()).runAtMs).toBeGreaterThan(Date.now() + 50_000);
     expect(worker.running).toBe(0);
+  });
+
+  test('get what is encrypted decrypted in their thread, and answer in kind', async () => {
+    const url = `memory:${randomUUID()}`;
+    const told: unknown[] = [];
+    client = await connect(url, { encryption: { keys: { k1: new Uint8Array(32).fill(7) } } });
+    const hooks = {
+      onComplete: (_: unknown, result: unknown) => void told.push(result),
+      onFail: (_: unknown, error: unknown) => void told.push((error as Error).message),
+    };
+    await client.work(HANDLERS, { threads: 1, hooks });
+    await using stranger = await connect(url);
+    expect(await run('number', 'secret')).toBe('secret');
+    expect(await failed('thrower', { how: 'plainly' })).toMatchObject({ name: 'TypeError', message: 'not so' });
+    const flow = await client.flow((builder) => void builder.add('sum', 0, { dependsOn: builder.add('number', 3) }));
+    expect(await (flow.tasks[1] as Task).result()).toBe(3);
+    const reverse = defineTask('reverse', { payload: 'bytes', result: 'bytes' });
+    const reversed = await client.enqueue(reverse, Uint8Array.of(1, 2, 3));
+    expect([...((await reversed.result()) ?? [])]).toEqual([3, 2, 1]);
+    expect(await failureOf(await stranger.enqueue('number', 1))).toMatchObject({ code: 'NOT_ENCRYPTED' });
+    expect(told.slice(0, 2)).toEqual(['secret', 'not so']);
+    const { tasks } = await stranger.tasks.list();
+    const infos = await Promise.all(tasks.map(({ id }) => stranger.tasks.get(id)));
+    expect(JSON.stringify(infos)).not.toMatch(/secret|not so/);
   });
 
   test('begin in the order of delivery in one thread, in groups', async () => {

@@ -1,6 +1,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { TaskError, TaskHeaders, TaskSpec } from '../../broker/contract.ts';
 import type { MillraceError } from '../../errors.ts';
+import type { KeyRing } from '../../sealing/key-ring.ts';
 import type { Parent } from '../../task/handler.ts';
 import type { HandlerKind } from '../options.ts';
 
@@ -28,7 +29,7 @@ export interface Session {
 }
 
 export type ToThread =
-  | { readonly type: 'work'; readonly concurrency: number }
+  | { readonly type: 'work'; readonly concurrency: number; readonly keyRing: KeyRing | undefined }
   | Group
   | { readonly type: 'revoke'; readonly number: number; readonly reason: 'cancelled' | 'lease-lost' }
   /** Of the tasks up to this one, those that have not begun are to be forgotten. */

@@ -1,6 +1,8 @@
 import type { MessagePort } from 'node:worker_threads';
 import { errorFromJSON, MillraceError } from '../../errors.ts';
 import type { Clock } from '../../io/clock.ts';
+import type { KeyRing } from '../../sealing/key-ring.ts';
+import { Sealing } from '../../sealing/sealing.ts';
 import type { Parent } from '../../task/handler.ts';
 import { type LoadedHandlers, loadHandlers } from '../handlers-module.ts';
 import { indexHandlers, kindOf } from '../options.ts';
@@ -65,7 +67,7 @@ class ThreadSession {
   #receive(message: ToThread): void {
     switch (message.type) {
       case 'work':
-        this.#work(message.concurrency);
+        this.#work(message.concurrency, message.keyRing);
         return;
       case 'group':
         this.#deliver(readGroup(message));
@@ -87,7 +89,7 @@ class ThreadSession {
     }
   }
 
-  #work(concurrency: number): void {
+  #work(concurrency: number, keyRing: KeyRing | undefined): void {
     this.#reporter = new Reporter(this.#port, this.#marks, this.#clock, concurrency);
     const warn = (details: object, message: string): void => this.#tell({ type: 'warn', details, message });
     this.#runner = new Runner({
@@ -99,6 +101,7 @@ class ThreadSession {
       logger: { info: warn, warn, error: warn },
       hooks: undefined,
       tracing: this.#loaded.tracing,
+      sealing: keyRing === undefined ? undefined : new Sealing(keyRing),
       gate: this.#reporter,
     });
   }

@@ -2,6 +2,7 @@ import type { Consumption, DeliveryRun } from '../../broker/contract.ts';
 import { MillraceError } from '../../errors.ts';
 import type { Clock, Timer } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
+import type { KeyRing } from '../../sealing/key-ring.ts';
 import type { Parent } from '../../task/handler.ts';
 import { Backlog } from '../backlog.ts';
 import { type Execution, type ExecutionOptions, type RunningTask, SETTLEMENT_REFUSED } from '../execution.ts';
@@ -41,6 +42,8 @@ export class Threads implements Execution, PoolUser {
   readonly #concurrency: number;
   readonly #parents: (id: string) => Promise<Parent[]>;
   readonly #logger: Logger | undefined;
+  /** Payloads are decrypted where their handlers are. */
+  readonly #keyRing: KeyRing | undefined;
   readonly #backlog = new Backlog();
   readonly #pace = new Pace();
   readonly #relay: Relay;
@@ -54,13 +57,14 @@ export class Threads implements Execution, PoolUser {
   #lookMs = LOOK_MS_MIN;
   #idle: (() => void)[] = [];
 
-  constructor({ clock, pool, consumption, concurrency, parents, logger, hooks }: ThreadsOptions) {
+  constructor({ clock, pool, consumption, concurrency, parents, logger, hooks, sealing }: ThreadsOptions) {
     this.#clock = clock;
     this.#pool = pool;
     this.#consumption = consumption;
     this.#concurrency = concurrency;
     this.#parents = parents;
     this.#logger = logger;
+    this.#keyRing = sealing?.ring;
     this.#relay = new Relay(consumption, hooks, clock, pool.clock);
     this.#order = new BegunOrder(consumption, this.#backlog);
     this.#handing = new Handing({
@@ -175,7 +179,7 @@ export class Threads implements Execution, PoolUser {
     const { threads } = this.#pool;
     const place = threads.indexOf(thread);
     const base = Math.floor(this.#concurrency / threads.length);
-    thread.work(base + (place < this.#concurrency % threads.length ? 1 : 0));
+    thread.work(base + (place < this.#concurrency % threads.length ? 1 : 0), this.#keyRing);
     this.#handing.hand();
   }
 

@@ -3,6 +3,7 @@ import type { Piscina } from 'piscina';
 import { errorFromJSON, MillraceError } from '../../errors.ts';
 import type { SystemClock } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
+import type { KeyRing } from '../../sealing/key-ring.ts';
 import type { HandlerKind } from '../options.ts';
 import { clockBaseMs } from './clock.ts';
 import { HeldTasks } from './held-tasks.ts';
@@ -86,9 +87,9 @@ export class WorkerThread {
     );
   }
 
-  work(concurrency: number): void {
+  work(concurrency: number, keyRing: KeyRing | undefined): void {
     this.concurrency = concurrency;
-    this.tell({ type: 'work', concurrency });
+    this.tell({ type: 'work', concurrency, keyRing });
   }
 
   /** The handler that has begun last and did not return yet, as far as is known; it keeps the thread. */
