@@ -42,6 +42,7 @@ const LeasedTask = z
     headers: z.record(z.string(), z.string()).optional(),
     payload: z.unknown().optional(),
     payloadBase64: z.base64().optional(),
+    payloadKeyId: z.string().optional().openapi({ description: 'the key that `payloadBase64` is encrypted with' }),
     enqueuedAtMs: z.number(),
     leaseEndsAtMs: z.number(),
     timesOutAtMs: z.number(),

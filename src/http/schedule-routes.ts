@@ -5,6 +5,7 @@ import { LIMITS } from '../limits.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
 import { inputOf, NewSchedule, taskOptionsOf } from './new-task.ts';
 import { body, json, problems, ScheduleBody } from './schemas.ts';
+import { shownSchedule } from './shown.ts';
 
 const tags = ['schedules'];
 const params = z.object({ name: z.string().min(1).max(LIMITS.scheduleNameBytesMax) });
@@ -81,10 +82,9 @@ const run = createRoute({
 export function scheduleRoutes({ client, showPayloads }: HttpWorld): HttpApp {
   const { schedules } = client;
   const app = newApp();
-  const shownSchedule = ({ payload, ...schedule }: ScheduleInfo): ScheduleInfo =>
-    showPayloads && payload !== undefined ? { ...schedule, payload } : schedule;
-  app.openapi(list, async (c) => c.json({ schedules: (await schedules.list()).map(shownSchedule) }, 200));
-  app.openapi(get, async (c) => c.json(shownSchedule(await schedules.get(c.req.valid('param').name)), 200));
+  const show = (schedule: ScheduleInfo): ScheduleInfo => shownSchedule(schedule, showPayloads);
+  app.openapi(list, async (c) => c.json({ schedules: (await schedules.list()).map(show) }, 200));
+  app.openapi(get, async (c) => c.json(show(await schedules.get(c.req.valid('param').name)), 200));
   app.openapi(set, async (c) => {
     const given = c.req.valid('json');
     const { task, cron, timeZone, everyMs, misfire } = given;
@@ -97,7 +97,7 @@ export function scheduleRoutes({ client, showPayloads }: HttpWorld): HttpApp {
       everyMs,
       misfire,
     };
-    return c.json(shownSchedule(await client.schedule(c.req.valid('param').name, options)), 200);
+    return c.json(show(await client.schedule(c.req.valid('param').name, options)), 200);
   });
   app.openapi(remove, async (c) => {
     const { name } = c.req.valid('param');

@@ -37,7 +37,11 @@ export const ErrorBody = z
   .object({ name: z.string(), message: z.string(), code: z.string(), stack: z.string().optional() })
   .openapi('TaskError') satisfies Shape<TaskError>;
 
-const Encoded = z.object({ encoding: z.enum(['utf8', 'base64']), data: z.string() });
+const Encoded = z.object({
+  encoding: z.enum(['utf8', 'base64']),
+  data: z.string(),
+  keyId: z.string().optional().openapi({ description: 'the key that `data` is encrypted with' }),
+});
 const State = z.enum(TASK_STATES);
 export const OnFailure = z.enum(['cancel', 'run', 'wait']);
 

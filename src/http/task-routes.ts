@@ -125,6 +125,7 @@ const OutcomeBody = z
     state: z.enum(['completed', 'dead', 'cancelled']),
     result: z.unknown().optional(),
     resultBase64: z.string().optional().openapi({ description: 'in place of `result` when it is no JSON' }),
+    resultKeyId: z.string().optional().openapi({ description: 'the key that `resultBase64` is encrypted with' }),
     resultHidden: z.boolean().optional(),
     error: ErrorBody.optional(),
   })

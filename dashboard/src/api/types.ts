@@ -13,6 +13,7 @@ export type {
   DeadGroups,
   QueueStatus,
   ScheduleInfo,
+  ShownBytes,
   Status,
   SupervisorStatus,
   TaskState,

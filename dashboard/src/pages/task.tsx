@@ -230,7 +230,7 @@ function Failures({ failures, maxAttempts }: { failures: TaskInfo['failures']; m
             <p class="failure-text">
               {error.name}: {error.message}
             </p>
-            {error.stack !== undefined && (
+            {isStack(error.stack) && (
               <details open={index === 0}>
                 <summary>Stack</summary>
                 {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard. */}
@@ -244,6 +244,11 @@ function Failures({ failures, maxAttempts }: { failures: TaskInfo['failures']; m
       </ol>
     </Panel>
   );
+}
+
+/** One that is encrypted says nothing here. */
+function isStack(stack: string | undefined): stack is string {
+  return stack !== undefined && !stack.startsWith('encrypted:');
 }
 
 function Payload({ task: { id, payload, payloadBytes, payloadHidden } }: { task: TaskInfo }) {

@@ -1,4 +1,5 @@
 import { useMemo, useState } from 'preact/hooks';
+import type { ShownBytes } from '../api/types.ts';
 import { bytesOf, hexDump, shownContent } from '../content.ts';
 import { bytes, count } from '../format.ts';
 import { Icon } from './icons.tsx';
@@ -12,11 +13,43 @@ interface Props {
   label: string;
   /** The name of the file that it is kept in. */
   file: string;
-  content: { encoding: 'utf8' | 'base64'; data: string };
+  content: ShownBytes;
 }
 
-/** JSON on lines of its own, other text as it is, bytes as a dump; much of it only in part, until that is asked for. */
+/**
+ * JSON on lines of its own, other text as it is, bytes as a dump; much of it only in part, until that is asked for. Of what is
+ * encrypted there is nothing to see but by which key.
+ */
 export function Content({ label, file, content }: Props) {
+  const { keyId } = content;
+  if (keyId === undefined) return <Readable label={label} file={file} content={content} />;
+  return (
+    <div class="content">
+      <div class="content-head">
+        <span class="muted">Encrypted</span>
+        <DownloadButton label={label} file={file} content={content} />
+      </div>
+      <p class="muted panel-text">
+        Only who has the key <span class="mono">{keyId}</span> can read it: <code>millrace task get --key-ring</code>.
+      </p>
+    </div>
+  );
+}
+
+function DownloadButton({ label, file, content }: Props) {
+  return (
+    <button
+      type="button"
+      class="button-plain"
+      aria-label={`Download the ${label}`}
+      onClick={() => download(file, content)}
+    >
+      <Icon name="download" /> Download
+    </button>
+  );
+}
+
+function Readable({ label, file, content }: Props) {
   const { encoding, data } = content;
   const [isWhole, setWhole] = useState(false);
   const shown = useMemo(() => shownContent({ encoding, data }), [encoding, data]);
@@ -36,14 +69,7 @@ export function Content({ label, file, content }: Props) {
             <Icon name="copy" /> Copy
           </button>
         )}
-        <button
-          type="button"
-          class="button-plain"
-          aria-label={`Download the ${label}`}
-          onClick={() => download(file, content)}
-        >
-          <Icon name="download" /> Download
-        </button>
+        <DownloadButton label={label} file={file} content={content} />
       </div>
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls must be reachable by keyboard. */}
       <pre class="code" tabIndex={0}>
