@@ -4,7 +4,7 @@ import { connect } from '../index.ts';
 import { answerParent } from './methods.ts';
 import { nowNs, percentile, sharedNs } from './numbers.ts';
 import { buildPayload, buildTimedPayload } from './payload.ts';
-import { TASK_NAME } from './workload.ts';
+import { ENCRYPTION, TASK_NAME } from './workload.ts';
 
 /** Batches sent and not confirmed: enough to keep the server busy while its disk syncs. */
 const BATCHES_IN_FLIGHT = 16;
@@ -15,6 +15,13 @@ let options: EnqueueOptions = {};
 function connected(): Client {
   invariant(client !== undefined, 'the producer was connected');
   return client;
+}
+
+interface ConnectOptions {
+  url: string;
+  store?: string | undefined;
+  queue?: string;
+  encrypted?: boolean;
 }
 
 /** Which of the run's tasks. */
@@ -30,9 +37,9 @@ export interface Span {
 }
 
 const methods = {
-  async connect({ url, store, queue }: { url: string; store?: string | undefined; queue?: string }): Promise<void> {
+  async connect({ url, store, queue, encrypted }: ConnectOptions): Promise<void> {
     options = queue === undefined ? {} : { queue };
-    client = await connect(url, { store });
+    client = await connect(url, { store, encryption: encrypted === true ? ENCRYPTION : undefined });
   },
 
   async enqueueBatches({ first, tasks, batchTasks }: Numbers & { batchTasks: number }): Promise<Span> {

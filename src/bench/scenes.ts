@@ -36,13 +36,14 @@ export async function endToEnd(
   return await Stage.play(settings, name, async (stage) => {
     const url = await stage.openServer();
     const warmUp = Math.ceil(tasks * WARM_UP_SHARE);
+    const { encrypted } = settings;
     if (threads === undefined) {
-      await stage.worker.call('work', { url, tasks: warmUp + tasks, handling }, PART_TIMEOUT_MS);
+      await stage.worker.call('work', { url, tasks: warmUp + tasks, handling, encrypted }, PART_TIMEOUT_MS);
     } else {
       const threaded = { threads, concurrency: CONCURRENCY[handling], rounds: 0, from: warmUp };
       await stage.worker.call('workInThreads', { url, tasks: warmUp + tasks, threaded }, PART_TIMEOUT_MS);
     }
-    await stage.producer.call('connect', { url }, PART_TIMEOUT_MS);
+    await stage.producer.call('connect', { url, encrypted }, PART_TIMEOUT_MS);
     const enqueue = (first: number, count: number): Promise<Span> =>
       stage.producer.call('enqueueBatches', { first, tasks: count, batchTasks: BATCH_TASKS }, PART_TIMEOUT_MS);
     await Promise.all([enqueue(0, warmUp), stage.reach(warmUp)]);
@@ -108,7 +109,7 @@ export async function awaitedByMany(settings: Settings): Promise<RunResult> {
   const tasks = settings.tasks ?? choose(CALLERS_TASKS, settings);
   return await Stage.play(settings, 'row3', async (stage) => {
     const url = await stage.openServer();
-    await stage.producer.call('connect', { url }, PART_TIMEOUT_MS);
+    await stage.producer.call('connect', { url, encrypted: settings.encrypted }, PART_TIMEOUT_MS);
     const warmUp = Math.ceil(tasks * WARM_UP_SHARE);
     const enqueue = (first: number, count: number): Promise<Span> =>
       stage.producer.call('enqueueAwaited', { first, tasks: count, callers: CALLERS }, PART_TIMEOUT_MS);
@@ -127,7 +128,7 @@ export async function awaitedByOne(settings: Settings): Promise<RunResult> {
   const writes = choose(DISK_WRITES, settings);
   return await Stage.play(settings, 'row4', async (stage) => {
     const url = await stage.openServer();
-    await stage.producer.call('connect', { url }, PART_TIMEOUT_MS);
+    await stage.producer.call('connect', { url, encrypted: settings.encrypted }, PART_TIMEOUT_MS);
     const before = await stage.stats();
     const diskBefore = probeDisk(stage.directory, writes);
     const options = { tasks, warmUp: Math.floor(tasks / 3) };
@@ -150,8 +151,8 @@ export async function startLatency(settings: Settings, perSecond: number): Promi
   const tasks = warmUp + measured;
   return await Stage.play(settings, `row5-${perSecond}`, async (stage) => {
     const url = await stage.openServer();
-    await stage.worker.call('work', { url, tasks, handling: 'timed' }, PART_TIMEOUT_MS);
-    await stage.producer.call('connect', { url }, PART_TIMEOUT_MS);
+    await stage.worker.call('work', { url, tasks, handling: 'timed', encrypted: settings.encrypted }, PART_TIMEOUT_MS);
+    await stage.producer.call('connect', { url, encrypted: settings.encrypted }, PART_TIMEOUT_MS);
     const before = await stage.stats();
     const [, report] = await Promise.all([
       stage.producer.call('enqueuePaced', { tasks, perSecond }, PART_TIMEOUT_MS),
@@ -168,7 +169,7 @@ export async function startLatency(settings: Settings, perSecond: number): Promi
 export async function backlog(settings: Settings, tasks: number): Promise<RunResult> {
   return await Stage.play(settings, `row6-${tasks}`, async (stage) => {
     const emptyUrl = await stage.openServer();
-    await stage.producer.call('connect', { url: emptyUrl }, PART_TIMEOUT_MS);
+    await stage.producer.call('connect', { url: emptyUrl, encrypted: settings.encrypted }, PART_TIMEOUT_MS);
     const empty = await stage.stats();
     await stage.producer.call('enqueueBatches', { first: 0, tasks, batchTasks: BATCH_TASKS }, PART_TIMEOUT_MS);
     const full = await stage.stats();

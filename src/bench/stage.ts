@@ -102,7 +102,8 @@ export class Stage {
 
   /** A worker that comes when everything is queued. */
   async workOff(url: string, tasks: number): Promise<WorkerReport> {
-    await this.worker.call('work', { url, tasks, handling: 'batch' }, PART_TIMEOUT_MS);
+    const { encrypted } = this.#settings;
+    await this.worker.call('work', { url, tasks, handling: 'batch', encrypted }, PART_TIMEOUT_MS);
     return await this.finish(tasks);
   }
 

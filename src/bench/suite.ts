@@ -13,6 +13,8 @@ export interface BenchReport {
   versions: Versions;
   durability: string;
   payloadBytes: number;
+  /** Whether they were encrypted. */
+  encrypted: boolean;
   /** False where processes share only the wall clock: spans then carry an error of about a millisecond. */
   clockIsShared: boolean;
   disk: DiskProbe;
@@ -63,6 +65,7 @@ export async function runSuite(settings: Settings): Promise<BenchReport> {
         ? `fsync ${settings.fsync}`
         : 'RabbitMQ, quorum queues, persistent messages, confirms',
     payloadBytes: PAYLOAD_BYTES,
+    encrypted: settings.encrypted,
     clockIsShared: CLOCK_IS_SHARED,
     disk,
     notes: [...new Set([...results.values()].flat().flatMap(({ notes }) => notes ?? []))],

@@ -5,7 +5,7 @@ import { answerParent } from './methods.ts';
 import { percentile, sharedNs } from './numbers.ts';
 import { type BenchPayload, indexIn, indexOf, type TimedPayload } from './payload.ts';
 import { SharedLedger, setThreadScene } from './shared-ledger.ts';
-import { CONCURRENCY, type Handling, TASK_NAME, type Threaded } from './workload.ts';
+import { CONCURRENCY, ENCRYPTION, type Handling, TASK_NAME, type Threaded } from './workload.ts';
 
 /** How often the worker looks whether anything still comes, and how far its threads are. */
 const LOOK_MS = 100;
@@ -30,6 +30,7 @@ interface WorkOptions {
   queue?: string;
   tasks: number;
   handling: Handling;
+  encrypted?: boolean;
 }
 
 let client: Client | undefined;
@@ -63,10 +64,10 @@ const handlers = {
 };
 
 const methods = {
-  async work({ url, store, queue, tasks, handling }: WorkOptions): Promise<void> {
+  async work({ url, store, queue, tasks, handling, encrypted }: WorkOptions): Promise<void> {
     ledger = new Ledger(tasks);
     if (handling === 'timed') latenciesNs = new Float64Array(tasks);
-    client = await connect(url, { store });
+    client = await connect(url, { store, encryption: encrypted === true ? ENCRYPTION : undefined });
     const options = { concurrency: CONCURRENCY[handling], ...(queue === undefined ? {} : { queues: [queue] }) };
     worker = await client.work([handlers[handling]], options);
   },

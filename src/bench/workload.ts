@@ -1,3 +1,4 @@
+import type { EncryptionOptions } from '../index.ts';
 import type { ServerOptions } from '../server/server.ts';
 
 export type FsyncPolicy = NonNullable<ServerOptions['fsync']>;
@@ -21,6 +22,9 @@ export interface Threaded {
 /** Handlers that run at the same time. */
 export const CONCURRENCY: Record<Handling, number> = { batch: 4000, each: 1000, plain: 1000, timed: 100 };
 
+/** Of rows with --encrypted; what it protects is thrown away. */
+export const ENCRYPTION: EncryptionOptions = { keys: { bench: new Uint8Array(32).fill(7) } };
+
 export interface Settings {
   /** Where the throwaway data directories are made: the disk that is measured. */
   directory: string;
@@ -34,6 +38,8 @@ export interface Settings {
   quick: boolean;
   /** Whether a dashboard is open and metrics are scraped each second. */
   observed: boolean;
+  /** Whether producer and worker have a key ring; rows of our own server. */
+  encrypted: boolean;
   /** The broker that rows 8 to 11 measure, and the store of rows 10 and 11. */
   rabbit: { url: string; store: string | undefined } | undefined;
   profileDirectory: string | undefined;

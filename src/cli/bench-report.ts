@@ -15,14 +15,14 @@ const COLUMNS: Column<BenchRow>[] = [
 ];
 
 export function formatBench(report: BenchReport): string {
-  const { machine, versions, durability, disk, rows, payloadBytes } = report;
+  const { machine, versions, durability, disk, rows, payloadBytes, encrypted } = report;
   const runs = Math.max(0, ...rows.map((row) => row.runs));
   const dsync =
     disk.zeroedDsyncP50Us === null ? '' : `, pre-zeroed with O_DSYNC ${Math.round(disk.zeroedDsyncP50Us)} µs`;
   const lines = [
     `Millrace ${versions.millrace}, Node ${versions.node} on ${machine.cpu}, ${plural(machine.cores, 'core')}, ` +
       `${formatBytes(machine.memoryBytes)}, ${machine.os}`,
-    `${durability}, ${payloadBytes} bytes of JSON a task; server, producer and worker in a process each; ${plural(runs, 'run')}`,
+    `${durability}, ${payloadBytes} bytes of JSON a task${encrypted ? ', encrypted' : ''}; server, producer and worker in a process each; ${plural(runs, 'run')}`,
     `disk (${machine.fileSystem}): 4 KiB write + fdatasync ${Math.round(disk.fdatasyncP50Us)} µs${dsync}`,
     ...notes(report),
     '',

@@ -14,7 +14,8 @@ import { choice, flag, integer, list, text, toggle, type Values } from './flags.
 import { print, printJson, printNote } from './output.ts';
 import { catchStopSignals } from './signals.ts';
 
-const SERVER_ROWS = [1, 2, 3, 4, 5, 6, 7, 12, 13, 14];
+const ENCRYPTED_ROWS = [1, 2, 3, 4, 5, 6, 7];
+const SERVER_ROWS = [...ENCRYPTED_ROWS, 12, 13, 14];
 const ROWS = [...SERVER_ROWS, ...RABBIT_ROWS, ...RABBIT_STORE_ROWS];
 
 const FLAGS = {
@@ -27,6 +28,7 @@ const FLAGS = {
   fsync: flag(choice('always', 'interval', 'never'), 'the server’s durability', 'always'),
   quick: toggle('a few tasks in each row: shows that everything works, its figures mean nothing'),
   observed: toggle('with HTTP on: each second metrics are scraped, and what an open dashboard asks for is asked'),
+  encrypted: toggle('producer and worker encrypt and decrypt payloads and results, see docs/encryption.md'),
   growth: toggle(
     'instead of rows: what becomes of the cost of a task with more tasks queued, queues, connections, bytes',
   ),
@@ -97,15 +99,17 @@ interface Measured {
 type Measure = (watching: Watching) => Promise<Measured>;
 
 function prepareRows(values: Values<typeof FLAGS>): Measure {
-  const { tasks, data, fsync, quick, observed, store, series, document } = values;
+  const { tasks, data, fsync, quick, observed, encrypted, store, series, document } = values;
   if (series !== undefined || document !== undefined) {
     throw new UsageError('--series and --document go with --growth');
   }
+  if (encrypted && values.url !== undefined) throw new UsageError('--encrypted does not go with --url');
   const rabbit = values.url === undefined ? undefined : { url: checkUrl(values.url), store };
   const rows = chooseRows(values);
   const runs = values.runs ?? (quick ? 1 : 3);
   return async (watching) => {
-    const report = await runSuite({ directory: data, fsync, rows, runs, tasks, quick, observed, rabbit, ...watching });
+    const how = { fsync, rows, runs, tasks, quick, observed, encrypted, rabbit };
+    const report = await runSuite({ directory: data, ...how, ...watching });
     return { report, text: formatBench(report), results: report.rows };
   };
 }
@@ -116,7 +120,9 @@ function prepareGrowth(values: Values<typeof FLAGS>): Measure {
     if (values[name] !== undefined)
       throw new UsageError(`--${name} does not go with --growth, which has points of its own`);
   }
-  if (values.observed) throw new UsageError('--observed does not go with --growth');
+  for (const name of ['observed', 'encrypted'] as const) {
+    if (values[name]) throw new UsageError(`--${name} does not go with --growth`);
+  }
   if (document !== undefined && (quick || values.series !== undefined)) {
     throw new UsageError('--document needs the whole of --growth: neither --quick nor --series');
   }
@@ -146,14 +152,16 @@ function parseSeries(written: string): GrowthSeries {
 }
 
 /** Over a broker only its rows are measured, without one only those of our own server. */
-function chooseRows({ rows, url, store }: Values<typeof FLAGS>): number[] {
-  const possible =
-    url === undefined ? SERVER_ROWS : [...RABBIT_ROWS, ...(store === undefined ? [] : RABBIT_STORE_ROWS)];
+function chooseRows({ rows, url, store, encrypted }: Values<typeof FLAGS>): number[] {
+  const ours = encrypted ? ENCRYPTED_ROWS : SERVER_ROWS;
+  const possible = url === undefined ? ours : [...RABBIT_ROWS, ...(store === undefined ? [] : RABBIT_STORE_ROWS)];
   if (rows === undefined) return possible;
   const chosen = rows.map(parseRow);
   const other = chosen.find((row) => !possible.includes(row));
   if (other === undefined) return chosen;
-  const where = SERVER_ROWS.includes(other) ? 'without --url' : '--url amqp://HOST, those from 10 on --store as well';
+  const where = SERVER_ROWS.includes(other)
+    ? `without --${encrypted ? 'encrypted' : 'url'}`
+    : '--url amqp://HOST, those from 10 on --store as well';
   throw new UsageError(`row ${other} cannot be measured so: rows ${possible.join(', ')} can; it needs ${where}`);
 }
 

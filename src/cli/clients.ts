@@ -8,6 +8,7 @@ import { addCommand } from './command.ts';
 import { CONNECTION_FLAGS } from './connection.ts';
 import { CommandFailed, describeFailure } from './failure.ts';
 import { flag, integer, SHARE, text, toggle, type Values } from './flags.ts';
+import { encryptionOf, KEY_RING_FLAGS } from './key-ring.ts';
 import { type Log, logFile, logLevel, openLog } from './log.ts';
 import { keepRunningWithoutReader, print, printJson } from './output.ts';
 import { catchStopSignals } from './signals.ts';
@@ -19,6 +20,7 @@ const CLOSE_TIMEOUT_MS = 2000;
 
 const FLAGS = {
   ...CONNECTION_FLAGS,
+  ...KEY_RING_FLAGS,
   connectTimeoutMs: { ...CONNECTION_FLAGS.connectTimeoutMs, fallback: DEFAULTS.connectTimeoutMs as number },
   clients: flag(integer(1, 1000), 'producers, each with a connection of its own', 10),
   tasks: flag(integer(1, 100_000_000), 'tasks of each producer', 1000),
@@ -91,9 +93,11 @@ async function produce(values: ClientsValues): Promise<void> {
   }
 }
 
-async function connectAll({ url, store, connectTimeoutMs, clients }: ClientsValues, log: Log): Promise<Client[]> {
+async function connectAll(values: ClientsValues, log: Log): Promise<Client[]> {
+  const { url, store, connectTimeoutMs, clients } = values;
+  const encryption = encryptionOf(values);
   const connecting = Array.from({ length: clients }, (_, index) =>
-    connect(url, { store, name: `producer ${index + 1}`, connectTimeoutMs }),
+    connect(url, { store, name: `producer ${index + 1}`, connectTimeoutMs, encryption }),
   );
   const outcomes = await Promise.allSettled(connecting);
   const connected = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));

@@ -2,6 +2,7 @@ import { type ClientOptions, connect } from '../connect.ts';
 import type { Client } from '../index.ts';
 import { DEFAULTS } from '../limits.ts';
 import { flag, integer, text, type Values } from './flags.ts';
+import { type EncryptionValues, encryptionOf } from './key-ring.ts';
 
 export const DEFAULT_URL = `tcp://${DEFAULTS.host}:${DEFAULTS.port}`;
 
@@ -19,12 +20,12 @@ const CLOSE_TIMEOUT_MS = 2000;
 
 /** Connects, lets `work` use the client, and closes it whatever happens. */
 export async function withClient<T>(
-  values: ConnectionValues,
+  values: ConnectionValues & Partial<EncryptionValues>,
   options: ClientOptions & { name: string },
   work: (client: Client) => Promise<T>,
 ): Promise<T> {
   const { url, store, connectTimeoutMs } = values;
-  const client = await connect(url, { store, connectTimeoutMs, ...options });
+  const client = await connect(url, { store, connectTimeoutMs, encryption: encryptionOf(values), ...options });
   try {
     return await work(client);
   } finally {

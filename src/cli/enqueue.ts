@@ -6,6 +6,7 @@ import { addCommand } from './command.ts';
 import { CONNECTION_FLAGS, withClient } from './connection.ts';
 import { UsageError } from './failure.ts';
 import { choice, flag, integer, list, text, toggle, type Values } from './flags.ts';
+import { ENCRYPTION_FLAGS } from './key-ring.ts';
 import { LinesAhead, readLines, type Said } from './lines.ts';
 import { keepRunningWithoutReader, print, printNote } from './output.ts';
 import { checkJson } from './payload.ts';
@@ -13,6 +14,7 @@ import { TASK_FLAGS, taskOptions } from './task-flags.ts';
 
 const FLAGS = {
   ...CONNECTION_FLAGS,
+  ...ENCRYPTION_FLAGS,
   ...TASK_FLAGS,
   delayMs: flag(integer(0, LIMITS.delayMsMax, 'ms'), 'start no sooner than so long after now'),
   runAt: flag(text('time'), 'start no sooner than this time: 2026-08-01T12:00:00Z'),

@@ -3,12 +3,14 @@ import type { TaskEvent } from '../broker/contract.ts';
 import { addCommand } from './command.ts';
 import { CONNECTION_FLAGS, withClient } from './connection.ts';
 import { flag, text, toggle } from './flags.ts';
+import { KEY_RING_FLAGS } from './key-ring.ts';
 import { print, printSlowly } from './output.ts';
 import { printable } from './table.ts';
 import { formatCount } from './units.ts';
 
 const FLAGS = {
   ...CONNECTION_FLAGS,
+  ...KEY_RING_FLAGS,
   queue: flag(text('name'), 'only of this queue'),
   task: flag(text('id'), 'only of this task'),
   json: toggle('print JSON, a line for each event'),

@@ -5,6 +5,7 @@ import { addCommand, addGroup } from './command.ts';
 import { CONNECTION_FLAGS, withClient } from './connection.ts';
 import { UsageError } from './failure.ts';
 import { choice, flag, integer, text, toggle } from './flags.ts';
+import { KEY_RING_FLAGS } from './key-ring.ts';
 import { print, printJson, screenColumns } from './output.ts';
 import { checkJson } from './payload.ts';
 import { scheduleDetails, scheduleTable } from './schedule-view.ts';
@@ -38,7 +39,7 @@ export function register(program: Command): void {
   addCommand(group, {
     usage: 'get <name>',
     summary: 'show all that is known of a schedule',
-    flags: { ...CONNECTION_FLAGS, json },
+    flags: { ...CONNECTION_FLAGS, ...KEY_RING_FLAGS, json },
     examples: ['millrace schedule get nightly'],
     run: (values, [name = '']) =>
       withClient(values, { name: NAME }, async (client) => {
@@ -53,6 +54,7 @@ export function register(program: Command): void {
 
 const SET_FLAGS = {
   ...CONNECTION_FLAGS,
+  ...KEY_RING_FLAGS,
   cron: flag(text('expression'), `minute hour day month weekday, such as '30 2 * * *'; six fields begin with seconds`),
   timeZone: flag(
     text('zone'),

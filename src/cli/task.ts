@@ -6,6 +6,7 @@ import { checkMayAsk, confirm } from './confirm.ts';
 import { CONNECTION_FLAGS, type ConnectionValues, withClient } from './connection.ts';
 import { UsageError } from './failure.ts';
 import { flag, flagName, integer, text, toggle, type Values } from './flags.ts';
+import { KEY_RING_FLAGS } from './key-ring.ts';
 import { print, printJson, printNote, screenColumns } from './output.ts';
 import { forEachOf } from './several.ts';
 import { describeFilter, FILTER_FLAGS, taskFilter } from './task-filter.ts';
@@ -25,8 +26,17 @@ export function register(program: Command): void {
   addCommand(group, {
     usage: 'get <id>',
     summary: 'show all that is known of a task',
-    flags: { ...CONNECTION_FLAGS, flow: toggle('show what it depends on, and what depends on it'), json },
-    examples: ['millrace task get 1-2rk', 'millrace task get 1-2rk --flow'],
+    flags: {
+      ...CONNECTION_FLAGS,
+      ...KEY_RING_FLAGS,
+      flow: toggle('show what it depends on, and what depends on it'),
+      json,
+    },
+    examples: [
+      'millrace task get 1-2rk',
+      'millrace task get 1-2rk --flow',
+      'millrace task get 1-2rk --key-ring /etc/millrace/keys',
+    ],
     run: (values, [id = '']) =>
       withClient(values, { name: NAME }, async (client) => {
         if (values.flow) {
@@ -157,6 +167,7 @@ function registerList(group: Command): void {
     summary: 'list tasks in the order in which they were enqueued',
     flags: {
       ...CONNECTION_FLAGS,
+      ...KEY_RING_FLAGS,
       ...FILTER_FLAGS,
       limit: flag(integer(1, LIMITS.listPageMax), 'how many at most', 50),
       after: flag(text('id'), 'go on after this one: what the page before ended with'),

@@ -11,6 +11,7 @@ import { addCommand } from './command.ts';
 import { CONNECTION_FLAGS, withClient } from './connection.ts';
 import { UsageError } from './failure.ts';
 import { flag, integer, list, SHARE, text, toggle, type Values } from './flags.ts';
+import { ENCRYPTION_FLAGS } from './key-ring.ts';
 import { type Log, logFile, logLevel, openLog } from './log.ts';
 import { keepRunningWithoutReader } from './output.ts';
 import { catchStopSignals } from './signals.ts';
@@ -20,6 +21,7 @@ import { formatCount, formatDuration, formatRate, formatShare, plural } from './
 
 const FLAGS = {
   ...CONNECTION_FLAGS,
+  ...ENCRYPTION_FLAGS,
   connectTimeoutMs: { ...CONNECTION_FLAGS.connectTimeoutMs, fallback: DEFAULTS.connectTimeoutMs as number },
   queues: flag(list('a,b'), 'queues to take from; by default those of the handlers, else default'),
   handlers: flag(text('file'), 'ES module that exports handlers; without it the built-in handler runs'),

@@ -1,4 +1,5 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
@@ -76,6 +77,26 @@ test('a task is enqueued, run, waited for and looked at', async () => {
   expect(await worker.exited).toMatchObject({ code: 0, stderr: '' });
   await worker.said(/stopped: 1 done, 1 failed/);
   expect(readFileSync(join(directory, 'worker.log'), 'utf8')).toMatch(/"completed":1,"failed":1,"abandoned":0/);
+});
+
+test('what is enqueued with a key ring is read with it only', async () => {
+  writeFileSync(join(directory, 'ring'), `2026-11 ${randomBytes(32).toString('base64')}\n`);
+  const withRing = { MILLRACE_URL: url, MILLRACE_KEY_RING: 'ring' };
+  const enqueued = await runCommand(['enqueue', 'job', '{"to": "ada"}', '--queue', 'sealed'], {
+    directory,
+    environment: withRing,
+  });
+  const id = enqueued.stdout.trim();
+  expect(await outputOf(['task', 'get', id])).toMatch(
+    /^Payload +\d+ B, encrypted with the key 2026-11: --key-ring reads it$/m,
+  );
+  expect(await outputOf(['task', 'get', id, '--key-ring', 'ring'])).toMatch(
+    /^Payload +\{"to": "ada"\} \(encrypted with the key 2026-11\)$/m,
+  );
+  const worker = work('--queues', 'sealed', '--key-ring', 'ring', '--stats-interval-ms', '100');
+  await worker.said(/1 done, 0 failed/);
+  worker.signal('SIGTERM');
+  await worker.exited;
 });
 
 test('limits of a queue are set, shown and lifted', async () => {
