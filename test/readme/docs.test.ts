@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { compile, type Installed, install, ROOT } from './installed.ts';
 
-const PAGES = ['events', 'flow-control', 'flows', 'scaling', 'schedules', 'tasks', 'threads', 'tracing'];
+const PAGES = ['encryption', 'events', 'flow-control', 'flows', 'scaling', 'schedules', 'tasks', 'threads', 'tracing'];
 const BLOCKS = /^```(?:ts|js)\n([\s\S]*?)^```$/gm;
 
 /** What the blocks take for granted. */
