@@ -4,7 +4,8 @@ import { malformed, readU32 } from './bytes.ts';
 
 /**
  * Frames: `u32 bodyLength, u8 type, u32 requestId, body`. Version 1 of the format is described in docs/protocol.md. To
- * change it: raise PROTOCOL_VERSION, say in that page what changed, and let WELCOME refuse what is no longer understood.
+ * change it: raise PROTOCOL_VERSION, say in that page what changed, and let WELCOME refuse what is no longer understood. Of
+ * each version that is, a conversation lies in test/format, as it was when that was released; add one, change none.
  */
 export const PROTOCOL_VERSION = 1;
 export const HEADER_BYTES = 9;

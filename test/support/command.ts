@@ -20,6 +20,8 @@ export interface CommandOptions {
   main?: string;
   /** What the process may open, as with `ulimit -n`; not on Windows. */
   openFilesMax?: number;
+  /** What runs it, as in `nice -n 5 millrace`: the rest of its command line follows. */
+  under?: readonly string[];
 }
 
 /** A `millrace` process that runs. */
@@ -32,7 +34,7 @@ export class RunningCommand {
 
   constructor(
     args: readonly string[],
-    { directory, environment = {}, input, main = MAIN, openFilesMax }: CommandOptions,
+    { directory, environment = {}, input, main = MAIN, openFilesMax, under = [] }: CommandOptions,
   ) {
     if (!existsSync(main)) throw new Error(`${main} is missing: npm run build`);
     // What is set around the tests must not reach the commands.
@@ -40,7 +42,7 @@ export class RunningCommand {
     // Servers of many tests run beside each other.
     const env = { ...Object.fromEntries(inherited), MILLRACE_HTTP_PORT: 'off', ...environment };
     this.#args = args;
-    const command = [process.execPath, main, ...args];
+    const command = [...under, process.execPath, main, ...args];
     const limit = ['sh', '-c', `ulimit -n ${openFilesMax} && exec "$@"`, 'sh'];
     const [program, ...rest] = openFilesMax === undefined ? command : [...limit, ...command];
     this.#child = spawn(program as string, rest, { cwd: directory, env, stdio: 'pipe' });
@@ -77,6 +79,10 @@ export class RunningCommand {
         ),
       );
     });
+  }
+
+  get pid(): number {
+    return this.#child.pid as number;
   }
 
   signal(name: NodeJS.Signals): void {
