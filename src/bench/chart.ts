@@ -1,8 +1,13 @@
-/** Line charts as SVG, small and many on one sheet; both axes are logarithmic. Readable on a light page and on a dark one. */
+/** Line charts as SVG, small and many on one sheet. Readable on a light page and on a dark one. */
 export interface Panel {
   readonly title: string;
   /** What stands below the x axis. */
   readonly xTitle: string;
+  /**
+   * Of both axes. `log` (default) shows a few points, each with a mark, `linear` what goes on over a time: its axes begin at 0.
+   */
+  readonly scale?: 'log' | 'linear';
+  /** At most three, which is what there are colours for. */
   readonly lines: readonly Line[];
 }
 
@@ -22,9 +27,11 @@ const STYLE = `
   .line { fill: none; stroke-width: 2 }
   .l0 { stroke: #0969da } .d0 { fill: #0969da }
   .l1 { stroke: #bc4c00; stroke-dasharray: 5 3 } .d1 { fill: #bc4c00 }
+  .l2 { stroke: #1a7f37; stroke-dasharray: 2 2 } .d2 { fill: #1a7f37 }
   @media (prefers-color-scheme: dark) {
     text { fill: #8b949e } .title { fill: #9198a1 } .grid { stroke: #6e7681 }
     .l0 { stroke: #58a6ff } .d0 { fill: #58a6ff } .l1 { stroke: #f0883e } .d1 { fill: #f0883e }
+    .l2 { stroke: #3fb950 } .d2 { fill: #3fb950 }
   }`;
 
 /** `panels` fill rows of `columns` each. */
@@ -43,30 +50,65 @@ export function drawCharts(panels: readonly Panel[], columns: number): string {
   ].join('\n');
 }
 
-function drawPanel({ title, xTitle, lines }: Panel): string[] {
+function drawPanel({ title, xTitle, scale = 'log', lines }: Panel): string[] {
   const all = lines.flatMap(({ points }) => points);
-  const xs = [...new Set(all.map(([x]) => x))].sort((a, b) => a - b);
-  const x = logScale(xs[0] ?? 1, xs.at(-1) ?? 1, PLOT.left, PLOT.right);
-  const ticks = yTicks(all.map(([, y]) => y));
-  const y = logScale(ticks[0] as number, ticks.at(-1) as number, PLOT.bottom, PLOT.top);
+  const isLog = scale === 'log';
+  const { x, y } = isLog ? logAxes(all) : linearAxes(all);
   return [
     text(PLOT.left, 16, 'start', title, 'title'),
-    ...ticks.flatMap((tick) => [
-      `<line class="grid" x1="${PLOT.left}" y1="${y(tick)}" x2="${PLOT.right}" y2="${y(tick)}"/>`,
-      text(PLOT.left - 5, y(tick) + 4, 'end', shortNumber(tick)),
+    ...y.ticks.flatMap((tick) => [
+      `<line class="grid" x1="${PLOT.left}" y1="${y.at(tick)}" x2="${PLOT.right}" y2="${y.at(tick)}"/>`,
+      text(PLOT.left - 5, y.at(tick) + 4, 'end', shortNumber(tick)),
     ]),
-    ...xs.map((tick) => text(x(tick), PLOT.bottom + 15, 'middle', shortNumber(tick))),
+    ...x.ticks.map((tick) => text(x.at(tick), PLOT.bottom + 15, 'middle', shortNumber(tick))),
     text((PLOT.left + PLOT.right) / 2, PLOT.bottom + 31, 'middle', xTitle),
     ...lines.flatMap(({ name, points }, index) => [
       ...(lines.length > 1 ? legend(name, index) : []),
-      `<polyline class="line l${index}" points="${points.map(([px, py]) => `${x(px)},${y(py)}`).join(' ')}"/>`,
-      ...points.map(([px, py]) => `<circle class="d${index}" cx="${x(px)}" cy="${y(py)}" r="3"/>`),
+      `<polyline class="line l${index}" points="${points.map(([px, py]) => `${x.at(px)},${y.at(py)}`).join(' ')}"/>`,
+      ...(isLog ? points.map(([px, py]) => `<circle class="d${index}" cx="${x.at(px)}" cy="${y.at(py)}" r="3"/>`) : []),
     ]),
   ];
 }
 
+interface Axis {
+  readonly ticks: readonly number[];
+  /** Where a value lies on the panel. */
+  readonly at: (value: number) => number;
+}
+
+function logAxes(points: Line['points']): { x: Axis; y: Axis } {
+  const xs = [...new Set(points.map(([x]) => x))].sort((a, b) => a - b);
+  const ys = yTicks(points.map(([, y]) => y));
+  return {
+    x: { ticks: xs, at: logScale(xs[0] ?? 1, xs.at(-1) ?? 1, PLOT.left, PLOT.right) },
+    y: { ticks: ys, at: logScale(ys[0] as number, ys.at(-1) as number, PLOT.bottom, PLOT.top) },
+  };
+}
+
+function linearAxes(points: Line['points']): { x: Axis; y: Axis } {
+  const axis = (values: readonly number[], count: number, from: number, to: number): Axis => {
+    const ticks = linearTicks(Math.max(...values), count);
+    const max = ticks.at(-1) as number;
+    return { ticks, at: (value) => Number((from + (value / max) * (to - from)).toFixed(1)) };
+  };
+  const xs = points.map(([x]) => x);
+  const ys = points.map(([, y]) => y);
+  return { x: axis(xs, 6, PLOT.left, PLOT.right), y: axis(ys, 4, PLOT.bottom, PLOT.top) };
+}
+
+/** From 0 in at most `count` round steps, until `max` is reached. */
+export function linearTicks(max: number, count: number): number[] {
+  if (max <= 0) return [0, 1];
+  const rough = max / count;
+  const decade = 10 ** Math.floor(Math.log10(rough));
+  const step = (STEPS.find((each) => each * decade >= rough) ?? 10) * decade;
+  // Without the noise of the division: 0.6 in steps of 0.2 are three.
+  const steps = Math.ceil(Number((max / step).toFixed(9)));
+  return Array.from({ length: steps + 1 }, (_, index) => Number((index * step).toPrecision(12)));
+}
+
 function legend(name: string, index: number): string[] {
-  const left = PLOT.left + index * 110;
+  const left = PLOT.left + index * 90;
   return [
     `<line class="line l${index}" x1="${left}" y1="28" x2="${left + 18}" y2="28"/>`,
     text(left + 23, 32, 'start', name),
