@@ -72,7 +72,7 @@ async function tell(name: string, evidence: Evidence): Promise<boolean> {
   const counts = { ...verdict.counts, cuts, restarts, ...viewerCounts(viewer), openFiles };
   writeFileSync(
     join(report, `${name}.json`),
-    `${JSON.stringify({ minutes, rate, counts, trends, stretches, problems }, undefined, 2)}\n`,
+    `${JSON.stringify({ minutes, rate, counts, trends, stretches, disturbances: evidence.disturbances, problems }, undefined, 2)}\n`,
   );
   process.stdout.write(`\n${figures}\n`);
   if (problems.length === 0) {
