@@ -1,4 +1,4 @@
-import { type ErrorCode, errorFromJSON, MillraceError } from '../../errors.ts';
+import { type ErrorCode, errorFromJSON, MillraceError, shown, shownValue } from '../../errors.ts';
 import type { Clock, Timer } from '../../io/clock.ts';
 import type { Link } from '../../io/net.ts';
 import type { Random } from '../../io/random.ts';
@@ -80,6 +80,9 @@ const STABLE_MS = 5000;
 const PING_INTERVAL_MS = 15_000;
 /** So many intervals without a byte from a server that is asked for one: nobody is there. */
 const SILENT_INTERVALS_MAX = 3;
+
+/** It is sent back in a HELLO, beside who we are. */
+const LIFELINE_KEY_CHARACTERS_MAX = 200;
 
 /** Refusals that stay the same however often one tries. */
 const FATAL: ReadonlySet<ErrorCode> = new Set(['PROTOCOL', 'PROTOCOL_VERSION', 'INVALID_ARGUMENT']);
@@ -235,14 +238,18 @@ export class Connection {
 
   #welcome(type: number, buffer: Buffer, start: number, end: number): void {
     if (type !== FRAME.WELCOME) throw new MillraceError('PROTOCOL', `${frameName(type)} came in place of WELCOME`);
-    const { protocol, lifelineKey } = readJson(buffer, start, end);
+    const { protocol, lifelineKey = '' } = readJson(buffer, start, end);
     if (protocol !== PROTOCOL_VERSION) {
-      const message = `the server speaks protocol ${String(protocol)}, this client ${PROTOCOL_VERSION}: use the same release`;
-      throw new MillraceError('PROTOCOL_VERSION', message, { details: { server: protocol, client: PROTOCOL_VERSION } });
+      const message = `the server speaks protocol ${shown(protocol)}, this client ${PROTOCOL_VERSION}: use the same release`;
+      const details = { server: shownValue(protocol), client: PROTOCOL_VERSION };
+      throw new MillraceError('PROTOCOL_VERSION', message, { details });
+    }
+    if (typeof lifelineKey !== 'string' || lifelineKey.length > LIFELINE_KEY_CHARACTERS_MAX) {
+      throw new MillraceError('PROTOCOL', `WELCOME has the lifelineKey ${shown(lifelineKey)}`);
     }
     this.#timer?.cancel();
     this.#state = 'ready';
-    this.lifelineKey = String(lifelineKey ?? '');
+    this.lifelineKey = lifelineKey;
     this.#everReady = true;
     this.#draining = false;
     this.#lastError = undefined;

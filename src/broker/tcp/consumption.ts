@@ -1,5 +1,5 @@
-import { errorFromJSON, MillraceError } from '../../errors.ts';
-import { parseTaskId, type TaskNumber } from '../../ids.ts';
+import { errorFromJSON, MillraceError, shown } from '../../errors.ts';
+import type { TaskNumber } from '../../ids.ts';
 import type { Clock, Timer } from '../../io/clock.ts';
 import { DEFAULTS, LIMITS } from '../../limits.ts';
 import { DeliveryReader } from '../../protocol/delivery.ts';
@@ -7,6 +7,7 @@ import { FRAME, frameName, readJson } from '../../protocol/frames.ts';
 import { REVOKE_REASON, readIds, readRevocations } from '../../protocol/settlement.ts';
 import { encodeTaskError } from '../../protocol/settlement-writer.ts';
 import type { ConsumeOptions, Consumer, Consumption, FailOptions, Payload, TaskError } from '../contract.ts';
+import { idIn, pairsIn } from './answers.ts';
 import { Connection, type Dialing, isFatal } from './connection.ts';
 import { HeldRun } from './held-run.ts';
 import { HeldRuns } from './held-runs.ts';
@@ -411,10 +412,12 @@ export class RemoteConsumption implements Consumption {
 }
 
 function readKept(reply: Record<string, unknown>): Map<TaskNumber, number> {
+  const what = 'what the answer to SUBSCRIBE says to be kept';
   const kept = new Map<TaskNumber, number>();
-  if (!Array.isArray(reply.kept))
-    throw new MillraceError('PROTOCOL', 'the answer to SUBSCRIBE does not say what was kept');
-  for (const [id, token] of reply.kept as [string, string][]) kept.set(parseTaskId(id), Number(token));
+  for (const [id, token] of pairsIn(what, reply.kept)) {
+    if (typeof token !== 'string') throw new MillraceError('PROTOCOL', `${what} has the token ${shown(token)}`);
+    kept.set(idIn(what, id), Number(token));
+  }
   return kept;
 }
 

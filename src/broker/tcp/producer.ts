@@ -1,5 +1,5 @@
 import { invariant, MillraceError } from '../../errors.ts';
-import { formatTaskId, parseTaskId } from '../../ids.ts';
+import { formatTaskId } from '../../ids.ts';
 import type { Clock } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import { readConfirm } from '../../protocol/batch.ts';
@@ -9,6 +9,7 @@ import { packTrailer } from '../../protocol/submission.ts';
 import { packHeaders } from '../../protocol/task-headers.ts';
 import { sharedPool } from '../../protocol/writer.ts';
 import type { Payload, RelatedTask, SubmittedTask, TaskHeaders, TaskIds, TaskSpec, When } from '../contract.ts';
+import { idIn, pairsIn } from './answers.ts';
 import type { Connection } from './connection.ts';
 import { DeadlineTimer } from './deadlines.ts';
 import { relationsOf, submissionBytesBound } from './submission.ts';
@@ -151,9 +152,10 @@ export class Producer {
   submitted(requestId: number, reply: Record<string, unknown>): boolean {
     const batch = this.#sent.get(requestId);
     if (batch === undefined) return false;
-    const { firstId, existing } = reply as { firstId: string; existing: [number, string][] };
-    const known = new Map(existing);
-    const first = parseTaskId(firstId);
+    const what = 'the answer to SUBMIT';
+    const known = new Map<unknown, string>();
+    for (const [index, id] of pairsIn(what, reply.existing)) known.set(index, formatTaskId(idIn(what, id)));
+    const first = idIn(what, reply.firstId);
     const tasks = Array.from({ length: batch.writer.taskCount }, (_, index): SubmittedTask => {
       const id = known.get(index);
       return id === undefined ? { id: formatTaskId(first + index), isNew: true } : { id, isNew: false };

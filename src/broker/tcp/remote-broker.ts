@@ -1,4 +1,4 @@
-import { errorFromJSON, invariant, MillraceError } from '../../errors.ts';
+import { errorFromJSON, MillraceError, shown } from '../../errors.ts';
 import { parseTaskId } from '../../ids.ts';
 import type { Clock } from '../../io/clock.ts';
 import { DEFAULTS, type QueueLimits, type QueueLimitsChange } from '../../limits.ts';
@@ -30,6 +30,7 @@ import type {
   Watcher,
   When,
 } from '../contract.ts';
+import { answerOf } from './answers.ts';
 import { Calls } from './calls.ts';
 import { Connection, type Dialing } from './connection.ts';
 import { RemoteConsumption } from './consumption.ts';
@@ -100,7 +101,8 @@ export class RemoteBroker implements Broker {
 
   async parents(id: string, from: number): Promise<ParentPage> {
     parseTaskId(id);
-    return (await this.#calls.call('task.parents', { id, from })) as unknown as ParentPage;
+    const reply = await this.#calls.call('task.parents', { id, from });
+    return answerOf<ParentPage>('task.parents', reply, { parents: 'list' });
   }
 
   outcome(id: string, options: { timeoutMs: number; signal?: AbortSignal | undefined }): Promise<Outcome> {
@@ -125,26 +127,30 @@ export class RemoteBroker implements Broker {
   async listTasks(filter: TaskFilter): Promise<TaskPage> {
     const checked = parseTaskFilter(filter);
     if (checked.after !== undefined) parseTaskId(checked.after);
-    return (await this.#calls.call('task.list', checked)) as unknown as TaskPage;
+    return answerOf<TaskPage>('task.list', await this.#calls.call('task.list', checked), { tasks: 'list' });
   }
 
   async retryTasks(filter: TaskFilter): Promise<BulkReport> {
-    return (await this.#calls.call('task.retryMany', parseBulkFilter(filter, 'retried'))) as unknown as BulkReport;
+    const reply = await this.#calls.call('task.retryMany', parseBulkFilter(filter, 'retried'));
+    return answerOf<BulkReport>('task.retryMany', reply, { count: 'number' });
   }
 
   async cancelTasks(filter: TaskFilter): Promise<BulkReport> {
-    return (await this.#calls.call('task.cancelMany', parseBulkFilter(filter, 'cancelled'))) as unknown as BulkReport;
+    const reply = await this.#calls.call('task.cancelMany', parseBulkFilter(filter, 'cancelled'));
+    return answerOf<BulkReport>('task.cancelMany', reply, { count: 'number' });
   }
 
   async deadGroups(filter: { queue?: string | undefined }): Promise<DeadGroups> {
-    return (await this.#calls.call('task.deadGroups', filter)) as unknown as DeadGroups;
+    return answerOf<DeadGroups>('task.deadGroups', await this.#calls.call('task.deadGroups', filter), {
+      groups: 'list',
+    });
   }
 
   async cancelTask(id: string): Promise<'cancelled' | 'requested'> {
     parseTaskId(id);
     const { outcome } = await this.#calls.call('task.cancel', { id });
-    invariant(outcome === 'cancelled' || outcome === 'requested', `task.cancel answered ${String(outcome)}`);
-    return outcome;
+    if (outcome === 'cancelled' || outcome === 'requested') return outcome;
+    throw new MillraceError('PROTOCOL', `the server answered task.cancel with ${shown(outcome)}`);
   }
 
   async retryTask(id: string): Promise<void> {
@@ -161,11 +167,13 @@ export class RemoteBroker implements Broker {
   }
 
   async purgeQueue(queue: string): Promise<number> {
-    return (await this.#calls.call('queue.purge', { queue })).count as number;
+    const reply = await this.#calls.call('queue.purge', { queue });
+    return answerOf<{ count: number }>('queue.purge', reply, { count: 'number' }).count;
   }
 
   async redriveQueue(queue: string): Promise<number> {
-    return (await this.#calls.call('queue.redrive', { queue })).count as number;
+    const reply = await this.#calls.call('queue.redrive', { queue });
+    return answerOf<{ count: number }>('queue.redrive', reply, { count: 'number' }).count;
   }
 
   async setRetention(queue: string, retention: Partial<Retention>): Promise<Retention> {
@@ -181,7 +189,7 @@ export class RemoteBroker implements Broker {
   }
 
   async status(): Promise<Status> {
-    return (await this.#calls.call('status', {})) as unknown as Status;
+    return answerOf<Status>('status', await this.#calls.call('status', {}), { queues: 'list', workers: 'list' });
   }
 
   async reportScaling(report: ScalingReport): Promise<void> {

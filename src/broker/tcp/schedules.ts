@@ -1,6 +1,7 @@
 import type { Random } from '../../io/random.ts';
 import { encodeBytes } from '../../protocol/encoded-bytes.ts';
 import type { ScheduleInfo, ScheduleOperations, ScheduleSettings } from '../contract.ts';
+import { answerOf } from './answers.ts';
 import type { Calls } from './calls.ts';
 
 const KEY_BYTES = 8;
@@ -26,7 +27,8 @@ export class RemoteSchedules implements ScheduleOperations {
   }
 
   async list(): Promise<ScheduleInfo[]> {
-    return (await this.#calls.call('schedule.list', {})).schedules as ScheduleInfo[];
+    const reply = await this.#calls.call('schedule.list', {});
+    return answerOf<{ schedules: ScheduleInfo[] }>('schedule.list', reply, { schedules: 'list' }).schedules;
   }
 
   async pause(name: string): Promise<void> {
@@ -43,6 +45,7 @@ export class RemoteSchedules implements ScheduleOperations {
 
   async runNow(name: string): Promise<string> {
     const key = this.#random.hex(KEY_BYTES);
-    return (await this.#calls.call('schedule.run', { name, key })).id as string;
+    const reply = await this.#calls.call('schedule.run', { name, key });
+    return answerOf<{ id: string }>('schedule.run', reply, { id: 'text' }).id;
   }
 }

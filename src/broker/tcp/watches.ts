@@ -1,7 +1,9 @@
-import { MillraceError } from '../../errors.ts';
+import { MillraceError, shown } from '../../errors.ts';
 import type { Clock, Timer } from '../../io/clock.ts';
+import { LIMITS } from '../../limits.ts';
 import { FRAME } from '../../protocol/frames.ts';
 import type { EventFilter, TaskEvent, Watcher } from '../contract.ts';
+import { idIn } from './answers.ts';
 import type { Connection } from './connection.ts';
 
 /**
@@ -80,13 +82,7 @@ export class Watches {
     if (watch === undefined) return;
     const { events } = message;
     if (!Array.isArray(events)) throw new MillraceError('PROTOCOL', 'the server sent EVENTS without a list of them');
-    for (const each of events as (TaskEvent & { count?: number })[]) {
-      if (each.type === 'dropped') watch.watcher.event(each, 1);
-      else {
-        const { count = 1, ...event } = each;
-        watch.watcher.event(event as TaskEvent, count);
-      }
-    }
+    for (const { event, count } of events.map(readEvent)) watch.watcher.event(event, count);
   }
 
   close(error: MillraceError): void {
@@ -115,4 +111,26 @@ export class Watches {
       if (this.#connection.ready) this.#connection.writer.json(FRAME.UNWATCH, 0, { watch: requestId });
     }
   }
+}
+
+/** What is done with an event is done for each of its tasks: how many these are must be a number. Throws PROTOCOL. */
+function readEvent(given: unknown): { event: TaskEvent; count: number } {
+  const isObject = typeof given === 'object' && given !== null;
+  const { count = 1, ...event } = (isObject ? given : {}) as Record<string, unknown>;
+  if (event.type === 'dropped') {
+    if (count === null || isCount(count, Number.MAX_SAFE_INTEGER)) {
+      return { event: { type: 'dropped', count }, count: 1 };
+    }
+  } else if (typeof event.type === 'string' && isCount(count, LIMITS.batchTasksMax)) {
+    idIn('an event', event.id);
+    return { event: event as unknown as TaskEvent, count };
+  }
+  throw new MillraceError(
+    'PROTOCOL',
+    `the server sent ${shown(given)} as an event, of the type ${shown(event.type)} with the count ${shown(count)}`,
+  );
+}
+
+function isCount(value: unknown, max: number): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= max;
 }
