@@ -183,3 +183,25 @@ describe('settlements', () => {
     expectTypedErrorsOnTruncation(results, (cut) => readResults(cut, 0, cut.length, () => {}));
   });
 });
+
+test('a frame names no more tasks than a worker can hold, in however many runs', () => {
+  const run = (bytes: number) => {
+    const one = Buffer.alloc(bytes);
+    one.writeUInt32LE(1, 4);
+    one.writeUInt32LE(LIMITS.prefetchMax, 16);
+    return one;
+  };
+  for (const [reader, bytes] of [
+    [new CompletionReader(), 24],
+    [new ReleaseReader(), 20],
+  ] as const) {
+    const whole = run(bytes);
+    reader.open(whole, 0, whole.length);
+    expect(reader.next()).toBe(true);
+    expect(reader.next()).toBe(false);
+    const twice = Buffer.concat([whole, whole]);
+    reader.open(twice, 0, twice.length);
+    expect(reader.next()).toBe(true);
+    expect(() => reader.next()).toThrow(/131072 tasks in one frame; at most 65536/);
+  }
+});

@@ -34,11 +34,13 @@ export class CompletionReader {
   #buffer: Buffer = NO_BYTES;
   #offset = 0;
   #end = 0;
+  #named = 0;
 
   open(buffer: Buffer, start: number, end: number): void {
     this.#buffer = buffer;
     this.#offset = start;
     this.#end = end;
+    this.#named = 0;
   }
 
   /** Throws PROTOCOL for what is not well-formed, PAYLOAD_TOO_LARGE for a result over its limit. */
@@ -50,7 +52,8 @@ export class CompletionReader {
     const buffer = this.#buffer;
     this.firstId = readU64(buffer, offset);
     this.firstToken = readU64(buffer, offset + 8);
-    this.count = checkCount(readU32(buffer, offset + 16));
+    this.count = checkCount(readU32(buffer, offset + 16), this.#named);
+    this.#named += this.count;
     this.resultsStart = offset + COMPLETION_FIXED_BYTES;
     this.resultsEnd = this.resultsStart + readU32(buffer, offset + 20);
     if (this.resultsEnd > end) throw malformed('COMPLETE ends inside a run’s results');
@@ -81,10 +84,15 @@ export function resultTooLarge(bytes: number): MillraceError {
   );
 }
 
-/** A worker holds at most prefetchMax tasks, so no run is longer; the bound keeps a small frame from asking for much work. */
-function checkCount(count: number): number {
+/**
+ * A worker holds at most prefetchMax tasks, so no frame names more; the bound keeps a small frame from asking for much work.
+ * `named`: in the runs before.
+ */
+function checkCount(count: number, named: number): number {
   if (count === 0 || count > LIMITS.prefetchMax)
     throw malformed(`a run of ${count} tasks; allowed are 1 to ${LIMITS.prefetchMax}`);
+  if (named + count > LIMITS.prefetchMax)
+    throw malformed(`${named + count} tasks in one frame; at most ${LIMITS.prefetchMax} are allowed`);
   return count;
 }
 
@@ -97,6 +105,7 @@ export class ReleaseReader {
   #buffer: Buffer = NO_BYTES;
   #offset = 0;
   #end = 0;
+  #named = 0;
 
   open(buffer: Buffer, start: number, end: number): void {
     if ((end - start) % RUN_BYTES !== 0)
@@ -104,6 +113,7 @@ export class ReleaseReader {
     this.#buffer = buffer;
     this.#offset = start;
     this.#end = end;
+    this.#named = 0;
   }
 
   next(): boolean {
@@ -111,7 +121,8 @@ export class ReleaseReader {
     if (offset === this.#end) return false;
     this.firstId = readU64(this.#buffer, offset);
     this.firstToken = readU64(this.#buffer, offset + 8);
-    this.count = checkCount(readU32(this.#buffer, offset + 16));
+    this.count = checkCount(readU32(this.#buffer, offset + 16), this.#named);
+    this.#named += this.count;
     this.#offset = offset + RUN_BYTES;
     return true;
   }
