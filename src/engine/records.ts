@@ -1,5 +1,6 @@
 import type { QueueTotals } from '../core/queue.ts';
 import type { Schedule } from '../core/schedules.ts';
+import { invariant } from '../errors.ts';
 import { formatTaskId } from '../ids.ts';
 import { formatTime } from '../io/clock.ts';
 import type { QueueLimits } from '../limits.ts';
@@ -32,6 +33,8 @@ const FIRE_FIXED_BYTES = 41;
 const FIRE_KEY_BYTES = 8;
 
 const COMMAND_CHARACTERS_MAX = 300;
+/** More than any command is given; what says more is no command of ours. */
+const RUN_IDS_MAX = 1_000_000;
 
 export const OUTCOME = { retry: 1, dead: 2, cancelled: 3 } as const;
 /** Added to an outcome: the worker was lost. */
@@ -72,7 +75,9 @@ export function idRuns(ids: readonly number[]): number[] {
 
 export function forEachId(runs: readonly number[], visit: (id: number) => void): void {
   for (let at = 0; at < runs.length; at += 2) {
-    for (let i = 0; i < runs[at + 1]; i++) visit(runs[at] + i);
+    const count = runs[at + 1];
+    invariant(count <= RUN_IDS_MAX, `a run of ${count} ids; a command has at most ${RUN_IDS_MAX}`);
+    for (let i = 0; i < count; i++) visit(runs[at] + i);
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Failure } from '../core/failures.ts';
 import type { Edge, RelationsOf, UniqueClaim } from '../core/relations.ts';
 import { FLAG_RELATED, type State } from '../core/task-table.ts';
+import { invariant } from '../errors.ts';
 import { readF64, readU16, readU32, readU64, writeF64, writeU16, writeU32, writeU64 } from '../protocol/bytes.ts';
 import { taskBytes } from '../protocol/task-headers.ts';
 
@@ -56,6 +57,7 @@ function packRelations({ edges, ends, dueMs, unique, isKeyLost }: RelationsOf): 
 
 function unpackRelations(body: Buffer, start: number): RelationsOf {
   const count = readU32(body, start);
+  invariant(count <= body.length / EDGE_BYTES, `a task that depends on ${count} others, in ${body.length} bytes`);
   const edges: Edge[] = [];
   const ends: RelationsOf['ends'][number][] = [];
   let at = start + LENGTH_BYTES;

@@ -111,12 +111,12 @@ async function findEnd(
     const head = await readHead(window);
     if (head !== undefined && !('version' in head) && head.number === number) {
       const cursor = { offset: 0, sequence: head.previousSequence, epoch: 0 };
-      await scanRecords(window, { segment: number, pageBytes: head.pageBytes }, cursor, () => {});
+      await scanRecords(window, { segment: number, pageBytes: head.pageBytes, isCounted: true }, cursor, () => {});
       return cursor;
     }
     const remains = await findRemains(
       window,
-      { segment: number, pageBytes: 0 },
+      { segment: number, pageBytes: 0, isCounted: false },
       { offset: 0, sequence: lastSequence, epoch: 0 },
     );
     if (remains.syncedSequence <= lastSequence) return undefined;

@@ -4,7 +4,9 @@ import { expect, test } from 'vitest';
 import { appendTexts, DIRECTORY, openJournal, TEXT } from '../../test/support/journal.ts';
 import { MemoryDisk } from '../../test/twins/memory-disk.ts';
 import {
+  decodeHead,
   EPOCH,
+  encodeHead,
   HEADER_BYTES,
   isIntact,
   parseName,
@@ -86,4 +88,13 @@ test('only names of ten digits are the journal’s', () => {
   for (const name of ['12.segment', '0000000012.segment~', 'lock.sock', '0000000012.log']) {
     expect(parseName(name)).toBeUndefined();
   }
+});
+
+test.each([
+  ['pages', { pageBytes: 2 ** 30 }],
+  ['segment', { segmentBytes: 2 ** 50 }],
+])('a head is none when its %s would take more memory than there is', (_what, change) => {
+  const head = { number: 1, segmentBytes: 2 ** 26, pageBytes: 2 ** 20, previousSequence: 0, stateBytes: 0 };
+  expect(decodeHead(encodeHead(head))).toEqual(head);
+  expect(decodeHead(encodeHead({ ...head, ...change }))).toBeUndefined();
 });

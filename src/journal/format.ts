@@ -38,6 +38,9 @@ export const USER_TYPE_MAX = 255;
 
 const MAGIC = Buffer.from('MILLRACE', 'latin1');
 const U32 = 2 ** 32;
+/** What a reader takes for a page, and for pages of a segment: it makes room for as many as the head says. */
+const PAGE_BYTES_MAX = 16 * 1024 * 1024;
+const PAGES_MAX = 2 ** 20;
 
 export interface Header {
   type: number;
@@ -110,10 +113,13 @@ export function encodeHead(head: SegmentHead): Buffer {
 export function decodeHead(body: Buffer): SegmentHead | undefined {
   if (body.length < HEAD_BYTES || !body.subarray(0, MAGIC.length).equals(MAGIC)) return undefined;
   const pageBytes = readU32(body, 12);
-  if (pageBytes < 2 * HEADER_BYTES || (pageBytes & (pageBytes - 1)) !== 0) return undefined;
+  const segmentBytes = readU64(body, 24);
+  if (pageBytes < 2 * HEADER_BYTES || pageBytes > PAGE_BYTES_MAX || (pageBytes & (pageBytes - 1)) !== 0)
+    return undefined;
+  if (segmentBytes / pageBytes > PAGES_MAX) return undefined;
   return {
     number: readU64(body, 16),
-    segmentBytes: readU64(body, 24),
+    segmentBytes,
     pageBytes,
     previousSequence: readU64(body, 32),
     stateBytes: readU64(body, 40),

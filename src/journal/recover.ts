@@ -1,6 +1,7 @@
+import { join } from 'node:path';
 import { MillraceError } from '../errors.ts';
 import type { Disk, DiskLock } from '../io/disk.ts';
-import { CLOSE, decodeHead, HEAD_BYTES, HEADER_BYTES, PAD, SEGMENT_STATE } from './format.ts';
+import { CLOSE, decodeHead, HEAD_BYTES, HEADER_BYTES, PAD, SEGMENT_STATE, segmentName } from './format.ts';
 import type { JournalOptions } from './journal.ts';
 import type { JournalRecord } from './record.ts';
 import { Page, Segment, type Segments } from './segment.ts';
@@ -158,7 +159,11 @@ async function replayAll(
       } else {
         recordCount++;
       }
-      into.replay(record);
+      try {
+        into.replay(record);
+      } catch (cause) {
+        throw senselessError(directory, { ...record, offset: begin }, cause);
+      }
     },
     damage: (damage) => {
       throw damageError(directory, damage);
@@ -166,6 +171,21 @@ async function replayAll(
   });
   for (const segment of found.segments) (into.segments.at(segment.number) as Segment).end = segment.end;
   return { found, recordCount };
+}
+
+/** An intact record of which its reader can make nothing. */
+function senselessError(
+  directory: string,
+  { segment, offset, sequence, type }: Pick<JournalRecord, 'segment' | 'offset' | 'sequence' | 'type'>,
+  cause: unknown,
+): MillraceError {
+  const file = join(directory, segmentName(segment));
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new MillraceError(
+    'JOURNAL_DAMAGED',
+    `${file} has a record at offset ${offset} (number ${sequence}, type ${type}) that is intact, and cannot be replayed: ${reason}; if a newer Millrace wrote it, use that one, otherwise a backup`,
+    { cause, details: { file, offset, sequence, type } },
+  );
 }
 
 /** The tail page stays in memory for as long as it is appended to. */

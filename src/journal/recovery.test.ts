@@ -2,7 +2,9 @@ import { describe, expect, test } from 'vitest';
 import { appendTexts, DIRECTORY, makeTexts, openJournal, SMALL, TEXT } from '../../test/support/journal.ts';
 import { MemoryDisk, seededRandom } from '../../test/twins/memory-disk.ts';
 import { dump } from './dump.ts';
-import { HEADER_BYTES, recordBytes, sealRecord } from './format.ts';
+import { encodeHead, HEADER_BYTES, readHeader, recordBytes, SEGMENT_STATE, sealRecord } from './format.ts';
+import { newHeader } from './scan.ts';
+import { verify } from './verify.ts';
 
 const SEGMENT_1 = `${DIRECTORY}/0000000001.segment`;
 const segmentPath = (number: number) => `${DIRECTORY}/${String(number).padStart(10, '0')}.segment`;
@@ -263,6 +265,33 @@ describe('a segment file that was not begun', () => {
       expect((await openJournal({ disk })).texts).toEqual(['first']);
     }
   });
+
+  test('may have the number of a spare', async () => {
+    const { disk } = await killedAfter(['a']);
+    disk.put(segmentPath(3), Buffer.alloc(SMALL.segmentBytes));
+    disk.put(`${DIRECTORY}/0000000003.spare`, Buffer.alloc(SMALL.segmentBytes));
+    const { journal, failures } = await openJournal({ disk });
+    appendTexts(journal, makeTexts(60, 1500));
+    await journal.close();
+    expect(failures).toEqual([]);
+    expect((await openJournal({ disk })).texts).toHaveLength(61);
+  });
+});
+
+test('files of two journals in one directory are told apart at once, however far their numbers are', async () => {
+  const { disk } = await killedAfter(['a']);
+  const shape = { segmentBytes: SMALL.segmentBytes, pageBytes: SMALL.pageBytes, stateBytes: 0 };
+  const head = encodeHead({ number: 9_999_999_999, previousSequence: 10_000, ...shape });
+  const other = Buffer.alloc(SMALL.segmentBytes);
+  head.copy(other, HEADER_BYTES);
+  sealRecord(other, 0, { type: SEGMENT_STATE, length: head.length, epoch: 1, sequence: 10_001, syncedSequence: 0 });
+  disk.put(segmentPath(9_999_999_999), other);
+  const refusal = {
+    code: 'JOURNAL_DAMAGED',
+    message: expect.stringMatching(/0000000002\.segment is missing, and 9999999996 more before 9999999999\.segment/),
+  };
+  await expect(openJournal({ disk: copyOf(disk) })).rejects.toMatchObject(refusal);
+  await expect(verify(DIRECTORY, copyOf(disk))).rejects.toMatchObject(refusal);
 });
 
 test('a journal of a newer format is refused with both versions', async () => {
@@ -290,4 +319,27 @@ test('a directory that cannot be used is named', async () => {
     disk.fail(operation, 'EROFS');
     await expect(openJournal({ disk })).rejects.toMatchObject({ code: 'JOURNAL_UNUSABLE' });
   }
+});
+
+test('an old payload that is made to look like headers costs a start no time', async () => {
+  const { disk } = await killedAfter(['a']);
+  const bytes = disk.bytes(SEGMENT_1);
+  const used = bytes.findLastIndex((byte) => byte !== 0) + 1;
+  const large = Buffer.alloc(4 * 1024 * 1024);
+  bytes.copy(large, 0, 0, used);
+  // At every eighth byte: a type, version 1, and a length, an epoch and a sequence as those of a record to come.
+  for (let at = used + 4096 - (used % 8); at + 8 <= large.length; at += 8)
+    large.writeBigUInt64LE(0x0007_a120_0000_0110n, at);
+  const head = Buffer.from(large.subarray(HEADER_BYTES, HEADER_BYTES + 48));
+  head.writeBigUInt64LE(BigInt(large.length), 24);
+  head.writeUInt32LE(1024 * 1024, 12);
+  head.copy(large, HEADER_BYTES);
+  const header = newHeader();
+  readHeader(large, 0, header);
+  sealRecord(large, 0, header);
+  disk.put(SEGMENT_1, large);
+  const startMs = performance.now();
+  const { texts } = await openJournal({ disk, segmentBytes: large.length, pageBytes: 1024 * 1024 });
+  expect(texts).toEqual(['a']);
+  expect(performance.now() - startMs).toBeLessThan(5000);
 });

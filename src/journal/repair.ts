@@ -66,7 +66,8 @@ async function cutOut(disk: Disk, directory: string, damage: Damage): Promise<vo
     const to = damage.next?.offset ?? nextPage(damage.offset, damage.pageBytes);
     let from = damage.offset;
     if (damage.kind !== 'record') {
-      const head = emptyHead(damage, isMissing ? damage.pageBytes : await file.size(), to);
+      // A file that was cut off is as long again as what is put there.
+      const head = emptyHead(damage, Math.max(await file.size(), to), to);
       await file.write([head], 0);
       from = head.length;
     }

@@ -31,9 +31,12 @@ export interface Cursor {
 
 export interface ScanRange {
   segment: number;
+  /** 0: not known. */
   pageBytes: number;
   /** The segment's last sequence, where the next segment tells it. */
   lastSequence?: number | undefined;
+  /** Whether a cursor in it knows how many records came before: without the head of the segment it does not. */
+  isCounted: boolean;
 }
 
 export function newHeader(): Header {
@@ -183,7 +186,11 @@ async function collect(
     if (!window.covers(offset, HEADER_BYTES)) continue;
     readHeader(window.bytes, offset - window.base, header);
     const bytes = HEADER_BYTES + (header.type === PAD ? 0 : header.length);
-    const known = header.epoch >= cursor.epoch && header.sequence > cursor.sequence && header.sequence <= lastSequence;
+    const known =
+      header.epoch >= cursor.epoch &&
+      header.sequence > cursor.sequence &&
+      header.sequence <= lastSequence &&
+      canLie(range, cursor, offset, header);
     // A PAD alone is no record to go on with: it says nothing that the record behind it does not say.
     if (
       known &&
@@ -200,6 +207,22 @@ async function collect(
       offset += 8;
     }
   }
+}
+
+/**
+ * Whether there can be such a record there. What lies behind the log may be old payloads, and these anything: one that looks
+ * like a header at every eighth byte, each of a record of many bytes, would take hours of checksums.
+ */
+function canLie(
+  { pageBytes, isCounted }: ScanRange,
+  cursor: Readonly<Cursor>,
+  offset: number,
+  header: Header,
+): boolean {
+  const pageLeft = pageBytes - (offset & (pageBytes - 1));
+  if (pageBytes > 0 && HEADER_BYTES + header.length > pageLeft && pageLeft !== pageBytes) return false;
+  const between = Math.floor((offset - cursor.offset) / HEADER_BYTES);
+  return !isCounted || header.sequence <= cursor.sequence + between + 1;
 }
 
 /** The next place in the window that can be a header; most of what is searched is zeros or payload. */

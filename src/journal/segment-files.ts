@@ -97,7 +97,8 @@ export class SegmentFiles implements Storage {
       if (number === nextNumber) this.#next = await this.#openFile(number);
       else {
         await disk.rename(join(directory, segmentName(number)), join(directory, spareName(number)));
-        this.#spares.push(number);
+        // It may have taken the place of one.
+        if (!this.#spares.includes(number)) this.#spares.push(number);
       }
     }
     if (found.active !== undefined) {

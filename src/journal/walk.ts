@@ -98,6 +98,8 @@ interface SegmentRange extends ScanRange {
 }
 
 const HEAD_WINDOW_BYTES = 4096;
+/** Each of fewer is damage of its own, which a repair puts an empty file in the place of. */
+const MISSING_SEGMENTS_MAX = 1000;
 
 /** Reads a journal directory from its oldest record to its end. Writes nothing. */
 export async function walk(disk: Disk, directory: string, visitor: WalkVisitor): Promise<Walk> {
@@ -184,6 +186,12 @@ class Walker {
   }
 
   #checkGap(previous: number, entry: Entry): void {
+    const missing = entry.number - previous - 1;
+    if (missing > MISSING_SEGMENTS_MAX) {
+      const file = join(this.#directory, segmentName(previous + 1));
+      const message = `${file} is missing, and ${missing - 1} more before ${segmentName(entry.number)}: these are files of different journals; move away those that do not belong here`;
+      throw new MillraceError('JOURNAL_DAMAGED', message, { details: { file, missing } });
+    }
     for (let number = previous + 1; number < entry.number; number++) {
       const lastSequence = number + 1 === entry.number ? (entry.head?.previousSequence ?? 0) : this.#cursor.sequence;
       this.#visitor.damage({
@@ -217,6 +225,7 @@ class Walker {
       segment: number,
       pageBytes: segment.pageBytes,
       lastSequence: next?.number === number + 1 ? next.head?.previousSequence : undefined,
+      isCounted: head !== undefined,
       isLast: !this.#entries.some((other) => other.number > number && other.head !== undefined),
     };
     if (head !== undefined) this.#begin(segment);
