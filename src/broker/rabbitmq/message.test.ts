@@ -1,6 +1,6 @@
 import type { ConsumeMessage } from 'amqplib';
 import fc from 'fast-check';
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { spec } from '../../../test/support/frames.ts';
 import { bodyOf, copyOf, headOf, MESSAGE_TYPE, MessageReader, tailOf } from './message.ts';
 
@@ -58,4 +58,48 @@ test('tasks that differ in their headers alone are of one kind, so that they are
   );
   expect(kinds[1]).toBe(kinds[0]);
   expect(kinds[2]).toBe(kinds[0]);
+});
+
+describe('a message of another program that says to be one of ours', () => {
+  const read = (body: Buffer, headers: Record<string, unknown> = {}) => {
+    const reader = new MessageReader(
+      'q',
+      () => 'new',
+      () => 0,
+    );
+    const given = message(body);
+    given.properties.headers = headers;
+    return reader.read(given);
+  };
+  const written = (name: Buffer, id: Buffer): Buffer =>
+    Buffer.concat([
+      Buffer.from('{"task":"'),
+      name,
+      Buffer.from('","queue":"q","attempt":1,"maxAttempts":3,"id":"'),
+      id,
+      Buffer.from('","enqueuedAtMs":5,"payload":1}'),
+    ]);
+
+  test('is refused when its name is no UTF-8, and not read from the wrong place', () => {
+    for (const name of [Buffer.from([0x61, 0xff]), Buffer.from([0xf0, 0x9f, 0x98])]) {
+      expect(() => read(written(name, Buffer.from('abc')))).toThrow(/no JSON object in UTF-8/);
+    }
+  });
+
+  test('is refused when its id has what no id may have', () => {
+    for (const id of ['a\nb', 'a\u0000b']) {
+      expect(() => read(written(Buffer.from('n'), Buffer.from(id)))).toThrow(/INVALID_PAYLOAD|no JSON object/);
+    }
+    expect(read(written(Buffer.from('n'), Buffer.from('é-1'))).id).toBe('é-1');
+  });
+
+  test('has the headers that it has, whatever they are called', () => {
+    const headers = JSON.parse('{"__proto__":{"polluted":1},"trace":"a"}') as Record<string, unknown>;
+    const { headers: own = {} } = read(written(Buffer.from('n'), Buffer.from('a-1')), headers);
+    expect(Object.getPrototypeOf(own)).toBe(Object.prototype);
+    expect(Object.entries(own)).toEqual([
+      ['__proto__', { polluted: 1 }],
+      ['trace', 'a'],
+    ]);
+  });
 });

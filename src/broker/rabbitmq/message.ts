@@ -50,6 +50,7 @@ const PAYLOAD_MARK = ',"payload":';
 const HEADERS_MARK_LETTER = HEADERS_MARK.charCodeAt(2);
 const HEADERS_END = Buffer.from(`}${PAYLOAD_MARK}`);
 const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
 const BRACE = 0x7d;
 
 // ── Writing ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -160,11 +161,12 @@ export class MessageReader {
     if (head === undefined) return undefined;
     const idEnd = content.indexOf(QUOTE, head.bytes.length);
     if (idEnd === -1) return undefined;
-    const id = content.toString('utf8', head.bytes.length, idEnd);
     const timeStart = idEnd + TIME_MARK.length;
     const idBytes = idEnd - head.bytes.length;
-    if (idBytes === 0 || idBytes > LIMITS.taskIdBytesMax) return undefined;
-    if (id.includes('\\') || content.toString('latin1', idEnd, timeStart) !== TIME_MARK) return undefined;
+    if (idBytes === 0 || idBytes > LIMITS.taskIdBytesMax || !isPlain(content, head.bytes.length, idEnd))
+      return undefined;
+    const id = content.toString('latin1', head.bytes.length, idEnd);
+    if (content.toString('latin1', idEnd, timeStart) !== TIME_MARK) return undefined;
     let at = timeStart;
     let enqueuedAtMs = 0;
     for (let byte = content[at] as number; byte >= 0x30 && byte <= 0x39; byte = content[++at] as number) {
@@ -216,6 +218,8 @@ export class MessageReader {
       if (this.#heads.size >= HEADS_MAX) this.#heads.clear();
       this.#heads.set(text, head);
     }
+    // What is no UTF-8 is another text when it is decoded, perhaps one that was met before.
+    if (head.bytes.compare(content, 0, end) !== 0) return undefined;
     this.#last = head;
     return head;
   }
@@ -376,6 +380,15 @@ function extraOf(text: string, spans: Spans): string {
   return extra;
 }
 
+/** Whether these bytes stand for themselves in a JSON text: printable ASCII without a backslash. */
+function isPlain(bytes: Buffer, start: number, end: number): boolean {
+  for (let at = start; at < end; at++) {
+    const byte = bytes[at];
+    if (byte < 0x20 || byte > 0x7e || byte === BACKSLASH) return false;
+  }
+  return true;
+}
+
 /** What the producer set, for copies; the broker's own begin with `x-`. */
 function ownHeaders(headers: Record<string, unknown> | undefined): Record<string, unknown> | undefined {
   if (headers === undefined) return undefined;
@@ -383,7 +396,8 @@ function ownHeaders(headers: Record<string, unknown> | undefined): Record<string
   for (const name in headers) {
     if (name.startsWith('x-') || name.startsWith('millrace-')) continue;
     own ??= {};
-    own[name] = headers[name];
+    // By assignment, one that is called __proto__ would become the prototype.
+    Object.defineProperty(own, name, { value: headers[name], enumerable: true, configurable: true, writable: true });
   }
   return own;
 }
