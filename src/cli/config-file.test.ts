@@ -57,8 +57,17 @@ test.each([
   [{ server: { port: 'x' } }, /server\.port in .* is "x"; it must be a whole number/],
   [{ port: -1 }, /port in .* is -1; it must be a whole number/],
   [{ server: 5 }, /server in .* must be an object/],
+  [{ server: { constructor: 1 } }, /unknown key "constructor" in the section server of/],
+  [{ toString: 1 }, /unknown key "toString" in /],
   [[], /must hold one JSON object/],
   ['{"port": ', /is not JSON/],
 ])('a slip is an error, whichever command runs: %j', (content, message) => {
   expect(() => read('status', content)).toThrow(message);
+});
+
+test('a value that is too long, or nested too deeply, is refused in few words', () => {
+  const deep = `{"port":${'['.repeat(20_000)}${']'.repeat(20_000)}}`;
+  expect(() => read('status', deep)).toThrow(/port in .* is an array; it must be a whole number/);
+  const long = { server: { port: 'x'.repeat(10_000) } };
+  expect(() => read('status', long)).toThrow(/server\.port in .* is "x{199}…; it must be a whole number/);
 });

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { shown } from '../errors.ts';
 import { didYouMean } from '../task/suggest.ts';
 import { isSystemError, UsageError } from './failure.ts';
 import { checkValue, environmentName, type Flags } from './flags.ts';
@@ -71,11 +72,9 @@ function checkSection(flags: Flags, value: unknown, section: string, path: strin
   if (!success) throw new UsageError(`${section} in ${path} must be an object: it is the section of that command`);
   const keys = Object.keys(flags);
   for (const [key, each] of Object.entries(data)) {
-    const known = flags[key];
+    const known = Object.hasOwn(flags, key) ? flags[key] : undefined;
     if (known === undefined) {
-      throw new UsageError(
-        `unknown key ${JSON.stringify(key)} in the section ${section} of ${path}${didYouMean(key, keys)}`,
-      );
+      throw new UsageError(`unknown key ${shown(key)} in the section ${section} of ${path}${didYouMean(key, keys)}`);
     }
     checkValue(known.kind, each, `${section}.${key} in ${path}`);
   }
@@ -84,11 +83,14 @@ function checkSection(flags: Flags, value: unknown, section: string, path: strin
 
 /** Commands may give one key different bounds: it must suit one of them here, and the one that runs when it runs. */
 function checkCommon(sections: Sections, key: string, value: unknown, path: string): unknown {
-  const kinds = [...sections.values()].flatMap((flags) => (flags[key] === undefined ? [] : [flags[key].kind]));
+  const kinds = [...sections.values()].flatMap((flags) => {
+    const known = Object.hasOwn(flags, key) ? flags[key] : undefined;
+    return known === undefined ? [] : [known.kind];
+  });
   const [first] = kinds;
   if (first === undefined) {
     const names = new Set([...sections.keys(), ...[...sections.values()].flatMap((flags) => Object.keys(flags))]);
-    throw new UsageError(`unknown key ${JSON.stringify(key)} in ${path}${didYouMean(key, names)}`);
+    throw new UsageError(`unknown key ${shown(key)} in ${path}${didYouMean(key, names)}`);
   }
   if (!kinds.some((kind) => kind.schema.safeParse(value).success)) checkValue(first, value, `${key} in ${path}`);
   return value;

@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { shown } from '../errors.ts';
 import { UsageError } from './failure.ts';
 
 /** The values that a flag takes: one schema for all three sources, which differ only in that two of them are text. */
@@ -139,7 +140,20 @@ export function environmentName(key: string): string {
 export function checkValue<T>(kind: Kind<T>, value: unknown, where: string): T {
   const { success, data } = kind.schema.safeParse(value);
   if (success) return data;
-  throw new UsageError(`${where} is ${JSON.stringify(value)}; it must be ${kind.expects}`);
+  throw new UsageError(`${where} is ${written(value)}; it must be ${kind.expects}`);
+}
+
+const WRITTEN_CHARACTERS_MAX = 200;
+
+/** As it would stand in a file, cut when it is long; what is nested too deeply to be written is named by its kind. */
+function written(value: unknown): string {
+  try {
+    const text = JSON.stringify(value) ?? String(value);
+    return text.length <= WRITTEN_CHARACTERS_MAX ? text : `${text.slice(0, WRITTEN_CHARACTERS_MAX)}…`;
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    return shown(value);
+  }
 }
 
 /** Where a value that is not on the command line may come from, in order. */

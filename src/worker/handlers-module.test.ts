@@ -54,6 +54,8 @@ test.each([
   ['export default [5];', 'is a number'],
   ['export const = 5;', 'cannot be loaded: '],
   [`throw new Error('no database');`, 'cannot be loaded: Error: no database'],
+  ['throw 10n;', 'cannot be loaded: it threw 10'],
+  ['const a = {}; a.a = a; throw a;', 'cannot be loaded: it threw an object'],
   [`import './gone.js';`, 'cannot be loaded: Error: Cannot find module'],
 ])('%j is explained', async (source, message) => {
   await expect(loadHandlers(pathToFileURL(write(source)))).rejects.toMatchObject({

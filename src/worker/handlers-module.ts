@@ -77,7 +77,7 @@ function isTracing(value: unknown): value is Tracing {
 }
 
 function explainImport(thrown: unknown): string {
-  if (!(thrown instanceof Error)) return `: it threw ${JSON.stringify(thrown)}`;
+  if (!(thrown instanceof Error)) return `: it threw ${shown(thrown)}`;
   if ((thrown as NodeJS.ErrnoException).code === 'ERR_UNKNOWN_FILE_EXTENSION') {
     return ` by Node ${process.versions.node}: compile it to JavaScript first`;
   }
