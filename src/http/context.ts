@@ -60,6 +60,7 @@ export function newApp(): HttpApp {
 }
 
 const ISSUES_MAX = 20;
+const ISSUE_CHARACTERS_MAX = 300;
 
 type Issue = z.core.$ZodIssue;
 
@@ -82,10 +83,19 @@ export function parseAs<Schema extends z.ZodType>(schema: Schema, value: unknown
 }
 
 function misfit(error: z.ZodError): MillraceError {
-  const issues = error.issues.flatMap(leavesOf).map(({ path, message }) => ({ path: path.join('.'), message }));
+  const issues = error.issues
+    .slice(0, ISSUES_MAX)
+    .flatMap(leavesOf)
+    .slice(0, ISSUES_MAX)
+    .map(({ path, message }) => ({ path: short(path.join('.')), message: short(message) }));
   const [first] = issues;
   const where = first === undefined || first.path === '' ? '' : `${first.path}: `;
   return new MillraceError('INVALID_ARGUMENT', `the request does not fit: ${where}${first?.message ?? ''}`, {
-    details: { issues: issues.slice(0, ISSUES_MAX) },
+    details: { issues },
   });
+}
+
+/** Both quote what was given: names of members, of any length and number. */
+function short(text: string): string {
+  return text.length <= ISSUE_CHARACTERS_MAX ? text : `${text.slice(0, ISSUE_CHARACTERS_MAX)}…`;
 }
