@@ -122,7 +122,7 @@ describe('the reader of messages', () => {
       ([body, given]) => {
         attempt(body.length, () => handleMessage(reader, body, given));
       },
-      { runs: 1500, boxMs: 900 },
+      { runs: 1500, boxMs: 400 },
     );
   });
 
@@ -165,7 +165,7 @@ test('a reply of anybody is counted as unreadable, or is outcomes of tasks', asy
       attempt(content.length, () => replies.arrived(messageOf(content, about)));
       if (replies.unreadable - before > content.length) throw new Broken('more was unreadable than came');
     },
-    { runs: 500, boxMs: 300 },
+    { runs: 500, boxMs: 150 },
   );
 });
 
@@ -198,6 +198,6 @@ test('the address of a broker is one, or is refused without the password', async
       oursWith(refusal, ['INVALID_ARGUMENT']);
       if (refusal.message.includes('SECRET@')) throw new Broken(`the password is shown: ${refusal.message}`);
     },
-    { runs: 500, boxMs: 200 },
+    { runs: 500, boxMs: 100 },
   );
 });

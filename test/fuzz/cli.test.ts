@@ -85,14 +85,14 @@ describe('a configuration file', () => {
         writeFileSync(path, luck > 0 ? text : mutate(Buffer.from(text), mutations));
         handleConfigFile(path);
       },
-      { runs: 500, boxMs: 600 },
+      { runs: 500, boxMs: 300 },
     );
     for (const other of [directory, join(directory, 'none'), '']) handleConfigFile(other);
   });
 
   test('may as well be the environment', async () => {
     const environment = fc.dictionary(fc.constantFrom(...keys.map(environmentName)), values, { maxKeys: 4 });
-    await fuzz(environment, handleEnvironment, { runs: 300, boxMs: 200 });
+    await fuzz(environment, handleEnvironment, { runs: 300, boxMs: 100 });
   });
 });
 
@@ -116,7 +116,7 @@ test('a command line of any words is understood, or refused in one line', async 
     },
     { weight: 3, arbitrary: values },
   );
-  await fuzz(fc.array(word, { maxLength: 6 }), (words) => handleArguments(words), { runs: 200, boxMs: 600 });
+  await fuzz(fc.array(word, { maxLength: 6 }), (words) => handleArguments(words), { runs: 200, boxMs: 300 });
 });
 
 test('lines of input are the same in whatever pieces they come', async () => {
@@ -144,7 +144,7 @@ test('lines of input are the same in whatever pieces they come', async () => {
       if (cut.some((line, index) => whole[index] !== undefined && line !== whole[index]))
         throw new Broken(`${cut} are not ${whole}`);
     },
-    { runs: 200, boxMs: 200 },
+    { runs: 200, boxMs: 100 },
   );
 });
 
@@ -169,7 +169,7 @@ test('any number is shown, and any text is a time, a duration, or none', async (
       if (typeof momentMs(text, 1e12) !== 'number') throw new Broken(text);
       tolerate(() => durationMs(text as `${number}s`));
     },
-    { runs: 500, boxMs: 200 },
+    { runs: 500, boxMs: 100 },
   );
 });
 
@@ -298,7 +298,7 @@ test('any cron expression is understood, or refused, in bounded time', async () 
         if (refusal !== undefined) oursWith(refusal, ['INVALID_ARGUMENT']);
       });
     },
-    { runs: 200, boxMs: 900 },
+    { runs: 200, boxMs: 400 },
   );
 });
 
@@ -326,30 +326,19 @@ describe('the URL of a backend', () => {
   );
   const url = fc
     .tuple(
-      fc.constantFrom(
-        'tcp:',
-        'TCP://',
-        'tls://',
-        'http://',
-        'memory',
-        '',
-        'file',
-        'javascript:',
-        '__proto__:',
-        'tcp:/',
-      ),
+      fc.constantFrom('tcp:', 'TCP://', 'tls://', 'http://', 'memory', '', 'javascript:', '__proto__:', 'tcp:/'),
       fc.array(part, { maxLength: 4 }),
     )
     .map(([scheme, parts]) => scheme + parts.join(''));
 
   test('that leads nowhere is refused', async () => {
     await fuzz(
-      url.filter((text) => !leadsAway(text)),
+      url.filter((text) => !leadsAway(text) && !/^file:/i.test(text)),
       async (text) => {
         const options = { connectTimeoutMs: 1 };
         await connect(text, options).then((client) => client.close(), ours);
       },
-      { runs: 200, boxMs: 400 },
+      { runs: 200, boxMs: 200 },
     );
   });
 
@@ -383,6 +372,6 @@ test('options of any kind are refused by name', async () => {
         (error: unknown) => oursWith(error, ['INVALID_ARGUMENT', 'UNSUPPORTED']),
       );
     },
-    { runs: 300, boxMs: 300 },
+    { runs: 300, boxMs: 150 },
   );
 });

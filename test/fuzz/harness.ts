@@ -39,7 +39,7 @@ export class Broken extends Error {
 export async function fuzz<T>(
   inputs: fc.Arbitrary<T>,
   run: (input: T) => unknown,
-  { runs, boxMs = 1000 }: { runs: number; boxMs?: number },
+  { runs, boxMs = 500 }: { runs: number; boxMs?: number },
 ): Promise<void> {
   const property = fc.asyncProperty(inputs, async (input) => {
     await run(input);

@@ -237,13 +237,13 @@ describe('the API', () => {
     const { operations, schemas } = await describedOperations();
     expect(operations.length).toBeGreaterThan(30);
     const requests = fc.oneof(...operations.map((operation) => requestOf(operation, schemas)));
-    await fuzz(requests, ({ method, path, ...rest }) => ask(method, path, rest), { runs: 600, boxMs: 1500 });
+    await fuzz(requests, ({ method, path, ...rest }) => ask(method, path, rest), { runs: 600, boxMs: 700 });
   });
 
   test('answers any path and method', async () => {
     const path = fc.array(inUrl(segment), { maxLength: 5 }).map((segments) => `/${segments.join('/')}`);
     const methods = fc.constantFrom('GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'PROPFIND');
-    await fuzz(fc.tuple(methods, path), ([method, asked]) => ask(method, asked), { runs: 200, boxMs: 300 });
+    await fuzz(fc.tuple(methods, path), ([method, asked]) => ask(method, asked), { runs: 200, boxMs: 150 });
   });
 
   test('says in few bytes what is wrong with a body that is large', async () => {
@@ -289,7 +289,7 @@ describe('a stream of lines', () => {
         }
         faults.check();
       },
-      { runs: 100, boxMs: 400 },
+      { runs: 100, boxMs: 200 },
     );
   });
 
@@ -310,7 +310,7 @@ describe('a stream of lines', () => {
         };
         expect(read(cutInto(all, lengths))).toEqual(read([all]));
       },
-      { runs: 200, boxMs: 200 },
+      { runs: 200, boxMs: 100 },
     );
   });
 });
@@ -364,7 +364,7 @@ describe('files of the dashboard', () => {
         if (response.status === 200 && text !== 'PAGE' && text !== 'APP')
           throw new Broken(`${path}: ${text.slice(0, 100)}`);
       },
-      { runs: 300, boxMs: 300 },
+      { runs: 300, boxMs: 150 },
     );
   });
 });
@@ -450,7 +450,7 @@ describe('bytes on the port', () => {
         if (answer.includes('root:')) throw new Broken('a file of the system came back');
         faults.check();
       },
-      { runs: 120, boxMs: 700 },
+      { runs: 120, boxMs: 350 },
     );
     expect((await fetch(`${server.url}/healthz`)).status).toBe(200);
   });
@@ -468,6 +468,6 @@ test('a file of credentials is taken, or refused with the line and without a sec
       const refusal = tolerate(() => Credentials.parse(text, 'the file').roleOf(`Basic ${text}`));
       if (refusal !== undefined) oursWith(refusal, ['INVALID_ARGUMENT']);
     },
-    { runs: 300, boxMs: 200 },
+    { runs: 300, boxMs: 100 },
   );
 });

@@ -24,7 +24,7 @@ describe('a journal', () => {
       async (changes) => {
         await handleJournal(changeFiles(sound, changes), faults);
       },
-      { runs: 250, boxMs: 1500 },
+      { runs: 250, boxMs: 700 },
     );
   });
 

@@ -136,7 +136,7 @@ describe('a client', () => {
     }));
 
   test('lives on, or ends with an error of ours, whatever a server sends', async () => {
-    await fuzz(hostile, (stream) => new FuzzedClient(faults).meet(stream), { runs: 150, boxMs: 1500 });
+    await fuzz(hostile, (stream) => new FuzzedClient(faults).meet(stream), { runs: 150, boxMs: 700 });
   });
 
   test('survives a server that ends inside of any frame', async () => {
@@ -172,7 +172,7 @@ describe('the frame reader', () => {
         const bytes = mutate(frames, mutations).subarray(0, 20_000);
         expect(read(bytes, lengths)).toBe(read(bytes, [bytes.length || 1]));
       },
-      { runs: 300, boxMs: 500 },
+      { runs: 300, boxMs: 250 },
     );
   });
 
@@ -228,7 +228,7 @@ describe('each message decoder', () => {
         const bytes = mutate(body, mutations);
         for (const decode of Object.values(decoders)) attempt(bytes.length, () => decode(bytes));
       },
-      { runs: 400, boxMs: 500 },
+      { runs: 400, boxMs: 250 },
     );
     for (const { type, body } of samples([...CLIENT_FRAMES, ...SERVER_FRAMES])) {
       const decode = decoders[frameName(type)];
