@@ -3,6 +3,7 @@ import { appendTexts, DIRECTORY, makeTexts, openJournal, SMALL, TEXT } from '../
 import { MemoryDisk, seededRandom } from '../../test/twins/memory-disk.ts';
 import { dump } from './dump.ts';
 import { encodeHead, HEADER_BYTES, readHeader, recordBytes, SEGMENT_STATE, sealRecord } from './format.ts';
+import { repair } from './repair.ts';
 import { newHeader } from './scan.ts';
 import { verify } from './verify.ts';
 
@@ -342,4 +343,36 @@ test('an old payload that is made to look like headers costs a start no time', a
   const { texts } = await openJournal({ disk, segmentBytes: large.length, pageBytes: 1024 * 1024 });
   expect(texts).toEqual(['a']);
   expect(performance.now() - startMs).toBeLessThan(5000);
+});
+
+test('a last segment of an older epoch than the one before it is damage, and can be mended', async () => {
+  const { journal, disk } = await openJournal();
+  appendTexts(journal, makeTexts(20, 1500));
+  await journal.close();
+  const begun = (await verify(DIRECTORY, disk)).segments;
+  const last = segmentPath(begun.at(-1)?.number ?? 0);
+  const bytes = disk.bytes(last);
+  const header = newHeader();
+  readHeader(bytes, 0, header);
+  sealRecord(bytes, 0, { ...header, epoch: 0 });
+  await expect(openJournal({ disk: copyOf(disk) })).rejects.toMatchObject({
+    code: 'JOURNAL_DAMAGED',
+    message: expect.stringContaining(`${last} is damaged at offset 0`),
+  });
+  await repair(DIRECTORY, disk);
+  const { journal: again } = await openJournal({ disk });
+  appendTexts(again, ['goes on']);
+  await again.close();
+  expect((await openJournal({ disk })).texts.at(-1)).toBe('goes on');
+});
+
+test('a segment that was cut to nothing is mended, and loses no other', async () => {
+  const { journal, disk } = await openJournal();
+  const texts = makeTexts(30, 1500);
+  const places = appendTexts(journal, texts);
+  await journal.close();
+  disk.put(segmentPath(2), Buffer.alloc(0));
+  await repair(DIRECTORY, disk);
+  const kept = texts.filter((_, i) => places[i].segment !== 2);
+  expect((await openJournal({ disk })).texts).toEqual(kept);
 });

@@ -254,13 +254,15 @@ class Walker {
     if (isBegun && cursor.sequence === range.lastSequence) return true;
     const remains = await findRemains(window, range, cursor);
     this.result.epoch = Math.max(this.result.epoch, remains.epoch);
-    if (range.isLast && remains.syncedSequence <= cursor.sequence) {
+    // A segment that says that it was begun, in an epoch that was over, is none of this log: there is nothing to go on with.
+    const isForeign = isBegun && cursor.offset === 0;
+    if (range.isLast && !isForeign && remains.syncedSequence <= cursor.sequence) {
       if (remains.end > cursor.offset) {
         this.result.torn ??= { file: segment.file, offset: cursor.offset, bytes: remains.end - cursor.offset };
       }
       return true;
     }
-    if (isBegun && remains.next === undefined && range.lastSequence === undefined) return true;
+    if (isBegun && !isForeign && remains.next === undefined && range.lastSequence === undefined) return true;
     await this.#report(window, range, segment, remains.next);
     if (!isBegun) this.#begin(segment);
     if (remains.next === undefined) {

@@ -5,12 +5,12 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, test } from 'vitest';
 import { CommandFailed } from '../../src/cli/failure.ts';
 import { environmentName, flagName, momentMs } from '../../src/cli/flags.ts';
-import { loadHandlers } from '../../src/cli/handlers-file.ts';
 import { readLines } from '../../src/cli/lines.ts';
 import { formatBytes, formatCount, formatDuration, formatRate } from '../../src/cli/units.ts';
 import { connect } from '../../src/connect.ts';
 import { lastDueMs, nextDueMs, parseTiming } from '../../src/schedule/timing.ts';
 import { durationMs } from '../../src/testing/duration.ts';
+import { handlersUrl, loadHandlers } from '../../src/worker/handlers-module.ts';
 import { FLAGS, handleArguments, handleConfigFile, handleEnvironment } from './configs.ts';
 import { Broken, fuzz, inTime, ours, oursWith, tolerate } from './harness.ts';
 import { cutInto, fewMutations, mutate, pieces } from './mutations.ts';
@@ -196,13 +196,7 @@ test('a file of handlers is loaded, or refused, whatever it exports and throws',
   for (const [index, text] of code.entries()) {
     const path = join(directory, `handlers-${index}.mjs`);
     writeFileSync(path, text);
-    await inTime(async () => {
-      try {
-        await loadHandlers(path);
-      } catch (error) {
-        if (!(error instanceof CommandFailed)) throw new Broken(`${text}: ${String(error)}`, { cause: error });
-      }
-    });
+    await inTime(() => load(path));
   }
   for (const path of [
     directory,
@@ -210,16 +204,20 @@ test('a file of handlers is loaded, or refused, whatever it exports and throws',
     join(directory, 'a\u0000b'),
     join(directory, 'x'.repeat(5000)),
   ]) {
-    await loadHandlers(path).then(
-      () => {
-        throw new Broken(`${path} was loaded`);
-      },
-      (error: unknown) => {
-        if (!(error instanceof CommandFailed)) throw new Broken(`${path}: ${String(error)}`, { cause: error });
-      },
-    );
+    if (await load(path)) throw new Broken(`${path} was loaded`);
   }
 });
+
+/** Whether it has handlers. */
+async function load(path: string): Promise<boolean> {
+  try {
+    await loadHandlers(handlersUrl(path));
+    return true;
+  } catch (error) {
+    oursWith(error, ['HANDLERS', 'INVALID_ARGUMENT']);
+    return false;
+  }
+}
 
 test('any cron expression is understood, or refused, in bounded time', async () => {
   const field = fc.oneof(
