@@ -1,5 +1,5 @@
 import { basename, join } from 'node:path';
-import { invariant } from '../errors.ts';
+import { MillraceError } from '../errors.ts';
 import type { Disk } from '../io/disk.ts';
 import {
   encodeHead,
@@ -33,15 +33,13 @@ export async function repair(directory: string, disk: Disk, describe: Describe =
   return await whileLocked(disk, directory, async () => {
     const report: RepairReport = { cut: [], lostRecordCount: 0, asideDirectory: undefined };
     const kept = new Set<string>();
+    const tried = new Set<string>();
     for (;;) {
       const { damage } = await survey(directory, disk, describe);
       if (damage.length === 0) return report;
-      const last = report.cut.at(-1);
-      const isStuck = last !== undefined && damage[0].file === last.file && damage[0].offset === last.offset;
-      invariant(
-        !isStuck || damage[0].kind !== last.kind,
-        `${damage[0].file} is as damaged as before at ${damage[0].offset}`,
-      );
+      const place = `${damage[0].kind} ${damage[0].file} ${damage[0].offset}`;
+      if (tried.has(place)) throw beyondRepair(damage[0], report.asideDirectory);
+      tried.add(place);
       // What is around a broken head can only be told when it stands again.
       const structural = damage.findIndex((one) => one.kind !== 'record');
       for (const one of structural === -1 ? damage : damage.slice(0, structural + 1)) {
@@ -57,6 +55,13 @@ export async function repair(directory: string, disk: Disk, describe: Describe =
       }
     }
   });
+}
+
+/** Files that do not belong together: what mends one of them damages it for another. */
+function beyondRepair({ file, offset, kind }: Damage, asideDirectory: string | undefined): MillraceError {
+  const aside = asideDirectory === undefined ? '' : `; the files as they were lie in ${asideDirectory}`;
+  const message = `${file} cannot be mended at offset ${offset}: are there files of another journal in the directory? Restore a backup${aside}`;
+  return new MillraceError('JOURNAL_DAMAGED', message, { details: { file, offset, kind } });
 }
 
 async function cutOut(disk: Disk, directory: string, damage: Damage): Promise<void> {
@@ -116,7 +121,7 @@ async function writePad(
   if (to - from === 0) return;
   const isEndOfPage = to % damage.pageBytes === 0;
   if (to - from < HEADER_BYTES && isEndOfPage) return;
-  invariant(to - from >= HEADER_BYTES, `no room for a PAD at ${from} to ${to}`);
+  if (to - from < HEADER_BYTES) throw beyondRepair(damage, undefined);
   const pad = Buffer.alloc(HEADER_BYTES);
   sealRecord(pad, 0, { ...headerOf(damage), type: PAD, length: to - from - HEADER_BYTES });
   await file.write([pad], from);
