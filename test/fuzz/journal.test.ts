@@ -1,7 +1,17 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Faults, fuzz, IS_LONG } from './harness.ts';
-import { changeFiles, type FileChange, type Files, fileChange, handleJournal, soundJournal } from './journals.ts';
+import {
+  changeFiles,
+  type FileChange,
+  type Files,
+  fileChange,
+  handleJournal,
+  resealed,
+  soundJournal,
+} from './journals.ts';
 
 const faults = new Faults().listen();
 afterAll(() => faults.ignore());
@@ -27,6 +37,18 @@ describe('a journal', () => {
       { runs: 250, boxMs: 700 },
     );
   });
+
+  const found = join(import.meta.dirname, 'found');
+
+  test.each(readdirSync(found).filter((name) => name.startsWith('journal-')))(
+    'that broke something once does no more: %s',
+    async (name) => {
+      const bytes = readFileSync(join(found, name));
+      for (const first of [bytes, resealed(bytes)]) {
+        await handleJournal(new Map(sound).set('0000000001.segment', first), faults);
+      }
+    },
+  );
 
   test('cut at any byte of any file starts, or is mended', async () => {
     for (const [file, [name, bytes]] of [...sound].entries()) {
