@@ -29,8 +29,8 @@ describe('connect', () => {
   });
 
   test('says what there is instead of a backend that is not there', async () => {
-    await expect(connect('tls://localhost')).rejects.toMatchObject({
-      code: 'UNSUPPORTED',
+    await expect(connect('redis://localhost')).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT',
       message: expect.stringContaining('tcp://HOST:PORT'),
     });
   });
@@ -75,7 +75,10 @@ describe('connect', () => {
   });
 
   test('without a server says how to start one', async () => {
-    const listener = await nodeNet.listen({ host: '127.0.0.1', port: 0 }, () => {});
+    const listener = await nodeNet.listen(
+      { host: '127.0.0.1', port: 0 },
+      { accept: () => {}, refuse: () => {}, notAccepted: () => {} },
+    );
     await listener.close();
     await expect(connect(`tcp://127.0.0.1:${listener.port}`, { connectTimeoutMs: 50 })).rejects.toMatchObject({
       code: 'DISCONNECTED',

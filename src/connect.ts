@@ -8,10 +8,11 @@ import { RabbitBroker } from './broker/rabbitmq/rabbit-broker.ts';
 import type { ReconnectOptions } from './broker/tcp/connection.ts';
 import { RemoteBroker, type RemoteOptions } from './broker/tcp/remote-broker.ts';
 import { Client, type ClientWorld } from './client/client.ts';
-import { MillraceError, shown, shownValue } from './errors.ts';
+import { MillraceError, redact, shown, shownValue } from './errors.ts';
 import { SystemClock } from './io/clock.ts';
 import { nodeNet } from './io/node-net.ts';
 import { SystemRandom } from './io/random.ts';
+import { checkTlsOptions, readTls, TLS_KEYS, type TlsOptions } from './io/tls.ts';
 import { checkInteger, checkName, DEFAULTS, LIMITS } from './limits.ts';
 import { type EncryptionOptions, resolveKeyRing } from './sealing/key-ring.ts';
 import { Sealing } from './sealing/sealing.ts';
@@ -31,6 +32,13 @@ export interface ClientOptions {
   callTimeoutMs?: number | undefined;
   /** Pauses between attempts when the connection was lost. Default: 100 ms doubling to 5 s, a third of it drawn, for ever. */
   reconnect?: Partial<ReconnectOptions> | undefined;
+  /**
+   * `tcp:` and `tls:` only: the secret of one of the server's credentials, when it asks for any. Default: what is in the
+   * environment as `MILLRACE_TOKEN`.
+   */
+  token?: string | undefined;
+  /** `tls:` and `amqps:`, and for a `store` whose URL has an `sslmode`. */
+  tls?: TlsOptions | undefined;
   /** `amqp:` only: `postgres://HOST/DATABASE`, which remembers what a message broker cannot. */
   store?: string | undefined;
   /** `memory:` and `file:` only: what a server of one's own would be told on its command line. */
@@ -62,6 +70,8 @@ const KEYS = [
   'enqueueTimeoutMs',
   'callTimeoutMs',
   'reconnect',
+  'token',
+  'tls',
   'store',
   'embedded',
   'amqp',
@@ -72,15 +82,16 @@ const AMQP_KEYS = ['queueType', 'replies', 'prefix'];
 const EMBEDDED_KEYS = ['fsync', 'fsyncIntervalMs', 'retention', 'cacheBytes', 'segmentBytes'];
 const RECONNECT_KEYS = ['initialDelayMs', 'factor', 'maxDelayMs', 'jitter', 'giveUpAfterMs'];
 const SCHEMES =
-  'memory: (this process only), file:DIRECTORY (this process, on disk), tcp://HOST:PORT (a server), amqp://HOST (RabbitMQ)';
+  'memory: (this process only), file:DIRECTORY (this process, on disk), tcp://HOST:PORT (a server; tls:// encrypted), amqp://HOST (RabbitMQ; amqps:// encrypted)';
 
 /**
  * Connects to the backend that the URL names: `memory:` or `memory:NAME` (shared by all clients of this process that name
- * it), `file:DIRECTORY`, `tcp://HOST:PORT` (port 5555 unless given), `amqp://USER:PASSWORD@HOST:PORT/VHOST` (`amqps:` over
- * TLS; guest, port 5672 and / unless given).
+ * it), `file:DIRECTORY`, `tcp://HOST:PORT` (port 5555 unless given; `tls:` over TLS), `amqp://USER:PASSWORD@HOST:PORT/VHOST`
+ * (`amqps:` over TLS; guest, port 5672 and / unless given).
  *
- * Rejects with INVALID_ARGUMENT, UNSUPPORTED, DISCONNECTED (no server within `connectTimeoutMs`), PROTOCOL,
- * PROTOCOL_VERSION; for `file:` with DIRECTORY_LOCKED, JOURNAL_DAMAGED, JOURNAL_VERSION or JOURNAL_UNUSABLE.
+ * Rejects with INVALID_ARGUMENT, UNSUPPORTED, DISCONNECTED (no server within `connectTimeoutMs`), UNAUTHENTICATED (one side
+ * does not accept the other's token or certificate), PROTOCOL, PROTOCOL_VERSION; for `file:` with DIRECTORY_LOCKED,
+ * JOURNAL_DAMAGED, JOURNAL_VERSION or JOURNAL_UNUSABLE.
  */
 export async function connect(url: string, options: ClientOptions = {}): Promise<Client> {
   return (await open(url, options)).client;
@@ -127,6 +138,7 @@ type Remote = Omit<RemoteOptions, 'dial' | 'lifelines' | 'closed'>;
 
 function openBackend(url: string, options: ClientOptions, remote: Remote): Promise<Broker> {
   const scheme = /^[a-z][a-z0-9+.-]*:/i.exec(url)?.[0].toLowerCase();
+  checkSecurity(scheme, options);
   if (options.store !== undefined && scheme !== 'amqp:' && scheme !== 'amqps:') {
     const message = 'the option `store` is for amqp: URLs: other backends remember their tasks themselves';
     throw new MillraceError('INVALID_ARGUMENT', message);
@@ -136,27 +148,56 @@ function openBackend(url: string, options: ClientOptions, remote: Remote): Promi
       return connectEmbedded({ memory: url.slice(scheme.length) }, remote, resolveEmbedded(options));
     case 'file:':
       return connectEmbedded({ directory: directoryOf(url) }, remote, resolveEmbedded(options));
-    case 'tcp:': {
-      if (options.embedded !== undefined) {
-        const message =
-          'the option `embedded` is for memory: and file: URLs: a server is configured where it is started';
-        throw new MillraceError('INVALID_ARGUMENT', message);
-      }
-      const address = addressOf(url);
-      return RemoteBroker.connect({
-        ...remote,
-        lifelines: true,
-        dial: () => nodeNet.connect(address, remote.connectTimeoutMs),
-      });
-    }
+    case 'tcp:':
+    case 'tls:':
+      return connectServer(url, scheme, options, remote);
     case 'amqp:':
     case 'amqps:':
       return connectRabbit(url, options, remote);
-    case 'tls:':
-      throw new MillraceError('UNSUPPORTED', `${scheme} is not supported by this release; there are ${SCHEMES}`);
     default:
-      throw new MillraceError('INVALID_ARGUMENT', `${shown(url)} is no URL of a backend; there are ${SCHEMES}`);
+      throw new MillraceError('INVALID_ARGUMENT', `${shown(redact(url))} is no URL of a backend; there are ${SCHEMES}`);
   }
+}
+
+function connectServer(url: string, scheme: 'tcp:' | 'tls:', options: ClientOptions, remote: Remote): Promise<Broker> {
+  if (options.embedded !== undefined) {
+    const message = 'the option `embedded` is for memory: and file: URLs: a server is configured where it is started';
+    throw new MillraceError('INVALID_ARGUMENT', message);
+  }
+  const address = addressOf(url, scheme);
+  const { tls = {} } = options;
+  const timeoutMs = remote.connectTimeoutMs;
+  return RemoteBroker.connect({
+    ...remote,
+    token: tokenOf(options),
+    lifelines: true,
+    dial: async () => nodeNet.connect(scheme === 'tls:' ? { ...address, tls: await readTls(tls) } : address, timeoutMs),
+  });
+}
+
+/** Throws INVALID_ARGUMENT for what the backend has no use for: whoever gave it takes it to be in force. */
+function checkSecurity(scheme: string | undefined, { token, tls, store }: ClientOptions): void {
+  if (token !== undefined && scheme !== 'tcp:' && scheme !== 'tls:') {
+    const message = 'the option `token` is for tcp: and tls: URLs: no other backend asks for one';
+    throw new MillraceError('INVALID_ARGUMENT', message);
+  }
+  if (tls === undefined) return;
+  checkKeys('tls', tls, TLS_KEYS);
+  checkTlsOptions(tls);
+  if (scheme === 'tls:' || scheme === 'amqps:' || store !== undefined) return;
+  const message =
+    'the option `tls` is for tls: and amqps: URLs, and for a store: this URL would connect without encryption';
+  throw new MillraceError('INVALID_ARGUMENT', message);
+}
+
+/** Throws INVALID_ARGUMENT, and never shows it. */
+function tokenOf({ token = process.env.MILLRACE_TOKEN || undefined }: ClientOptions): string | undefined {
+  const bound = LIMITS.secretCharactersMax;
+  if (token === undefined || (typeof token === 'string' && /^[^\s\p{Cc}]+$/u.test(token) && token.length <= bound)) {
+    return token;
+  }
+  const message = `the token is no secret of a server's credentials, which is one word of at most ${bound} characters`;
+  throw new MillraceError('INVALID_ARGUMENT', message);
 }
 
 async function connectRabbit(url: string, options: ClientOptions, remote: Remote): Promise<Broker> {
@@ -176,10 +217,11 @@ async function connectRabbit(url: string, options: ClientOptions, remote: Remote
   const store =
     options.store === undefined
       ? undefined
-      : await PostgresStore.connect({ url: options.store, clock, random, connectTimeoutMs });
+      : await PostgresStore.connect({ url: options.store, clock, random, connectTimeoutMs, tls: options.tls });
   return RabbitBroker.connect({
     ...{ clock, random, reconnect, connectTimeoutMs, enqueueTimeoutMs, callTimeoutMs, queueType, replies, prefix },
     address,
+    tls: options.tls ?? {},
     clientName: `${identity.client} (${identity.host}:${identity.pid})`,
     process: { host: identity.host, pid: identity.pid },
     store,
@@ -261,15 +303,15 @@ function decoded(path: string): string | undefined {
   }
 }
 
-function addressOf(url: string): { host: string; port: number } {
+function addressOf(url: string, scheme: string): { host: string; port: number } {
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
-  if (
-    parsed === undefined ||
-    parsed.hostname === '' ||
-    parsed.username !== '' ||
-    !['', '/'].includes(parsed.pathname)
-  ) {
-    throw new MillraceError('INVALID_ARGUMENT', `${shown(url)} is not of the form tcp://HOST:PORT`);
+  if (parsed !== undefined && (parsed.username !== '' || parsed.password !== '')) {
+    // What stands there may be a secret.
+    const message = `a ${scheme} URL has no user and no password: give a token with the option \`token\`, or in MILLRACE_TOKEN`;
+    throw new MillraceError('INVALID_ARGUMENT', message);
+  }
+  if (parsed === undefined || parsed.hostname === '' || !['', '/'].includes(parsed.pathname)) {
+    throw new MillraceError('INVALID_ARGUMENT', `${shown(redact(url))} is not of the form ${scheme}//HOST:PORT`);
   }
   return {
     host: parsed.hostname.replace(/^\[|\]$/g, ''),

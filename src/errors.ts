@@ -21,7 +21,7 @@ export const ERROR_CODES = {
   UNSUPPORTED: { retryable: false, meaning: 'this backend cannot do that; the message names the way out' },
   NOT_FOUND: { retryable: false, meaning: 'no such task or queue, or it is no longer retained' },
   CONFLICT: { retryable: false, meaning: 'the task, or the batch, is in a state that does not allow this' },
-  UNAUTHENTICATED: { retryable: false, meaning: 'no credentials came, or none that the server knows' },
+  UNAUTHENTICATED: { retryable: false, meaning: 'one side does not accept who the other says it is' },
   FORBIDDEN: { retryable: false, meaning: 'who asked may not do that' },
   HANDLERS: { retryable: false, meaning: 'a module of handlers cannot be loaded, or exports none' },
   // How a task ended, as seen by result()
@@ -132,9 +132,11 @@ function isList(value: object): boolean {
   }
 }
 
-/** A password in a URL, whoever wrote the text, is never shown. */
+/** A password in a URL, whoever wrote the text, is never shown; also one with characters that a URL would have encoded. */
 export function redact(text: string): string {
-  return text.replaceAll(/(\b[a-z][a-z0-9+.-]*:\/\/[^\s/:@]*):[^\s/]*@/gi, '$1:***@');
+  return text
+    .replaceAll(/(\b[a-z][a-z0-9+.-]*:\/\/[^\s/:@"']*):[^\s"']*@/gi, '$1:***@')
+    .replaceAll(/([?&](?:password|passwd|token|secret|sslpassword)=)[^\s&"']*/gi, '$1***');
 }
 
 /** Rebuilds an error that crossed the wire. An unknown code (a newer server) is kept in the message. */

@@ -47,6 +47,7 @@ export type { ScheduleKind, ScheduleName, ScheduleOptions, Schedules } from './c
 export { type ResultOptions, Task, TaskBatch } from './client/task.ts';
 export { type AmqpOptions, type ClientOptions, connect } from './connect.ts';
 export { ERROR_CODES, type ErrorCode, MillraceError } from './errors.ts';
+export type { TlsOptions } from './io/tls.ts';
 export { DEFAULTS, LIMITS, type QueueLimits, type QueueLimitsChange } from './limits.ts';
 export { type EncryptionOptions, parseKeyRing } from './sealing/key-ring.ts';
 export { type DefinitionOptions, defineTask, TaskDefinition, type TaskKind } from './task/definition.ts';

@@ -154,6 +154,18 @@ export const LIMITS = {
   groupMessageCharactersMax: 300,
   keepAliveMs: 2 * SECOND,
 
+  // Access
+  credentialsMax: 1000,
+  queuePatternsMax: 100,
+  secretCharactersMin: 16,
+  secretCharactersMax: 512,
+  /** A file of credentials, a certificate or a key. */
+  accessFileBytesMax: 1 * MiB,
+  /** How often these files are looked at for changes. */
+  accessFilesMs: 2 * SECOND,
+  /** Connections to a TLS port that have not finished their handshake; beyond it the oldest are cut off. */
+  tlsHandshakesMax: 256,
+
   // Repeatable enqueues
   producersMax: 10_000,
   /** Batches of all producers together: each segment of the journal begins with them. */
@@ -213,11 +225,10 @@ export const LIMITS = {
   httpKeepAliveMs: 65 * SECOND,
   /** How long one request may wait for something to happen. */
   httpWaitMsMax: 60 * SECOND,
-  httpCredentialsMax: 1000,
-  /** Tasks of a flow that are looked at for one answer. */
   /** Of the dashboard, which the server holds in memory; more than `npm run build` makes. */
   dashboardFilesMax: 50,
   dashboardFileBytesMax: 2 * MiB,
+  /** Tasks of a flow that are looked at for one answer. */
   httpFlowTasksMax: 500,
   httpFlowTasksDefault: 200,
   /** What the history of a server's status holds: 15 minutes. */

@@ -1,15 +1,22 @@
+import { Keyring } from './access/keyring.ts';
 import { type ClientOptions, type Opened, open, openHost } from './connect.ts';
 import type { HttpServerOptions } from './http/http-server.ts';
 import { SystemClock } from './io/clock.ts';
+import type { TlsServing } from './io/tls.ts';
 import type { Server } from './server/server.ts';
 
 /** What whoever serves HTTP decides; the rest follows from the backend. */
-export type HttpSettings = Omit<HttpServerOptions, 'broker' | 'client' | 'clock' | 'features' | 'telemetry'>;
+export type HttpSettings = Omit<HttpServerOptions, 'access' | keyof Backend | 'broker' | 'client' | 'clock'> & {
+  /** Default: whoever is on this machine may do everything. */
+  readonly access?: HttpServerOptions['access'];
+};
 
 type Backend = Pick<HttpServerOptions, 'features' | 'telemetry'>;
 
 export interface HttpService {
   readonly url: string;
+  /** See `HttpServer.renewTls`. */
+  renewTls(tls: TlsServing): void;
   /** Ends what waits for tasks or events, and waits up to `timeoutMs` for leases to be settled. Always resolves. */
   drain(options: { timeoutMs: number }): Promise<void>;
   /** Waits up to `timeoutMs` for what is leased and for what is being answered. Always resolves. */
@@ -35,12 +42,14 @@ export async function serveOverBackend(
 
 async function serve(opened: Opened, backend: Backend, settings: HttpSettings): Promise<HttpService> {
   const { client } = opened;
+  const { access = { keyring: new Keyring(), hostNames: [] } } = settings;
   try {
     // Loaded only here: nobody else needs a web server.
     const { HttpServer } = await import('./http/http-server.ts');
-    const http = await HttpServer.start({ ...settings, ...opened, ...backend, clock: new SystemClock() });
+    const http = await HttpServer.start({ ...settings, ...opened, ...backend, access, clock: new SystemClock() });
     return {
       url: http.url,
+      renewTls: (tls) => http.renewTls(tls),
       drain: (options) => http.drain(options),
       stop: async ({ timeoutMs }) => {
         await http.stop({ timeoutMs });

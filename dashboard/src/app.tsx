@@ -91,7 +91,7 @@ function Head({ page }: { page: string }) {
           ))}
       </nav>
       <span class="head-end">
-        {about?.role === 'read' && <span class="tag">read only</span>}
+        {about?.roles.includes('operate') === false && <span class="tag">read only</span>}
         <Live />
         <ThemeSwitch />
       </span>

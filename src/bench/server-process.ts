@@ -81,7 +81,6 @@ function serveHttp(server: Server): Promise<HttpService> {
     host: '127.0.0.1',
     port: 0,
     tls: undefined,
-    access: { credentials: undefined, hostNames: [] },
     showPayloads: true,
     onNotice: (_level, message) => process.stderr.write(`server: ${message}\n`),
   });

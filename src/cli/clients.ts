@@ -5,7 +5,7 @@ import { LatencyWindow } from '../io/histogram.ts';
 import { DEFAULTS, LIMITS } from '../limits.ts';
 import { type ClientsReport, describeReport } from './clients-report.ts';
 import { addCommand } from './command.ts';
-import { CONNECTION_FLAGS } from './connection.ts';
+import { CONNECTION_FLAGS, clientOptions } from './connection.ts';
 import { CommandFailed, describeFailure } from './failure.ts';
 import { flag, integer, SHARE, text, toggle, type Values } from './flags.ts';
 import { encryptionOf, KEY_RING_FLAGS } from './key-ring.ts';
@@ -94,10 +94,10 @@ async function produce(values: ClientsValues): Promise<void> {
 }
 
 async function connectAll(values: ClientsValues, log: Log): Promise<Client[]> {
-  const { url, store, connectTimeoutMs, clients } = values;
-  const encryption = encryptionOf(values);
+  const { url, clients } = values;
+  const options = { ...(await clientOptions(values)), encryption: encryptionOf(values) };
   const connecting = Array.from({ length: clients }, (_, index) =>
-    connect(url, { store, name: `producer ${index + 1}`, connectTimeoutMs, encryption }),
+    connect(url, { ...options, name: `producer ${index + 1}` }),
   );
   const outcomes = await Promise.allSettled(connecting);
   const connected = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));

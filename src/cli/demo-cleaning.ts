@@ -1,6 +1,7 @@
 import { parseAddress } from '../broker/rabbitmq/address.ts';
 import { loadAmqplib } from '../broker/rabbitmq/amqplib.ts';
 import { BANDS, Names } from '../broker/rabbitmq/names.ts';
+import { readTls } from '../io/tls.ts';
 import { DEFAULTS } from '../limits.ts';
 
 /**
@@ -11,7 +12,9 @@ export async function deleteDemoQueue(url: string, queue: string): Promise<void>
   if (!/^amqps?:/i.test(url)) return;
   const names = new Names(DEFAULTS.amqp.prefix);
   const { connect } = await loadAmqplib();
-  const connection = await connect(parseAddress(url), { timeout: DEFAULTS.connectTimeoutMs });
+  const address = parseAddress(url);
+  const tls = address.protocol === 'amqps' ? await readTls(address.tls) : {};
+  const connection = await connect(address, { timeout: DEFAULTS.connectTimeoutMs, ...tls });
   // The call that it concerns rejects with it.
   connection.on('error', () => {});
   try {

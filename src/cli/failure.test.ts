@@ -23,5 +23,11 @@ test('a defect says that it is one', () => {
 
 test('passwords in URLs are never shown', () => {
   expect(redact('cannot reach tcp://me:s3cr:et@host:5555/x now')).toBe('cannot reach tcp://me:***@host:5555/x now');
+  expect(redact('amqp://me:a/b@c@host/x and "postgres://u:p@h", a@b')).toBe(
+    'amqp://me:***@host/x and "postgres://u:***@h", a@b',
+  );
+  expect(redact('postgres://h/d?user=me&password=s3cret&sslmode=require')).toBe(
+    'postgres://h/d?user=me&password=***&sslmode=require',
+  );
   expect(describeFailure(new MillraceError('DISCONNECTED', 'amqp://a:b@c')).line).toBe('DISCONNECTED: amqp://a:***@c');
 });

@@ -19,6 +19,8 @@ export interface Flag<T> {
   readonly kind: Kind<unknown>;
   readonly help: string;
   readonly fallback: T;
+  /** In place of the name that follows from the key. */
+  readonly environment?: string;
 }
 
 export type Flags = Readonly<Record<string, Flag<unknown>>>;
@@ -170,12 +172,12 @@ export function resolveFlags<F extends Flags>(
   sources: Sources,
 ): Values<F> {
   const values: Record<string, unknown> = {};
-  for (const [key, { kind, fallback }] of Object.entries(flags)) {
-    const environment = sources.environment[environmentName(key)];
+  for (const [key, { kind, fallback, environment: name = environmentName(key) }] of Object.entries(flags)) {
+    const environment = sources.environment[name];
     if (written[key] !== undefined) {
       values[key] = checkValue(kind, fromWritten(kind, written[key]), flagName(key));
     } else if (environment !== undefined && environment !== '') {
-      values[key] = checkValue(kind, kind.fromText(environment), `the environment's ${environmentName(key)}`);
+      values[key] = checkValue(kind, kind.fromText(environment), `the environment's ${name}`);
     } else if (sources.file[key] !== undefined) {
       values[key] = checkValue(kind, sources.file[key], `${key} in the configuration file`);
     } else {

@@ -1,7 +1,8 @@
 import { redact } from '../errors.ts';
 import { serveOverBackend } from '../serve.ts';
+import type { Access } from './access.ts';
 import { UsageError } from './failure.ts';
-import { type HttpValues, logHttp, readHttpSettings } from './http.ts';
+import { type HttpValues, httpSettings, logHttp } from './http.ts';
 import type { Log } from './log.ts';
 import { catchStopSignals } from './signals.ts';
 
@@ -12,14 +13,15 @@ interface GatewayValues extends HttpValues {
 }
 
 /** HTTP over a backend that is elsewhere. Resolves when it was stopped. */
-export async function serveGateway(values: GatewayValues, log: Log): Promise<void> {
+export async function serveGateway(values: GatewayValues, access: Access, log: Log): Promise<void> {
   const { url, store, stopTimeoutMs } = values;
-  const settings = await readHttpSettings(values, log);
+  const settings = httpSettings(values, access, log);
   if (settings === undefined) {
     throw new UsageError('with an amqp:// URL only HTTP is served, and --http-port is off: nothing is left to do');
   }
-  const stopSignal = catchStopSignals((signal) => log.all.warn(`${signal} again: ending at once`));
+  const stopSignal = catchStopSignals((signal) => log.all.warn(`${signal} again: ending at once`), access.stopSignals);
   const service = await serveOverBackend(url, { name: 'millrace server', store }, settings);
+  access.follow({ http: (tls) => service.renewTls(tls) });
   logHttp(service, log);
   log.all.info(`over ${redact(url)}${store === undefined ? '' : ` and ${redact(store)}`} (process ${process.pid})`);
   log.all.info(`${await stopSignal.received}: stopping`);

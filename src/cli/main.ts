@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { type Command, CommanderError } from 'commander';
+import { redact } from '../errors.ts';
 import { describeFailure, describeStack, UsageError } from './failure.ts';
 import { printNote, tolerateBrokenPipe } from './output.ts';
 import { createProgram } from './program.ts';
@@ -37,5 +38,12 @@ function usageMessage(error: CommanderError): string {
   return error.message.replace(/^error: /, '').replace(/\n\(Did you mean (.+)\?\)/, ' (did you mean $1?)');
 }
 
+/** All users of a machine see its processes: a password that stands in a URL there goes as soon as it can. */
+function hidePasswords(args: readonly string[]): void {
+  const shown = args.map(redact);
+  if (shown.some((arg, index) => arg !== args[index])) process.title = ['millrace', ...shown].join(' ');
+}
+
+hidePasswords(process.argv.slice(2));
 tolerateBrokenPipe();
 process.exitCode = await run(process.argv.slice(2));

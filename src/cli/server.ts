@@ -4,11 +4,12 @@ import { MillraceError, redact } from '../errors.ts';
 import { DEFAULTS, isLoopback, LIMITS } from '../limits.ts';
 import { type HttpService, serveOverServer } from '../serve.ts';
 import { Server } from '../server/server.ts';
+import { ACCESS_FLAGS, Access, checkAccessFlags, hasCredentials } from './access.ts';
 import { addCommand } from './command.ts';
 import { CommandFailed, isSystemError, UsageError } from './failure.ts';
 import { choice, flag, flagName, integer, text, toggle, type Values } from './flags.ts';
 import { serveGateway } from './gateway.ts';
-import { checkHttpFlags, HTTP_FLAGS, logHttp, readHttpSettings } from './http.ts';
+import { checkHttpFlags, HTTP_FLAGS, httpSettings, logHttp } from './http.ts';
 import { type Log, logFile, logLevel, openLog } from './log.ts';
 import { keepRunningWithoutReader } from './output.ts';
 import { describeFound, describeJournal, describeTorn, describeTraffic, trafficKey } from './server-report.ts';
@@ -19,7 +20,10 @@ const FLAGS = {
   data: flag(text('dir'), 'data directory, made when missing', './millrace-data'),
   host: flag(text('host'), 'address to listen on', DEFAULTS.host as string),
   port: flag(integer(0, 65_535), 'TCP port; 0 takes a free one', DEFAULTS.port as number),
-  insecureBind: toggle('let --host be an address that other machines reach: anyone there may use the server'),
+  insecureBind: toggle(
+    'the network is trusted: let --host be an address that other machines reach without --credentials or TLS',
+  ),
+  ...ACCESS_FLAGS,
   fsync: flag(
     choice('always', 'interval', 'never'),
     'always: a confirmed task is on disk; interval, never: a power cut loses confirmed tasks',
@@ -53,11 +57,13 @@ export function register(program: Command): void {
     summary: 'run the server',
     details:
       'SIGTERM or SIGINT stops it: running tasks may end, what is left is handed out again after the next start. ' +
-      'A second signal ends it at once; confirmed tasks are safe then too.',
+      'A second signal ends it at once; confirmed tasks are safe then too. With --credentials or --tls-cert SIGHUP has these ' +
+      'files read again, which happens by itself within seconds of a change.',
     flags: FLAGS,
     examples: [
       'millrace server --data /var/lib/millrace --log-file /var/log/millrace.log',
       'millrace server --port 0 --fsync interval --fsync-interval-ms 50',
+      'millrace server --host 0.0.0.0 --credentials credentials --tls-cert cert.pem --tls-key key.pem',
       'millrace server --url amqp://127.0.0.1 --store postgres://127.0.0.1/tasks',
     ],
     run: serve,
@@ -69,37 +75,46 @@ async function serve(values: ServerValues): Promise<void> {
   const gatewayUrl = values.url !== undefined && /^amqps?:/i.test(values.url) ? values.url : undefined;
   if (gatewayUrl === undefined) checkBind(values);
   else checkGateway(values);
+  checkAccessFlags(values);
   checkHttpFlags(values);
   keepRunningWithoutReader();
   const { logLevel: level, logFile: file, json } = values;
   const log = openLog({ name: 'server', level, file, console: json ? 'json' : 'text' });
   process.on('uncaughtExceptionMonitor', (err) => log.file.fatal({ err }, 'the server ends: a defect'));
   if (gatewayUrl === undefined) logUnused(values, log);
+  let access: Access | undefined;
   try {
-    await (gatewayUrl === undefined ? serveAndLog(values, log) : serveGateway({ ...values, url: gatewayUrl }, log));
+    access = await Access.open(values, log);
+    await (gatewayUrl === undefined
+      ? serveAndLog(values, access, log)
+      : serveGateway({ ...values, url: gatewayUrl }, access, log));
   } catch (err) {
     // The console gets its one line from main.
     log.file.fatal({ err }, 'the server ends');
     throw err;
+  } finally {
+    access?.stop();
   }
 }
 
-async function serveAndLog(values: ServerValues, log: Log): Promise<void> {
+async function serveAndLog(values: ServerValues, access: Access, log: Log): Promise<void> {
   let failed: (error: MillraceError) => void = () => {};
   const failure = new Promise<never>((_, reject) => {
     failed = reject;
   });
   // Whoever races against it is told; before that nobody listens.
   failure.catch(() => {});
-  const stopSignal = catchStopSignals((signal) => log.all.warn(`${signal} again: ending at once`));
-  const server = await Promise.race([start(values, log, failed), stopSignal.received]);
+  const stopSignal = catchStopSignals((signal) => log.all.warn(`${signal} again: ending at once`), access.stopSignals);
+  const server = await Promise.race([start(values, access, log, failed), stopSignal.received]);
   if (typeof server === 'string') {
     log.all.info(`${server} during the start: ended; nothing was changed`);
     process.exit(0);
   }
   const statusOf = (): Status => server.host.status() as unknown as Status;
   logStart(server, values, statusOf(), log);
-  const http = await startHttp(server, values, log);
+  logAccess(values, log);
+  const http = await startHttp(server, values, access, log);
+  access.follow({ tcp: (tls) => server.renewTls(tls), http: (tls) => http?.renewTls(tls) });
   const stats = logTraffic(statusOf, values.statsIntervalMs, log);
   try {
     const signal = await Promise.race([stopSignal.received, failure]);
@@ -125,9 +140,14 @@ async function serveAndLog(values: ServerValues, log: Log): Promise<void> {
 }
 
 /** HTTP over this server, as long as the server lasts. */
-async function startHttp(server: Server, values: ServerValues, log: Log): Promise<HttpService | undefined> {
+async function startHttp(
+  server: Server,
+  values: ServerValues,
+  access: Access,
+  log: Log,
+): Promise<HttpService | undefined> {
   try {
-    const settings = await readHttpSettings(values, log);
+    const settings = httpSettings(values, access, log);
     if (settings === undefined) return undefined;
     const service = await serveOverServer(server, settings);
     logHttp(service, log);
@@ -146,7 +166,12 @@ function killIfHung(): void {
   setTimeout(() => process.kill(process.pid, 'SIGKILL'), 1000).unref();
 }
 
-async function start(values: ServerValues, log: Log, onFailure: (error: MillraceError) => void): Promise<Server> {
+async function start(
+  values: ServerValues,
+  access: Access,
+  log: Log,
+  onFailure: (error: MillraceError) => void,
+): Promise<Server> {
   const { data, host, port, fsync, fsyncIntervalMs, connectionsMax } = values;
   try {
     return await Server.start({
@@ -156,6 +181,8 @@ async function start(values: ServerValues, log: Log, onFailure: (error: Millrace
       fsync,
       fsyncIntervalMs,
       connectionsMax,
+      keyring: access.keyring,
+      tls: access.tcpTls,
       onFailure,
       onNotice: (level, message) => log.all[level](message),
     });
@@ -182,12 +209,31 @@ function explainStart(error: unknown, host: string, port: number): unknown {
   return error;
 }
 
-function checkBind({ host, insecureBind }: ServerValues): void {
+/** Throws a UsageError that says which line mends it. */
+function checkBind(values: ServerValues): void {
+  const { host, insecureBind, tlsCert } = values;
   if (insecureBind || isLoopback(host)) return;
+  if (!hasCredentials(values)) {
+    throw new UsageError(
+      `--host ${host} lets everyone who reaches this machine use the server, without a password: give it credentials and TLS, ` +
+        `\`millrace server --host ${host} --credentials FILE --tls-cert cert.pem --tls-key key.pem\` (a line in FILE is: ` +
+        'operate NAME SECRET), add --insecure-bind if the network is trusted, or listen on 127.0.0.1',
+    );
+  }
+  if (tlsCert !== undefined) return;
   throw new UsageError(
-    `--host ${host} lets everyone who reaches this machine use the server, without a password: add --insecure-bind if ` +
-      'the network is trusted, or listen on 127.0.0.1',
+    `--host ${host} would send tokens and tasks over the network as they are: add --tls-cert cert.pem --tls-key key.pem, or ` +
+      '--insecure-bind if the network is trusted',
   );
+}
+
+/** What --insecure-bind has allowed. */
+function logAccess(values: ServerValues, log: Log): void {
+  const { host, tlsCert } = values;
+  if (isLoopback(host)) return;
+  if (!hasCredentials(values)) log.all.warn(`whoever reaches ${host} may use this server: it has no --credentials`);
+  if (tlsCert === undefined)
+    log.all.warn('what clients send, and tokens, go over the network as they are: there is no TLS');
 }
 
 /** They may stand in the environment for clients; who means this server by them should know. */
@@ -198,9 +244,14 @@ function logUnused({ url, store }: ServerValues, log: Log): void {
   }
 }
 
+const OF_ONES_OWN = [
+  ...(['data', 'host', 'port', 'insecureBind', 'tlsClientCa'] as const),
+  ...(['fsync', 'fsyncIntervalMs', 'connectionsMax'] as const),
+] as const;
+
 /** What makes a server of one's own means nothing for a backend that is elsewhere. */
 function checkGateway(values: ServerValues): void {
-  for (const key of ['data', 'host', 'port', 'insecureBind', 'fsync', 'fsyncIntervalMs', 'connectionsMax'] as const) {
+  for (const key of OF_ONES_OWN) {
     if (values[key] === FLAGS[key].fallback) continue;
     throw new UsageError(
       `${flagName(key)} is for a server of one's own; with an amqp:// URL only HTTP is served, for RabbitMQ there`,

@@ -1,4 +1,6 @@
-const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+export const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+/** Of whoever takes SIGHUP for something else. */
+export const STOP_SIGNALS_BUT_HANGUP = ['SIGTERM', 'SIGINT'] as const;
 
 /** npm and shells pass on a signal that the terminal has sent already: so soon after the first it is the same one. */
 const SAME_SIGNAL_MS = 100;
@@ -11,7 +13,10 @@ export interface StopSignal {
 }
 
 /** The first signal asks for a graceful stop; the second means it: the process ends at once with exit code 1. */
-export function catchStopSignals(onSecond: (signal: NodeJS.Signals) => void): StopSignal {
+export function catchStopSignals(
+  onSecond: (signal: NodeJS.Signals) => void,
+  signals: readonly NodeJS.Signals[] = STOP_SIGNALS,
+): StopSignal {
   let firstAtMs: number | undefined;
   let resolve: (signal: NodeJS.Signals) => void;
   const received = new Promise<NodeJS.Signals>((resolved) => {
@@ -29,8 +34,8 @@ export function catchStopSignals(onSecond: (signal: NodeJS.Signals) => void): St
     }
   };
   const release = (): void => {
-    for (const signal of STOP_SIGNALS) process.off(signal, listener);
+    for (const signal of signals) process.off(signal, listener);
   };
-  for (const signal of STOP_SIGNALS) process.on(signal, listener);
+  for (const signal of signals) process.on(signal, listener);
   return { received, release };
 }

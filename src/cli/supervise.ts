@@ -9,7 +9,7 @@ import { LIMITS } from '../limits.ts';
 import { DEFAULT_POLICY, type Policy } from '../scaling/decision.ts';
 import { Supervisor, WorkersFailed } from '../scaling/supervisor.ts';
 import { WorkerProcess } from '../scaling/worker-process.ts';
-import type { ConnectionValues } from './connection.ts';
+import { type ConnectionValues, clientOptions } from './connection.ts';
 import { CommandFailed, UsageError } from './failure.ts';
 import { flag, flagName, integer, type Values } from './flags.ts';
 import { type Level, type Log, openLog } from './log.ts';
@@ -96,9 +96,8 @@ export async function supervise(values: SupervisedValues): Promise<void> {
   });
   try {
     const name = values.name ?? `${hostname()}:${process.pid}`.slice(-100);
-    const { store, connectTimeoutMs } = values;
-    const limits = { connectTimeoutMs, callTimeoutMs: ANSWER_MS, reconnect: { maxDelayMs: RECONNECT_MS } };
-    const { client, broker } = await open(values.url, { name, store, ...limits });
+    const limits = { callTimeoutMs: ANSWER_MS, reconnect: { maxDelayMs: RECONNECT_MS } };
+    const { client, broker } = await open(values.url, { ...(await clientOptions(values)), name, ...limits });
     supervisor = createSupervisor(values, name, broker, log);
     try {
       await supervisor.run(stopSignal.received);

@@ -1,10 +1,11 @@
 import { OpenAPIHono, type z } from '@hono/zod-openapi';
+import type { Grant } from '../access/grant.ts';
+import type { Keyring } from '../access/keyring.ts';
 import type { Broker } from '../broker/contract.ts';
 import type { Client } from '../client/client.ts';
 import { MillraceError } from '../errors.ts';
 import type { Clock } from '../io/clock.ts';
 import type { Telemetry } from '../io/telemetry.ts';
-import type { Credentials } from './credentials.ts';
 
 /** What the routes need. */
 export interface HttpWorld {
@@ -35,17 +36,15 @@ export interface Features {
 }
 
 export interface Access {
-  /** Undefined: everybody who reaches the server may do everything. */
-  readonly credentials: Credentials | undefined;
+  /** Who may do what; an open one: everybody who reaches the server may do everything. */
+  readonly keyring: Keyring;
   /** Names under which the server may be called beside those of this machine. */
   readonly hostNames: readonly string[];
 }
 
-export type Role = 'read' | 'operate';
-
 /** What the middleware has found out about a request. */
 export interface HttpEnv {
-  Variables: { role: Role };
+  Variables: { grant: Grant };
 }
 
 export type HttpApp = OpenAPIHono<HttpEnv>;

@@ -5,6 +5,7 @@ import { SystemRandom } from '../io/random.ts';
 import { LIMITS } from '../limits.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
 import { EventHub } from './event-hub.ts';
+import { Rights } from './rights.ts';
 import { problems, QueueName } from './schemas.ts';
 import { withoutTexts } from './shown.ts';
 
@@ -34,7 +35,7 @@ const HEADERS = {
   'x-accel-buffering': 'no',
 };
 
-export function eventRoutes({ broker, clock, showPayloads, onStop }: HttpWorld): HttpApp {
+export function eventRoutes({ access, broker, clock, showPayloads, onStop }: HttpWorld): HttpApp {
   const hub = new EventHub(broker, { clock, random: new SystemRandom() }, showPayloads ? (event) => event : shownEvent);
   onStop(async () => hub.stop());
   const app = newApp();
@@ -44,7 +45,15 @@ export function eventRoutes({ broker, clock, showPayloads, onStop }: HttpWorld):
       const message = 'events are those of a queue or of a task, not both: a task is in one queue';
       throw new MillraceError('INVALID_ARGUMENT', message);
     }
+    const rights = new Rights(c, broker);
+    if (task === undefined) rights.queue(['read'], queue);
+    else await rights.task(['read'], task);
     const stream = await hub.open({ queue, task }, c.req.header('last-event-id'));
+    // Whoever may still watch comes back.
+    const forget = access.keyring.onReplaced(() => {
+      if (access.keyring.revocation(rights.grant) !== undefined) stream.end();
+    });
+    stream.onEnded(forget);
     return new Response(stream.text, { headers: HEADERS });
   });
   return app;

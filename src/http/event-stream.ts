@@ -28,6 +28,7 @@ export class EventStream implements RingReader {
   #greeting = true;
   #heartbeat = false;
   #isOver = false;
+  readonly #onEnded: (() => void)[] = [];
   #wake: (() => void) | undefined;
 
   constructor(owner: StreamOwner, filter: EventFilter, lastEventId: string | undefined) {
@@ -56,7 +57,14 @@ export class EventStream implements RingReader {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#owner.left(this);
+    for (const ended of this.#onEnded.splice(0)) ended();
     this.wake();
+  }
+
+  /** Calls back once, at once when it is over already. */
+  onEnded(callback: () => void): void {
+    if (this.#isOver) callback();
+    else this.#onEnded.push(callback);
   }
 
   /** What cannot be said is what was missed by somebody who wants only some of the events. */

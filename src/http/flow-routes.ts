@@ -7,6 +7,7 @@ import { itemTexts, memberText } from '../protocol/json-members.ts';
 import type { ParentRef, TaskRef } from '../task/options.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
 import { inputOf, NewFlowTask, optionsOf } from './new-task.ts';
+import { Rights } from './rights.ts';
 import { body, json, OnFailure, problems, SubmittedBody, TASK_STATES, TaskParams } from './schemas.ts';
 
 const submit = createRoute({
@@ -58,6 +59,7 @@ export function flowRoutes({ broker, client }: HttpWorld): HttpApp {
   const app = newApp();
   app.openapi(submit, async (c) => {
     const { tasks } = c.req.valid('json');
+    await new Rights(c, broker).enqueue(tasks, tasks.flatMap(outerParentIdsOf));
     const texts = itemTexts(memberText(await c.req.text(), 'tasks') ?? '[]');
     const places = placesOf(tasks);
     const flow = await client.flow((builder) => {
@@ -75,9 +77,17 @@ export function flowRoutes({ broker, client }: HttpWorld): HttpApp {
     return c.json({ tasks: answer }, 201);
   });
   app.openapi(graph, async (c) => {
-    return c.json(await readGraph(broker, c.req.valid('param').id, c.req.valid('query').limit), 200);
+    const graph = await readGraph(broker, c.req.valid('param').id, c.req.valid('query').limit);
+    const rights = new Rights(c, broker);
+    for (const { queue, state } of graph.tasks) if (state !== 'unknown') rights.queue(['read'], queue);
+    return c.json(graph, 200);
   });
   return app;
+}
+
+/** Of the tasks that it depends on and that are not of its flow. */
+function outerParentIdsOf({ dependsOn = [] }: NewFlowTask): string[] {
+  return dependsOn.flatMap((parent) => (typeof parent !== 'string' && 'id' in parent ? [parent.id] : []));
 }
 
 type FlowParent = NonNullable<NewFlowTask['dependsOn']>[number];

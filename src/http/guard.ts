@@ -1,7 +1,10 @@
 import type { MiddlewareHandler } from 'hono';
+import { EVERYTHING, type Grant, NOTHING } from '../access/grant.ts';
+import type { Keyring } from '../access/keyring.ts';
 import { MillraceError, shown } from '../errors.ts';
 import { isLoopback } from '../limits.ts';
 import type { HttpEnv, HttpWorld } from './context.ts';
+import { checkRequest } from './rights.ts';
 
 /**
  * Who is let in, before anything else looks at a request.
@@ -11,28 +14,26 @@ import type { HttpEnv, HttpWorld } from './context.ts';
  * credentials are asked for, a stranger's page must also not reach us under a name of its own (DNS rebinding): only names
  * of this machine are answered.
  */
-export function guard({ credentials, hostNames }: HttpWorld['access']): MiddlewareHandler<HttpEnv> {
+export function guard({ keyring, hostNames }: HttpWorld['access']): MiddlewareHandler<HttpEnv> {
   return async (c, next) => {
     const { method, path } = c.req;
-    if (credentials === undefined) checkHost(c.req.header('host'), hostNames);
+    if (keyring.isOpen) checkHost(c.req.header('host'), hostNames);
     const isSafe = method === 'GET' || method === 'HEAD' || method === 'OPTIONS';
     if (!isSafe) checkOrigin(c.req.header('sec-fetch-site'), c.req.header('origin'), c.req.header('host'));
-    if (credentials === undefined) {
-      c.set('role', 'operate');
+    if (keyring.isOpen) {
+      c.set('grant', EVERYTHING);
     } else if (OPEN_PATHS.includes(path)) {
-      c.set('role', 'read');
+      c.set('grant', NOTHING);
     } else {
-      const role = credentials.roleOf(c.req.header('authorization'));
-      if (role === undefined) {
+      const grant = grantOf(keyring, c.req.header('authorization'));
+      if (grant === undefined) {
         throw new MillraceError(
           'UNAUTHENTICATED',
           'this server asks for credentials: send `Authorization: Bearer SECRET`, or Basic with a name and its secret',
         );
       }
-      c.set('role', role);
-    }
-    if (!isSafe && c.get('role') !== 'operate') {
-      throw new MillraceError('FORBIDDEN', `${method} ${path} needs the role operate; these credentials have read`);
+      c.set('grant', grant);
+      checkRequest(grant, method, path);
     }
     await next();
   };
@@ -40,6 +41,18 @@ export function guard({ credentials, hostNames }: HttpWorld['access']): Middlewa
 
 /** For probes, which have no credentials. */
 const OPEN_PATHS = ['/healthz', '/readyz'];
+
+/** From an Authorization header: `Bearer SECRET`, or `Basic` with NAME and SECRET as browsers send it. */
+function grantOf(keyring: Keyring, authorization: string | undefined): Grant | undefined {
+  const [, scheme = '', value = ''] = /^(\w+) +(\S+)$/.exec(authorization ?? '') ?? [];
+  if (scheme.toLowerCase() === 'bearer') return keyring.find(value);
+  if (scheme.toLowerCase() !== 'basic') return undefined;
+  const decoded = Buffer.from(value, 'base64').toString('utf8');
+  const colon = decoded.indexOf(':');
+  if (colon === -1) return undefined;
+  const grant = keyring.find(decoded.slice(colon + 1));
+  return grant?.name === decoded.slice(0, colon) ? grant : undefined;
+}
 
 function checkHost(host: string | undefined, hostNames: readonly string[]): void {
   const name = nameOf(host ?? '');

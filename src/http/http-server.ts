@@ -1,7 +1,8 @@
 import { createServer as createPlainServer, type Server, type ServerResponse } from 'node:http';
-import { createServer as createTlsServer } from 'node:https';
+import { createServer as createTlsServer, Server as TlsServer } from 'node:https';
 import { createAdaptorServer } from '@hono/node-server';
 import { MillraceError } from '../errors.ts';
+import { checkServing, type TlsServing } from '../io/tls.ts';
 import { LIMITS } from '../limits.ts';
 import { createApp } from './app.ts';
 import type { HttpApp, HttpWorld } from './context.ts';
@@ -10,8 +11,7 @@ export interface HttpServerOptions extends Omit<HttpWorld, 'onStop'> {
   readonly host: string;
   /** 0 takes any free one. */
   readonly port: number;
-  /** PEM. */
-  readonly tls: { readonly cert: string; readonly key: string } | undefined;
+  readonly tls: TlsServing | undefined;
 }
 
 type Stop = Parameters<HttpWorld['onStop']>[0];
@@ -52,6 +52,11 @@ export class HttpServer {
     this.url = `${tls === undefined ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${port}`;
   }
 
+  /** Another certificate for who connects from now on; nothing over plain HTTP. Throws INVALID_ARGUMENT, and keeps the one before. */
+  renewTls(tls: TlsServing): void {
+    if (this.#server instanceof TlsServer) this.#server.setSecureContext(contextOf(tls));
+  }
+
   /** Ends streams and what waits for tasks, and waits up to `timeoutMs` for leases to be settled, which others may do meanwhile. */
   drain({ timeoutMs }: { timeoutMs: number }): Promise<void> {
     this.#drained ??= Promise.all(this.#stops.map((stop) => stop({ timeoutMs }))).then(() => {});
@@ -82,21 +87,24 @@ function createServer(app: HttpApp, { tls }: HttpServerOptions): Server {
     fetch: app.fetch,
     ...(tls === undefined
       ? { createServer: createPlainServer, serverOptions: limits }
-      : { createServer: createTlsServer, serverOptions: { ...limits, ...checkTls(tls) } }),
+      : { createServer: createTlsServer, serverOptions: { ...limits, ...contextOf(tls), ...verifyingOf(tls) } }),
   }) as Server;
   server.setTimeout(LIMITS.httpSilenceMs);
   server.maxConnections = LIMITS.httpConnectionsMax;
   return server;
 }
 
-function checkTls(tls: { cert: string; key: string }): { cert: string; key: string } {
-  try {
-    createTlsServer(tls).close();
-    return tls;
-  } catch (cause) {
-    const message = `the certificate and key for HTTPS cannot be used: ${(cause as Error).message}`;
-    throw new MillraceError('INVALID_ARGUMENT', message, { cause });
-  }
+/** Throws INVALID_ARGUMENT. */
+function contextOf(tls: TlsServing): { cert: string; key: string; ca?: string } {
+  checkServing(tls, 'the certificate and key for HTTPS');
+  const { cert, key, clientCa } = tls;
+  return clientCa === undefined ? { cert, key } : { cert, key, ca: clientCa };
+}
+
+/** Whoever comes without a certificate is told so by TLS itself, which those who speak HTTP show. */
+function verifyingOf({ clientCa }: TlsServing): { requestCert: boolean; rejectUnauthorized: boolean } {
+  const isAsked = clientCa !== undefined;
+  return { requestCert: isAsked, rejectUnauthorized: isAsked };
 }
 
 function listen(server: Server, { host, port }: { host: string; port: number }): Promise<void> {

@@ -11,6 +11,7 @@ import { answer } from './json-text.ts';
 import { leasesText } from './lease-text.ts';
 import { Leases, type Settlement } from './leases.ts';
 import { presenceOf } from './presence.ts';
+import { Rights } from './rights.ts';
 import { json, problems, QueueName } from './schemas.ts';
 
 const LEASE_ID_CHARACTERS_MAX = 128;
@@ -178,7 +179,11 @@ export function leaseRoutes(world: HttpWorld): HttpApp {
   app.openapi(take, async (c) => {
     const request = c.req.valid('json');
     checkName('worker', request.worker, WORKER_NAME_BYTES_MAX);
-    for (const queue of request.queues) checkName('queue', queue, LIMITS.queueNameBytesMax);
+    const rights = new Rights(c, world.broker);
+    for (const queue of request.queues) {
+      checkName('queue', queue, LIMITS.queueNameBytesMax);
+      rights.queue(['work'], queue);
+    }
     const taken = await leases.take({ ...request, queues: [...new Set(request.queues)] }, presenceOf(c));
     return answer(leasesText(taken)) as never;
   });

@@ -2,6 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
 import { METRICS_TYPE } from './metric-family.ts';
 import { Metrics } from './metrics.ts';
+import { Rights } from './rights.ts';
 import { problems } from './schemas.ts';
 
 const scrape = createRoute({
@@ -20,8 +21,9 @@ export function metricsRoutes(world: HttpWorld): HttpApp {
   const app = newApp();
   const metrics = new Metrics(world);
   world.onStop(async () => metrics.stop());
-  app.openapi(scrape, async (c) =>
-    c.text(await metrics.scrape(), 200, { 'content-type': METRICS_TYPE, 'cache-control': 'no-store' }),
-  );
+  app.openapi(scrape, async (c) => {
+    new Rights(c, world.broker).queue(['read'], undefined);
+    return c.text(await metrics.scrape(), 200, { 'content-type': METRICS_TYPE, 'cache-control': 'no-store' });
+  });
   return app;
 }

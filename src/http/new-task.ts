@@ -116,6 +116,11 @@ export function taskOptionsOf(task: TaskOptions & Pick<EnqueueOptions, 'headers'
   return { queue, priority, maxAttempts, timeoutMs, backoff, concurrencyKey, headers };
 }
 
+/** Of the tasks that it depends on. */
+export function parentIdsOf({ dependsOn = [] }: NewTask): string[] {
+  return dependsOn.map((parent) => (typeof parent === 'string' ? parent : parent.id));
+}
+
 type Parents = { task: string; onFailure: OnParentFailure | undefined }[];
 
 export function parentsOf({ dependsOn }: NewTask): Parents | undefined {

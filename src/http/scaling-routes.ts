@@ -3,6 +3,7 @@ import type { Status } from '../broker/contract.ts';
 import { MillraceError } from '../errors.ts';
 import { checkName, DEFAULTS, LIMITS } from '../limits.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
+import { Rights } from './rights.ts';
 import { json, problems } from './schemas.ts';
 
 /** Flat, and numbers only: what reads it names one member and wants a number. */
@@ -54,7 +55,10 @@ export function scalingRoutes({ broker, features }: HttpWorld): HttpApp {
       throw new MillraceError('UNSUPPORTED', message);
     }
     const { queues, tasksPerWorker } = c.req.valid('query');
-    return c.json(summarise(await broker.status(), parseQueues(queues), tasksPerWorker), 200);
+    const wanted = parseQueues(queues);
+    const rights = new Rights(c, broker);
+    for (const queue of wanted ?? [undefined]) rights.queue(['read', 'work'], queue);
+    return c.json(summarise(await broker.status(), wanted, tasksPerWorker), 200);
   });
   return app;
 }

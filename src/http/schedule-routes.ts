@@ -1,9 +1,12 @@
 import { createRoute, z } from '@hono/zod-openapi';
+import type { Context } from 'hono';
+import type { Role } from '../access/grant.ts';
 import type { ScheduleInfo } from '../broker/contract.ts';
 import { MillraceError, shown } from '../errors.ts';
-import { LIMITS } from '../limits.ts';
-import { type HttpApp, type HttpWorld, newApp } from './context.ts';
+import { DEFAULTS, LIMITS } from '../limits.ts';
+import { type HttpApp, type HttpEnv, type HttpWorld, newApp } from './context.ts';
 import { inputOf, NewSchedule, taskOptionsOf } from './new-task.ts';
+import { Rights } from './rights.ts';
 import { body, json, problems, ScheduleBody } from './schemas.ts';
 import { shownSchedule } from './shown.ts';
 
@@ -79,15 +82,30 @@ const run = createRoute({
   responses: { 200: json(z.object({ id: z.string() }), 'the task'), ...problems },
 });
 
-export function scheduleRoutes({ client, showPayloads }: HttpWorld): HttpApp {
+export function scheduleRoutes({ broker, client, showPayloads }: HttpWorld): HttpApp {
   const { schedules } = client;
   const app = newApp();
   const show = (schedule: ScheduleInfo): ScheduleInfo => shownSchedule(schedule, showPayloads);
-  app.openapi(list, async (c) => c.json({ schedules: (await schedules.list()).map(show) }, 200));
-  app.openapi(get, async (c) => c.json(show(await schedules.get(c.req.valid('param').name)), 200));
+  const nameOf = async (c: Context<HttpEnv>, role: Role, name: string): Promise<string> => {
+    await new Rights(c, broker).schedule([role], name);
+    return name;
+  };
+  app.openapi(list, async (c) => {
+    const { grant } = new Rights(c, broker);
+    const visible = (await schedules.list()).filter(({ queue }) => grant.covers(queue));
+    return c.json({ schedules: visible.map(show) }, 200);
+  });
+  app.openapi(get, async (c) => {
+    const name = await nameOf(c, 'read', c.req.valid('param').name);
+    return c.json(show(await schedules.get(name)), 200);
+  });
   app.openapi(set, async (c) => {
     const given = c.req.valid('json');
     const { task, cron, timeZone, everyMs, misfire } = given;
+    const { name } = c.req.valid('param');
+    const rights = new Rights(c, broker);
+    rights.queue(['operate'], given.queue ?? DEFAULTS.queue);
+    await rights.schedule(['operate'], name).catch(unlessNotFound);
     const options = {
       ...taskOptionsOf(given),
       task,
@@ -97,21 +115,29 @@ export function scheduleRoutes({ client, showPayloads }: HttpWorld): HttpApp {
       everyMs,
       misfire,
     };
-    return c.json(show(await client.schedule(c.req.valid('param').name, options)), 200);
+    return c.json(show(await client.schedule(name, options)), 200);
   });
   app.openapi(remove, async (c) => {
-    const { name } = c.req.valid('param');
+    const name = await nameOf(c, 'operate', c.req.valid('param').name);
     if (await schedules.remove(name)) return c.body(null, 204);
     throw new MillraceError('NOT_FOUND', `there is no schedule ${shown(name)}`);
   });
   app.openapi(pause, async (c) => {
-    await schedules.pause(c.req.valid('param').name);
+    await schedules.pause(await nameOf(c, 'operate', c.req.valid('param').name));
     return c.body(null, 204);
   });
   app.openapi(resume, async (c) => {
-    await schedules.resume(c.req.valid('param').name);
+    await schedules.resume(await nameOf(c, 'operate', c.req.valid('param').name));
     return c.body(null, 204);
   });
-  app.openapi(run, async (c) => c.json({ id: (await schedules.runNow(c.req.valid('param').name)).id }, 200));
+  app.openapi(run, async (c) => {
+    const name = await nameOf(c, 'operate', c.req.valid('param').name);
+    return c.json({ id: (await schedules.runNow(name)).id }, 200);
+  });
   return app;
+}
+
+/** It is new. */
+function unlessNotFound(error: unknown): void {
+  if (!(error instanceof MillraceError) || error.code !== 'NOT_FOUND') throw error;
 }

@@ -1,10 +1,12 @@
 import { createRoute, z } from '@hono/zod-openapi';
+import { ROLES } from '../access/grant.ts';
 import { MillraceError, redact } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { VERSION } from '../version.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
 import type { History } from './history.ts';
 import { problemResponse } from './problem.ts';
+import { Rights } from './rights.ts';
 import { HistoryBody, json, problems, StatusBody, SupervisorBody, WorkerBody } from './schemas.ts';
 
 const tags = ['server'];
@@ -43,7 +45,8 @@ const InfoBody = z
     version: z.string(),
     url: z.string().openapi({ description: 'of the backend, without its password' }),
     backend: z.string().openapi({ example: 'tcp' }),
-    role: z.enum(['read', 'operate']),
+    roles: z.array(z.enum(ROLES)).openapi({ description: 'of the caller; operate implies all others' }),
+    queues: z.array(z.string()).openapi({ description: 'with which queues; * stands for any characters' }),
     payloads: z.boolean().openapi({ description: 'whether payloads and results are shown' }),
     features: z
       .object({ tasks: z.boolean(), events: z.boolean(), schedules: z.boolean(), limits: z.boolean() })
@@ -81,15 +84,17 @@ const ready = createRoute({
 export function statsRoutes({ broker, features, showPayloads }: HttpWorld, history: History): HttpApp {
   const app = newApp();
   app.openapi(workers, async (c) => {
-    const { workers, supervisors } = await broker.status();
+    const { workers, supervisors } = new Rights(c, broker).status(await broker.status());
     return c.json({ workers, supervisors }, 200);
   });
-  app.openapi(stats, async (c) => c.json(await broker.status(), 200));
+  app.openapi(stats, async (c) => c.json(new Rights(c, broker).status(await broker.status()), 200));
   app.openapi(past, (c) => c.json({ intervalMs: LIMITS.historyIntervalMs, samples: [...history.samples] }, 200));
   app.openapi(info, (c) => {
     const url = redact(broker.url);
     const backend = /^\w+/.exec(url)?.[0] ?? '';
-    return c.json({ version: VERSION, url, backend, role: c.get('role'), payloads: showPayloads, features }, 200);
+    const { roles, queues } = c.get('grant');
+    const caller = { roles: [...roles], queues: [...queues] };
+    return c.json({ version: VERSION, url, backend, ...caller, payloads: showPayloads, features }, 200);
   });
   app.openapi(health, (c) => c.text('ok', 200));
   app.openapi(ready, async (c) => {

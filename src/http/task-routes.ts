@@ -6,7 +6,8 @@ import { DEFAULTS, LIMITS } from '../limits.ts';
 import { itemTexts } from '../protocol/json-members.ts';
 import { type HttpApp, type HttpWorld, newApp } from './context.ts';
 import { answer, jsonOrBase64 } from './json-text.ts';
-import { enqueueNew, inputOf, NewTask, optionsOf, parentsOf } from './new-task.ts';
+import { enqueueNew, inputOf, NewTask, optionsOf, parentIdsOf, parentsOf } from './new-task.ts';
+import { Rights } from './rights.ts';
 import {
   BulkBody,
   body,
@@ -167,6 +168,8 @@ export function taskRoutes({ broker, client, features, showPayloads, onStop }: H
   onStop(async () => waits.stop());
   app.openapi(create, async (c) => {
     const given = c.req.valid('json');
+    const tasks = Array.isArray(given) ? given : [given];
+    await new Rights(c, broker).enqueue(tasks, tasks.flatMap(parentIdsOf));
     const text = await c.req.text();
     if (!Array.isArray(given)) return c.json(await enqueueNew(client, given, text), 201);
     return c.json({ tasks: await enqueueAll(client, given, itemTexts(text)) }, 201);
@@ -174,6 +177,7 @@ export function taskRoutes({ broker, client, features, showPayloads, onStop }: H
   app.openapi(list, async (c) => {
     const query = c.req.valid('query');
     checkFilter(query, showPayloads);
+    new Rights(c, broker).queue(['read'], query.queue);
     const { tasks, next } = await client.tasks.list(query);
     const shown = tasks.map((task) => shownTask(task, showPayloads));
     return c.json(next === undefined ? { tasks: shown } : { tasks: shown, next }, 200);
@@ -186,19 +190,25 @@ export function taskRoutes({ broker, client, features, showPayloads, onStop }: H
     app.openapi(route, async (c) => {
       const filter = c.req.valid('json');
       checkFilter(filter, showPayloads);
+      new Rights(c, broker).queue(['operate'], filter.queue);
       return c.json(await change(filter), 200);
     });
   }
   app.openapi(deadGroups, async (c) => {
-    const { groups, ...rest } = await client.tasks.deadGroups(c.req.valid('query'));
+    const query = c.req.valid('query');
+    new Rights(c, broker).queue(['read'], query.queue);
+    const { groups, ...rest } = await client.tasks.deadGroups(query);
     return c.json({ groups: groups.map((group) => (showPayloads ? group : { ...group, message: '' })), ...rest }, 200);
   });
   app.openapi(get, async (c) => {
-    return c.json(shownTask(await broker.getTask(c.req.valid('param').id), showPayloads), 200);
+    const task = await broker.getTask(c.req.valid('param').id);
+    new Rights(c, broker).queue(['read'], task.queue);
+    return c.json(shownTask(task, showPayloads), 200);
   });
   app.openapi(result, async (c) => {
     const { id } = c.req.valid('param');
     const { waitMs: timeoutMs } = c.req.valid('query');
+    await new Rights(c, broker).task(['produce', 'read'], id);
     const outcome = await waits.run(c.req.raw.signal, (signal) =>
       features.tasks && timeoutMs === 0
         ? outcomeNow(broker, id, signal)
@@ -207,10 +217,14 @@ export function taskRoutes({ broker, client, features, showPayloads, onStop }: H
     return answer(outcomeText(outcome, showPayloads)) as never;
   });
   app.openapi(cancel, async (c) => {
-    return c.json({ outcome: await broker.cancelTask(c.req.valid('param').id) }, 200);
+    const { id } = c.req.valid('param');
+    await new Rights(c, broker).task(['operate'], id);
+    return c.json({ outcome: await broker.cancelTask(id) }, 200);
   });
   app.openapi(retry, async (c) => {
-    await broker.retryTask(c.req.valid('param').id);
+    const { id } = c.req.valid('param');
+    await new Rights(c, broker).task(['operate'], id);
+    await broker.retryTask(id);
     return c.body(null, 204);
   });
   return app;

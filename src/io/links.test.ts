@@ -1,8 +1,11 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, describe, expect, test } from 'vitest';
 import { SystemClock } from './clock.ts';
-import type { Link, LinkHandler, Listener } from './net.ts';
+import type { Acceptor, Link, LinkHandler, Listener } from './net.ts';
 import { nodeNet } from './node-net.ts';
 import { createLinkPair } from './pair-link.ts';
+import type { TlsDialing, TlsServing } from './tls.ts';
 
 /** Records what a link says and lets a test wait for it. */
 class Ear implements LinkHandler {
@@ -56,19 +59,36 @@ afterEach(async () => {
   for (const listener of listeners.splice(0)) await listener.close();
 });
 
-async function tcpPair(): Promise<[Link, Link]> {
+const PEM = join(import.meta.dirname, '../../test/access/tls');
+const pem = (name: string): string => readFileSync(join(PEM, name), 'utf8');
+const DEAF: Acceptor = { accept: () => {}, refuse: () => {}, notAccepted: () => {} };
+
+async function tlsPair(): Promise<[Link, Link]> {
+  const serving = { cert: pem('server.pem'), key: pem('server.key') };
+  return socketPair({ tls: serving }, { tls: { ca: pem('ca.pem'), rejectUnauthorized: true } });
+}
+
+function tcpPair(): Promise<[Link, Link]> {
+  return socketPair({}, {});
+}
+
+async function socketPair(listening: { tls?: TlsServing }, dialling: { tls?: TlsDialing }): Promise<[Link, Link]> {
   let accept = (_link: Link): void => {};
   const accepted = new Promise<Link>((resolve) => {
     accept = resolve;
   });
-  const listener = await nodeNet.listen({ host: '127.0.0.1', port: 0 }, (link) => accept(link));
+  const listener = await nodeNet.listen(
+    { host: '127.0.0.1', port: 0, ...listening },
+    { ...DEAF, accept: (link) => accept(link) },
+  );
   listeners.push(listener);
-  const near = await nodeNet.connect({ host: '127.0.0.1', port: listener.port }, 1000);
+  const near = await nodeNet.connect({ host: '127.0.0.1', port: listener.port, ...dialling }, 1000);
   return [near, await accepted];
 }
 
 describe.each([
   ['tcp', tcpPair],
+  ['tls', tlsPair],
   ['pair', () => Promise.resolve(createLinkPair(new SystemClock()))],
 ] as const)('%s link', (_name, connectPair) => {
   async function ears(): Promise<[Link, Ear, Link, Ear]> {
@@ -144,9 +164,9 @@ describe.each([
 
 describe('tcp', () => {
   test('a taken port is a clear error', async () => {
-    const listener = await nodeNet.listen({ host: '127.0.0.1', port: 0 }, () => {});
+    const listener = await nodeNet.listen({ host: '127.0.0.1', port: 0 }, DEAF);
     listeners.push(listener);
-    await expect(nodeNet.listen({ host: '127.0.0.1', port: listener.port }, () => {})).rejects.toMatchObject({
+    await expect(nodeNet.listen({ host: '127.0.0.1', port: listener.port }, DEAF)).rejects.toMatchObject({
       code: 'ADDRESS_IN_USE',
       message: expect.stringContaining(`port ${listener.port} on 127.0.0.1 is taken`),
     });
@@ -156,14 +176,14 @@ describe('tcp', () => {
     const [a, nearEar, b] = await tcpPair().then(([near, far]) => [near, new Ear(near), far] as const);
     const [listener] = listeners.splice(0) as [Listener];
     await listener.close();
-    listeners.push(await nodeNet.listen({ host: '127.0.0.1', port: listener.port }, () => {}));
+    listeners.push(await nodeNet.listen({ host: '127.0.0.1', port: listener.port }, DEAF));
     b.write(Buffer.from('still here'));
     await nearEar.until(() => nearEar.chunks.length > 0);
     a.destroy();
   });
 
   test('a refused connection rejects with the system’s code', async () => {
-    const listener = await nodeNet.listen({ host: '127.0.0.1', port: 0 }, () => {});
+    const listener = await nodeNet.listen({ host: '127.0.0.1', port: 0 }, DEAF);
     await listener.close();
     await expect(nodeNet.connect({ host: '127.0.0.1', port: listener.port }, 1000)).rejects.toMatchObject({
       code: 'ECONNREFUSED',

@@ -1,3 +1,6 @@
+import type { MillraceError } from '../errors.ts';
+import type { TlsDialing, TlsServing } from './tls.ts';
+
 /**
  * A byte stream between two ends. `tcp` gives real sockets, `pair` two ends in one process; the simulation has a third.
  */
@@ -34,17 +37,37 @@ export interface LinkHandler {
 export interface Listener {
   /** The real port, when 0 was asked for. */
   readonly port: number;
+  /** Shows this certificate to whoever comes from now on; nothing without TLS. Throws INVALID_ARGUMENT, and keeps the old one. */
+  renewTls(tls: TlsServing): void;
   /** Stops accepting. Links that are open stay. */
   close(): Promise<void>;
 }
 
+export interface Address {
+  readonly host: string;
+  readonly port: number;
+  /** With it the link is encrypted, and the other end has shown that it is `host`. */
+  readonly tls?: TlsDialing | undefined;
+}
+
+/** What a listener calls. */
+export interface Acceptor {
+  accept(link: Link): void;
+  /** It has a link and no right to it: to be told the error, and closed. */
+  refuse(link: Link, error: MillraceError): void;
+  /** One could not be taken; the listener goes on. */
+  notAccepted(error: Error): void;
+}
+
 export interface Net {
-  /** Rejects with the system's error (`ECONNREFUSED`, …) or with TIMEOUT. */
-  connect(address: { host: string; port: number }, timeoutMs: number): Promise<Link>;
-  /** Rejects with ADDRESS_IN_USE or the system's error. `notAccepted`: one could not be taken; it goes on listening. */
+  /**
+   * Rejects with the system's error (`ECONNREFUSED`, …), with TIMEOUT, or, with TLS, with UNAUTHENTICATED when the other end is
+   * not whom it should be and PROTOCOL when it does not speak TLS.
+   */
+  connect(address: Address, timeoutMs: number): Promise<Link>;
+  /** Rejects with ADDRESS_IN_USE, the system's error, or INVALID_ARGUMENT for a certificate that is none. */
   listen(
-    address: { host: string; port: number },
-    accept: (link: Link) => void,
-    notAccepted?: (error: Error) => void,
+    address: { readonly host: string; readonly port: number; readonly tls?: TlsServing | undefined },
+    acceptor: Acceptor,
   ): Promise<Listener>;
 }

@@ -1,7 +1,10 @@
-import { connect, createServer, type Socket } from 'node:net';
-import { InvariantError, MillraceError } from '../errors.ts';
-import { LIMITS } from '../limits.ts';
-import type { Link, LinkHandler, Listener, Net } from './net.ts';
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { MillraceError } from '../errors.ts';
+import type { Acceptor, Address, Listener, Net } from './net.ts';
+import { SOCKET_OPTIONS, SocketLink } from './socket-link.ts';
+import { describeTlsError, type TlsServing } from './tls.ts';
+import { TlsAcceptor } from './tls-acceptor.ts';
 
 /**
  * A link that was dialled reads into one buffer for ever. A new one for each read costs little by itself, but V8 counts
@@ -10,120 +13,23 @@ import type { Link, LinkHandler, Listener, Net } from './net.ts';
  */
 const READ_BYTES = 64 * 1024;
 
-/** How long an ended link waits for the other side to close too. */
-const END_TIMEOUT_MS = 2000;
-
-/** Node gives keepalive probes an interval of 1 s and a count of 10: a silent host is noticed after about 12 s. */
-const SOCKET_OPTIONS = { noDelay: true, keepAlive: true, keepAliveInitialDelay: LIMITS.keepAliveMs } as const;
-
-const NO_HANDLER: LinkHandler = {
-  data: () => {
-    throw new InvariantError('a link got bytes before it had a handler');
-  },
-  drain: () => {},
-  close: () => {},
-};
-
-/** A TCP socket. After `end` nothing more is handed to `handler.data`. */
-class SocketLink implements Link {
-  readonly remote: string;
-  handler: LinkHandler = NO_HANDLER;
-  readonly #socket: Socket;
-  #reason: Error | undefined;
-  #ended = false;
-  #behind = false;
-  #endTimer: NodeJS.Timeout | undefined;
-
-  constructor(socket: Socket) {
-    this.#socket = socket;
-    const host = socket.remoteAddress ?? 'unknown';
-    this.remote = `${host.includes(':') ? `[${host}]` : host}:${socket.remotePort ?? 0}`;
-    socket.on('error', (error) => {
-      this.#reason ??= error;
-    });
-    socket.on('close', () => {
-      clearTimeout(this.#endTimer);
-      this.handler.close(this.#reason);
-    });
-  }
-
-  get bufferedBytes(): number {
-    return this.#socket.writableLength;
-  }
-
-  /** What came in, lent until this returns. */
-  received(bytes: Buffer): void {
-    if (!this.#ended) this.handler.data(bytes);
-  }
-
-  write(bytes: Uint8Array, written?: () => void): void {
-    const socket = this.#socket;
-    if (this.#ended || socket.destroyed) {
-      written?.();
-      return;
-    }
-    socket.write(bytes, () => {
-      written?.();
-      if (this.#behind && socket.writableLength === 0 && !socket.destroyed) {
-        this.#behind = false;
-        this.handler.drain();
-      }
-    });
-    if (socket.writableLength > 0) this.#behind = true;
-  }
-
-  pause(): void {
-    this.#socket.pause();
-  }
-
-  resume(): void {
-    this.#socket.resume();
-  }
-
-  end(): void {
-    if (this.#ended || this.#socket.destroyed) return;
-    this.#ended = true;
-    this.#socket.end();
-    // Reads on, so that the other side's end is seen, and so that closing with unread bytes does not reset the
-    // connection and lose what was just sent.
-    this.#socket.resume();
-    this.#endTimer = setTimeout(() => this.#socket.destroy(), END_TIMEOUT_MS);
-  }
-
-  destroy(reason?: Error): void {
-    this.#reason ??= reason;
-    this.#socket.destroy();
-  }
-}
-
-/** TCP over node:net. */
+/** TCP over node:net, and TLS over node:tls. */
 export const nodeNet: Net = {
-  connect({ host, port }, timeoutMs) {
+  connect(address, timeoutMs) {
     return new Promise((resolve, reject) => {
+      const { host, port, tls } = address;
       let link: SocketLink | undefined;
-      const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
-      const socket = connect({
-        host,
-        port,
-        ...SOCKET_OPTIONS,
-        onread: {
-          buffer,
-          callback: (byteCount) => {
-            link?.received(buffer.subarray(0, byteCount));
-            return true;
-          },
-        },
-      });
+      const socket = dial(address, (bytes) => link?.received(bytes));
       const timer = setTimeout(() => {
         const message = `no connection to ${host}:${port} within ${timeoutMs} ms: check the address and the firewall`;
         socket.destroy(new MillraceError('TIMEOUT', message, { details: { host, port, timeoutMs } }));
       }, timeoutMs);
       const failed = (error: Error): void => {
         clearTimeout(timer);
-        reject(error);
+        reject(tls === undefined ? error : describeTlsError(error, `${host}:${port}`));
       };
       socket.once('error', failed);
-      socket.once('connect', () => {
+      socket.once(tls === undefined ? 'connect' : 'secureConnect', () => {
         clearTimeout(timer);
         socket.off('error', failed);
         link = new SocketLink(socket);
@@ -132,34 +38,76 @@ export const nodeNet: Net = {
     });
   },
 
-  listen({ host, port }, accept, notAccepted = () => {}) {
-    return new Promise<Listener>((resolve, reject) => {
+  async listen(address, acceptor) {
+    const { tls } = address;
+    if (tls === undefined) {
       const server = createServer(SOCKET_OPTIONS, (socket) => {
         const link = new SocketLink(socket);
         socket.on('data', (bytes: Buffer) => link.received(bytes));
-        accept(link);
+        acceptor.accept(link);
       });
-      const failed = (error: NodeJS.ErrnoException): void => {
-        reject(error.code === 'EADDRINUSE' ? addressInUse(host, port, error) : error);
-      };
-      server.once('error', failed);
-      server.listen({ host, port }, () => {
-        server.off('error', failed);
-        server.on('error', notAccepted);
-        const address = server.address();
-        resolve({
-          port: typeof address === 'object' && address !== null ? address.port : port,
-          close: () =>
-            new Promise((closed) => {
-              // The callback of close() waits for open links; the port is free as soon as the handle is closed.
-              server.close();
-              setImmediate(closed);
-            }),
-        });
-      });
-    });
+      return open(server, address, acceptor, undefined);
+    }
+    const secure = new TlsAcceptor(tls, acceptor);
+    return open(
+      createServer(SOCKET_OPTIONS, (socket) => secure.arrived(socket)),
+      address,
+      acceptor,
+      secure,
+    );
   },
 };
+
+/** `received` is lent the bytes for the call. */
+function dial({ host, port, tls }: Address, received: (bytes: Buffer) => void): Socket | TLSSocket {
+  const buffer = Buffer.allocUnsafeSlow(READ_BYTES);
+  const onread = {
+    buffer,
+    callback: (byteCount: number): boolean => {
+      received(buffer.subarray(0, byteCount));
+      return true;
+    },
+  };
+  if (tls === undefined) return connect({ host, port, ...SOCKET_OPTIONS, onread });
+  const options = { host, port, ...tls, onread };
+  const socket = connectTls(options);
+  // Given as options, Node would not pass them on to the socket below; and before it is connected the delay is lost.
+  socket.once('connect', () => {
+    socket.setNoDelay(SOCKET_OPTIONS.noDelay);
+    socket.setKeepAlive(SOCKET_OPTIONS.keepAlive, SOCKET_OPTIONS.keepAliveInitialDelay);
+  });
+  return socket;
+}
+
+function open(
+  server: Server,
+  { host, port }: { host: string; port: number },
+  { notAccepted }: Acceptor,
+  secure: TlsAcceptor | undefined,
+): Promise<Listener> {
+  return new Promise((resolve, reject) => {
+    const failed = (error: NodeJS.ErrnoException): void => {
+      reject(error.code === 'EADDRINUSE' ? addressInUse(host, port, error) : error);
+    };
+    server.once('error', failed);
+    server.listen({ host, port }, () => {
+      server.off('error', failed);
+      server.on('error', notAccepted);
+      const address = server.address();
+      resolve({
+        port: typeof address === 'object' && address !== null ? address.port : port,
+        renewTls: (tls: TlsServing) => secure?.renew(tls),
+        close: () =>
+          new Promise((closed) => {
+            // The callback of close() waits for open links; the port is free as soon as the handle is closed.
+            server.close();
+            secure?.close();
+            setImmediate(closed);
+          }),
+      });
+    });
+  });
+}
 
 function addressInUse(host: string, port: number, cause: Error): MillraceError {
   return new MillraceError(

@@ -184,7 +184,7 @@ const HTTP_STARTS = ['GET ', 'POST', 'PUT ', 'HEAD', 'OPTI', 'DELE', 'PATC', 'CO
 export function describeForeignBytes(bytes: Uint8Array): string | undefined {
   // Read as a header, all of these announce more than any first frame may hold, so none hides a real one.
   if (bytes[0] === 0x16 && bytes[1] === 3 && bytes[2] >= 1 && bytes[2] <= 4) {
-    return 'the other side speaks TLS; this port takes plain connections: use tcp:// in place of tls://, or put TLS in front';
+    return 'the other side speaks TLS; this port takes plain connections: use tcp:// in place of tls://, or give the server a certificate';
   }
   const start = Buffer.from(bytes.subarray(0, 4)).toString('latin1');
   if (start === 'HTTP')

@@ -1,3 +1,5 @@
+import { EVERYTHING, type Grant } from '../access/grant.ts';
+import { Keyring } from '../access/keyring.ts';
 import type { RetentionPolicy } from '../core/queue.ts';
 import { asStorageError, Engine } from '../engine/engine.ts';
 import { MillraceError } from '../errors.ts';
@@ -10,6 +12,7 @@ import type { Durations, Telemetry } from '../io/telemetry.ts';
 import type { FsyncPolicy, OpenReport } from '../journal/journal.ts';
 import { DEFAULTS, LIMITS, parseRetention } from '../limits.ts';
 import { VERSION } from '../version.ts';
+import { checkCall, visibleTo } from './call-access.ts';
 import { type Call, createMethods, runMethod } from './calls.ts';
 import { checkHostOptions } from './host-options.ts';
 import { type ProcessUsage, usageOfThisProcess } from './process-usage.ts';
@@ -38,6 +41,8 @@ export interface HostOptions {
   random?: Random;
   /** What status says of the process that it runs in. */
   usage?: () => ProcessUsage;
+  /** Who may do what. Default: whoever has a link may do everything. */
+  keyring?: Keyring;
   /** Storage has failed: nothing is confirmed any more and every connection was told. The process should end. */
   onFailure?: (error: MillraceError) => void;
   /** One line for the log. */
@@ -62,6 +67,8 @@ export class Host implements SessionOwner, Telemetry {
   /** Since they were last reported, by the code that they were told. */
   readonly #refused = new Map<string, { count: number; remote: string; message: string }>();
   #notAccepted: { count: number; last: Error } | undefined;
+  readonly #keyring: Keyring;
+  readonly #forgetKeyring: () => void;
   readonly #supervisors: Supervisors;
   readonly #methods: ReturnType<typeof createMethods>;
   #sessionCount = 0;
@@ -100,6 +107,8 @@ export class Host implements SessionOwner, Telemetry {
     this.report = report;
     this.#clock = io.clock;
     this.#random = io.random;
+    this.#keyring = options.keyring ?? new Keyring();
+    this.#forgetKeyring = this.#keyring.onReplaced(() => this.#revoke());
     this.#supervisors = new Supervisors(io.clock);
     this.#methods = createMethods(
       engine,
@@ -143,6 +152,14 @@ export class Host implements SessionOwner, Telemetry {
       );
       this.#turnAway(link);
     }
+  }
+
+  /** Says why to who has a link and no right to it. */
+  refuse(link: Link, error: MillraceError): void {
+    const session = this.#open(link);
+    if (session === undefined) return;
+    session.refuse(error);
+    this.#turnAway(link);
   }
 
   /** As `accept`, for a link from within this process: it is no connection, and none takes its room. */
@@ -216,8 +233,22 @@ export class Host implements SessionOwner, Telemetry {
     return undefined;
   }
 
-  call(request: Call): unknown {
-    return runMethod(this.#methods, request);
+  admit(session: Session, token: string | undefined): Grant {
+    // Whoever is in this process has checked who asks him.
+    return this.#inside.has(session) ? EVERYTHING : this.#keyring.admit(token);
+  }
+
+  call(request: Call, grant: Grant): unknown {
+    checkCall(grant, this.engine, request);
+    return visibleTo(grant, request, runMethod(this.#methods, request));
+  }
+
+  /** Ends what was let in by credentials that are gone, or say something else now. */
+  #revoke(): void {
+    for (const session of this.#sessions) {
+      const reason = this.#keyring.revocation(session.grant);
+      if (reason !== undefined) session.refuse(reason);
+    }
   }
 
   holder(id: number, token: number): Session | undefined {
@@ -350,6 +381,7 @@ export class Host implements SessionOwner, Telemetry {
     });
     this.#idle = undefined;
     this.#sweep?.cancel();
+    this.#forgetKeyring();
     this.#reportRefused();
     for (const session of this.#sessions) session.end();
     return await this.engine.close().then(() => undefined, asStorageError);

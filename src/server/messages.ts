@@ -15,9 +15,15 @@ export interface Hello {
   lifelineOf: string | undefined;
 }
 
+/** HELLO with what proves who says it, which is not kept. */
+export interface Introduction {
+  readonly hello: Hello;
+  readonly token: string | undefined;
+}
+
 const CLIENT_NAME_CHARACTERS_MAX = 200;
 
-export function parseHello(message: Record<string, unknown>): Hello {
+export function parseHello(message: Record<string, unknown>): Introduction {
   if (message.protocol !== PROTOCOL_VERSION) {
     throw new MillraceError(
       'PROTOCOL_VERSION',
@@ -29,7 +35,11 @@ export function parseHello(message: Record<string, unknown>): Hello {
   if (typeof producer !== 'string' || !/^[0-9a-f]{32}$/.test(producer)) {
     throw new MillraceError('PROTOCOL', `HELLO's producer is ${shown(producer)}; it must be 32 hex digits`);
   }
-  return {
+  const { token } = message;
+  // What was sent is not shown: it may be a secret of the wrong type.
+  if (token !== undefined && typeof token !== 'string')
+    throw new MillraceError('PROTOCOL', "HELLO's token must be text");
+  const hello = {
     client: shortText(message.client),
     host: shortText(message.host),
     pid: typeof message.pid === 'number' && Number.isSafeInteger(message.pid) ? message.pid : 0,
@@ -37,6 +47,7 @@ export function parseHello(message: Record<string, unknown>): Hello {
     producer,
     lifelineOf: typeof message.lifelineOf === 'string' ? message.lifelineOf : undefined,
   };
+  return { hello, token };
 }
 
 function shortText(value: unknown): string {

@@ -1,6 +1,7 @@
 import type { MillraceError } from '../errors.ts';
 import type { Listener, Net } from '../io/net.ts';
 import { nodeNet } from '../io/node-net.ts';
+import type { TlsServing } from '../io/tls.ts';
 import { DEFAULTS, LIMITS } from '../limits.ts';
 import { connectionLimits } from './connection-limits.ts';
 import { Host, type HostOptions } from './host.ts';
@@ -10,6 +11,8 @@ export interface ServerOptions extends HostOptions {
   host?: string;
   /** Default 5555; 0 takes any free one. */
   port?: number;
+  /** With it all connections are encrypted. */
+  tls?: TlsServing | undefined;
   net?: Net;
 }
 
@@ -17,31 +20,33 @@ export interface ServerOptions extends HostOptions {
 export class Server {
   readonly host: Host;
   readonly #listener: Listener;
-  readonly #address: string;
+  /** Without the port. */
+  readonly #place: string;
 
-  /** Rejects with ADDRESS_IN_USE, DIRECTORY_LOCKED, JOURNAL_DAMAGED, JOURNAL_VERSION, JOURNAL_UNUSABLE. */
+  /** Rejects with ADDRESS_IN_USE, INVALID_ARGUMENT (a certificate that is none), DIRECTORY_LOCKED, JOURNAL_DAMAGED, JOURNAL_VERSION, JOURNAL_UNUSABLE. */
   static async start(options: ServerOptions): Promise<Server> {
     const { net = nodeNet, connectionsMax = LIMITS.connectionsMax, onNotice } = options;
     const limits = net === nodeNet ? connectionLimits(connectionsMax, (line) => onNotice?.('warn', line)) : {};
     const host = await Host.start({ ...options, ...limits });
-    const address = { host: options.host ?? DEFAULTS.host, port: options.port ?? DEFAULTS.port };
+    const { tls } = options;
+    const address = { host: options.host ?? DEFAULTS.host, port: options.port ?? DEFAULTS.port, tls };
     try {
-      const listener = await net.listen(
-        address,
-        (link) => host.accept(link),
-        (error) => host.notAccepted(error),
-      );
-      return new Server(host, listener, address.host);
+      const listener = await net.listen(address, {
+        accept: (link) => host.accept(link),
+        refuse: (link, error) => host.refuse(link, error),
+        notAccepted: (error) => host.notAccepted(error),
+      });
+      return new Server(host, listener, `${tls === undefined ? 'tcp' : 'tls'}://${inUrl(address.host)}`);
     } catch (error) {
       await host.stop({ timeoutMs: 0 });
       throw error as MillraceError;
     }
   }
 
-  private constructor(host: Host, listener: Listener, address: string) {
+  private constructor(host: Host, listener: Listener, place: string) {
     this.host = host;
     this.#listener = listener;
-    this.#address = address;
+    this.#place = place;
   }
 
   get port(): number {
@@ -49,7 +54,12 @@ export class Server {
   }
 
   get url(): string {
-    return `tcp://${this.#address.includes(':') ? `[${this.#address}]` : this.#address}:${this.port}`;
+    return `${this.#place}:${this.port}`;
+  }
+
+  /** Another certificate for who connects from now on. Throws INVALID_ARGUMENT, and keeps the one before. */
+  renewTls(tls: TlsServing): void {
+    this.#listener.renewTls(tls);
   }
 
   /** See `Host.stop`. Nobody new is let in from the first moment. Always resolves. */
@@ -59,4 +69,8 @@ export class Server {
     await closed;
     return unwritten;
   }
+}
+
+function inUrl(host: string): string {
+  return host.includes(':') ? `[${host}]` : host;
 }

@@ -1,3 +1,4 @@
+import { type Grant, NOTHING } from '../access/grant.ts';
 import { NONE } from '../core/task-table.ts';
 import type { CoreWorker } from '../core/worker.ts';
 import type { DeliveryTarget } from '../engine/dispatcher.ts';
@@ -18,6 +19,7 @@ import {
 } from '../protocol/frames.ts';
 import { RESULT_STATE, REVOKE_REASON, readIds, readToken } from '../protocol/settlement.ts';
 import { FrameWriter } from '../protocol/writer.ts';
+import { Admission } from './admission.ts';
 import { CallQueue } from './call-queue.ts';
 import type { Call } from './calls.ts';
 import {
@@ -59,7 +61,10 @@ export interface SessionOwner {
   /** It has none any more. */
   answered(session: Session): void;
   closed(session: Session): void;
-  call(request: Call): unknown;
+  /** What who says HELLO with this token may do. Throws UNAUTHENTICATED. */
+  admit(session: Session, token: string | undefined): Grant;
+  /** Throws FORBIDDEN, and what the method throws. */
+  call(request: Call, grant: Grant): unknown;
   /** Someone came who is no client: one line for the log. */
   refused(session: Session, error: MillraceError): void;
 }
@@ -77,6 +82,8 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
   readonly openedAtMs: number;
   readonly writer: FrameWriter;
   hello: Hello | undefined;
+  /** What whoever is at the other end may do; nothing before HELLO. */
+  grant: Grant = NOTHING;
   worker: CoreWorker | undefined;
   workerName = '';
   /** When anything came last; steady time. */
@@ -92,6 +99,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
   readonly #answers: PendingAnswer[] = [];
   readonly #results: Results;
   readonly #calls: CallQueue;
+  readonly #admission: Admission;
   /** Made when events are first asked for. */
   #watches: Watches | undefined;
   #eventsDeferred = false;
@@ -114,9 +122,10 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     this.openedAtMs = owner.engine.clock.steadyMs();
     this.heardMs = this.openedAtMs;
     this.writer = new FrameWriter(link, (flush) => owner.engine.clock.defer(flush));
+    this.#admission = new Admission(owner.engine);
     this.#results = new Results(owner.engine, this, () => this.#checkAnswered());
     this.#calls = new CallQueue({
-      run: (request) => owner.call(request),
+      run: (request) => owner.call(request, this.grant),
       reply: (requestId, body, written, urgent) => {
         if (urgent) this.#writeReply(requestId, body, written);
         else this.#reply(requestId, body, written);
@@ -345,7 +354,8 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     if (type !== FRAME.HELLO) {
       throw new MillraceError('PROTOCOL', `the first frame must be HELLO, not ${frameName(type)}`);
     }
-    const hello = parseHello(readJson(buffer, start, end));
+    const { hello, token } = parseHello(readJson(buffer, start, end));
+    this.grant = this.#owner.admit(this, token);
     if (hello.lifelineOf !== undefined) this.#becomeLifeline(hello.lifelineOf);
     this.hello = hello;
     const { engine, serverVersion } = this.#owner;
@@ -381,7 +391,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
         this.#settle(type, requestId, buffer, start, end);
         break;
       case FRAME.WAIT:
-        readIds(buffer, start, end, (id) => this.#wait(id));
+        this.#waitFor(buffer, start, end);
         break;
       case FRAME.UNWAIT:
         readIds(buffer, start, end, (id) => this.#results.drop(id));
@@ -424,6 +434,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
 
   #enqueue(requestId: number, buffer: Buffer, start: number, end: number): void {
     const producer = (this.hello as Hello).producer;
+    this.#admission.checkEnqueue(this.grant, buffer, start, end);
     const { batch, firstId, count } = this.#engine.enqueue(producer, buffer, start, end);
     const bytes = end - start;
     this.#unconfirmedBytes += bytes;
@@ -440,6 +451,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
 
   #submit(requestId: number, buffer: Buffer, start: number, end: number): void {
     const producer = (this.hello as Hello).producer;
+    this.#admission.checkSubmit(this.grant, buffer, start, end);
     const { batch, firstId, count, existing } = this.#engine.submit(producer, buffer, start, end);
     const bytes = end - start;
     this.#unconfirmedBytes += bytes;
@@ -483,13 +495,15 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     if (this.worker !== undefined) throw new MillraceError('PROTOCOL', 'a connection subscribes once');
     if (this.#engine.stopping) throw new MillraceError('STOPPING', 'the server is stopping and gives out no tasks');
     const { workerName, queues, concurrency, prefetch, resume } = parseSubscription(message);
+    for (const queue of queues) this.grant.check(['work'], queue, 'taking tasks');
     this.workerName = workerName;
     const worker = this.#engine.addWorker(queues, concurrency, prefetch, this);
     worker.name = workerName;
     this.worker = worker;
+    const own = resume.filter(({ id }) => this.#admission.mayHold(this.grant, id));
     // It is back before its old connection was seen to end: what that holds is taken from it without blame.
-    for (const { id, token } of resume) this.#owner.holder(id, token)?.end();
-    const kept = this.#engine.resume(worker, resume);
+    for (const { id, token } of own) this.#owner.holder(id, token)?.end();
+    const kept = this.#engine.resume(worker, own);
     const lost = resume.filter(({ id }) => !kept.has(id));
     // At once, because it must come before the first delivery; what it says needs no disk.
     this.writer.json(FRAME.REPLY, requestId, {
@@ -561,7 +575,9 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
       send: (watch, events) => this.#writeEvents(watch, events),
       waiting: () => this.#sendEventsSoon(),
     });
-    this.#watches.add(requestId, parseWatch(message));
+    const filter = parseWatch(message);
+    this.#admission.checkWatch(this.grant, filter);
+    this.#watches.add(requestId, filter);
     // At once, because it must come before the first of them; what it says needs no disk.
     this.writer.json(FRAME.REPLY, requestId, {});
   }
@@ -586,14 +602,21 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
 
   // ── Waiting for outcomes ──────────────────────────────────────────────────────────────────────────────────────────
 
-  #wait(id: number): void {
+  #waitFor(buffer: Buffer, start: number, end: number): void {
+    const isFree = this.#admission.mayWaitForAll(this.grant);
+    readIds(buffer, start, end, (id) => this.#wait(id, isFree));
+  }
+
+  #wait(id: number, isFree: boolean): void {
     if (this.#results.count >= LIMITS.resultWaitersPerConnectionMax) {
       throw new MillraceError(
         'PROTOCOL',
         `a connection waits for ${this.#results.count} results; at most ${LIMITS.resultWaitersPerConnectionMax} are allowed`,
       );
     }
-    this.#results.ask(id);
+    const refusal = isFree ? undefined : this.#admission.refuseWait(this.grant, id);
+    if (refusal === undefined) this.#results.ask(id);
+    else this.send(id, { state: 'unreadable', error: refusal });
   }
 
   send(id: number, outcome: StoredOutcome): void {

@@ -13,12 +13,13 @@ export class Scene {
   readonly #tcpUrl: string;
   #server: RunningCommand;
 
-  static async open(environment: Record<string, string> = {}): Promise<Scene> {
+  /** With credentials in the environment, `token` is one of them. */
+  static async open(environment: Record<string, string> = {}, token?: string): Promise<Scene> {
     const directory = await mkdtemp(join(tmpdir(), 'millrace-browser-'));
     const server = startServer(directory, { MILLRACE_PORT: '0', MILLRACE_HTTP_PORT: '0', ...environment });
     const [, tcpUrl = ''] = await server.said(/listens on (tcp:\S+)/);
     const [, url = ''] = await server.said(/HTTP API on (http:\S+)/);
-    return new Scene(directory, server, url, tcpUrl, await connect(tcpUrl));
+    return new Scene(directory, server, url, tcpUrl, await connect(tcpUrl, { token }));
   }
 
   private constructor(directory: string, server: RunningCommand, url: string, tcpUrl: string, client: Client) {

@@ -1,6 +1,3 @@
-import { rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { Browser } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { FatalTaskError } from '../../src/index.ts';
@@ -171,11 +168,9 @@ describe.skipIf(browserUrl === undefined)('from the dashboard', () => {
   });
 
   test('nothing is changed by who may only read, and it says why', async () => {
-    const file = join(tmpdir(), `millrace-credentials-${process.pid}`);
-    await writeFile(file, 'read watcher a-secret-of-twenty-letters\noperate boss another-secret-of-letters\n', {
-      mode: 0o600,
-    });
-    const guarded = await Scene.open({ MILLRACE_HTTP_CREDENTIALS: file });
+    const boss = 'another-secret-of-letters';
+    const credentials = `read watcher a-secret-of-twenty-letters\noperate boss ${boss}\n`;
+    const guarded = await Scene.open({ MILLRACE_CREDENTIALS: credentials }, boss);
     try {
       await guarded.client.enqueueMany('idle', [1, 2], { queue: 'kept' });
       const watcher = await Visitor.open(browser, guarded.url, {
@@ -192,7 +187,6 @@ describe.skipIf(browserUrl === undefined)('from the dashboard', () => {
       await watcher.leave();
     } finally {
       await guarded.close();
-      await rm(file);
     }
   });
 });

@@ -16,7 +16,7 @@ vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 });
 
 const SECRET = 'o'.repeat(24);
 const TLS = ['--http-tls-cert', 'tls/cert.pem', '--http-tls-key', 'tls/key.pem'];
-const CREDENTIALS = ['--http-credentials', 'credentials'];
+const CREDENTIALS = ['--credentials', 'credentials'];
 const ROOT = resolve(import.meta.dirname, '../..');
 
 let directory: string;
@@ -25,7 +25,7 @@ let running: RunningCommand[] = [];
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), 'millrace-http-'));
   cpSync(join(ROOT, 'test/http/tls'), join(directory, 'tls'), { recursive: true });
-  writeFileSync(join(directory, 'credentials'), `operate ops ${SECRET}\n`);
+  writeFileSync(join(directory, 'credentials'), `operate ops ${SECRET}\n`, { mode: 0o600 });
 });
 
 afterEach(async () => {
@@ -61,10 +61,14 @@ test('a server says where it serves HTTP, and serves what is enqueued over TCP',
 });
 
 test.each([
-  [['--http-host', '0.0.0.0'], 'add --http-credentials FILE'],
-  [['--http-host', '::', ...TLS], 'add --http-credentials FILE'],
-  [['--http-host', '192.0.2.1', '--http-behind-proxy'], 'add --http-credentials FILE'],
-  [['--http-host', '192.0.2.1', ...CREDENTIALS], 'add --http-tls-cert and --http-tls-key, or --http-behind-proxy'],
+  [
+    ['--http-host', '0.0.0.0'],
+    '`millrace server --http-host 0.0.0.0 --credentials FILE --tls-cert cert.pem --tls-key key.pem`',
+  ],
+  [['--http-host', '::', ...TLS], '--credentials FILE'],
+  [['--http-host', '192.0.2.1', '--http-behind-proxy'], '--credentials FILE'],
+  [['--http-host', '192.0.2.1', ...CREDENTIALS], 'add --tls-cert cert.pem --tls-key key.pem, or --http-behind-proxy'],
+  [['--http-tls-client-ca', 'tls/cert.pem'], '--http-tls-client-ca asks clients for certificates, which needs HTTPS'],
   [TLS.slice(0, 2), '--http-tls-cert and --http-tls-key go together'],
   [['--http-port', '70000'], '--http-port is 70000; it must be a whole number from 0 to 65535, or off'],
   [['--http-port', 'on'], '--http-port is "on"'],

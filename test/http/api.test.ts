@@ -385,7 +385,12 @@ for (const backend of backends.filter(({ hasStore }) => hasStore)) {
     });
 
     test('a server says what it is, that it lives, and that it is ready', async () => {
-      expect(await get('/v1/info')).toMatchObject({ role: 'operate', payloads: true, features: { tasks: true } });
+      expect(await get('/v1/info')).toMatchObject({
+        roles: ['produce', 'work', 'read', 'operate'],
+        queues: ['*'],
+        payloads: true,
+        features: { tasks: true },
+      });
       expect(await send('GET', '/healthz')).toMatchObject({ status: 200, text: 'ok' });
       expect(await send('GET', '/readyz')).toMatchObject({ status: 200, text: 'ready' });
       expect(await get('/v1/stats/history')).toMatchObject({ intervalMs: 5000, samples: expect.any(Array) });

@@ -2,6 +2,8 @@ import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, test } from 'vitest';
+import { Credentials } from '../../src/access/credentials.ts';
+import { Keyring } from '../../src/access/keyring.ts';
 import { open } from '../../src/connect.ts';
 import { Metrics } from '../../src/http/metrics.ts';
 import { type Client, connect } from '../../src/index.ts';
@@ -26,7 +28,6 @@ class Place {
     const server = await Server.start({ directory, port: 0 });
     const service = await serveOverServer(server, {
       ...{ host: '127.0.0.1', port: 0, tls: undefined, showPayloads: true },
-      access: { credentials: undefined, hostNames: [] },
       onNotice: (_level, message) => {
         throw new Error(message);
       },
@@ -351,10 +352,9 @@ test.skipIf(rabbit === undefined)('over RabbitMQ alone only what it knows is tol
 });
 
 test('metrics need the role read where there are credentials', async () => {
-  const { Credentials } = await import('../../src/http/credentials.ts');
   const secret = 'a-secret-that-is-long-enough-to-be-one';
-  const credentials = Credentials.parse(`read prometheus ${secret}\n`, 'credentials');
-  const place = await HttpPlace.open(undefined, {}, { over: { access: { credentials, hostNames: [] } } });
+  const keyring = new Keyring(Credentials.parse(`read prometheus ${secret}\n`, 'credentials'));
+  const place = await HttpPlace.open(undefined, {}, { over: { access: { keyring, hostNames: [] } } });
   try {
     expect((await fetch(`${place.url}/metrics`)).status).toBe(401);
     const headers = { authorization: `Bearer ${secret}` };

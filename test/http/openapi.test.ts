@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Keyring } from '../../src/access/keyring.ts';
 import { createApp } from '../../src/http/app.ts';
 import { SystemClock } from '../../src/io/clock.ts';
 import { ask } from './ask.ts';
@@ -104,7 +105,7 @@ test('every route is in it', () => {
   const { broker, client } = place;
   const app = createApp({
     ...{ broker, client, clock: new SystemClock(), showPayloads: true, onStop: () => {}, onNotice: () => {} },
-    access: { credentials: undefined, hostNames: [] },
+    access: { keyring: new Keyring(), hostNames: [] },
     features: { tasks: true, events: true, schedules: true, limits: true },
   });
   const routes = app.routes

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { Keyring } from '../../src/access/keyring.ts';
 import type { Broker } from '../../src/broker/contract.ts';
 import { type ClientOptions, open } from '../../src/connect.ts';
 import { HttpServer, type HttpServerOptions } from '../../src/http/http-server.ts';
@@ -28,7 +29,7 @@ export class HttpPlace {
     const { client, broker } = await open(url, options);
     const server = await HttpServer.start({
       ...{ host: '127.0.0.1', port: 0, tls: undefined, clock: new SystemClock(), broker, client, showPayloads: true },
-      access: { credentials: undefined, hostNames: [] },
+      access: { keyring: new Keyring(), hostNames: [] },
       features: { tasks: true, events: true, schedules: true, limits: true },
       ...over,
       onNotice: (_level, message) => {

@@ -1,7 +1,8 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { Credentials } from '../../src/http/credentials.ts';
+import { Credentials } from '../../src/access/credentials.ts';
+import { Keyring } from '../../src/access/keyring.ts';
 import { Deferred, until } from '../conformance/events.ts';
 import { ask } from './ask.ts';
 import { HttpPlace } from './place.ts';
@@ -12,8 +13,8 @@ let place: HttpPlace;
 let manifest: string;
 
 beforeAll(async () => {
-  const credentials = Credentials.parse(`read keda ${SECRET}`, 'credentials');
-  place = await HttpPlace.open(undefined, {}, { over: { access: { credentials, hostNames: [] } } });
+  const keyring = new Keyring(Credentials.parse(`read keda ${SECRET}`, 'credentials'));
+  place = await HttpPlace.open(undefined, {}, { over: { access: { keyring, hostNames: [] } } });
   manifest = await readFile(join(import.meta.dirname, '../../examples/kubernetes/keda.yaml'), 'utf8');
 });
 afterAll(() => place.close());

@@ -23,6 +23,8 @@ const violations: [string, string, string][] = [
   ['src/core', "import 'node:fs';", 'src/core imports nothing outside'],
   ['src/core', "export const late = import('../io/clock.ts');", 'src/core imports nothing outside'],
   ['src/io', "import '../core/queue.ts';", 'src/io imports no other folder'],
+  ['src/access', "import '../server/host.ts';", 'src/access imports no other folder'],
+  ['src/access', "import '../io/clock.ts';", 'src/access imports no other folder'],
   ['src/journal', "import '../core/queue.ts';", 'src/journal imports only src/io'],
   ['src/protocol', "import '../journal/log.ts';", 'src/protocol imports only the types'],
   ['src/protocol', "import { queue } from '../core/queue.ts';\nexport const q = queue;", 'Only types cross'],
@@ -90,6 +92,7 @@ const leaves = "import '../errors.ts';\nimport '../ids.ts';\nimport '../limits.t
 
 const permitted: [string, string][] = [
   ['src/core', `import 'node:buffer';\nimport 'node:zlib';\nimport './queue.ts';\n${leaves}`],
+  ['src/access', `import 'node:crypto';\nimport './grant.ts';\n${leaves}`],
   ['src/io', `import 'node:fs';\nimport 'node:net';\n${leaves}\nexport const now = Date.now();`],
   ['src/journal', `import 'node:zlib';\nimport '../io/disk.ts';\n${leaves}`],
   [

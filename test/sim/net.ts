@@ -49,7 +49,7 @@ export class SimNet implements Wire {
   of(process: SimProcess): Net {
     return {
       connect: (address, timeoutMs) => this.#connect(process, address.port, timeoutMs),
-      listen: (address, accept) => this.#listen(process, address.port, accept),
+      listen: (address, { accept }) => this.#listen(process, address.port, accept),
     };
   }
 
@@ -218,6 +218,7 @@ export class SimNet implements Wire {
     this.#listening.set(port, { process, machine: process.machine, accept });
     return {
       port,
+      renewTls: () => {},
       close: async () => {
         this.#listening.delete(port);
       },

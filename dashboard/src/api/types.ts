@@ -24,7 +24,10 @@ export type {
 export interface Info {
   version: string;
   url: string;
-  role: 'read' | 'operate';
+  /** Of whoever looks; operate implies the others. */
+  roles: ('produce' | 'work' | 'read' | 'operate')[];
+  /** With which queues; `*` stands for any characters. */
+  queues: string[];
   backend: string;
   features: { tasks: boolean; events: boolean; schedules: boolean; limits: boolean };
   /** Whether payloads and results may be shown. */

@@ -19,8 +19,8 @@ interface Props {
 /** Changes something on the server: not for those who may only read. It says why it is off, and can be reached then too. */
 export function Action({ icon, label, name, isDanger = false, refusal, onAct }: Props) {
   const [isBusy, setBusy] = useState(false);
-  const role = useStore(info).data?.role;
-  const reason = role === 'read' ? 'Your credentials may only read (role read).' : refusal;
+  const roles = useStore(info).data?.roles;
+  const reason = roles?.includes('operate') === false ? 'Your credentials may only read (role read).' : refusal;
   const run = async (): Promise<void> => {
     if (reason !== undefined) return notify('failed', reason);
     setBusy(true);

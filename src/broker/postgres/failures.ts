@@ -1,4 +1,5 @@
 import { MillraceError } from '../../errors.ts';
+import { tlsReason } from '../../io/tls.ts';
 import { RAISED } from './relations-schema.ts';
 import type { Settings } from './settings.ts';
 
@@ -50,9 +51,14 @@ export function connectionLost(): Error {
 export function disconnected(settings: Settings, cause: unknown): MillraceError {
   return new MillraceError(
     'DISCONNECTED',
-    `PostgreSQL at ${settings.place} could not be reached for ${settings.connectTimeoutMs} ms: ${reasonOf(cause)}`,
+    `PostgreSQL at ${settings.place} could not be reached for ${settings.connectTimeoutMs} ms: ${reasonOf(cause)}${hintOf(settings, cause)}`,
     { cause: reduced(cause), details: { place: settings.place, timeoutMs: settings.connectTimeoutMs } },
   );
+}
+
+function hintOf({ ssl }: Settings, cause: unknown): string {
+  if (ssl === false || !/before secure TLS connection/.test(reasonOf(cause))) return '';
+  return '; it may not speak TLS: set ssl there, or leave sslmode out of the URL';
 }
 
 /** What the caller is told of a failure that trying again does not heal. */
@@ -64,6 +70,10 @@ export function typed(settings: Settings, error: unknown): unknown {
   const { place, schema } = settings;
   const reason = reasonOf(error);
   const options = { cause: reduced(error), details: { place, sqlState: code } };
+  const tls = error instanceof Error ? tlsReason(error) : undefined;
+  if (tls !== undefined) {
+    return new MillraceError(tls.code, `PostgreSQL at ${place} ${tls.message}`, { cause: options.cause });
+  }
   if (code === '28P01' || code === '28000' || code === 'SASL_SIGNATURE_MISMATCH' || code.startsWith('AUTH_TYPE')) {
     const message = `PostgreSQL at ${place} does not let us in: ${reason}; look at the user, the password and pg_hba.conf`;
     return new MillraceError('DISCONNECTED', message, options);

@@ -119,6 +119,7 @@ export class Lane {
       // Arrays travel as texts that we write ourselves.
       fetch_types: false,
       keep_alive: 10,
+      ssl: settings.ssl,
       onnotice: () => {},
       onnotify: (_channel: string, payload: string) => onNotify?.(payload),
       onclose: () => {

@@ -89,7 +89,7 @@ export class PostgresStore implements Store {
    * to make the tables) and STORE_VERSION.
    */
   static async connect(options: PostgresStoreOptions): Promise<PostgresStore> {
-    const settings = resolveSettings(options);
+    const settings = await resolveSettings(options);
     const driver = await loadDriver();
     const database = new Database({ driver, settings, clock: options.clock, random: options.random });
     try {

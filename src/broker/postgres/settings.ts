@@ -1,6 +1,7 @@
 import { MillraceError, shown } from '../../errors.ts';
 import type { Clock } from '../../io/clock.ts';
 import type { Random } from '../../io/random.ts';
+import { readTls, type TlsDialing, type TlsOptions } from '../../io/tls.ts';
 import { checkInteger, LIMITS } from '../../limits.ts';
 
 export interface PostgresStoreOptions {
@@ -12,6 +13,8 @@ export interface PostgresStoreOptions {
   readonly connectTimeoutMs: number;
   /** Where the tables are; goes before the URL's. Default `millrace`. */
   readonly schema?: string | undefined;
+  /** In force when the URL has an `sslmode`; goes before its `sslrootcert`, `sslcert` and `sslkey`. */
+  readonly tls?: TlsOptions | undefined;
   /** Rounds of retention and clean-up by this process. Default true. */
   readonly upkeep?: boolean | undefined;
 }
@@ -25,7 +28,11 @@ export interface Settings {
   readonly place: string;
   readonly connectTimeoutMs: number;
   readonly upkeep: boolean;
+  /** As the driver takes it. */
+  readonly ssl: false | 'allow' | 'prefer' | StoreTls;
 }
+
+type StoreTls = TlsDialing & { readonly checkServerIdentity?: () => undefined };
 
 const FORM = 'postgres://USER:PASSWORD@HOST:PORT/DATABASE';
 
@@ -37,8 +44,8 @@ function isPostgresUrl(url: unknown): url is string {
   );
 }
 
-/** Throws INVALID_ARGUMENT; never shows a password. */
-export function resolveSettings(options: PostgresStoreOptions): Settings {
+/** Rejects with INVALID_ARGUMENT; never shows a password. */
+export async function resolveSettings(options: PostgresStoreOptions): Promise<Settings> {
   checkInteger('connectTimeoutMs', options.connectTimeoutMs, 1, LIMITS.timeoutMsMax);
   if (!isPostgresUrl(options.url)) {
     throw new MillraceError('INVALID_ARGUMENT', `the URL of the store is not of the form ${FORM}`);
@@ -53,6 +60,7 @@ export function resolveSettings(options: PostgresStoreOptions): Settings {
       `the schema ${shown(schema)} is not allowed: up to 48 lower-case letters, digits and _, not beginning with a digit or pg_`,
     );
   }
+  const ssl = await resolveTls(parameters, options.tls ?? {});
   const url = parameters.size === 0 ? address : `${address}?${parameters}`;
   return {
     url,
@@ -60,5 +68,36 @@ export function resolveSettings(options: PostgresStoreOptions): Settings {
     place: address.replace(/^[a-z]+:\/\//, '').replace(/^.*@/, '') || 'localhost',
     connectTimeoutMs: options.connectTimeoutMs,
     upkeep: options.upkeep ?? true,
+    ssl,
+  };
+}
+
+const SSL_MODES = ['disable', 'allow', 'prefer', 'require', 'verify-ca', 'verify-full'];
+const SSL_PARAMETERS = ['sslmode', 'ssl', 'sslrootcert', 'sslcert', 'sslkey'] as const;
+/** Other clients have `ssl=true` in place of a mode. */
+const SSL_WORDS: Readonly<Record<string, string>> = { true: 'require', false: 'disable' };
+
+/** As libpq does it, but that nothing is encrypted where nothing is said. Takes from the parameters what is about TLS. */
+async function resolveTls(parameters: URLSearchParams, tls: TlsOptions): Promise<Settings['ssl']> {
+  const [sslmode, ssl, rootCert, cert, key] = SSL_PARAMETERS.map((name) => parameters.get(name) ?? undefined);
+  const word = sslmode ?? ssl ?? 'disable';
+  const mode = SSL_WORDS[word] ?? word;
+  for (const name of SSL_PARAMETERS) parameters.delete(name);
+  if (!SSL_MODES.includes(mode)) {
+    const message = `the sslmode of the store is ${shown(mode)}; there are ${SSL_MODES.join(', ')}`;
+    throw new MillraceError('INVALID_ARGUMENT', message);
+  }
+  if (mode === 'disable') return false;
+  if (mode === 'allow' || mode === 'prefer') return mode;
+  const ofUrl = { ca: rootCert === 'system' ? undefined : rootCert, cert, key };
+  const { ca = ofUrl.ca, cert: ownCert = ofUrl.cert, key: ownKey = ofUrl.key, ...others } = tls;
+  const dialing = await readTls({ ca, cert: ownCert, key: ownKey, ...others });
+  if (mode === 'verify-full') return dialing;
+  // The name is of no account; nor is the authority, unless one is named.
+  const isTrusted = mode === 'require' && dialing.ca === undefined;
+  return {
+    ...dialing,
+    rejectUnauthorized: dialing.rejectUnauthorized && !isTrusted,
+    checkServerIdentity: () => undefined,
   };
 }

@@ -1,4 +1,5 @@
 import { MillraceError } from '../../errors.ts';
+import { checkTlsOptions, type TlsOptions } from '../../io/tls.ts';
 import { DEFAULTS } from '../../limits.ts';
 
 /** Where a broker is, and who we are to it. */
@@ -10,13 +11,16 @@ export interface Address {
   readonly password: string;
   readonly vhost: string;
   readonly heartbeat: number;
+  /** What the URL says of TLS. */
+  readonly tls: TlsOptions;
   /** For messages: without the password. */
   readonly shown: string;
 }
 
 /**
  * `amqp://USER:PASSWORD@HOST:PORT/VHOST?heartbeat=SECONDS`; each part but the host may be left out: guest, guest, 5672
- * (amqps: 5671), `/`, 60. Throws INVALID_ARGUMENT, without the password.
+ * (amqps: 5671), `/`, 60. Of amqps:, as RabbitMQ's own clients have it, `cacertfile`, `certfile`, `keyfile`,
+ * `server_name_indication` and `verify=verify_none`. Throws INVALID_ARGUMENT, without the password.
  */
 export function parseAddress(url: string): Address {
   const parsed = URL.canParse(url) ? new URL(url) : undefined;
@@ -42,8 +46,23 @@ export function parseAddress(url: string): Address {
     password: parsed.username === '' ? 'guest' : (decode(parsed.password) ?? parsed.password),
     vhost: vhost === '' ? '/' : vhost,
     heartbeat,
+    tls: tlsOf(parsed.searchParams),
     shown: `${parsed.protocol}//${user}${parsed.host}${parsed.pathname === '/' ? '' : parsed.pathname}`,
   };
+}
+
+function tlsOf(parameters: URLSearchParams): TlsOptions {
+  const of = (name: string): string | undefined => parameters.get(name) ?? undefined;
+  const verify = of('verify') ?? 'verify_peer';
+  if (verify !== 'verify_peer' && verify !== 'verify_none') {
+    throw new MillraceError('INVALID_ARGUMENT', 'verify in the URL must be verify_peer or verify_none');
+  }
+  const tls = {
+    ...{ ca: of('cacertfile'), cert: of('certfile'), key: of('keyfile'), servername: of('server_name_indication') },
+    rejectUnauthorized: verify === 'verify_peer',
+  };
+  checkTlsOptions(tls);
+  return tls;
 }
 
 function decode(text: string): string | undefined {

@@ -2,6 +2,7 @@ import type { Duplex } from 'node:stream';
 import { MillraceError } from '../../errors.ts';
 import { type Clock, settlesWithin, type Timer } from '../../io/clock.ts';
 import type { Random } from '../../io/random.ts';
+import { readTls, type TlsOptions, tlsReason } from '../../io/tls.ts';
 import { LIMITS } from '../../limits.ts';
 import { type ReconnectOptions, reconnectDelay } from '../tcp/connection.ts';
 import type { Address } from './address.ts';
@@ -25,6 +26,8 @@ type State = 'idle' | 'connecting' | 'ready' | 'waiting' | 'closed';
 /** What links need of the world, the same for all of a client. */
 export interface Dialing {
   readonly address: Address;
+  /** With `amqps:`. */
+  readonly tls: TlsOptions;
   readonly clock: Clock;
   readonly random: Random;
   readonly reconnect: ReconnectOptions;
@@ -152,12 +155,14 @@ export class Link {
   }
 
   async #dial(timeoutMs: number): Promise<ChannelModel> {
-    const { address, clientName } = this.#dialing;
+    const { address, tls, clientName } = this.#dialing;
     const { connect } = await loadAmqplib();
+    const security = address.protocol === 'amqps' ? await readTls(overriding(address.tls, tls)) : {};
     const { protocol, hostname, port, username, password, vhost, heartbeat } = address;
     return connect(
       { protocol, hostname, port, username, password, vhost: encodeURIComponent(vhost), heartbeat },
       {
+        ...security,
         noDelay: true,
         keepAlive: true,
         keepAliveDelay: KEEP_ALIVE_MS,
@@ -195,6 +200,11 @@ export class Link {
   #refused(error: unknown): void {
     if (error instanceof MillraceError) {
       this.#end(error);
+      return;
+    }
+    const tls = error instanceof Error ? tlsReason(error) : undefined;
+    if (!this.#everReady && tls !== undefined) {
+      this.#end(new MillraceError(tls.code, `${this.#dialing.address.shown} ${tls.message}`, { cause: error }));
       return;
     }
     const reason = reasonOf(error);
@@ -237,6 +247,11 @@ export class Link {
     const message = `no connection to ${address.shown}: ${reason}${hintOf(reason, address)}`;
     return new MillraceError('DISCONNECTED', message, { details: { url: address.shown, reason } });
   }
+}
+
+/** What the option says goes before what the URL says. */
+function overriding(url: TlsOptions, option: TlsOptions): TlsOptions {
+  return { ...url, ...Object.fromEntries(Object.entries(option).filter(([, value]) => value !== undefined)) };
 }
 
 /** Never the password: amqplib's errors do not hold it, and neither do ours. */

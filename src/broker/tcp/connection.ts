@@ -57,6 +57,8 @@ export interface Dialing {
   /** How long the first connection may take, attempts and pauses together. */
   readonly connectTimeoutMs: number;
   readonly identity: Identity;
+  /** Proves to the server who connects. */
+  readonly token?: string | undefined;
   /** Why there will never be a server again, once that is so: the connection ends with it. */
   readonly serverFailure?: () => MillraceError | undefined;
 }
@@ -85,7 +87,7 @@ const SILENT_INTERVALS_MAX = 3;
 const LIFELINE_KEY_CHARACTERS_MAX = 200;
 
 /** Refusals that stay the same however often one tries. */
-const FATAL: ReadonlySet<ErrorCode> = new Set(['PROTOCOL', 'PROTOCOL_VERSION', 'INVALID_ARGUMENT']);
+const FATAL: ReadonlySet<ErrorCode> = new Set(['PROTOCOL', 'PROTOCOL_VERSION', 'INVALID_ARGUMENT', 'UNAUTHENTICATED']);
 
 export function isFatal(error: MillraceError): boolean {
   return FATAL.has(error.code);
@@ -185,9 +187,15 @@ export class Connection {
         else link.destroy();
       },
       (error: unknown) => {
-        if (this.#timer === attempt && this.#state === 'connecting') this.#failed(asError(error));
+        if (this.#timer === attempt && this.#state === 'connecting') this.#notReached(asError(error));
       },
     );
+  }
+
+  /** What is set up wrongly is told at once; later, somebody may be mending it. */
+  #notReached(error: Error): void {
+    if (!this.#everReady && error instanceof MillraceError && isFatal(error)) this.#end(error);
+    else this.#failed(error);
   }
 
   #greet(link: Link): void {
@@ -212,11 +220,18 @@ export class Connection {
       },
       close: (reason) => {
         writer.close();
-        if (this.#link === link) this.#failed(reason ?? new Error('the server closed the connection'));
+        if (this.#link === link) this.#failed(reason ?? new Error(this.#closedBy()));
       },
     };
-    writer.json(FRAME.HELLO, this.nextRequestId(), { protocol: PROTOCOL_VERSION, ...this.#dialing.identity });
+    const { identity, token } = this.#dialing;
+    writer.json(FRAME.HELLO, this.nextRequestId(), { protocol: PROTOCOL_VERSION, ...identity, token });
     writer.flush();
+  }
+
+  /** What speaks TLS may close what does not, without a word. */
+  #closedBy(): string {
+    const hint = this.#state === 'connecting' && this.#dialing.url.startsWith('tcp:');
+    return `the server closed the connection${hint ? ' at once; if it speaks TLS, use tls://' : ''}`;
   }
 
   #frame(type: number, requestId: number, buffer: Buffer, start: number, end: number): void {

@@ -381,7 +381,8 @@ export class RemoteConsumption implements Consumption {
   }
 
   #giveUp(error: MillraceError): void {
-    if (this.#opened === undefined && !isFatal(error)) {
+    // What it may take is another matter than whether it may connect: asking again changes nothing.
+    if (this.#opened === undefined && !isFatal(error) && error.code !== 'FORBIDDEN') {
       this.#connection.reconnect(error);
       return;
     }

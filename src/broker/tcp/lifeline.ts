@@ -53,6 +53,7 @@ export class Lifeline {
       },
     };
     const writer = new FrameWriter(link, (flush) => flush());
-    writer.json(FRAME.HELLO, 1, { protocol: PROTOCOL_VERSION, ...dialing.identity, lifelineOf: key });
+    const { identity, token } = dialing;
+    writer.json(FRAME.HELLO, 1, { protocol: PROTOCOL_VERSION, ...identity, token, lifelineOf: key });
   }
 }

@@ -78,7 +78,7 @@ export class RemoteBroker implements Broker {
     this.#watches = new Watches(options.clock, this.#connection, options.callTimeoutMs);
   }
 
-  /** Resolves once connected. Rejects with DISCONNECTED after `connectTimeoutMs`, or at once with PROTOCOL or PROTOCOL_VERSION. */
+  /** Resolves once connected. Rejects with DISCONNECTED after `connectTimeoutMs`, or at once with PROTOCOL, PROTOCOL_VERSION or UNAUTHENTICATED. */
   static connect(options: RemoteOptions): Promise<RemoteBroker> {
     return new Promise((resolve, reject) => {
       const broker = new RemoteBroker(options);

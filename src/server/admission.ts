@@ -1,0 +1,115 @@
+import type { Grant, Role } from '../access/grant.ts';
+import { NONE } from '../core/task-table.ts';
+import type { Engine } from '../engine/engine.ts';
+import { MillraceError } from '../errors.ts';
+import { formatTaskId } from '../ids.ts';
+import { EnqueueReader } from '../protocol/batch.ts';
+import { malformed } from '../protocol/bytes.ts';
+import { parseRelations, splitSubmission } from '../protocol/submission.ts';
+
+const ENQUEUE = 'enqueueing';
+const PRODUCE: readonly Role[] = ['produce'];
+const READ: readonly Role[] = ['read'];
+const WAIT: readonly Role[] = ['produce', 'read'];
+
+/**
+ * What the frames of one connection need, beside calls (call-access.ts). A grant for all queues is one look a frame; one for
+ * some queues costs a look at each section of a batch, never at each task.
+ */
+export class Admission {
+  readonly #engine: Engine;
+  readonly #reader = new EnqueueReader();
+
+  constructor(engine: Engine) {
+    this.#engine = engine;
+  }
+
+  /** Throws FORBIDDEN, and what the reader throws for a body that is none. */
+  checkEnqueue(grant: Grant, buffer: Buffer, start: number, end: number): void {
+    grant.checkRole(PRODUCE, ENQUEUE);
+    if (grant.ofAllQueues) return;
+    const reader = this.#reader;
+    reader.open(buffer, start, end);
+    while (reader.next()) grant.check(PRODUCE, queueOf(buffer, reader.specStart, reader.specEnd), ENQUEUE);
+  }
+
+  /** What is enqueued, and what it depends on. Throws FORBIDDEN, and what the readers throw for a body that is none. */
+  checkSubmit(grant: Grant, buffer: Buffer, start: number, end: number): void {
+    grant.checkRole(PRODUCE, ENQUEUE);
+    if (grant.ofAllQueues) return;
+    const { enqueueEnd, relations } = splitSubmission(buffer, start, end);
+    this.checkEnqueue(grant, buffer, start, enqueueEnd);
+    for (const { dependsOn } of parseRelations(relations, this.#reader.taskCount)) {
+      for (const { index, id } of dependsOn) {
+        const queue = index >= 0 ? undefined : queueOfTask(this.#engine, id);
+        // What is not there is refused by whoever looks for it.
+        if (queue !== undefined) grant.check(PRODUCE, queue, `depending on task ${formatTaskId(id)}`);
+      }
+    }
+  }
+
+  /** Whether a worker that has come back may go on with a task: its word alone, tokens can be guessed, is not enough. */
+  mayHold(grant: Grant, id: number): boolean {
+    if (grant.ofAllQueues) return true;
+    const queue = queueOfTask(this.#engine, id);
+    return queue !== undefined && grant.covers(queue);
+  }
+
+  /** Throws FORBIDDEN, and NOT_FOUND for a task of which nobody can say whose it is. */
+  checkWatch(grant: Grant, { queue, id }: { queue?: string; id?: number }): void {
+    const act = 'watching events';
+    if (id !== undefined) checkTask(grant, this.#engine, READ, id, act);
+    else if (queue !== undefined) grant.check(READ, queue, act);
+    else grant.checkWhole(READ, act);
+  }
+
+  /** Whether every wait is allowed, which is looked at once a frame. */
+  mayWaitForAll(grant: Grant): boolean {
+    return grant.ofAllQueues && grant.has(WAIT);
+  }
+
+  /**
+   * Who enqueued a task is not remembered: who may enqueue into a queue may wait for what becomes of its tasks. Undefined: it
+   * is allowed, or there is no such task, which whoever waits is told.
+   */
+  refuseWait(grant: Grant, id: number): MillraceError | undefined {
+    try {
+      const act = 'waiting for a result';
+      grant.checkRole(WAIT, act);
+      const queue = queueOfTask(this.#engine, id);
+      if (queue !== undefined) grant.check(WAIT, queue, act);
+      return undefined;
+    } catch (error) {
+      if (error instanceof MillraceError) return error;
+      throw error;
+    }
+  }
+}
+
+/** Undefined when there is no such task, or it is no longer retained. */
+export function queueOfTask({ core }: Engine, id: number): string | undefined {
+  const slot = core.index.get(id);
+  return slot === NONE ? undefined : core.kindOf(slot).spec.queue;
+}
+
+/** Throws FORBIDDEN, and NOT_FOUND for a task that is not there. */
+export function checkTask(grant: Grant, engine: Engine, roles: readonly Role[], id: number, act: string): void {
+  grant.checkRole(roles, act);
+  if (grant.ofAllQueues) return;
+  const queue = queueOfTask(engine, id);
+  if (queue !== undefined) {
+    grant.check(roles, queue, act);
+    return;
+  }
+  const text = formatTaskId(id);
+  throw new MillraceError('NOT_FOUND', `task ${text} is not known: it never existed, or is no longer retained`, {
+    details: { id: text },
+  });
+}
+
+/** Of a packed spec, which begins with it. */
+function queueOf(buffer: Buffer, start: number, end: number): string {
+  const queueEnd = start < end ? start + 1 + (buffer[start] as number) : end + 1;
+  if (queueEnd > end) throw malformed('lengths inside a task’s options do not fit together');
+  return buffer.toString('utf8', start + 1, queueEnd);
+}

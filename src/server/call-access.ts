@@ -1,0 +1,102 @@
+import type { Grant, Role } from '../access/grant.ts';
+import { visibleStatus } from '../access/visible.ts';
+import type { Engine } from '../engine/engine.ts';
+import { parseTaskId } from '../ids.ts';
+import { checkTask } from './admission.ts';
+import type { Call } from './calls.ts';
+
+/**
+ * What a call is about, and so whose queue is looked at:
+ *
+ * - `queue`: of the queue that it names.
+ * - `task`: of the task that it names.
+ * - `filter`: of the queue of its filter; without one all queues.
+ * - `schedule`: of the queue into which the schedule enqueues, and would by what is set now.
+ * - `each`: of all; the answer shows what the caller may see.
+ * - `nothing`: of no queue.
+ */
+type Subject = 'queue' | 'task' | 'filter' | 'schedule' | 'each' | 'nothing';
+
+interface Need {
+  readonly roles: readonly Role[];
+  readonly of: Subject;
+}
+
+const READ: readonly Role[] = ['read'];
+const OPERATE: readonly Role[] = ['operate'];
+const operate = (of: Subject): Need => ({ roles: OPERATE, of });
+
+/** Of every method of CALL; one that is missing here is refused to all but those who may operate everything. */
+export const CALL_NEEDS: Readonly<Record<string, Need>> = {
+  // A worker, and a supervisor of workers, look at how their queues are doing.
+  status: { roles: ['read', 'work'], of: 'each' },
+  'task.get': { roles: READ, of: 'task' },
+  // A handler asks for the results of what its task depends on.
+  'task.parents': { roles: ['read', 'work'], of: 'task' },
+  'task.list': { roles: READ, of: 'filter' },
+  'task.deadGroups': { roles: READ, of: 'filter' },
+  'task.cancel': operate('task'),
+  'task.retry': operate('task'),
+  'task.cancelMany': operate('filter'),
+  'task.retryMany': operate('filter'),
+  'queue.pause': operate('queue'),
+  'queue.resume': operate('queue'),
+  'queue.purge': operate('queue'),
+  'queue.redrive': operate('queue'),
+  'queue.limit': operate('queue'),
+  'queue.retention': operate('queue'),
+  'schedule.get': { roles: READ, of: 'schedule' },
+  'schedule.list': { roles: READ, of: 'each' },
+  'schedule.set': operate('schedule'),
+  'schedule.pause': operate('schedule'),
+  'schedule.resume': operate('schedule'),
+  'schedule.remove': operate('schedule'),
+  'schedule.run': operate('schedule'),
+  'scaling.report': { roles: ['work'], of: 'nothing' },
+};
+
+/** Throws FORBIDDEN, and NOT_FOUND for a task that is not there. What is wrong with a call itself its method says. */
+export function checkCall(grant: Grant, engine: Engine, { method, params }: Call): void {
+  const need = Object.hasOwn(CALL_NEEDS, method) ? CALL_NEEDS[method] : undefined;
+  if (need === undefined) {
+    grant.checkWhole(OPERATE, 'a call');
+    return;
+  }
+  const { roles, of } = need;
+  grant.checkRole(roles, method);
+  if (grant.ofAllQueues) return;
+  const named = queueNamed(params);
+  switch (of) {
+    case 'queue':
+    case 'filter':
+      if (named === undefined) grant.checkWhole(roles, method);
+      else grant.check(roles, named, method);
+      break;
+    case 'task':
+      checkTask(grant, engine, roles, parseTaskId(params.id), method);
+      break;
+    case 'schedule':
+      for (const queue of [engine.core.schedules.get(String(params.name))?.spec.queue, named]) {
+        if (queue !== undefined) grant.check(roles, queue, method);
+      }
+      break;
+    default:
+      break;
+  }
+}
+
+function queueNamed({ queue }: Record<string, unknown>): string | undefined {
+  return typeof queue === 'string' ? queue : undefined;
+}
+
+interface ScheduleList {
+  readonly schedules: readonly { readonly queue: string }[];
+}
+
+/** What of the answer of a call about all queues is the caller's to see. */
+export function visibleTo(grant: Grant, { method }: Call, value: unknown): unknown {
+  if (grant.ofAllQueues) return value;
+  if (method === 'status') return visibleStatus(value as Parameters<typeof visibleStatus>[0], grant);
+  if (method !== 'schedule.list') return value;
+  return { schedules: (value as ScheduleList).schedules.filter(({ queue }) => grant.covers(queue)) };
+}
