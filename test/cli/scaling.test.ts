@@ -122,5 +122,5 @@ test('handlers that cannot be loaded end the supervisor with what is wrong', asy
     { directory },
   );
   expect(code).toBe(1);
-  expect(stderr).toMatch(/^millrace: HANDLERS: broken\.js cannot be loaded: .*missing\.js/);
+  expect(stderr).toMatch(/^millrace: HANDLERS: \S*broken\.js cannot be loaded: .*missing\.js/);
 });
