@@ -102,4 +102,11 @@ describe('a message of another program that says to be one of ours', () => {
       ['trace', 'a'],
     ]);
   });
+
+  test('has none of what a header called __proto__ brings along', () => {
+    // As amqplib makes them: the value becomes the prototype of the others.
+    const headers: Record<string, unknown> = { trace: 'a' };
+    Object.setPrototypeOf(headers, Buffer.from('value'));
+    expect(read(written(Buffer.from('n'), Buffer.from('a-1')), headers).headers).toEqual({ trace: 'a' });
+  });
 });

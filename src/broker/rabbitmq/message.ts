@@ -393,7 +393,8 @@ function isPlain(bytes: Buffer, start: number, end: number): boolean {
 function ownHeaders(headers: Record<string, unknown> | undefined): Record<string, unknown> | undefined {
   if (headers === undefined) return undefined;
   let own: Record<string, unknown> | undefined;
-  for (const name in headers) {
+  // Its own only: amqplib makes the value of a header called __proto__ the prototype of the others.
+  for (const name of Object.keys(headers)) {
     if (name.startsWith('x-') || name.startsWith('millrace-')) continue;
     own ??= {};
     // By assignment, one that is called __proto__ would become the prototype.
