@@ -1,4 +1,4 @@
-import { defineConfig } from 'vitest/config';
+import { configDefaults, defineConfig } from 'vitest/config';
 import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** Takes a third of the time of one worker: begun last, as its size would have it, it would leave the others idle. */
@@ -12,9 +12,22 @@ class LongestFirst extends BaseSequencer {
   }
 }
 
+/**
+ * `npm test` has to end within ten minutes on two cores. These take two of them, and look at what changes least: they run with
+ * `npm run test:all`, which is for every change to what they are about, and before a release.
+ */
+const LONG = [
+  'test/browser/pages.test.ts',
+  'test/cli/bench.test.ts',
+  'test/fuzz/**',
+  'test/operating/**',
+  'test/services/**',
+];
+
 export default defineConfig({
   test: {
     include: ['src/**/*.test.ts', 'test/**/*.test.ts', 'dashboard/**/*.test.ts'],
+    exclude: [...configDefaults.exclude, ...(process.env.MILLRACE_TESTS === 'all' ? [] : LONG)],
     globalSetup: 'test/support/services-host.ts',
     globals: false,
     pool: 'forks',

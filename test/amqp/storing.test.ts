@@ -29,25 +29,25 @@ describe.skipIf(postgres === undefined)('a store that does not take', () => {
   });
 
   /** From now on the tables take no change of a task that makes this true. */
-  async function refuse(condition: string): Promise<void> {
+  async function refuse(condition: string, change: 'INSERT' | 'UPDATE' = 'UPDATE'): Promise<void> {
     await database.unsafe(`
       CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN RAISE EXCEPTION 'never that' USING ERRCODE = 'data_exception'; END $$;
-      CREATE TRIGGER refuse BEFORE UPDATE ON tasks FOR EACH ROW WHEN (${condition}) EXECUTE FUNCTION refuse()`);
+      CREATE TRIGGER refuse BEFORE ${change} ON tasks FOR EACH ROW WHEN (${condition}) EXECUTE FUNCTION refuse()`);
   }
 
   test('a message finds it among the dead letters, with the reason, and what came with it runs', async () => {
     const ran = new Arrivals<unknown>();
     await client.enqueue('fine', 0);
-    // As one of ours would look, with a byte that PostgreSQL takes in no text.
+    await refuse(`NEW.id = 'bad-1'`, 'INSERT');
     const bad =
-      '{"task":"fine","queue":"default","attempt":1,"maxAttempts":3,"id":"zero \0","enqueuedAtMs":1,"payload":"bad"}';
+      '{"task":"fine","queue":"default","attempt":1,"maxAttempts":3,"id":"bad-1","enqueuedAtMs":1,"payload":"bad"}';
     scene.publish('millrace.default', bad, { type: 'millrace.task' });
     for (let n = 1; n < 6; n++) scene.publish('millrace.default', `{"task": "fine", "payload": ${n}, "id": "f-${n}"}`);
     const worker = await client.work({ fine: (input) => ran.add(input) });
     expect((await ran.count(6)).toSorted()).toEqual([0, 1, 2, 3, 4, 5]);
     const { content, properties } = await scene.get('millrace.default.dead');
-    expect(JSON.parse(content.toString())).toMatchObject({ id: 'zero \0', payload: 'bad' });
+    expect(JSON.parse(content.toString())).toMatchObject({ id: 'bad-1', payload: 'bad' });
     expect(properties.headers?.['millrace-reason']).toBe('INVALID_ARGUMENT');
     expect(JSON.parse(properties.headers?.['millrace-error']).message).toContain('the store does not take the task');
     // Nothing of it is left to come again.

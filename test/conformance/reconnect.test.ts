@@ -399,13 +399,22 @@ describe('when a connection is cut', () => {
 
   test('a worker stopped while it was cut off hands back what it held when that is noticed', async () => {
     const client = await scene.behind();
-    const held = await new Held('first').work(client);
+    await client.work({
+      task: (_, context) => {
+        context.progress('begun');
+        return new Promise(() => {});
+      },
+    });
     const task = await client.enqueue('task', null);
-    await held.started.count(1);
+    const second = await scene.direct();
+    // What tells the server that the attempt has begun travels with it.
+    await until(
+      () => second.task(task.id).info(),
+      ({ progress }) => progress !== undefined,
+    );
     scene.proxy.refuse();
     scene.proxy.cut();
     await client.close({ timeoutMs: 10 });
-    const second = await scene.direct();
     await second.work({ task: (_, { attempt }) => attempt });
     expect(await second.task(task.id).result()).toBe(2);
   });
