@@ -17,6 +17,10 @@ class LongestFirst extends BaseSequencer {
  * `npm run test:all`, which is for every change to what they are about, and before a release.
  */
 const LONG = [
+  'src/schedule/timing.test.ts',
+  'test/access/backends-tls.test.ts',
+  'test/amqp/programs.test.ts',
+  'test/browser/content.test.ts',
   'test/browser/pages.test.ts',
   'test/cli/bench.test.ts',
   'test/fuzz/**',
