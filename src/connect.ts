@@ -1,10 +1,7 @@
 import { hostname } from 'node:os';
 import type { Broker } from './broker/contract.ts';
-import { checkEmbeddedOptions, connectEmbedded, type EmbeddedOptions } from './broker/embedded/embedded.ts';
+import type { EmbeddedOptions, Place } from './broker/embedded/embedded.ts';
 import { connectToHost } from './broker/embedded/in-process.ts';
-import { PostgresStore } from './broker/postgres/postgres-store.ts';
-import { parseAddress } from './broker/rabbitmq/address.ts';
-import { RabbitBroker } from './broker/rabbitmq/rabbit-broker.ts';
 import type { ReconnectOptions } from './broker/tcp/connection.ts';
 import { RemoteBroker, type RemoteOptions } from './broker/tcp/remote-broker.ts';
 import { Client, type ClientWorld } from './client/client.ts';
@@ -145,9 +142,9 @@ function openBackend(url: string, options: ClientOptions, remote: Remote): Promi
   }
   switch (scheme) {
     case 'memory:':
-      return connectEmbedded({ memory: url.slice(scheme.length) }, remote, resolveEmbedded(options));
+      return connectInProcess({ memory: url.slice(scheme.length) }, options, remote);
     case 'file:':
-      return connectEmbedded({ directory: directoryOf(url) }, remote, resolveEmbedded(options));
+      return connectInProcess({ directory: directoryOf(url) }, options, remote);
     case 'tcp:':
     case 'tls:':
       return connectServer(url, scheme, options, remote);
@@ -157,6 +154,14 @@ function openBackend(url: string, options: ClientOptions, remote: Remote): Promi
     default:
       throw new MillraceError('INVALID_ARGUMENT', `${shown(redact(url))} is no URL of a backend; there are ${SCHEMES}`);
   }
+}
+
+/** As RabbitMQ's, it is loaded by those who use it: a client of a server starts in half the time without. */
+async function connectInProcess(place: Place, { embedded = {} }: ClientOptions, remote: Remote): Promise<Broker> {
+  checkKeys('embedded', embedded, EMBEDDED_KEYS);
+  const { checkEmbeddedOptions, connectEmbedded } = await import('./broker/embedded/embedded.ts');
+  checkEmbeddedOptions(embedded);
+  return connectEmbedded(place, remote, embedded);
 }
 
 function connectServer(url: string, scheme: 'tcp:' | 'tls:', options: ClientOptions, remote: Remote): Promise<Broker> {
@@ -213,6 +218,11 @@ async function connectRabbit(url: string, options: ClientOptions, remote: Remote
     );
   }
   const { clock, random, reconnect, connectTimeoutMs, enqueueTimeoutMs, callTimeoutMs, identity } = remote;
+  const [{ parseAddress }, { RabbitBroker }, { PostgresStore }] = await Promise.all([
+    import('./broker/rabbitmq/address.ts'),
+    import('./broker/rabbitmq/rabbit-broker.ts'),
+    import('./broker/postgres/postgres-store.ts'),
+  ]);
   const address = parseAddress(url);
   const store =
     options.store === undefined
@@ -273,13 +283,6 @@ function resolveReconnect(options: Partial<ReconnectOptions> = {}): ReconnectOpt
     throw new MillraceError('INVALID_ARGUMENT', message, { details: { value: shownValue(value), min, max } });
   }
   return resolved;
-}
-
-function resolveEmbedded(options: ClientOptions): EmbeddedOptions {
-  const { embedded = {} } = options;
-  checkKeys('embedded', embedded, EMBEDDED_KEYS);
-  checkEmbeddedOptions(embedded);
-  return embedded;
 }
 
 /** `file:./data`, `file:/var/lib/x` and `file:///var/lib/x`. */

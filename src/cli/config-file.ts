@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { shown } from '../errors.ts';
@@ -42,6 +42,16 @@ export function readConfigFile(
     }
   }
   return { ...common, ...own };
+}
+
+/** Whether `readConfigFile` will find one, from arguments that are not parsed yet. */
+export function hasConfigFile(
+  args: readonly string[],
+  environment: Readonly<Record<string, string | undefined>>,
+  directory: string,
+): boolean {
+  if (args.some((arg) => arg === '--config' || arg.startsWith('--config='))) return true;
+  return Boolean(environment[environmentName('config')]) || existsSync(join(directory, CONFIG_FILE_NAME));
 }
 
 function readSource(path: string, mustExist: boolean): string | undefined {

@@ -1,4 +1,5 @@
 import { redact } from '../errors.ts';
+import { serveOverBackend } from '../serve.ts';
 import type { Access } from './access.ts';
 import { UsageError } from './failure.ts';
 import { type HttpValues, httpSettings, logHttp } from './http.ts';
@@ -18,7 +19,6 @@ export async function serveGateway(values: GatewayValues, access: Access, log: L
   if (settings === undefined) {
     throw new UsageError('with an amqp:// URL only HTTP is served, and --http-port is off: nothing is left to do');
   }
-  const { serveOverBackend } = await import('../serve.ts');
   const stopSignal = catchStopSignals((signal) => log.all.warn(`${signal} again: ending at once`), access.stopSignals);
   const service = await serveOverBackend(url, { name: 'millrace server', store }, settings);
   access.follow({ http: (tls) => service.renewTls(tls) });

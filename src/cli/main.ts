@@ -7,7 +7,7 @@ import { createProgram } from './program.ts';
 
 /** The exit code. */
 async function run(args: readonly string[]): Promise<number> {
-  const program = createProgram();
+  const program = await createProgram(args);
   try {
     if (args.length === 0) throw new UsageError(`a command is missing: ${commandNames(program)} (see millrace --help)`);
     await program.parseAsync(args, { from: 'user' });

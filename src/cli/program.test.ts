@@ -9,7 +9,7 @@ function pathsOf(command: Command, before: readonly string[] = []): string[][] {
   });
 }
 
-const PATHS = pathsOf(createProgram());
+const PATHS = pathsOf(await createProgram());
 
 test('the documented commands are there', () => {
   const names = PATHS.map((path) => path.join(' '));
@@ -18,7 +18,7 @@ test('the documented commands are there', () => {
 });
 
 test.each(PATHS.map((path) => [path.join(' '), path] as const))('millrace %s explains itself', async (name, path) => {
-  const program = createProgram();
+  const program = await createProgram(path);
   const command = path.reduce(
     (parent, each) => parent.commands.find((child) => child.name() === each) as Command,
     program,

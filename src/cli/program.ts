@@ -1,36 +1,38 @@
 import { Command } from 'commander';
 import { VERSION } from '../version.ts';
-import { register as registerBench } from './bench.ts';
-import { register as registerClients } from './clients.ts';
-import { register as registerDemo } from './demo.ts';
-import { register as registerEnqueue } from './enqueue.ts';
-import { register as registerEvents } from './events.ts';
-import { register as registerJournal } from './journal.ts';
-import { register as registerQueue } from './queue.ts';
-import { register as registerSchedule } from './schedule.ts';
-import { register as registerServer } from './server.ts';
-import { register as registerStatus } from './status.ts';
-import { register as registerTask } from './task.ts';
-import { register as registerWorker } from './worker.ts';
+import { hasConfigFile } from './config-file.ts';
 
-/** In the order in which --help lists them. Each file exports `register`, which adds one command or group. */
-const COMMANDS: readonly ((program: Command) => void)[] = [
-  registerServer,
-  registerWorker,
-  registerClients,
-  registerEnqueue,
-  registerStatus,
-  registerEvents,
-  registerTask,
-  registerQueue,
-  registerSchedule,
-  registerJournal,
-  registerBench,
-  registerDemo,
-];
+interface CommandFile {
+  /** Adds one command, or a group of them. */
+  readonly register: (program: Command) => void;
+}
 
-/** Throws CommanderError in place of ending the process. */
-export function createProgram(): Command {
+/** In the order in which --help lists them; a command's file is loaded when it is needed, since each loads half of all there is. */
+const COMMANDS: Readonly<Record<string, () => Promise<CommandFile>>> = {
+  server: () => import('./server.ts'),
+  worker: () => import('./worker.ts'),
+  clients: () => import('./clients.ts'),
+  enqueue: () => import('./enqueue.ts'),
+  status: () => import('./status.ts'),
+  events: () => import('./events.ts'),
+  task: () => import('./task.ts'),
+  queue: () => import('./queue.ts'),
+  schedule: () => import('./schedule.ts'),
+  journal: () => import('./journal.ts'),
+  bench: () => import('./bench.ts'),
+  demo: () => import('./demo.ts'),
+};
+
+/**
+ * The program with the command that `args` begin with, or with all of them: when they begin with none, and when there is a
+ * configuration file, which is checked whole. It throws CommanderError in place of ending the process.
+ */
+export async function createProgram(args: readonly string[] = []): Promise<Command> {
+  const [name = ''] = args;
+  const isOne = Object.hasOwn(COMMANDS, name) && !hasConfigFile(args, process.env, process.cwd());
+  const files = isOne ? [COMMANDS[name]] : Object.values(COMMANDS);
+  const commands = await Promise.all(files.map((load) => load()));
+
   const program = new Command('millrace')
     .description('A durable task queue for Node.js')
     .version(VERSION, '-V, --version', 'print the version')
@@ -44,7 +46,7 @@ export function createProgram(): Command {
       'after',
       '\nmillrace <command> --help explains a command.\nExit codes: 0 done, 1 failed, 2 wrong usage.',
     );
-  for (const register of COMMANDS) register(program);
+  for (const { register } of commands) register(program);
   return program;
 }
 

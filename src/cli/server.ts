@@ -2,8 +2,8 @@ import type { Command } from 'commander';
 import type { Status } from '../broker/contract.ts';
 import { MillraceError, redact } from '../errors.ts';
 import { DEFAULTS, isLoopback, LIMITS } from '../limits.ts';
-import type { HttpService } from '../serve.ts';
-import { Server } from '../server/server.ts';
+import { type HttpService, serveOverServer } from '../serve.ts';
+import type { Server } from '../server/server.ts';
 import { ACCESS_FLAGS, Access, checkAccessFlags, hasCredentials } from './access.ts';
 import { addCommand } from './command.ts';
 import { CommandFailed, isSystemError, UsageError } from './failure.ts';
@@ -149,8 +149,6 @@ async function startHttp(
   try {
     const settings = httpSettings(values, access, log);
     if (settings === undefined) return undefined;
-    // Half of what a command loads, which the others can do without.
-    const { serveOverServer } = await import('../serve.ts');
     const service = await serveOverServer(server, settings);
     logHttp(service, log);
     return service;
@@ -176,6 +174,7 @@ async function start(
 ): Promise<Server> {
   const { data, host, port, fsync, fsyncIntervalMs, connectionsMax } = values;
   try {
+    const { Server } = await import('../server/server.ts');
     return await Server.start({
       directory: data,
       host,
