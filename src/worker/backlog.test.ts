@@ -32,3 +32,18 @@ test('what is put back is next again, and what was revoked is not', () => {
   ]);
   expect({ size: backlog.size, run: backlog.run }).toEqual({ size: 0, run: undefined });
 });
+
+test('what several threads give back stands in the order of delivery', () => {
+  const [first, second, third] = [run(2), run(2), run(2)];
+  const backlog = new Backlog();
+  const orders = [first, second, third].map((each) => {
+    backlog.push(each);
+    const { order } = backlog;
+    if (each !== third) backlog.take(2);
+    return order;
+  }) as [number, number, number];
+  backlog.putBack(first, 1, 2, orders[0]);
+  backlog.putBack(second, 0, 2, orders[1]);
+  backlog.putBack(first, 0, 1, orders[0]);
+  expect(takeAll(backlog)).toEqual([first, first, second, second, third, third].map((each, at) => [each, at % 2]));
+});

@@ -39,9 +39,13 @@ export class Backlog {
     this.size += run.length;
   }
 
-  /** Tasks that were taken and did not start after all are the next ones again; `order` as it was. */
+  /** Tasks that were taken and did not start after all stand where they stood; `order` as it was. */
   putBack(run: DeliveryRun, from: number, to: number, order: number): void {
-    this.#entries.splice(this.#head, 0, { run, from, to, order });
+    let at = this.#head;
+    for (let entry = this.#entries[at]; entry !== undefined; entry = this.#entries[++at]) {
+      if (entry.order > order || (entry.order === order && entry.from > from)) break;
+    }
+    this.#entries.splice(at, 0, { run, from, to, order });
     this.size += to - from;
   }
 

@@ -41,7 +41,7 @@ export class BegunOrder {
 
   /** Whether nothing that was handed over waits in its thread. */
   get allBegun(): boolean {
-    return this.#handed.every((each, at) => at < this.#head || begunOf(each) === each.parcel.length);
+    return this.#handed.every((each, at) => at < this.#head || begunOf(each) === each.parcel.kept);
   }
 
   tell(): void {
@@ -50,17 +50,18 @@ export class BegunOrder {
     for (; this.#head < this.#handed.length; this.#head++) {
       const each = this.#handed[this.#head] as Handed;
       const begun = begunOf(each);
+      if (this.#isAhead(each.parcel, each.parcel.from + begun - 1)) break;
       if (begun > 0) {
         last = each.parcel;
         lastIndex = last.from + begun - 1;
       }
-      if (begun < each.parcel.length) break;
+      if (begun < each.parcel.kept) break;
     }
     if (this.#head >= HANDED_SPARE) {
       this.#handed.splice(0, this.#head);
       this.#head = 0;
     }
-    if (last === undefined || this.#isAhead(last, lastIndex)) return;
+    if (last === undefined) return;
     if (this.#toldRun === last.run && this.#toldIndex === lastIndex) return;
     this.#toldRun = last.run;
     this.#toldIndex = lastIndex;
@@ -79,8 +80,8 @@ export class BegunOrder {
 const HANDED_SPARE = 64;
 
 function begunOf({ parcel, thread }: Handed): number {
-  if (parcel.held === 0) return parcel.length;
-  return Math.min(Math.max(thread.begun - parcel.first + 1, 0), parcel.length);
+  if (parcel.held === 0) return parcel.kept;
+  return Math.min(Math.max(thread.begun - parcel.first + 1, 0), parcel.kept);
 }
 
 function isBefore(one: Parcel, other: Parcel): boolean {

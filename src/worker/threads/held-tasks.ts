@@ -20,6 +20,8 @@ export class Parcel {
   /** Tasks that are not OVER, and those that are HELD. */
   open: number;
   held: number;
+  /** From the first on, those that were not taken back before they began. */
+  kept: number;
   readonly #states: Uint8Array;
 
   constructor(run: DeliveryRun, from: number, length: number, first: number, order: number) {
@@ -30,12 +32,18 @@ export class Parcel {
     this.order = order;
     this.open = length;
     this.held = length;
+    this.kept = length;
     this.#states = new Uint8Array(length);
   }
 
   /** The number of its last task. */
   get last(): number {
     return this.first + this.length - 1;
+  }
+
+  /** The number of the last one that was not taken back. */
+  get lastKept(): number {
+    return this.first + this.kept - 1;
   }
 
   /** In the run. */
@@ -144,6 +152,11 @@ export class HeldTasks {
       if (parcel.isHeld(number)) return number;
     }
     return -1;
+  }
+
+  /** What comes after this one is taken back. */
+  keepTo(number: number): void {
+    for (const parcel of this.#parcels) parcel.kept = Math.min(parcel.kept, Math.max(number - parcel.first + 1, 0));
   }
 
   /** Forgets what is over. */

@@ -228,6 +228,7 @@ export class Threads implements Execution, PoolUser {
     thread.recall();
     this.#relay.begin(thread);
     this.#putBack(held(thread).filter(({ number }) => number > thread.begun));
+    thread.held.keepTo(thread.begun);
     thread.held.prune();
   }
 
@@ -362,7 +363,7 @@ function overdueOf(thread: WorkerThread, nowMs: number): CallingHandler | undefi
 }
 
 function hasWaiting(thread: WorkerThread): boolean {
-  return thread.held.parcels.some(({ held, last }) => held > 0 && last > thread.begun);
+  return thread.held.parcels.some(({ held, lastKept }) => held > 0 && lastKept > thread.begun);
 }
 
 /** When something in the thread can be overdue; never when it has nothing. */
@@ -374,8 +375,8 @@ function nextLookMs(thread: WorkerThread, nowMs: number): number {
     nextMs = Math.min(nextMs, startedMs + timeoutMs + LIMITS.threadGraceMs);
   }
   // What waits may begin at any time.
-  for (const { held, last, run } of thread.held.parcels) {
-    if (held > 0 && last > thread.begun) nextMs = Math.min(nextMs, nowMs + Math.min(LOOK_MS_MIN, run.spec.timeoutMs));
+  for (const { held, lastKept, run } of thread.held.parcels) {
+    if (held > 0 && lastKept > thread.begun) nextMs = Math.min(nextMs, nowMs + Math.min(LOOK_MS_MIN, run.spec.timeoutMs));
   }
   return nextMs;
 }
