@@ -15,7 +15,7 @@ beforeEach(() => {
   told = [];
   backlog = new Backlog();
   const begun = (run: DeliveryRun, index: number): void => void told.push([run, index]);
-  order = new BegunOrder({ begun } as Consumption, backlog);
+  order = new BegunOrder({ begun } as Partial<Consumption> as Consumption, backlog);
 });
 
 function deliver(): DeliveryRun {

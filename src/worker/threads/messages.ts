@@ -82,7 +82,7 @@ export interface Report {
   readonly ended: readonly number[];
   /** Since then it knows what was taken back: it may be given tasks again. */
   readonly recallAccepted: boolean;
-  /** Tasks that did not begin because their lease was lost. */
+  /** Tasks that did not begin, or ended before they were named in `entered`, because their lease was lost. */
   readonly dropped: readonly number[];
   readonly remarks: readonly Remark[];
   /** How long tasks took, by name. */

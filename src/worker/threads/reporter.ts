@@ -11,7 +11,8 @@ import type { FailedTask, Remark, Report, TextResults } from './messages.ts';
 
 /**
  * The thread's side of a worker's consumption: gathers what its runner says, and tells the worker once a turn. While handlers
- * keep the turn, what has gathered for LIMITS.threadReportMs goes before the next one begins: it would be lost with the thread.
+ * keep the turn, what has gathered for LIMITS.threadReportMs goes before the next one begins: it would be lost with the thread. Results do not
+ * gather beyond LIMITS.threadGroupBytesMax.
  */
 export class Reporter implements Consumption, AttemptGate {
   readonly #port: MessagePort;
@@ -26,6 +27,8 @@ export class Reporter implements Consumption, AttemptGate {
   #completed: number[] = [];
   #results = new GatheredResults();
   #byteResults: { number: number; bytes: Uint8Array }[] = [];
+  /** Of what was gathered; of text, roughly. */
+  #resultBytes = 0;
   #failed: FailedTask[] = [];
   #released: number[] = [];
   #ended: number[] = [];
@@ -89,8 +92,13 @@ export class Reporter implements Consumption, AttemptGate {
 
   ended(task: RunningTasks): void {
     this.#costs.ended(task.name, task.length, this.#clock.steadyMs() - task.startedMs);
+    const first = firstOf(task);
     if (this.#running.get(task)) {
-      this.#ended.push(firstOf(task));
+      this.#ended.push(first);
+      this.#gathered();
+    } else if (task.lost === task.length) {
+      // Nothing else is said of it, and the worker does not know that it ran.
+      for (let number = first; number < first + task.length; number++) this.#dropped.push(number);
       this.#gathered();
     }
     this.#running.delete(task);
@@ -104,8 +112,11 @@ export class Reporter implements Consumption, AttemptGate {
     const number = run.first + index;
     if (result === undefined) this.#completeRange(number, number + 1);
     else if (typeof result === 'string') this.#results.add(number, result);
-    else this.#byteResults.push({ number, bytes: result });
+    // Of its own: with a view, all of the memory that it is a part of would cross.
+    else this.#byteResults.push({ number, bytes: new Uint8Array(result) });
+    this.#resultBytes += result?.length ?? 0;
     this.#gathered();
+    if (this.#resultBytes >= LIMITS.threadGroupBytesMax) this.tell();
   }
 
   completeMany(run: GroupRun, from: number, to: number): void {
@@ -176,6 +187,7 @@ export class Reporter implements Consumption, AttemptGate {
     };
     this.#completed = [];
     this.#byteResults = [];
+    this.#resultBytes = 0;
     this.#failed = [];
     this.#released = [];
     this.#ended = [];

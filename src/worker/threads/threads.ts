@@ -376,7 +376,8 @@ function nextLookMs(thread: WorkerThread, nowMs: number): number {
   }
   // What waits may begin at any time.
   for (const { held, lastKept, run } of thread.held.parcels) {
-    if (held > 0 && lastKept > thread.begun) nextMs = Math.min(nextMs, nowMs + Math.min(LOOK_MS_MIN, run.spec.timeoutMs));
+    if (held > 0 && lastKept > thread.begun)
+      nextMs = Math.min(nextMs, nowMs + Math.min(LOOK_MS_MIN, run.spec.timeoutMs));
   }
   return nextMs;
 }
