@@ -21,6 +21,7 @@ function listen(): Ordered {
   let start!: (values: WorkerValues) => void;
   let stop!: (reason: string) => void;
   let retire!: (reason: string) => void;
+  let isWorking = false;
   const ordered: Ordered = {
     values: new Promise((resolve) => {
       start = resolve;
@@ -31,14 +32,28 @@ function listen(): Ordered {
     retired: new Promise((resolve) => {
       retire = resolve;
     }),
-    started: ({ queues }: Worker) => void say({ type: 'working', queues }),
+    started: ({ queues }: Worker) => {
+      isWorking = true;
+      void say({ type: 'working', queues });
+    },
+  };
+  // There is nothing yet that has to end in order, and what is waited for (handlers that load, a server) may never come.
+  const endUnlessWorking = (): void => {
+    if (!isWorking) process.exit(0);
   };
   process.on('message', (order: Order) => {
-    if (order.type === 'start') start(order.values as WorkerValues);
-    else if (order.type === 'retire') retire('not needed any more');
+    if (order.type === 'start') {
+      start(order.values as WorkerValues);
+      return;
+    }
+    endUnlessWorking();
+    if (order.type === 'retire') retire('not needed any more');
     else stop('the supervisor stops');
   });
-  process.on('disconnect', () => stop('the supervisor is gone'));
+  process.on('disconnect', () => {
+    endUnlessWorking();
+    stop('the supervisor is gone');
+  });
   return ordered;
 }
 

@@ -227,7 +227,8 @@ export class Supervisor {
       `worker processes that do not stop are killed: ${this.#killed}`,
     );
     this.killAll();
-    await ended;
+    // A system call that does not return keeps a process alive.
+    await settlesWithin(this.#world.clock, KILL_AFTER_MS, ended);
   }
 
   // ── Looking and deciding ──────────────────────────────────────────────────────────────────────────────────────────

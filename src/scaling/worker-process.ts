@@ -60,7 +60,8 @@ export class WorkerProcess {
       });
     });
     this.ended = new Promise((resolve) => {
-      this.#child.once('error', (error: NodeJS.ErrnoException) => {
+      this.#child.on('error', (error: NodeJS.ErrnoException) => {
+        // Something that could not be done to one that runs: its end is told by `exit`.
         if (this.#child.pid !== undefined) return;
         const failure = {
           code: error.code ?? error.name,

@@ -1,0 +1,2 @@
+console.log('loading');
+await new Promise(() => setInterval(() => {}, 60_000));
