@@ -1,10 +1,9 @@
-import { useState } from 'preact/hooks';
 import type { SupervisorStatus } from '../api/types.ts';
-import { count, duration } from '../format.ts';
-import { Icon } from '../parts/icons.tsx';
+import { count } from '../format.ts';
 import { Panel } from '../parts/states.tsx';
 import { type Column, Table } from '../parts/table.tsx';
 import { Ago, Time } from '../parts/time.tsx';
+import { HOST_COLUMN, nameColumn, seenColumn, useOpenRows } from './process-columns.tsx';
 
 /** Few supervisors show their decisions at once. */
 const OPEN_SUPERVISORS_MAX = 2;
@@ -14,28 +13,8 @@ const SILENT_MS = 12_000;
 
 /** Of worker processes: how many there are, and why. */
 export function Supervisors({ supervisors }: { supervisors: readonly SupervisorStatus[] }) {
-  const [toggled, setToggled] = useState<Readonly<Record<string, boolean>>>({});
-  const isOpen = (id: string): boolean => toggled[id] ?? supervisors.length <= OPEN_SUPERVISORS_MAX;
-  const columns: readonly Column<SupervisorStatus>[] = [
-    {
-      key: 'name',
-      title: 'Supervisor',
-      isName: true,
-      cell: ({ id, name }) => (
-        <button
-          type="button"
-          class="disclosure"
-          aria-expanded={isOpen(id)}
-          onClick={() => setToggled({ ...toggled, [id]: !isOpen(id) })}
-        >
-          <Icon name={isOpen(id) ? 'down' : 'right'} />
-          {name}
-        </button>
-      ),
-      sort: ({ name }) => name,
-    },
-    ...COLUMNS,
-  ];
+  const open = useOpenRows(supervisors.length, OPEN_SUPERVISORS_MAX);
+  const columns: readonly Column<SupervisorStatus>[] = [nameColumn('Supervisor', open), ...COLUMNS];
   return (
     <Panel title="Scaling">
       <Table
@@ -44,23 +23,14 @@ export function Supervisors({ supervisors }: { supervisors: readonly SupervisorS
         rows={supervisors}
         rowKey={({ id }) => id}
         initial={{ key: 'name', isDescending: false }}
-        below={(supervisor) => isOpen(supervisor.id) && <Decisions {...supervisor} />}
+        below={(supervisor) => open.isOpen(supervisor.id) && <Decisions {...supervisor} />}
       />
     </Panel>
   );
 }
 
 const COLUMNS: readonly Column<SupervisorStatus>[] = [
-  {
-    key: 'host',
-    title: 'Host',
-    cell: ({ host, pid }) => (
-      <>
-        <span class="name">{host}</span> <span class="muted">process {pid}</span>
-      </>
-    ),
-    sort: ({ host, pid }) => `${host} ${pid}`,
-  },
+  HOST_COLUMN,
   {
     key: 'current',
     title: 'Processes',
@@ -82,12 +52,7 @@ const COLUMNS: readonly Column<SupervisorStatus>[] = [
     cell: ({ decisions: [last] }) => (last === undefined ? '–' : <Ago atMs={last.atMs} />),
     sort: ({ decisions: [last] }) => last?.atMs ?? 0,
   },
-  {
-    key: 'seen',
-    title: 'Last seen',
-    cell: ({ lastSeenMs }) => (lastSeenMs < SILENT_MS ? 'now' : `${duration(lastSeenMs)} ago`),
-    sort: ({ lastSeenMs }) => lastSeenMs,
-  },
+  seenColumn(SILENT_MS),
 ];
 
 function Decisions({ decisions }: SupervisorStatus) {

@@ -1,15 +1,14 @@
-import { useState } from 'preact/hooks';
 import { pathOf } from '../api/client.ts';
 import { usePoll, usePoller } from '../api/live.ts';
 import { info, stats } from '../api/stats.ts';
 import type { TaskPage, WorkerStatus } from '../api/types.ts';
 import { count, duration, plural, rate, share } from '../format.ts';
-import { Icon } from '../parts/icons.tsx';
 import { Bar, Command, Empty, Failure, Loading, Unready } from '../parts/states.tsx';
 import { type Column, Table } from '../parts/table.tsx';
 import { Ago, useNow } from '../parts/time.tsx';
 import { href, taskHref } from '../route.ts';
 import { useStore } from '../store.ts';
+import { HOST_COLUMN, nameColumn, seenColumn, useOpenRows } from './process-columns.tsx';
 import { Supervisors } from './supervisors.tsx';
 
 /** Few workers show what they do at once. */
@@ -19,31 +18,11 @@ const CURRENT_POLL_MS = 2000;
 
 export function Workers() {
   const { data, error } = usePoller(stats);
-  const [toggled, setToggled] = useState<Readonly<Record<string, boolean>>>({});
   const url = useStore(info).data?.url;
+  const open = useOpenRows(data?.workers.length ?? 0, OPEN_WORKERS_MAX);
   if (data === undefined) return <Unready title="Workers" error={error} onRetry={() => stats.refresh()} />;
   const { workers, supervisors = [] } = data;
-  const isOpen = (id: string): boolean => toggled[id] ?? workers.length <= OPEN_WORKERS_MAX;
-  const columns: readonly Column<WorkerStatus>[] = [
-    {
-      key: 'name',
-      title: 'Worker',
-      isName: true,
-      cell: ({ id, name }) => (
-        <button
-          type="button"
-          class="disclosure"
-          aria-expanded={isOpen(id)}
-          onClick={() => setToggled({ ...toggled, [id]: !isOpen(id) })}
-        >
-          <Icon name={isOpen(id) ? 'down' : 'right'} />
-          {name}
-        </button>
-      ),
-      sort: ({ name }) => name,
-    },
-    ...COLUMNS,
-  ];
+  const columns: readonly Column<WorkerStatus>[] = [nameColumn('Worker', open), ...COLUMNS];
   return (
     <>
       <div class="page-head">
@@ -65,7 +44,7 @@ export function Workers() {
             rows={workers}
             rowKey={({ id }) => id}
             initial={{ key: 'name', isDescending: false }}
-            below={({ id, running }) => isOpen(id) && <CurrentTasks worker={id} running={running} />}
+            below={({ id, running }) => open.isOpen(id) && <CurrentTasks worker={id} running={running} />}
           />
         </div>
       )}
@@ -81,16 +60,7 @@ function total(workers: readonly WorkerStatus[], of: 'concurrency' | 'running'):
 const SILENT_MS = 10_000;
 
 const COLUMNS: readonly Column<WorkerStatus>[] = [
-  {
-    key: 'host',
-    title: 'Host',
-    cell: ({ host, pid }) => (
-      <>
-        <span class="name">{host}</span> <span class="muted">process {pid}</span>
-      </>
-    ),
-    sort: ({ host, pid }) => `${host} ${pid}`,
-  },
+  HOST_COLUMN,
   { key: 'version', title: 'Version', cell: ({ version }) => version ?? '–', sort: ({ version }) => version ?? '' },
   {
     key: 'queues',
@@ -149,12 +119,7 @@ const COLUMNS: readonly Column<WorkerStatus>[] = [
     cell: ({ connectedAtMs }) => <Ago atMs={connectedAtMs} />,
     sort: ({ connectedAtMs }) => connectedAtMs,
   },
-  {
-    key: 'seen',
-    title: 'Last seen',
-    cell: ({ lastSeenMs }) => (lastSeenMs < SILENT_MS ? 'now' : `${duration(lastSeenMs)} ago`),
-    sort: ({ lastSeenMs }) => lastSeenMs,
-  },
+  seenColumn(SILENT_MS),
 ];
 
 /** Since it connected. */
