@@ -34,6 +34,9 @@ const FINAL: FailOptions = { final: true, retryDelayMs: undefined };
 /** Handlers that do not wait for anything may keep the event loop so long before it gets a turn. */
 const TURN_MS_MAX = 10;
 
+/** Names without a handler of which was told. */
+const UNKNOWN_NAMES_KEPT = 1000;
+
 /** What has begun. */
 type Started = Pick<RunningTasks, 'run' | 'startedMs'>;
 
@@ -209,8 +212,7 @@ export class Runner implements Execution {
   #unknown(run: DeliveryRun, index: number): void {
     const { name } = run.spec;
     const message = `this worker has no handler for ${JSON.stringify(name)}; it has ${[...this.#handlers.keys()].join(', ')}`;
-    if (!this.#unknownNames.has(name)) {
-      this.#unknownNames.add(name);
+    if (isFirst(name, this.#unknownNames, UNKNOWN_NAMES_KEPT)) {
       this.#logger?.warn({ name, queue: run.spec.queue }, message);
     }
     this.#fail({ run, startedMs: this.#nowMs }, index, new MillraceError('NO_HANDLER', message), 'NO_HANDLER', AGAIN);
@@ -405,10 +407,7 @@ export class Runner implements Execution {
     const code = error instanceof MillraceError ? error.code : 'INVALID_PAYLOAD';
     if (code === 'KEY_MISSING') {
       const { keyId } = (error as MillraceError).details;
-      if (!this.#missingKeys.has(keyId)) {
-        // Anybody may name keys in what he enqueues.
-        if (this.#missingKeys.size >= LIMITS.keyRingKeysMax) this.#missingKeys.clear();
-        this.#missingKeys.add(keyId);
+      if (isFirst(keyId, this.#missingKeys, LIMITS.keyRingKeysMax)) {
         this.#logger?.warn({ keyId, queue: task.run.spec.queue }, (error as MillraceError).message);
       }
     } else if (code === 'DECRYPTION_FAILED' || code === 'NOT_ENCRYPTED') {
@@ -492,6 +491,14 @@ async function check(validation: () => unknown): Promise<unknown> {
   } catch (cause) {
     throw new PayloadRefused('', { cause });
   }
+}
+
+/** Anybody may name what he likes in what he enqueues: what was told of is forgotten when there is too much of it. */
+function isFirst<Value>(value: Value, told: Set<Value>, keptMax: number): boolean {
+  if (told.has(value)) return false;
+  if (told.size >= keptMax) told.clear();
+  told.add(value);
+  return true;
 }
 
 const THEN = Promise.prototype.then;
