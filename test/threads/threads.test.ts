@@ -185,6 +185,15 @@ describe('a handler that is over its time', () => {
   });
 });
 
+test('what waits in a thread that is kept by what a handler has left behind goes to others', async () => {
+  await work();
+  const at = word();
+  await run('untidy', { word: at });
+  await reached(at);
+  const others = await client.enqueueMany('number', Array(50).fill(1));
+  expect(await others.results()).toEqual(Array(50).fill(1));
+});
+
 describe('a thread that crashes', () => {
   test('fails what ran in it, and nothing else', async () => {
     const errors: string[] = [];

@@ -57,10 +57,12 @@ export class Handing {
 
   /** `share`: how many of what waits are its part. */
   #fill(thread: WorkerThread, openBefore: number, share: number): void {
-    const { backlog, pace } = this.#options;
+    const { backlog, clock, pace } = this.#options;
     const group = new GroupBuilder();
+    const nowMs = clock.steadyMs();
+    thread.expect(nowMs);
     let open = openBefore;
-    let load = isStuck(thread, this.#options.clock.steadyMs()) ? Number.POSITIVE_INFINITY : 0;
+    let load = isStuck(thread, nowMs) ? Number.POSITIVE_INFINITY : 0;
     for (const { run, open: left } of thread.held.parcels) if (left > 0) load += left * pace.taskMs(run.spec.name);
     for (let { run } = backlog; run !== undefined && !group.full; { run } = backlog) {
       const { name } = run.spec;

@@ -14,7 +14,7 @@ import type { ErrorAsData, Report } from './messages.ts';
 import { Pace } from './pace.ts';
 import { Relay } from './relay.ts';
 import type { PoolUser, ThreadPool } from './thread-pool.ts';
-import { type CallingHandler, isStuck, type WorkerThread } from './worker-thread.ts';
+import { type CallingHandler, isDeaf, isStuck, type WorkerThread } from './worker-thread.ts';
 
 export interface ThreadsOptions extends ExecutionOptions {
   readonly pool: ThreadPool;
@@ -185,6 +185,7 @@ export class Threads implements Execution, PoolUser {
 
   reported(thread: WorkerThread, report: Report): void {
     this.#relay.report(thread, report);
+    thread.quietSinceMs = this.#pool.clock.steadyMs();
     this.#pace.learn(report.costs);
     thread.held.prune();
     this.#order.tell();
@@ -225,7 +226,7 @@ export class Threads implements Execution, PoolUser {
 
   /** Takes back what the thread has not begun. */
   #recall(thread: WorkerThread): void {
-    thread.recall();
+    thread.recall(this.#pool.clock.steadyMs());
     this.#relay.begin(thread);
     this.#putBack(held(thread).filter(({ number }) => number > thread.begun));
     thread.held.keepTo(thread.begun);
@@ -254,13 +255,15 @@ export class Threads implements Execution, PoolUser {
     for (const thread of this.#working()) {
       this.#relay.begin(thread);
       let overdue = overdueOf(thread, nowMs);
-      if (overdue !== undefined) {
+      if (overdue !== undefined || isDeaf(thread, nowMs)) {
         // It may have said something, while this thread was busy.
         thread.drain();
         overdue = overdueOf(thread, nowMs);
       }
       if (overdue !== undefined) this.#expire(thread, overdue);
-      else if (isStuck(thread, nowMs) && hasWaiting(thread)) {
+      else if (isDeaf(thread, nowMs, LIMITS.threadStartMs) && thread.running.size === 0) {
+        this.crashed(thread, new Error(`no handler ran in it, and it did nothing for ${LIMITS.threadStartMs} ms`));
+      } else if (thread.hasWaiting && (isStuck(thread, nowMs) || isDeaf(thread, nowMs))) {
         this.#recall(thread);
         this.#handSoon();
       }
@@ -362,10 +365,6 @@ function overdueOf(thread: WorkerThread, nowMs: number): CallingHandler | undefi
   return undefined;
 }
 
-function hasWaiting(thread: WorkerThread): boolean {
-  return thread.held.parcels.some(({ held, lastKept }) => held > 0 && lastKept > thread.begun);
-}
-
 /** When something in the thread can be overdue; never when it has nothing. */
 function nextLookMs(thread: WorkerThread, nowMs: number): number {
   let nextMs = Number.POSITIVE_INFINITY;
@@ -374,6 +373,7 @@ function nextLookMs(thread: WorkerThread, nowMs: number): number {
   for (const { startedMs, timeoutMs } of thread.running.values()) {
     nextMs = Math.min(nextMs, startedMs + timeoutMs + LIMITS.threadGraceMs);
   }
+  if (thread.recalling) nextMs = Math.min(nextMs, nowMs + LOOK_MS_MAX);
   // What waits may begin at any time.
   for (const { held, lastKept, run } of thread.held.parcels) {
     if (held > 0 && lastKept > thread.begun)

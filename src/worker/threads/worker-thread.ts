@@ -55,6 +55,8 @@ export class WorkerThread {
   returned = 0;
   /** It may not know yet what was taken back: were it given more, that could not be told apart. */
   recalling = false;
+  /** Since when it owes a word, if it does: a beginning, or that it knows what was taken back. */
+  quietSinceMs = 0;
   readonly #port: MessagePort;
   readonly #listener: ThreadListener;
   readonly #terminate = new AbortController();
@@ -100,8 +102,23 @@ export class WorkerThread {
     return timeoutMs === undefined ? undefined : { first: this.begun - length + 1, length, timeoutMs };
   }
 
+  /** Whether it has something that it did not begin. */
+  get hasWaiting(): boolean {
+    return this.held.parcels.some(({ held, lastKept }) => held > 0 && lastKept > this.begun);
+  }
+
+  get isAwaited(): boolean {
+    return this.recalling || this.hasWaiting;
+  }
+
+  /** Before it is given tasks, or told something that it is to confirm. */
+  expect(nowMs: number): void {
+    if (!this.isAwaited) this.quietSinceMs = nowMs;
+  }
+
   /** Nothing begins that has not begun, whatever the thread does: it is to be taken out of `held`. */
-  recall(): void {
+  recall(nowMs: number): void {
+    this.expect(nowMs);
     this.recalling = true;
     this.marks.recall();
     this.tell({ type: 'recalled', last: this.held.next - 1 });
@@ -174,4 +191,9 @@ export class WorkerThread {
 /** Whether a handler keeps it for longer than was thought when other tasks were given to it. */
 export function isStuck(thread: WorkerThread, nowMs: number): boolean {
   return thread.calling !== undefined && nowMs - thread.marks.startedMs(nowMs) > LIMITS.threadStuckMs;
+}
+
+/** Whether something keeps it that is no handler's call: what one has left behind, or does after it has waited. */
+export function isDeaf(thread: WorkerThread, nowMs: number, patienceMs: number = LIMITS.threadStuckMs): boolean {
+  return thread.calling === undefined && thread.isAwaited && nowMs - thread.quietSinceMs > patienceMs;
 }

@@ -94,6 +94,13 @@ export const later = plain('later', async () => {
   });
   await new Promise(() => {});
 });
+/** Keeps its thread when it has ended. */
+export const untidy = plain('untidy', ({ word }) => {
+  setImmediate(() => {
+    Atomics.add(words, word, 1);
+    keepThread();
+  });
+});
 export const hungry = plain('hungry', () => {
   const all = [];
   for (;;) all.push(new Array(100_000).fill(all.length));
