@@ -363,7 +363,7 @@ export const LIMITS = {
   storeWorkerStaleMs: 15 * SECOND,
   /** After this long without a beat the tasks that a worker holds, whose messages did not come back, go to others. */
   storeWorkerLostMs: 10 * MINUTE,
-  /** How long it is remembered that a task was cancelled before its message came, beyond its time and its retention. [migrated] */
+  /** How long it is remembered that a task was cancelled, beyond its time and its retention. [migrated] */
   storeTombstoneMs: 30 * DAY,
   /** Tasks that one statement looks at for a page, … */
   storeListScanMax: 200_000,

@@ -253,11 +253,11 @@ describe.skipIf(shared === undefined)('retention', () => {
   );
 
   test(
-    'a task that was cancelled before its message came never runs, also when it is long forgotten',
+    'a task that was cancelled never runs, also when it is long forgotten and a copy of its message comes',
     within(async (scene) => {
       const store = await scene.store();
       const ids = scene.ids(4);
-      const [cancelled, purged, arrived, asked] = ids as [string, string, string, string];
+      const [cancelled, , arrived, asked] = ids as [string, string, string, string];
       await store.insert([tasks(ids)]);
       await store.cancelTask(cancelled);
       await store.cancelTask(arrived);
@@ -268,10 +268,8 @@ describe.skipIf(shared === undefined)('retention', () => {
       expect(await store.begin('w1', [arrival(arrived)])).toEqual(['drop']);
       await store.setRetention('default', { completedCountMax: 0 });
       expect(await kept(store, ids)).toEqual([]);
-      expect(await store.begin('w1', [arrival(cancelled), arrival(purged)])).toEqual(['drop', 'drop']);
-      // Nothing is remembered of those whose messages are gone.
-      const remembered = await scene.sql`SELECT id FROM tombstones ORDER BY id`;
-      expect(remembered.map(({ id }) => id)).toEqual([cancelled, purged]);
+      const copies = ids.map((id) => arrival(id));
+      expect(await store.begin('w1', copies)).toEqual(ids.map(() => 'drop'));
     }),
   );
 

@@ -356,11 +356,7 @@ WITH changed AS (
 )
 SELECT ${ANSWER}, (SELECT ${SETTLED} FROM changed WHERE state = 4) AS settled FROM changed WHERE state = 1`;
 
-// A task that was cancelled while its message was on its way needs to be remembered no longer than others.
 const ABSENT = `
-WITH arrived AS (
-  UPDATE tasks t SET prior = 1 FROM unnest($1::text[]) AS a(id) WHERE t.id = a.id AND t.state = 4 AND t.prior = 0
-)
 SELECT a.n FROM unnest($1::text[]) WITH ORDINALITY AS a(id, n)
 WHERE NOT EXISTS (SELECT FROM tasks t WHERE t.id = a.id) AND NOT EXISTS (SELECT FROM tombstones s WHERE s.id = a.id)`;
 

@@ -74,7 +74,7 @@ export function relationsStatements(vacuumOften: string, vacuumSmall: string): s
     'CREATE INDEX held_of_queue ON held (queue_no, dead, due)',
     SETTLE,
     submit(AS_IT_WAS),
-    FORGET_HELD,
+    forgetHeld('CREATE FUNCTION', CANCELLED_EARLY),
   ];
 }
 
@@ -203,6 +203,13 @@ export function headersStatements(): string[] {
     'ALTER TABLE schedules ADD COLUMN headers text',
     'DROP FUNCTION submit',
     submit(WITH_HEADERS),
+  ];
+}
+
+export function cancelsStatements(): string[] {
+  return [
+    `COMMENT ON TABLE tombstones IS 'cancelled and forgotten: a message that comes later is a copy, or was late, and is dropped'`,
+    forgetHeld('CREATE OR REPLACE FUNCTION', CANCELLED),
   ];
 }
 
@@ -350,9 +357,14 @@ BEGIN
   RETURN json_build_object('existing', existing, 'entries', coalesce(entries, '{}'), 'settled', settled);
 END $$`;
 
+/** Of whom it is remembered that they were cancelled when they are forgotten: those whose messages had not come. */
+const CANCELLED_EARLY = 'f.state = 4 AND f.prior = 0';
+/** All for whom there ever was a message: of any there may be a copy, which comes late. */
+const CANCELLED = 'f.state = 4 AND f.prior <> 5';
+
 /* Some of a queue's held tasks; returns how many were looked at. */
-const FORGET_HELD = `
-CREATE FUNCTION forget_held(of_queue integer) RETURNS integer LANGUAGE plpgsql AS $$
+const forgetHeld = (create: string, buried: string): string => `
+${create} forget_held(of_queue integer) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
   candidates text[];
   -- Tasks that ended then, and not again since.
@@ -389,7 +401,7 @@ BEGIN
   ), buried AS (
     INSERT INTO tombstones (id, until)
     SELECT f.id, greatest(now(), f.run_at) + ${LIMITS.storeTombstoneMs} * interval '1 millisecond' FROM forgotten f
-    WHERE f.state = 4 AND f.prior = 0 ON CONFLICT (id) DO NOTHING
+    WHERE ${buried} ON CONFLICT (id) DO NOTHING
   ), counted AS (
     INSERT INTO deltas (queue_no, completed, dead, cancelled)
     SELECT of_queue, -count(*) FILTER (WHERE f.state = 2), -count(*) FILTER (WHERE f.state = 3),

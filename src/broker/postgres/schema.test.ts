@@ -20,5 +20,6 @@ test('the steps that make the tables are what they were when they were released'
     ['event streams', 'bb2b6b3b8f47ae56'],
     ['headers of tasks', '4aff6ae4069c401c'],
     ['supervisors of workers', '70a35c226bc36763'],
+    ['every cancelled task is remembered', 'f09f7f92185aa3e3'],
   ]);
 });

@@ -1,5 +1,5 @@
 import { EVENTS_STATEMENTS } from './events-schema.ts';
-import { headersStatements, relationsStatements } from './relations-schema.ts';
+import { cancelsStatements, headersStatements, relationsStatements } from './relations-schema.ts';
 import { SUPERVISORS_STATEMENTS } from './supervisors.ts';
 
 /**
@@ -176,5 +176,9 @@ export const MIGRATIONS: readonly Migration[] = [
   {
     name: 'supervisors of workers',
     statements: () => SUPERVISORS_STATEMENTS,
+  },
+  {
+    name: 'every cancelled task is remembered',
+    statements: cancelsStatements,
   },
 ];

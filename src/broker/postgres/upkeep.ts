@@ -283,6 +283,7 @@ WHERE q.no = m.no AND q.low_seq = m.low_seq AND m.seq > m.low_seq AND NOT EXISTS
   SELECT FROM tasks t WHERE t.queue_no = m.no AND t.seq >= m.low_seq AND t.seq < m.seq AND t.state IN (0, 1, 5))`;
 
 // Oldest first: what is too old, else as many as there are too many. A task that was retried since is not meant any more.
+// Of the cancelled it is remembered that they were, but for those that were blocked: there never was a message of them.
 // One that has relatives is kept back until none of them needs it; $5 says how many of them there are already.
 const TRIM = `
 WITH kept AS (
@@ -316,7 +317,7 @@ WITH kept AS (
 ), buried AS (
   INSERT INTO tombstones (id, until)
   SELECT id, greatest(now(), run_at) + ${LIMITS.storeTombstoneMs} * interval '1 millisecond' FROM gone
-  WHERE state = 4 AND prior = 0 ON CONFLICT (id) DO NOTHING
+  WHERE state = 4 AND prior <> 5 ON CONFLICT (id) DO NOTHING
 ), counted AS (
   INSERT INTO deltas (queue_no, completed, dead, cancelled)
   SELECT $1, -count(*) FILTER (WHERE state = 2), -count(*) FILTER (WHERE state = 3), -count(*) FILTER (WHERE state = 4)
