@@ -89,7 +89,7 @@ async function fillFirst(client: Client, clock: ManualClock): Promise<void> {
       good: (input) => input,
       nothing: () => undefined,
       bad: () => {
-        throw new TypeError('this is not the kind of thing that I eat');
+        throw thrown(new TypeError('this is not the kind of thing that I eat'));
       },
     },
     { queues: ['mail'] },
@@ -175,7 +175,7 @@ async function fillSecond(client: Client, clock: ManualClock): Promise<void> {
   const failing = await client.work(
     {
       resize: () => {
-        throw new RangeError('the picture has no width');
+        throw thrown(new RangeError('the picture has no width'));
       },
     },
     { queues: ['images'], name: 'w1' },
@@ -197,6 +197,12 @@ async function fillSecond(client: Client, clock: ManualClock): Promise<void> {
   // Schedules fire.
   clock.advance(GOLDEN_MS - clock.wallMs());
   for (let turn = 0; turn < 20; turn++) await settle();
+}
+
+/** With a stack that does not say where this was run. */
+function thrown(error: Error): Error {
+  error.stack = `${error.name}: ${error.message}\n    at resize (handlers.js:12:9)\n    at run (handlers.js:3:5)`;
+  return error;
 }
 
 async function endOf(batch: Iterable<{ result(): Promise<unknown> }>): Promise<void> {
