@@ -135,8 +135,8 @@ Node that is too old for the newest clients is replaced by one from npm, for all
 - **enqueue, bulk**: batches for ${s(sizes.bulkMs)}, from the first call to the last confirmation, after ${s(sizes.warmUpMs)} that do not count. **256 callers**:
   each awaits its call before it makes the next, ${s(sizes.callersMs)}. **One awaited enqueue**: the same with one caller.
 - **drain**: a consumer comes when everything is queued; from when a sixth is processed to when the server has the last completion.
-- **end to end**: producer and consumer at the same time, as many tasks as a warm-up says will take ${s(sizes.endToEndMs)}; from the first call
-  to when the server has the last completion.
+- **end to end**: producer and consumer at the same time, as many tasks as take ${s(sizes.endToEndMs)}, or more where twice as many
+  go faster; from the first call to when the server has the last completion.
 - **to the handler**: ${s(sizes.pacedMs)} of calls at an even pace, whatever became of those before, from before the call to the first statement
   of the handler in another process. At half of the maximum (of end to end in the same run), what falls due in the same
   millisecond goes in one bulk call.

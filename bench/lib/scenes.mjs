@@ -53,6 +53,9 @@ export const QUICK = {
 };
 
 const CALLERS = 256;
+/** So much faster than with half as many tasks is faster. */
+const FASTER = 1.15;
+const WARM_UP_TASKS_MAX = 1_000_000;
 const STEADY_PER_SECOND = 500;
 /** As in the bench of Millrace alone: a fifth more goes first. */
 const WARM_UP_SHARE = 0.2;
@@ -241,14 +244,23 @@ async function endToEnd(stage, instance) {
   const consumer = await stage.consumer(instance, 'ends');
   const begun = await producer.call('bulk', { first: 0, tasks: UNBOUNDED, forMs: warmUpMs }, PART_TIMEOUT_MS);
   const begunEnd = await consumer.call('reach', { tasks: begun.tasks, quietMs: QUIET_MS }, PART_TIMEOUT_MS);
-  // What is expected of cold processes is too little: a second warm-up tells better how many tasks take how long.
-  const warmTasks = lasting(warmUpMs, rate(begun.tasks, begun.startNs, begunEnd.atNs));
-  const first = begun.tasks + warmTasks;
-  const [warm, warmEnd] = await Promise.all([
-    producer.call('bulk', { first: begun.tasks, tasks: warmTasks, forMs: UNBOUNDED }, PART_TIMEOUT_MS),
-    consumer.call('reach', { tasks: first, quietMs: QUIET_MS }, PART_TIMEOUT_MS),
-  ]);
-  const tasks = lasting(endToEndMs, rate(warmTasks, warm.startNs, warmEnd.atNs));
+  let first = begun.tasks;
+  let tasks = lasting(warmUpMs, rate(begun.tasks, begun.startNs, begunEnd.atNs));
+  let perSecond = 0;
+  // What is expected of cold processes is too little, and where consumers look now and then for what there is, a few tasks tell how
+  // often they look: twice as many, until that makes it no faster.
+  for (let faster = true; faster; ) {
+    const [warm, warmEnd] = await Promise.all([
+      producer.call('bulk', { first, tasks, forMs: UNBOUNDED }, PART_TIMEOUT_MS),
+      consumer.call('reach', { tasks: first + tasks, quietMs: QUIET_MS }, PART_TIMEOUT_MS),
+    ]);
+    const before = perSecond;
+    perSecond = rate(tasks, warm.startNs, warmEnd.atNs);
+    faster = perSecond > before * FASTER && tasks < WARM_UP_TASKS_MAX;
+    first += tasks;
+    if (faster) tasks = Math.max(lasting(warmUpMs, perSecond), 2 * tasks);
+  }
+  tasks = Math.max(lasting(endToEndMs, perSecond), tasks);
   const total = first + tasks;
   const [span, report] = await Promise.all([
     producer.call('bulk', { first, tasks, forMs: UNBOUNDED }, PART_TIMEOUT_MS),
