@@ -22,8 +22,12 @@ export class Actor {
       for (const watcher of this.#watchers) watcher();
     });
     createInterface({ input: stderr as NodeJS.ReadableStream }).on('line', (line) => this.complaints.push(line));
+    // None outlives the soak, however that ends.
+    const kill = (): void => void this.#child.kill('SIGKILL');
+    process.on('exit', kill);
     this.ended = new Promise((resolve) => {
       this.#child.once('close', (code, signal) => {
+        process.off('exit', kill);
         if (!this.#isExpectedToEnd) this.complaints.push(`${name} ended by itself (${signal ?? code})`);
         resolve(signal ?? String(code));
       });

@@ -1,4 +1,4 @@
-import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -30,6 +30,13 @@ const PROBLEMS_SAID = 20;
 const { minutes, rate, sampleSeconds, report, given, isRabbit } = readArguments();
 const directory = await mkdtemp(join(tmpdir(), 'millrace-soak-'));
 mkdirSync(report, { recursive: true });
+// Interrupted, it takes along what it has started.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+  process.once(signal, () => {
+    rmSync(directory, { recursive: true, force: true });
+    process.exit(1);
+  });
+}
 process.exitCode = (await soak()) ? 0 : 1;
 
 /** Whether every promise held. */
