@@ -2,6 +2,9 @@
 import { execFile, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 
+/** How exactly the time of a start can be measured: the same for all programs. */
+const PROBE_MS = 5;
+
 /**
  * Runs a program to its end and resolves with what it printed; rejects with its last lines.
  *
@@ -93,16 +96,15 @@ export class Daemon {
    *
    * @param {() => Promise<boolean>} probe
    * @param {number} timeoutMs
-   * @param {number} [everyMs]
    */
-  async ready(probe, timeoutMs, everyMs = 50) {
+  async ready(probe, timeoutMs) {
     const deadline = performance.now() + timeoutMs;
     while (!(await probe())) {
       if (!this.alive) throw new Error(`${this.#name} ended by itself (${await this.ended}): ${this.said}`);
       if (performance.now() > deadline) {
         throw new Error(`${this.#name} was not ready within ${timeoutMs} ms: ${this.said}`);
       }
-      await new Promise((resolve) => setTimeout(resolve, everyMs));
+      await new Promise((resolve) => setTimeout(resolve, PROBE_MS));
     }
   }
 

@@ -8,8 +8,6 @@ import { familyOf, run } from './processes.mjs';
 
 const START_MS = 120_000;
 const STOP_MS = 20_000;
-/** How exactly the time of a start can be measured. */
-const PROBE_MS = 5;
 
 /**
  * @typedef {object} SingleOptions
@@ -77,7 +75,6 @@ export class Single {
       await this.#daemon.ready(
         () => (hello === undefined ? listens(this.port) : answers(this.port, Buffer.from(hello.ask), hello.answer)),
         START_MS,
-        PROBE_MS,
       );
     } catch (error) {
       await this.#daemon.kill();
