@@ -4,6 +4,7 @@ import type { Clock } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import { parseTaskError } from '../../protocol/task-error.ts';
 import type { Outcome } from '../contract.ts';
+import { SharedSignals } from '../shared-signals.ts';
 import { DeadlineTimer } from '../tcp/deadlines.ts';
 import { decodeUtf8, parseObject } from './message.ts';
 
@@ -36,7 +37,7 @@ export class Replies {
   readonly #clock: Clock;
   readonly #deadlines: DeadlineTimer;
   readonly #waits = new Map<string, Set<Wait>>();
-  readonly #signals = new Map<AbortSignal, { waits: Set<Wait>; onAbort: () => void }>();
+  readonly #signals = new SharedSignals<Wait>((wait, reason) => this.#giveUp(wait, reason));
   readonly #kept = new Map<string, Kept>();
   #keptBytes = 0;
   #count = 0;
@@ -76,7 +77,7 @@ export class Replies {
       const deadlineMs = this.#clock.steadyMs() + timeoutMs;
       const wait: Wait = { id, timeoutMs, deadlineMs, signal, resolve, reject };
       this.#count++;
-      if (signal !== undefined) this.#listen(signal, wait);
+      if (signal !== undefined) this.#signals.listen(signal, wait);
       const others = this.#waits.get(id);
       if (others === undefined) this.#waits.set(id, new Set([wait]));
       else others.add(wait);
@@ -158,27 +159,7 @@ export class Replies {
 
   #forget(wait: Wait): void {
     this.#count--;
-    const { signal } = wait;
-    if (signal === undefined) return;
-    const known = this.#signals.get(signal);
-    if (known?.waits.delete(wait) !== true || known.waits.size > 0) return;
-    this.#signals.delete(signal);
-    signal.removeEventListener('abort', known.onAbort);
-  }
-
-  /** One listener for all waits of a signal: Node warns of a leak at eleven. */
-  #listen(signal: AbortSignal, wait: Wait): void {
-    const known = this.#signals.get(signal);
-    if (known !== undefined) {
-      known.waits.add(wait);
-      return;
-    }
-    const waits = new Set([wait]);
-    const onAbort = (): void => {
-      for (const each of waits) this.#giveUp(each, signal.reason);
-    };
-    this.#signals.set(signal, { waits, onAbort });
-    signal.addEventListener('abort', onAbort, { once: true });
+    if (wait.signal !== undefined) this.#signals.forget(wait.signal, wait);
   }
 
   #due(nowMs: number): number {

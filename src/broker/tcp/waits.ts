@@ -6,6 +6,7 @@ import { FRAME, readJson } from '../../protocol/frames.ts';
 import { RESULT_STATE, readResults } from '../../protocol/settlement.ts';
 import { parseTaskError } from '../../protocol/task-error.ts';
 import type { Outcome } from '../contract.ts';
+import { SharedSignals } from '../shared-signals.ts';
 import type { Connection } from './connection.ts';
 import { DeadlineTimer } from './deadlines.ts';
 
@@ -27,7 +28,7 @@ export class Waits {
   readonly #connection: Connection;
   readonly #deadlines: DeadlineTimer;
   readonly #waits = new Map<TaskNumber, Set<Wait>>();
-  readonly #signals = new Map<AbortSignal, { waits: Set<Wait>; onAbort: () => void }>();
+  readonly #signals = new SharedSignals<Wait>((wait, reason) => this.#giveUp(wait, reason));
   #count = 0;
   /** Asked for, or given up, in this turn. */
   #asked: TaskNumber[] = [];
@@ -56,7 +57,7 @@ export class Waits {
         resolve,
         reject,
       };
-      if (signal !== undefined) this.#listen(signal, wait);
+      if (signal !== undefined) this.#signals.listen(signal, wait);
       this.#deadlines.need(wait.deadlineMs);
       this.#add(wait);
     });
@@ -124,29 +125,7 @@ export class Waits {
 
   #forget(wait: Wait): void {
     this.#count--;
-    if (wait.signal !== undefined) this.#unlisten(wait.signal, wait);
-  }
-
-  /** One listener for all waits of a signal: Node warns of a leak at eleven. */
-  #listen(signal: AbortSignal, wait: Wait): void {
-    const known = this.#signals.get(signal);
-    if (known !== undefined) {
-      known.waits.add(wait);
-      return;
-    }
-    const waits = new Set([wait]);
-    const onAbort = (): void => {
-      for (const each of waits) this.#giveUp(each, signal.reason);
-    };
-    this.#signals.set(signal, { waits, onAbort });
-    signal.addEventListener('abort', onAbort, { once: true });
-  }
-
-  #unlisten(signal: AbortSignal, wait: Wait): void {
-    const known = this.#signals.get(signal);
-    if (known?.waits.delete(wait) !== true || known.waits.size > 0) return;
-    this.#signals.delete(signal);
-    signal.removeEventListener('abort', known.onAbort);
+    if (wait.signal !== undefined) this.#signals.forget(wait.signal, wait);
   }
 
   #schedule(): void {
