@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { body, EngineBench, SPEC, turns } from '../../test/model/engine-bench.ts';
+import { EngineBench, SPEC, turns } from '../../test/model/engine-bench.ts';
+import { body } from '../../test/support/frame-body.ts';
 import type { CoreWorker } from '../core/worker.ts';
 import { FRAME } from '../protocol/frames.ts';
 import { CompletionWriter } from '../protocol/settlement-writer.ts';

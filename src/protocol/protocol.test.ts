@@ -1,15 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { body, write } from '../../test/support/frame-body.ts';
 import {
-  body,
   bytesOf,
   expectTypedErrorsOnTruncation,
   id,
   payload,
   readFrames,
+  SPEC,
   spec,
   when,
-  write,
 } from '../../test/support/frames.ts';
 import type { Payload, TaskSpec, When } from '../broker/contract.ts';
 import { MillraceError } from '../errors.ts';
@@ -172,19 +172,11 @@ describe('TaskSpec', () => {
     );
   });
 
-  const fine: TaskSpec = {
-    queue: 'q',
-    name: 'n',
-    priority: 4,
-    maxAttempts: 3,
-    timeoutMs: 1000,
-    backoff: { type: 'fixed', delayMs: 0, maxDelayMs: 0, jitter: false },
-  };
   test.each([
-    [{ ...fine, priority: 10 }, /priority is 10; allowed are whole numbers from 0 to 9/],
-    [{ ...fine, queue: '' }, /queue "" has 0 bytes/],
-    [{ ...fine, name: 'a\nb' }, /control character/],
-    [{ ...fine, timeoutMs: 1.5 }, /timeoutMs is 1.5/],
+    [{ ...SPEC, priority: 10 }, /priority is 10; allowed are whole numbers from 0 to 9/],
+    [{ ...SPEC, queue: '' }, /queue "" has 0 bytes/],
+    [{ ...SPEC, name: 'a\nb' }, /control character/],
+    [{ ...SPEC, timeoutMs: 1.5 }, /timeoutMs is 1.5/],
   ])('%j is refused with its value and bound', (value, message) => {
     expect(() => encodeSpec(value)).toThrow(message);
   });

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { body, bytesOf, expectTypedErrorsOnTruncation, id, payload } from '../../test/support/frames.ts';
+import { body } from '../../test/support/frame-body.ts';
+import { bytesOf, expectTypedErrorsOnTruncation, id, payload } from '../../test/support/frames.ts';
 import { LIMITS } from '../limits.ts';
 import { readU32 } from './bytes.ts';
 import { FRAME } from './frames.ts';

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { body, expectTypedErrorsOnTruncation, payload, spec } from '../../test/support/frames.ts';
+import { body } from '../../test/support/frame-body.ts';
+import { expectTypedErrorsOnTruncation, payload, spec } from '../../test/support/frames.ts';
 import type { Payload, TaskHeaders, TaskSpec } from '../broker/contract.ts';
 import { MillraceError } from '../errors.ts';
 import { headerBytes, LIMITS, parseHeaders } from '../limits.ts';

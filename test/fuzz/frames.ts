@@ -9,7 +9,8 @@ import { CompletionWriter, writeFailure } from '../../src/protocol/settlement-wr
 import { encodeSpec } from '../../src/protocol/spec.ts';
 import { packTrailer } from '../../src/protocol/submission.ts';
 import { packHeaders } from '../../src/protocol/task-headers.ts';
-import { BufferPool, FrameWriter } from '../../src/protocol/writer.ts';
+import { BufferPool, type FrameWriter } from '../../src/protocol/writer.ts';
+import { body as bodyOf } from '../support/frame-body.ts';
 import { EDGES, fewMutations, type Mutation, mutate } from './mutations.ts';
 import { anyJson, brokenText, type JsonText, jsonOf, listOf, mostly, objectOf } from './texts.ts';
 
@@ -30,22 +31,11 @@ export function frameBytes({ type, requestId, body, bodyLength = body.length }: 
   return bytes;
 }
 
-/** The bytes of the frame that `fill` writes. */
-function written(type: number, fill: (writer: FrameWriter) => void): Buffer {
-  const chunks: Buffer[] = [];
-  const writer = new FrameWriter({ write: (bytes) => chunks.push(Buffer.from(bytes)) }, () => {}, new BufferPool());
-  writer.begin(type, 1);
-  fill(writer);
-  writer.end();
-  writer.flush();
-  return Buffer.concat(chunks).subarray(HEADER_BYTES);
-}
-
 const json = (type: number, text: JsonText): fc.Arbitrary<[number, Buffer]> =>
   brokenText(text).map((each): [number, Buffer] => [type, Buffer.from(each)]);
 
 const body = <T>(type: number, values: fc.Arbitrary<T>, fill: (writer: FrameWriter, value: T) => void) =>
-  values.map((value): [number, Buffer] => [type, written(type, (writer) => fill(writer, value))]);
+  values.map((value): [number, Buffer] => [type, bodyOf(type, (writer) => fill(writer, value))]);
 
 // ── What frames speak of ────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -15,6 +15,7 @@ import { FRAME, FrameReader, HEADER_BYTES } from '../../src/protocol/frames.ts';
 import { CompletionWriter, ReleaseWriter, writeFailure } from '../../src/protocol/settlement-writer.ts';
 import { packHeaders } from '../../src/protocol/task-headers.ts';
 import { BufferPool, FrameWriter } from '../../src/protocol/writer.ts';
+import { body } from '../support/frame-body.ts';
 import { ManualClock } from '../twins/manual-clock.ts';
 import { MemoryDisk, memoryDirectory } from '../twins/memory-disk.ts';
 
@@ -25,6 +26,18 @@ export const KEEP_ALL: RetentionPolicy = {
   deadCountMax: 100_000,
   deadAgeMs: 1e9,
 };
+export const ENGINE_OPTIONS = {
+  directory: memoryDirectory(),
+  fsync: 'always',
+  fsyncIntervalMs: 10,
+  segmentBytes: 16 * 1024,
+  cacheBytes: 1024 * 1024,
+  retention: KEEP_ALL,
+  timeoutGraceMs: 0,
+  lostGraceMs: 0,
+  random: { float: () => 0.5, hex: (count) => '00'.repeat(count) },
+  onDurable: () => {},
+} satisfies Partial<EngineOptions>;
 export const START_MS = 1_800_000_000_000;
 export const PRODUCER = '00112233445566778899aabbccddeeff';
 
@@ -114,17 +127,6 @@ export class BenchWorker implements DeliveryTarget {
   }
 }
 
-/** The body of a frame that `fill` writes. */
-export function body(type: number, fill: (writer: FrameWriter) => void): Buffer {
-  const chunks: Buffer[] = [];
-  const writer = new FrameWriter({ write: (bytes) => chunks.push(Buffer.from(bytes)) }, () => {}, new BufferPool());
-  writer.begin(type, 1);
-  fill(writer);
-  writer.end();
-  writer.flush();
-  return Buffer.concat(chunks).subarray(HEADER_BYTES);
-}
-
 export interface Section {
   spec: TaskSpec;
   when?: When;
@@ -177,16 +179,7 @@ export class EngineBench {
     this.clock = new ManualClock(this.clock.steadyMs());
     this.workers = [];
     const { engine } = await Engine.open({
-      directory: memoryDirectory(),
-      fsync: 'always',
-      fsyncIntervalMs: 10,
-      segmentBytes: 16 * 1024,
-      cacheBytes: 1024 * 1024,
-      retention: KEEP_ALL,
-      timeoutGraceMs: 0,
-      lostGraceMs: 0,
-      random: { float: () => 0.5, hex: (count) => '00'.repeat(count) },
-      onDurable: () => {},
+      ...ENGINE_OPTIONS,
       onFailure: (error) => this.failures.push(error),
       onNotice: (_level, message) => this.notices.push(message),
       ...this.#options,

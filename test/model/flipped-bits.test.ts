@@ -3,7 +3,7 @@ import { Engine, type EngineOptions } from '../../src/engine/engine.ts';
 import { MillraceError } from '../../src/errors.ts';
 import { ManualClock } from '../twins/manual-clock.ts';
 import { MemoryDisk, memoryDirectory } from '../twins/memory-disk.ts';
-import { EngineBench, KEEP_ALL, observe, SPEC } from './engine-bench.ts';
+import { ENGINE_OPTIONS, EngineBench, observe, SPEC } from './engine-bench.ts';
 
 /** `MILLRACE_EVERY_BIT=1` flips each bit, otherwise one of every byte. */
 const BITS_OF_A_BYTE = process.env.MILLRACE_EVERY_BIT === '1' ? [0, 1, 2, 3, 4, 5, 6, 7] : undefined;
@@ -32,16 +32,7 @@ async function startedWith(bytes: Buffer, options: Partial<EngineOptions>) {
   disk.put(SEGMENT, bytes);
   try {
     const { engine, report } = await Engine.open({
-      directory: memoryDirectory(),
-      fsync: 'always',
-      fsyncIntervalMs: 10,
-      segmentBytes: 16 * 1024,
-      cacheBytes: 1024 * 1024,
-      retention: KEEP_ALL,
-      timeoutGraceMs: 0,
-      lostGraceMs: 0,
-      random: { float: () => 0.5, hex: (count) => '00'.repeat(count) },
-      onDurable: () => {},
+      ...ENGINE_OPTIONS,
       onFailure: (error) => {
         throw error;
       },

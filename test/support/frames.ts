@@ -3,8 +3,7 @@ import { expect } from 'vitest';
 import type { Payload, TaskSpec, When } from '../../src/broker/contract.ts';
 import { MillraceError } from '../../src/errors.ts';
 import { LIMITS } from '../../src/limits.ts';
-import { FrameReader, HEADER_BYTES } from '../../src/protocol/frames.ts';
-import { FrameWriter } from '../../src/protocol/writer.ts';
+import { FrameReader } from '../../src/protocol/frames.ts';
 
 const name = fc
   .string({ minLength: 1, maxLength: 40, unit: 'grapheme' })
@@ -23,6 +22,15 @@ export const spec: fc.Arbitrary<TaskSpec> = fc.record({
     jitter: fc.boolean(),
   }),
 });
+/** One of these, where it does not matter which. */
+export const SPEC: TaskSpec = {
+  queue: 'q',
+  name: 'n',
+  priority: 4,
+  maxAttempts: 3,
+  timeoutMs: 1000,
+  backoff: { type: 'fixed', delayMs: 0, maxDelayMs: 0, jitter: false },
+};
 export const when: fc.Arbitrary<When> = fc.oneof(
   fc.constant({ kind: 'now' } as const),
   fc.record({ kind: fc.constant('delay' as const), ms: fc.integer({ min: 0, max: LIMITS.delayMsMax }) }),
@@ -54,28 +62,6 @@ export function readFrames(bytes: Buffer, chunkLengths: readonly number[] = [byt
     offset += length;
   }
   return frames;
-}
-
-export function write(fill: (writer: FrameWriter) => void): Buffer {
-  const chunks: Buffer[] = [];
-  const sink = {
-    write: (bytes: Uint8Array, written?: () => void): void => {
-      chunks.push(Buffer.from(bytes));
-      written?.();
-    },
-  };
-  const writer = new FrameWriter(sink, () => {});
-  fill(writer);
-  writer.flush();
-  return Buffer.concat(chunks);
-}
-
-export function body(type: number, fill: (writer: FrameWriter) => void): Buffer {
-  return write((writer) => {
-    writer.begin(type, 7);
-    fill(writer);
-    writer.end();
-  }).subarray(HEADER_BYTES);
 }
 
 /** Every prefix must be read, or refused with one of our errors. */

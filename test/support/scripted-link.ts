@@ -1,7 +1,8 @@
 import type { Link, LinkHandler } from '../../src/io/net.ts';
 import { FrameReader, readJson } from '../../src/protocol/frames.ts';
 import type { FrameWriter } from '../../src/protocol/writer.ts';
-import { type Frame, write } from './frames.ts';
+import { write } from './frame-body.ts';
+import type { Frame } from './frames.ts';
 
 /** The server's end of a link whose other end is the test: it says what came, and how much of that is still unread. */
 export class ScriptedLink implements Link {

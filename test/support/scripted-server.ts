@@ -1,5 +1,5 @@
 import { expect } from 'vitest';
-import type { RemoteOptions } from '../../src/broker/tcp/remote-broker.ts';
+import { RemoteBroker, type RemoteOptions } from '../../src/broker/tcp/remote-broker.ts';
 import type { Link } from '../../src/io/net.ts';
 import { createLinkPair } from '../../src/io/pair-link.ts';
 import type { Random } from '../../src/io/random.ts';
@@ -68,6 +68,18 @@ export class ScriptedServer {
     this.#arrived.put(new ScriptedConnection(far, (flush) => this.clock.defer(flush)));
     return near;
   }
+}
+
+/** A broker that is connected to a server of its own. */
+export async function connected(): Promise<{
+  server: ScriptedServer;
+  broker: RemoteBroker;
+  connection: ScriptedConnection;
+}> {
+  const server = new ScriptedServer();
+  const connecting = RemoteBroker.connect(server.options());
+  const connection = await server.welcome();
+  return { server, broker: await connecting, connection };
 }
 
 export class ScriptedConnection {

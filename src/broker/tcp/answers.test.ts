@@ -1,20 +1,13 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { type ScriptedConnection, ScriptedServer, settle, watch } from '../../../test/support/scripted-server.ts';
+import { SPEC } from '../../../test/support/frames.ts';
+import { connected, ScriptedServer, settle, watch } from '../../../test/support/scripted-server.ts';
 import { FRAME } from '../../protocol/frames.ts';
-import type { Consumer, TaskEvent, TaskSpec } from '../contract.ts';
+import type { Consumer, TaskEvent } from '../contract.ts';
 import { RemoteBroker } from './remote-broker.ts';
 
 /** What cannot even be turned into text. */
 const ODD = { toString: 1, valueOf: 1 };
 
-const spec: TaskSpec = {
-  queue: 'q',
-  name: 'n',
-  priority: 4,
-  maxAttempts: 3,
-  timeoutMs: 1000,
-  backoff: { type: 'fixed', delayMs: 0, maxDelayMs: 0, jitter: false },
-};
 const consumer: Consumer = { deliver: () => {}, revoke: () => {}, connection: () => {}, ended: () => {} };
 
 let escaped: unknown[] = [];
@@ -45,17 +38,6 @@ describe('a server that answers nonsense ends a connection, not the process', ()
     expect(await state()).toBe(code);
   });
 
-  async function connected(): Promise<{
-    server: ScriptedServer;
-    broker: RemoteBroker;
-    connection: ScriptedConnection;
-  }> {
-    const server = new ScriptedServer();
-    const connecting = RemoteBroker.connect(server.options());
-    const connection = await server.welcome();
-    return { server, broker: await connecting, connection };
-  }
-
   test.each([
     ['nothing', {}],
     ['no list', { firstId: '1-0', existing: 5 }],
@@ -65,7 +47,7 @@ describe('a server that answers nonsense ends a connection, not the process', ()
   ])('to a submission: %s', async (_what, reply) => {
     const { broker, connection } = await connected();
     const unique = { key: 'k', scope: 'unfinished' } as const;
-    const state = watch(broker.submit([{ spec, payload: '1', when: { kind: 'now' }, dependsOn: [], unique }]));
+    const state = watch(broker.submit([{ spec: SPEC, payload: '1', when: { kind: 'now' }, dependsOn: [], unique }]));
     const { requestId } = await connection.expect(FRAME.SUBMIT);
     connection.json(FRAME.REPLY, requestId, reply);
     expect(await state()).toBe('PROTOCOL');

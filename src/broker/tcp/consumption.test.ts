@@ -1,22 +1,21 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import { type ScriptedConnection, ScriptedServer, settle, watch } from '../../../test/support/scripted-server.ts';
+import { SPEC } from '../../../test/support/frames.ts';
+import {
+  connected,
+  type ScriptedConnection,
+  type ScriptedServer,
+  settle,
+  watch,
+} from '../../../test/support/scripted-server.ts';
 import type { MillraceError } from '../../errors.ts';
 import { LIMITS } from '../../limits.ts';
 import { writeRunHeader } from '../../protocol/delivery.ts';
 import { FRAME } from '../../protocol/frames.ts';
 import { CompletionReader, FailureReader, REVOKE_REASON, ReleaseReader, readToken } from '../../protocol/settlement.ts';
 import { encodeSpec } from '../../protocol/spec.ts';
-import type { Consumer, Consumption, DeliveryRun, TaskSpec } from '../contract.ts';
-import { RemoteBroker } from './remote-broker.ts';
+import type { Consumer, Consumption, DeliveryRun } from '../contract.ts';
+import type { RemoteBroker } from './remote-broker.ts';
 
-const spec: TaskSpec = {
-  queue: 'q',
-  name: 'n',
-  priority: 4,
-  maxAttempts: 3,
-  timeoutMs: 1000,
-  backoff: { type: 'fixed', delayMs: 0, maxDelayMs: 0, jitter: false },
-};
 const EPOCH = 2 ** 32;
 const consumeOptions = { workerName: 'w', queues: ['q'], concurrency: 2, prefetch: 10 };
 
@@ -47,7 +46,7 @@ function deliver(connection: ScriptedConnection, firstId: number, firstToken: nu
     writeRunHeader(
       writer,
       { ...ids, count, attempt: 1, suspect: false, enqueuedAtMs: 5, byteLength: count * 5 },
-      encodeSpec(spec),
+      encodeSpec(SPEC),
     );
     for (let index = 0; index < count; index++) {
       writer.u32(1);
@@ -84,10 +83,7 @@ describe('a consumption', () => {
   let connection: ScriptedConnection;
 
   beforeEach(async () => {
-    server = new ScriptedServer();
-    const connecting = RemoteBroker.connect(server.options());
-    await server.welcome();
-    broker = await connecting;
+    ({ server, broker } = await connected());
     consumer = new RecordingConsumer();
     const consuming = broker.consume(consumeOptions, consumer);
     connection = await server.welcome();

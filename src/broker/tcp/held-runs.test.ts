@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { body } from '../../../test/support/frames.ts';
+import { body } from '../../../test/support/frame-body.ts';
 import { DEFAULTS } from '../../limits.ts';
 import { DeliveryReader, writeRunHeader } from '../../protocol/delivery.ts';
 import { FRAME } from '../../protocol/frames.ts';

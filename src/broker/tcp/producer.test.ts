@@ -1,20 +1,17 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { Frame } from '../../../test/support/frames.ts';
-import { type ScriptedConnection, ScriptedServer, settle, watch } from '../../../test/support/scripted-server.ts';
+import { type Frame, SPEC } from '../../../test/support/frames.ts';
+import {
+  connected,
+  type ScriptedConnection,
+  type ScriptedServer,
+  settle,
+  watch,
+} from '../../../test/support/scripted-server.ts';
 import { LIMITS } from '../../limits.ts';
 import { checkTasks, EnqueueReader, writeConfirm } from '../../protocol/batch.ts';
 import { FRAME } from '../../protocol/frames.ts';
-import type { TaskSpec } from '../contract.ts';
-import { RemoteBroker } from './remote-broker.ts';
+import type { RemoteBroker } from './remote-broker.ts';
 
-const spec: TaskSpec = {
-  queue: 'q',
-  name: 'n',
-  priority: 4,
-  maxAttempts: 3,
-  timeoutMs: 1000,
-  backoff: { type: 'fixed', delayMs: 0, maxDelayMs: 0, jitter: false },
-};
 const now = { kind: 'now' } as const;
 const FIRST_ID = 2 ** 32;
 
@@ -31,10 +28,7 @@ describe('enqueues', () => {
   let connection: ScriptedConnection;
 
   beforeEach(async () => {
-    server = new ScriptedServer();
-    const connecting = RemoteBroker.connect(server.options());
-    connection = await server.welcome();
-    broker = await connecting;
+    ({ server, broker, connection } = await connected());
   });
 
   async function takeBatch(from = connection): Promise<ReturnType<typeof readBatch> & { requestId: number }> {
@@ -43,8 +37,8 @@ describe('enqueues', () => {
   }
 
   test('of one turn travel as one batch and resolve with its ids in order', async () => {
-    const singles = ['1', '2', '3'].map((payload) => broker.enqueue(spec, payload, now));
-    const many = broker.enqueueMany(spec, ['4', '5'], now);
+    const singles = ['1', '2', '3'].map((payload) => broker.enqueue(SPEC, payload, now));
+    const many = broker.enqueueMany(SPEC, ['4', '5'], now);
     const { batch, count, requestId } = await takeBatch();
     expect({ batch, count }).toEqual({ batch: 1, count: 5 });
     expect(await watch(singles[0] as Promise<string>)()).toBe('pending');
@@ -55,12 +49,12 @@ describe('enqueues', () => {
   });
 
   test('are sent again, under the same numbers and in order, after a reconnect', async () => {
-    const first = broker.enqueue(spec, '1', now);
+    const first = broker.enqueue(SPEC, '1', now);
     const { requestId } = await takeBatch();
-    const second = broker.enqueue(spec, '2', now);
+    const second = broker.enqueue(SPEC, '2', now);
     await takeBatch();
     connection.drop();
-    const third = broker.enqueue(spec, '3', now);
+    const third = broker.enqueue(SPEC, '3', now);
     const next = await server.reconnect();
     const again = [await takeBatch(next), await takeBatch(next), await takeBatch(next)];
     expect(again.map(({ batch }) => batch)).toEqual([1, 2, 3]);
@@ -70,7 +64,7 @@ describe('enqueues', () => {
       writeConfirm(next.writer, sent.requestId, sent.batch, FIRST_ID + index, 1);
     }
     expect(await Promise.all([first, second, third])).toEqual(['1-0', '1-1', '1-2']);
-    const fourth = broker.enqueue(spec, '4', now);
+    const fourth = broker.enqueue(SPEC, '4', now);
     const last = await takeBatch(next);
     expect(last).toMatchObject({ batch: 4, lowestUnconfirmed: 4 });
     writeConfirm(next.writer, last.requestId, 4, FIRST_ID + 3, 1);
@@ -80,13 +74,13 @@ describe('enqueues', () => {
   test('gather in larger batches while the window is full', async () => {
     const results: Promise<string>[] = [];
     for (let turn = 0; turn < LIMITS.unconfirmedBatchesMax; turn++) {
-      results.push(broker.enqueue(spec, '1', now));
+      results.push(broker.enqueue(SPEC, '1', now));
       await new Promise((resolve) => setImmediate(resolve));
     }
     const sent = [];
     for (let turn = 0; turn < LIMITS.unconfirmedBatchesMax; turn++) sent.push(await takeBatch());
     for (let turn = 0; turn < 10; turn++) {
-      results.push(broker.enqueue(spec, '2', now), broker.enqueue(spec, '3', now));
+      results.push(broker.enqueue(SPEC, '2', now), broker.enqueue(SPEC, '3', now));
       await new Promise((resolve) => setImmediate(resolve));
     }
     expect(connection.waiting).toEqual([]);
@@ -96,7 +90,7 @@ describe('enqueues', () => {
   });
 
   test('time out without being given up', async () => {
-    const enqueued = broker.enqueue(spec, '1', now);
+    const enqueued = broker.enqueue(SPEC, '1', now);
     await takeBatch();
     server.clock.advance(30_000);
     expect(await watch(enqueued)()).toBe('pending');
@@ -114,10 +108,10 @@ describe('enqueues', () => {
     connection.drop();
     server.refusing = true;
     await settle();
-    const early = watch(broker.enqueue(spec, '1', now));
+    const early = watch(broker.enqueue(SPEC, '1', now));
     await settle();
     server.clock.advance(20_000);
-    const late = watch(broker.enqueue(spec, '2', now));
+    const late = watch(broker.enqueue(SPEC, '2', now));
     await settle();
     server.clock.advance(12_000);
     expect(await early()).toBe('TIMEOUT');
@@ -127,11 +121,11 @@ describe('enqueues', () => {
   });
 
   test('that a server refuses reject with its error and use up their number', async () => {
-    const refused = broker.enqueue(spec, '1', now);
+    const refused = broker.enqueue(SPEC, '1', now);
     const { requestId } = await takeBatch();
     connection.json(FRAME.ERROR, requestId, { code: 'QUEUE_FULL', message: 'no room' });
     await expect(refused).rejects.toMatchObject({ code: 'QUEUE_FULL', message: 'no room' });
-    const taken = broker.enqueue(spec, '2', now);
+    const taken = broker.enqueue(SPEC, '2', now);
     const second = await takeBatch();
     expect(second).toMatchObject({ batch: 2, lowestUnconfirmed: 2 });
     writeConfirm(connection.writer, second.requestId, 2, FIRST_ID, 1);
@@ -139,7 +133,7 @@ describe('enqueues', () => {
   });
 
   test('that a stopping server refuses go to the next', async () => {
-    const enqueued = broker.enqueue(spec, '1', now);
+    const enqueued = broker.enqueue(SPEC, '1', now);
     const { requestId } = await takeBatch();
     connection.json(FRAME.ERROR, requestId, { code: 'STOPPING', message: 'bye' });
     expect(await watch(enqueued)()).toBe('pending');
@@ -154,7 +148,7 @@ describe('enqueues', () => {
   test('wait for the next connection once the server said that it stops', async () => {
     connection.json(FRAME.GOAWAY, 0, { reason: 'stopping' });
     await settle();
-    const enqueued = broker.enqueue(spec, '1', now);
+    const enqueued = broker.enqueue(SPEC, '1', now);
     await settle();
     expect(connection.waiting).toEqual([]);
     connection.drop();
@@ -167,15 +161,15 @@ describe('enqueues', () => {
   test('beyond what a client may hold are refused, and the rest stays', async () => {
     const large = 'x'.repeat(LIMITS.payloadBytesMax);
     const fill = Array.from({ length: 15 }, () => large);
-    const held = Array.from({ length: 4 }, () => broker.enqueueMany(spec, fill, now));
-    const error = await broker.enqueueMany(spec, fill, now).catch((reason: unknown) => reason);
+    const held = Array.from({ length: 4 }, () => broker.enqueueMany(SPEC, fill, now));
+    const error = await broker.enqueueMany(SPEC, fill, now).catch((reason: unknown) => reason);
     expect(error).toMatchObject({ code: 'BUFFER_FULL', message: expect.stringContaining('await earlier enqueues') });
     expect(await watch(Promise.race(held))()).toBe('pending');
   });
 
   test('with an impossible spec reject alone', async () => {
-    const bad = broker.enqueue({ ...spec, priority: 12 }, '1', now);
-    const good = broker.enqueue(spec, '2', now);
+    const bad = broker.enqueue({ ...SPEC, priority: 12 }, '1', now);
+    const good = broker.enqueue(SPEC, '2', now);
     await expect(bad).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
     const { requestId, count } = await takeBatch();
     expect(count).toBe(1);
@@ -184,7 +178,7 @@ describe('enqueues', () => {
   });
 
   test('are sent before a close, which waits for them up to its time', async () => {
-    const enqueued = broker.enqueue(spec, '1', now);
+    const enqueued = broker.enqueue(SPEC, '1', now);
     const closing = broker.close({ timeoutMs: 5000 });
     const { requestId } = await takeBatch();
     writeConfirm(connection.writer, requestId, 1, FIRST_ID, 1);
@@ -192,11 +186,11 @@ describe('enqueues', () => {
     await closing;
     await settle();
     expect(connection.closed).toBe(true);
-    await expect(broker.enqueue(spec, '2', now)).rejects.toMatchObject({ code: 'CLOSED' });
+    await expect(broker.enqueue(SPEC, '2', now)).rejects.toMatchObject({ code: 'CLOSED' });
   });
 
   test('that are not confirmed when a close’s time is over reject with CLOSED', async () => {
-    const enqueued = broker.enqueue(spec, '1', now);
+    const enqueued = broker.enqueue(SPEC, '1', now);
     const closing = broker.close({ timeoutMs: 5000 });
     await takeBatch();
     server.clock.advance(5000);

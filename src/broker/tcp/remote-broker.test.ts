@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import type { Frame } from '../../../test/support/frames.ts';
 import {
+  connected,
   PRODUCER,
   type ScriptedConnection,
   ScriptedServer,
@@ -82,12 +83,9 @@ describe('a connection', () => {
   });
 
   test('answers PING', async () => {
-    const server = new ScriptedServer();
-    const connecting = RemoteBroker.connect(server.options());
-    const connection = await server.welcome();
+    const { connection } = await connected();
     connection.frame(FRAME.PING, 77, () => {});
     expect(await connection.expect(FRAME.PONG)).toMatchObject({ requestId: 77 });
-    await connecting;
   });
 
   test('that stays lost beyond giveUpAfterMs ends everything that waits', async () => {
@@ -122,10 +120,7 @@ describe('waits and calls', () => {
   let connection: ScriptedConnection;
 
   beforeEach(async () => {
-    server = new ScriptedServer();
-    const connecting = RemoteBroker.connect(server.options());
-    connection = await server.welcome();
-    broker = await connecting;
+    ({ server, broker, connection } = await connected());
   });
 
   const wait = (id: string, signal?: AbortSignal): ReturnType<RemoteBroker['outcome']> =>
