@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
 import { defineTask } from '../../src/index.ts';
-import { Arrivals, Deferred, failure, until } from './events.ts';
+import { Arrivals, Deferred, failure, HeldHandler, until } from './events.ts';
 import type { Behaviours } from './place.ts';
 
 const HOUR = 3_600_000;
@@ -65,21 +65,14 @@ export const cancelling: Behaviours = {
 
   'a running task whose handler finishes nevertheless is completed': async (place) => {
     const client = await place.connect();
-    const started = new Deferred();
-    const go = new Deferred();
-    await client.work({
-      long: async () => {
-        started.resolve();
-        await go.promise;
-        return 'done all the same';
-      },
-    });
+    const long = new HeldHandler(() => 'done all the same');
+    await client.work({ long: long.run });
     const task = await client.enqueue('long', null);
-    await started.promise;
+    await long.started.promise;
     expect(await task.cancel()).toBe('requested');
     expect(await task.cancel()).toBe('requested');
     expect(await task.info()).toMatchObject({ state: 'active', cancelRequested: true });
-    go.resolve();
+    long.go.resolve();
     expect(await task.result()).toBe('done all the same');
   },
 
@@ -109,19 +102,14 @@ export const cancelling: Behaviours = {
 
   'a task that was cancelled while it failed is not tried again': async (place) => {
     const client = await place.connect();
-    const started = new Deferred();
-    const go = new Deferred();
-    await client.work({
-      long: async () => {
-        started.resolve();
-        await go.promise;
-        throw new Error('failed on its own');
-      },
+    const long = new HeldHandler(() => {
+      throw new Error('failed on its own');
     });
+    await client.work({ long: long.run });
     const task = await client.enqueue('long', null, { maxAttempts: 5 });
-    await started.promise;
+    await long.started.promise;
     await task.cancel();
-    go.resolve();
+    long.go.resolve();
     expect((await failure(task.result())).code).toBe('TASK_CANCELLED');
   },
 

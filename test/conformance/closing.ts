@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
 import { defineTask } from '../../src/index.ts';
-import { Deferred, failure } from './events.ts';
+import { Deferred, failure, HeldHandler } from './events.ts';
 import type { Behaviours } from './place.ts';
 
 export const closing: Behaviours = {
@@ -47,19 +47,12 @@ export const closing: Behaviours = {
   'close() stops the workers and waits for what runs': async (place) => {
     const keeper = await place.connect();
     const client = await place.connect();
-    const started = new Deferred();
-    const go = new Deferred();
-    await client.work({
-      long: async () => {
-        started.resolve();
-        await go.promise;
-        return 'finished';
-      },
-    });
+    const long = new HeldHandler(() => 'finished');
+    await client.work({ long: long.run });
     const task = await keeper.enqueue('long', null);
-    await started.promise;
+    await long.started.promise;
     const closed = client.close();
-    go.resolve();
+    long.go.resolve();
     await closed;
     expect(await keeper.task(task.id).result()).toBe('finished');
   },

@@ -14,6 +14,23 @@ export class Deferred<T = void> {
   }
 }
 
+/** A handler that says that it has started, and ends, with what `end` returns or throws, when it is let go. */
+export class HeldHandler<T = void> {
+  readonly started = new Deferred();
+  readonly go = new Deferred();
+  readonly #end: () => T;
+
+  constructor(end: () => T) {
+    this.#end = end;
+  }
+
+  readonly run = async (): Promise<T> => {
+    this.started.resolve();
+    await this.go.promise;
+    return this.#end();
+  };
+}
+
 /** What happened, in order, for a test that waits until so much of it has. */
 export class Arrivals<T> {
   readonly all: T[] = [];

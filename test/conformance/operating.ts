@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
 import { defineTask, LIMITS, type ScalingReport } from '../../src/index.ts';
-import { Arrivals, Deferred, failure, until } from './events.ts';
+import { Arrivals, Deferred, failure, HeldHandler, until } from './events.ts';
 import { pages } from './pages.ts';
 import type { Behaviours } from './place.ts';
 
@@ -41,17 +41,11 @@ export const operating: Behaviours = {
 
   'only dead and scheduled tasks can be retried': async (place) => {
     const client = await place.connect();
-    const started = new Deferred();
-    const go = new Deferred();
+    const long = new HeldHandler(() => {});
     const ready = await client.enqueue('wait', null, { queue: 'unattended' });
-    await client.work({
-      long: async () => {
-        started.resolve();
-        await go.promise;
-      },
-    });
+    await client.work({ long: long.run });
     const active = await client.enqueue('long', null);
-    await started.promise;
+    await long.started.promise;
     for (const [task, state] of [
       [ready, 'ready'],
       [active, 'active'],
@@ -60,7 +54,7 @@ export const operating: Behaviours = {
       expect(error.code).toBe('CONFLICT');
       expect(error.message).toContain(state);
     }
-    go.resolve();
+    long.go.resolve();
     await active.result();
     expect((await failure(active.retry())).code).toBe('CONFLICT');
   },
@@ -106,19 +100,12 @@ export const operating: Behaviours = {
 
   'what runs when its queue is paused goes on': async (place) => {
     const client = await place.connect();
-    const started = new Deferred();
-    const go = new Deferred();
-    await client.work({
-      long: async () => {
-        started.resolve();
-        await go.promise;
-        return 'finished';
-      },
-    });
+    const long = new HeldHandler(() => 'finished');
+    await client.work({ long: long.run });
     const task = await client.enqueue('long', null);
-    await started.promise;
+    await long.started.promise;
     await client.queue('default').pause();
-    go.resolve();
+    long.go.resolve();
     expect(await task.result()).toBe('finished');
   },
 
