@@ -1,16 +1,22 @@
 // @ts-check
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { checkPart, writePart } from '../dist/bench/document.js';
 import { describeMachine } from '../dist/bench/machine.js';
 import { ROWS } from './lib/figures.mjs';
-import { withPart } from './lib/page.mjs';
 import { problemsOf, renderSitting } from './lib/report.mjs';
 import { NORMAL, QUICK } from './lib/scenes.mjs';
 import { load, newSitting, save, sit } from './lib/sitting.mjs';
 import { SYSTEMS, systemNamed } from './systems/index.mjs';
+
+/** Of the page: what is between its marks is written anew. */
+const PART = 'rivals';
+const RUNS = 3;
+/** Of one system in one run, about. */
+const MINUTES_A_RUN = 1.1;
 
 const PAGE = fileURLToPath(new URL('../docs/benchmarks.md', import.meta.url));
 const RESULTS = fileURLToPath(new URL('results/rivals.json', import.meta.url));
@@ -18,12 +24,12 @@ const RESULTS = fileURLToPath(new URL('results/rivals.json', import.meta.url));
 const USAGE = `Usage: npm run bench:rivals -- [options]
 
 Measures Millrace beside other queues, each with a private server on this machine, and writes what it finds to
-docs/benchmarks.md. A sitting with all of them takes about three quarters of an hour; what was measured is kept after each
-system, so that --resume goes on where it was interrupted.
+docs/benchmarks.md. A sitting with all ${SYSTEMS.length} of them takes about ${Math.round(SYSTEMS.length * RUNS * MINUTES_A_RUN)} minutes; what was
+measured is kept after each system, so that --resume goes on where it was interrupted.
 
   --systems a,b    of ${SYSTEMS.map(({ name }) => name).join(', ')}
   --rows a,b       of ${ROWS.join(', ')}
-  --runs N         default 3
+  --runs N         default ${RUNS}
   --quick          one run with few tasks: shows that it works, its figures mean nothing
   --data DIR       where the servers keep their data (default: the directory for temporary files)
   --json FILE      where the results are kept (default: bench/results/rivals.json, with --quick rivals-quick.json)
@@ -67,6 +73,7 @@ async function main() {
   const page = values['no-write']
     ? undefined
     : (values.write ?? (partly || values.render !== undefined ? undefined : PAGE));
+  if (page !== undefined) refuseWrongPage(page);
   const sitting = values.render === undefined ? await measure(values) : load(existing(values.render));
   show(sitting, page);
   const problems = problemsOf(sitting);
@@ -155,7 +162,7 @@ function chooseRows(written) {
 
 /** @param {string | undefined} written @param {boolean} quick */
 function runsOf(written, quick) {
-  if (written === undefined) return quick ? 1 : 3;
+  if (written === undefined) return quick ? 1 : RUNS;
   const runs = Number(written);
   if (!Number.isInteger(runs) || runs < 1 || runs > 100)
     throw new WrongUsage(`--runs is ${written}; it must be 1 to 100`);
@@ -178,8 +185,17 @@ function show(sitting, page) {
     process.stdout.write(`${part}\n`);
     return;
   }
-  writeFileSync(page, withPart(existsSync(page) ? readFileSync(page, 'utf8') : '', part));
+  writePart(page, PART, part);
   tell(`written to ${page}`);
+}
+
+/** Before anything is measured. @param {string} page */
+function refuseWrongPage(page) {
+  try {
+    checkPart(page, PART);
+  } catch (error) {
+    throw new WrongUsage(error instanceof Error ? error.message : String(error));
+  }
 }
 
 /** @param {unknown} error */

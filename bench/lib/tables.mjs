@@ -1,4 +1,6 @@
 // @ts-check
+import { markdownTable } from '../../dist/bench/document.js';
+import { formatCount } from '../../dist/cli/units.js';
 import { TABLES } from './figures.mjs';
 
 /**
@@ -10,6 +12,8 @@ import { TABLES } from './figures.mjs';
  * @property {boolean} syncs
  * @property {Record<string, Spread>} figures By name; what could not be measured is not there.
  */
+
+const RIGHT = /** @type {const} */ ({ align: 'right' });
 
 /** Whose rows are held against all others. */
 export const OURS = 'millrace';
@@ -24,12 +28,12 @@ export function renderTables(standings) {
   const ordered = [...standings.filter(({ syncs }) => syncs), ...standings.filter(({ syncs }) => !syncs)];
   return TABLES.filter(({ figures }) => figures.some(({ name }) => ordered.some((one) => name in one.figures))).map(
     ({ title, figures }) => {
-      const head = ['', ...figures.map((figure) => `${figure.title}, ${figure.unit}`)];
+      const columns = [{ title: '' }, ...figures.map(({ title, unit }) => ({ ...RIGHT, title: `${title}, ${unit}` }))];
       const rows = ordered.map((standing) => [
         `${standing.title}${standing.syncs ? '' : ' ¹'}`,
         ...figures.map((figure) => cell(figure, standing, ordered)),
       ]);
-      return `### ${title}\n\n${table(head, rows)}`;
+      return `### ${title}\n\n${markdownTable(columns, rows)}`;
     },
   );
 }
@@ -93,23 +97,6 @@ function isBetter({ better }, one, other) {
 
 /** @param {Figure} figure @param {number} value */
 function number({ unit }, value) {
-  if (unit === 'tasks/s') return grouped(Math.round(value));
-  if (unit === 'bytes' || unit === 'µs') return grouped(Math.round(value));
-  return value >= 100 ? grouped(Math.round(value)) : value.toFixed(2);
-}
-
-/** @param {number} count */
-function grouped(count) {
-  return count.toString().replaceAll(/\B(?=(\d{3})+$)/g, ',');
-}
-
-/**
- * In Markdown.
- *
- * @param {readonly string[]} head
- * @param {readonly (readonly string[])[]} rows
- */
-export function table(head, rows) {
-  const line = (/** @type {readonly string[]} */ cells) => `| ${cells.join(' | ')} |`;
-  return [line(head), line(head.map(() => '---')), ...rows.map(line)].join('\n');
+  const isWhole = unit === 'tasks/s' || unit === 'bytes' || unit === 'µs';
+  return isWhole || value >= 100 ? formatCount(value) : value.toFixed(2);
 }

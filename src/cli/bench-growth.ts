@@ -1,7 +1,7 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { drawCharts, type Line, type Panel } from '../bench/chart.ts';
-import { markdownTable, replaceBetween, replaceInFile } from '../bench/document.ts';
+import { checkPart, markdownTable, writePart } from '../bench/document.ts';
 import type { GrowthPoint, GrowthSeries } from '../bench/growth-points.ts';
 import type { GrowthReport } from '../bench/growth-scenes.ts';
 import { type Column, formatTable } from './table.ts';
@@ -17,7 +17,7 @@ const NAMES: Record<GrowthSeries, string> = {
 };
 
 const PAGE = 'benchmarks.md';
-const MARKER = 'growth';
+const PART = 'growth';
 
 const BYTES_PER_MB = 1e6;
 const BYTES_PER_MIB = 1024 * 1024;
@@ -60,17 +60,13 @@ function describe({ machine, versions, durability, disk }: GrowthReport): string
 
 /** Before minutes of measuring: throws when the figures could not be put there. */
 export function checkDocument(directory: string): void {
-  replaceBetween(readFileSync(join(directory, PAGE), 'utf8'), MARKER, '');
+  checkPart(join(directory, PAGE), PART);
 }
 
 /** Draws `growth.svg` in this directory of documentation, and puts the figures into its `benchmarks.md`. */
 export function documentGrowth(directory: string, report: GrowthReport): void {
   const rows = report.points.map((point) => COLUMNS.map((column) => column.text(point)));
-  const table = markdownTable(
-    COLUMNS.map(({ title }) => title),
-    rows,
-  );
-  replaceInFile(join(directory, PAGE), MARKER, `${describe(report)}:\n\n${table}`);
+  writePart(join(directory, PAGE), PART, `${describe(report)}:\n\n${markdownTable(COLUMNS, rows)}`);
   writeFileSync(join(directory, 'growth.svg'), drawGrowth(report.points));
 }
 

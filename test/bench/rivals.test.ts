@@ -1,6 +1,9 @@
-import { describe, expect, test } from 'vitest';
+import { execFile } from 'node:child_process';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { orderOf } from '../../bench/lib/order.mjs';
-import { BEGIN, END, withPart } from '../../bench/lib/page.mjs';
 import { renderLosses, renderTables, type Standing } from '../../bench/lib/tables.mjs';
 import { atLeastOnce, atMostThose, exactlyOnce } from '../../bench/lib/verdict.mjs';
 
@@ -68,11 +71,76 @@ describe('the comparison with other queues', () => {
     expect(runs).toEqual(['abcdef', 'bafedc', 'efabcd']);
     expect(new Set(runs.map((run) => run[0])).size).toBe(3);
   });
+});
 
-  test('writes between the marks of the page and leaves the rest', () => {
-    const first = withPart('# Benchmarks\n', 'one');
-    expect(first).toBe(`# Benchmarks\n\n${BEGIN}\n\none\n\n${END}\n`);
-    expect(withPart(`${first}\n## After\n`, 'two')).toBe(`# Benchmarks\n\n${BEGIN}\n\ntwo\n\n${END}\n\n## After\n`);
-    expect(() => withPart(`# Benchmarks\n${BEGIN}\n`, 'two')).toThrow(END);
+describe('the command', () => {
+  let directory = '';
+  let page = '';
+  beforeEach(async () => {
+    directory = await mkdtemp(join(tmpdir(), 'millrace-test-'));
+    page = join(directory, 'page.md');
+  });
+  afterEach(() => rm(directory, { recursive: true }));
+
+  /** As it is kept, with what went wrong in its only run. */
+  async function sittingWith(notes: Record<string, number>, problems: readonly string[]): Promise<string> {
+    const file = join(directory, 'results.json');
+    const system = { name: 'millrace', title: 'Millrace', syncs: true, durability: 'd', settings: ['s'], versions: {} };
+    const sitting = {
+      ...{ startedAt: '2026-01-02T03:04:05Z', quick: false, runs: 1, rows: ['bulk', 'backlog'], payloadBytes: 100 },
+      sizes: { backlogTasks: 1000, backlogBoundMs: 1000 },
+      machine: { cpu: 'c', cores: 2, memoryBytes: 2 ** 30, os: 'o', fileSystem: 'ext4' },
+      ...{ disk: { fdatasyncP50Us: 100, zeroedDsyncP50Us: null }, node: '24.0.0', systems: [system], leftOut: [] },
+      done: [{ system: 'millrace', run: 0, tookMs: 1, figures: { drain: 1000 }, notes, problems }],
+    };
+    await writeFile(file, JSON.stringify(sitting));
+    return file;
+  }
+
+  function rivals(...args: string[]): Promise<{ code: unknown; stdout: string; stderr: string }> {
+    return new Promise((done) => {
+      const main = resolve(import.meta.dirname, '../../bench/rivals.mjs');
+      execFile(process.execPath, [main, ...args], (error, stdout, stderr) => {
+        done({ code: error === null ? 0 : error.code, stdout, stderr });
+      });
+    });
+  }
+
+  const DRAINED = { backlogTasks: 1000, backlogDrained: 1000, backlogRepeated: 0 };
+
+  test('puts what was measured between the marks of the page', async () => {
+    await writeFile(page, '# Page\n\n<!-- rivals:begin: by it -->\n\nold\n\n<!-- rivals:end -->\n\n## After\n');
+    const file = await sittingWith(DRAINED, []);
+    expect(await rivals('--render', file, '--write', page)).toMatchObject({ code: 0 });
+    const written = await readFile(page, 'utf8');
+    expect(written).toMatch(/^# Page\n\n<!-- rivals:begin: by it -->\n\n## Against other queues\n/);
+    expect(written).toMatch(/\n\n<!-- rivals:end -->\n\n## After\n$/);
+    expect(written).toContain('every task was processed exactly once.\n- After the crash none was lost.');
+  });
+
+  test('fails when a ledger was not right, and says so in what it writes', async () => {
+    const file = await sittingWith(DRAINED, ['bulk: 2 of 10 tasks were lost']);
+    const { code, stdout, stderr } = await rivals('--render', file);
+    expect(code).toBe(1);
+    expect(stderr).toContain('millrace, run 1: bulk: 2 of 10 tasks were lost');
+    expect(stdout).toContain('- **Wrong**: millrace, run 1: bulk: 2 of 10 tasks were lost');
+    expect(stdout).not.toContain('exactly once.');
+  });
+
+  test('promises nothing of tasks that nobody waited for', async () => {
+    const file = await sittingWith({ ...DRAINED, backlogDrained: 400, backlogRepeated: 3 }, []);
+    const { code, stdout } = await rivals('--render', file);
+    expect(code).toBe(0);
+    expect(stdout).toContain('Millrace 1 k (400 drained)');
+    expect(stdout).toContain('Millrace: after the crash 3 times a task was processed again');
+    expect(stdout).toContain('none was lost of a backlog that was drained whole; of the others nobody knows');
+  });
+
+  test('refuses a page that has no place for it, before it measures', async () => {
+    await writeFile(page, '# Page\n');
+    const { code, stderr } = await rivals('--write', page);
+    expect(code).toBe(2);
+    expect(stderr).toContain(`${page} cannot take the part "rivals"`);
+    expect(await readFile(page, 'utf8')).toBe('# Page\n');
   });
 });

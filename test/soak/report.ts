@@ -1,5 +1,5 @@
 import { drawCharts, type Line, type Panel } from '../../src/bench/chart.ts';
-import { markdownTable } from '../../src/bench/document.ts';
+import { type DocumentColumn, markdownTable } from '../../src/bench/document.ts';
 import type { Verdict } from './check.ts';
 import type { Evidence, Sample } from './scene.ts';
 
@@ -189,6 +189,11 @@ export function drawReport(evidence: Evidence, stretches: readonly Stretch[]): s
   );
 }
 
+const TREND_COLUMNS: readonly DocumentColumn[] = [
+  { title: '' },
+  ...['second quarter', 'last quarter', 'most'].map((title) => ({ title, align: 'right' }) as const),
+];
+
 /** For a page: what happened, and how it went on. */
 export function describeRun(evidence: Evidence, verdict: Verdict, trends: readonly Trend[]): string {
   const { viewer, cuts, restarts, schedule, openFiles } = evidence;
@@ -205,7 +210,7 @@ export function describeRun(evidence: Evidence, verdict: Verdict, trends: readon
       `${count(schedule.firedCount)} firings of a schedule, ${count(viewer.requests)} requests of a dashboard and of Prometheus, ` +
       `${count(viewer.events)} events read from a stream. Open files of the server before anybody came: ${openFiles[0]}, after all had gone: ${openFiles[1]}.`,
     '',
-    markdownTable(['', 'second quarter', 'last quarter', 'most'], rows),
+    markdownTable(TREND_COLUMNS, rows),
     '',
   ].join('\n');
 }
