@@ -1,10 +1,11 @@
 // @ts-check
 import { fileURLToPath } from 'node:url';
 import { Child } from '../../dist/bench/child.js';
+import { diskBytes } from '../../dist/bench/disk-bytes.js';
 import { sharedNs } from '../../dist/bench/numbers.js';
 import { bunProgram, nodeProgram } from './runtime.mjs';
 import { atLeastOnce, atMostThose, exactlyOnce } from './verdict.mjs';
-import { diskBytes, memoryBytes } from './weight.mjs';
+import { memoryBytes } from './weight.mjs';
 
 /**
  * @typedef {import('./system.mjs').System} System
@@ -24,7 +25,7 @@ import { diskBytes, memoryBytes } from './weight.mjs';
  *
  * @typedef {object} Sample What one run gave for one system.
  * @property {Record<string, number>} figures
- * @property {Record<string, number>} notes How many tasks a row had, and how a pace was kept.
+ * @property {Record<string, number>} notes How many tasks a row had, how a pace was kept, and what was repeated after a crash.
  * @property {string[]} problems
  */
 
@@ -328,6 +329,7 @@ async function backlog(stage, instance) {
   const endNs = report?.settledNs ?? reached.atNs;
   stage.figures['backlog-drain'] = rate(reached.seen, reached.firstNs, endNs);
   stage.notes.backlogDrained = reached.seen;
+  stage.notes.backlogRepeated = (report ?? reached).duplicated;
   const bounded =
     report === undefined && reached.firstNs !== 0 && reached.atNs - reached.firstNs >= backlogBoundMs * 1e6;
   if (bounded) {

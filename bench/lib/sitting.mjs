@@ -1,9 +1,8 @@
 // @ts-check
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { probeDisk } from '../../dist/bench/disk-probe.js';
+import { inScratch, probeDisk } from '../../dist/bench/disk-probe.js';
 import { describeMachine } from '../../dist/bench/machine.js';
 import { PAYLOAD_BYTES } from '../../dist/bench/payload.js';
 import { orderOf } from './order.mjs';
@@ -54,7 +53,7 @@ export function newSitting({ systems, leftOut, rows, runs, quick, sizes, directo
     sizes,
     payloadBytes: PAYLOAD_BYTES,
     machine: describeMachine(directory),
-    disk: probe(directory, quick ? 50 : 2000),
+    disk: inScratch(directory, (own) => probeDisk(own, quick ? 50 : 2000)),
     node: execFileSync(nodeProgram(), ['--version'], { encoding: 'utf8' }).trim().slice(1),
     systems: systems.map(describe),
     leftOut,
@@ -125,14 +124,4 @@ function describe({ name, title, syncs, durability, settings, packages }) {
 function versionOfPackage(name) {
   const file = new URL(`../node_modules/${name}/package.json`, import.meta.url);
   return JSON.parse(readFileSync(file, 'utf8')).version;
-}
-
-/** @param {string} directory @param {number} writes */
-function probe(directory, writes) {
-  const own = mkdtempSync(join(directory, 'millrace-bench-'));
-  try {
-    return probeDisk(own, writes);
-  } finally {
-    rmSync(own, { recursive: true, force: true });
-  }
 }

@@ -12,6 +12,16 @@ export interface DiskProbe {
   zeroedDsyncP50Us: number | null;
 }
 
+/** Gives a directory within this one, which is removed afterwards. */
+export function inScratch<T>(directory: string, use: (own: string) => T): T {
+  const own = fs.mkdtempSync(join(directory, 'millrace-bench-'));
+  try {
+    return use(own);
+  } finally {
+    fs.rmSync(own, { recursive: true, force: true });
+  }
+}
+
 /** What the disk under `directory` takes to make 4 KiB durable, without Millrace. Blocks this process. */
 export function probeDisk(directory: string, writes: number): DiskProbe {
   const file = join(directory, 'disk-probe');

@@ -1,10 +1,9 @@
-import { readdirSync, statSync } from 'node:fs';
-import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { QueueStatus, Status } from '../broker/contract.ts';
 import { invariant } from '../errors.ts';
 import { type HttpService, serveOverServer } from '../serve.ts';
 import { Server } from '../server/server.ts';
+import { diskBytes } from './disk-bytes.ts';
 import { answerParent } from './methods.ts';
 import type { FsyncPolicy } from './workload.ts';
 
@@ -32,11 +31,12 @@ const methods = {
 
   async stats(_: Record<string, never>): Promise<ServerStats> {
     invariant(server !== undefined, 'the server was started');
+    // What it tells its clients, as it stands.
     const status = server.host.status() as unknown as Status;
     return {
       syncs: status.journal?.syncs ?? 0,
       appendedBytes: status.journal?.appendedBytes ?? 0,
-      allocatedBytes: allocatedBytes(directory),
+      allocatedBytes: diskBytes(directory),
       rssBytes: process.memoryUsage.rss(),
       queue: status.queues.find(({ name }) => name === 'default'),
     };
@@ -96,14 +96,6 @@ export interface ServerStats {
 }
 
 export type ServerMethods = typeof methods;
-
-function allocatedBytes(path: string): number {
-  const BLOCK_BYTES = 512;
-  return readdirSync(path).reduce((sum, name) => {
-    const { blocks, size } = statSync(join(path, name));
-    return sum + (process.platform === 'win32' ? size : blocks * BLOCK_BYTES);
-  }, 0);
-}
 
 answerParent(methods, async () => {
   await http?.stop({ timeoutMs: 0 });
