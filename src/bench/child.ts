@@ -31,7 +31,7 @@ const LEAVE_TIMEOUT_MS = 10_000;
 export class Child<M extends Methods> {
   readonly role: string;
   readonly #process: ChildProcess;
-  readonly #calls = new Map<number, { resolve: (value: never) => void; reject: (error: Error) => void }>();
+  readonly #calls = new Map<number, { resolve: (value: unknown) => void; reject: (error: Error) => void }>();
   readonly #left: Promise<void>;
   #callCount = 0;
   #exited = false;
@@ -68,9 +68,10 @@ export class Child<M extends Methods> {
         reject(new MillraceError('TIMEOUT', `the ${this.role} process did not answer ${method} in ${timeoutMs} ms`));
       }, timeoutMs);
       this.#calls.set(id, {
-        resolve: (value: Result<M, N>) => {
+        resolve: (value) => {
           clearTimeout(timer);
-          resolve(value);
+          // The child answers with what the method of its own table gave.
+          resolve(value as Result<M, N>);
         },
         reject: (error) => {
           clearTimeout(timer);
@@ -103,7 +104,7 @@ export class Child<M extends Methods> {
   #answered(answer: Answer): void {
     const call = this.#calls.get(answer.id);
     this.#calls.delete(answer.id);
-    if (answer.error === undefined) call?.resolve(answer.result as never);
+    if (answer.error === undefined) call?.resolve(answer.result);
     else call?.reject(new Error(`${this.role} process: ${answer.error}`));
   }
 
