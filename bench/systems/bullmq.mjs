@@ -2,6 +2,7 @@
 import { serverProgram } from '../../scripts/services/binaries.mjs';
 import { provideRedis } from '../../scripts/services/services.mjs';
 import { startRedis, versionOf } from '../../scripts/services/single.mjs';
+import { Completions } from '../lib/completions.mjs';
 
 const JOB_NAME = 'bench.send';
 const CONCURRENCY = 200;
@@ -53,30 +54,19 @@ const shared = {
 
   async consume(url, queue, handler) {
     const { Worker } = await import('bullmq');
-    let begun = 0;
-    let completed = 0;
-    let onCompleted = () => {};
+    const completions = new Completions();
     const work = (/** @type {{ data: unknown }} */ job) => {
-      begun += 1;
+      completions.begun();
       return handler(job.data);
     };
     const worker = new Worker(queue, work, { connection: connectionOf(url), concurrency: CONCURRENCY });
     // It comes when Redis has answered the completion.
-    worker.on('completed', () => {
-      completed += 1;
-      if (completed === begun) onCompleted();
-    });
+    worker.on('completed', () => completions.answered());
     // While it is closed it loses its connection; a job that is lost for it is told by the ledger.
     worker.on('error', () => {});
     await worker.waitUntilReady();
     return {
-      async settle() {
-        while (completed < begun) {
-          await new Promise((resolve) => {
-            onCompleted = () => resolve(undefined);
-          });
-        }
-      },
+      settle: () => completions.settled(),
       // In order it would wait for its blocking call.
       close: () => worker.close(true),
     };

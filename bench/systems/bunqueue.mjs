@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { freePorts } from '../../scripts/services/ports.mjs';
 import { Single } from '../../scripts/services/single.mjs';
+import { Completions } from '../lib/completions.mjs';
 import { bunProgram } from '../lib/runtime.mjs';
 
 const JOB_NAME = 'bench.send';
@@ -69,11 +70,9 @@ function bunqueue(durable) {
 
     async consume(url, queue, handler) {
       const { Worker } = await import('bunqueue/client');
-      let begun = 0;
-      let completed = 0;
-      let onCompleted = () => {};
+      const completions = new Completions();
       const work = (/** @type {{ data: unknown }} */ job) => {
-        begun += 1;
+        completions.begun();
         return handler(job.data);
       };
       const worker = new Worker(queue, work, {
@@ -84,19 +83,11 @@ function bunqueue(durable) {
         pollTimeout: LONG_POLL_MS,
         removeOnComplete: true,
       });
-      worker.on('completed', () => {
-        completed += 1;
-        if (completed === begun) onCompleted();
-      });
+      // It comes when the server has answered the completion.
+      worker.on('completed', () => completions.answered());
       worker.on('error', (/** @type {Error} */ error) => process.stderr.write(`bunqueue: ${error.message}\n`));
       return {
-        async settle() {
-          while (completed < begun) {
-            await new Promise((resolve) => {
-              onCompleted = () => resolve(undefined);
-            });
-          }
-        },
+        settle: () => completions.settled(),
         close: () => worker.close(true),
       };
     },

@@ -63,7 +63,12 @@ export const millraceClient = {
   },
 };
 
-const SETTINGS = ['1,000 tasks a call, 16 calls in flight', `concurrency ${CONCURRENCY}`, 'no result'];
+const SETTINGS = [
+  '1,000 tasks a call, 16 calls in flight',
+  `concurrency ${CONCURRENCY}`,
+  'no result',
+  '`--http-port off`, `--log-file off`',
+];
 
 /** @type {import('../lib/system.mjs').System} */
 export const millrace = {

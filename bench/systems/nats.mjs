@@ -109,7 +109,8 @@ export const natses = [
     name: 'nats-sync',
     title: 'NATS JetStream, sync always',
     syncs: true,
-    durability: '`sync_interval: always`: each message is synced before it is acknowledged',
+    durability:
+      '`sync_interval: always`: each message is synced before it is acknowledged; acknowledgements of consumers have no answer',
     provide: provideSyncing,
     start: () => start(true),
   },

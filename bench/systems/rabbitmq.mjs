@@ -77,7 +77,8 @@ const bare = {
   name: 'amqplib',
   title: 'RabbitMQ quorum, amqplib',
   syncs: true,
-  durability: 'quorum queue of one node, persistent messages, confirms: synced before it is confirmed',
+  durability:
+    'quorum queue of one node, persistent messages, confirms: synced before it is confirmed; acknowledgements have no answer',
   settings: [
     '1,000 publishes a batch, 4 batches in flight, each confirmed',
     `prefetch ${PREFETCH}`,
