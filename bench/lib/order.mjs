@@ -1,7 +1,8 @@
 // @ts-check
+import { rotated } from '../../dist/bench/order.js';
+
 /**
- * The order of the systems in a run: each run begins at another one, and every second goes backwards, so that none is
- * always the one that comes after the same neighbour, or late in the sitting.
+ * The order of the systems in a run: every second goes backwards, too, so that none always comes after the same neighbour.
  *
  * @template T
  * @param {readonly T[]} systems
@@ -10,7 +11,6 @@
  * @returns {T[]}
  */
 export function orderOf(systems, run, runs) {
-  const first = Math.floor((run * systems.length) / runs);
-  const rotated = [...systems.slice(first), ...systems.slice(0, first)];
-  return run % 2 === 0 ? rotated : rotated.reverse();
+  const order = rotated(systems, run, runs);
+  return run % 2 === 0 ? order : order.reverse();
 }

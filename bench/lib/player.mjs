@@ -4,24 +4,18 @@ import { Ledger } from '../../dist/bench/ledger.js';
 import { answerParent } from '../../dist/bench/methods.js';
 import { nowNs, percentile, sharedNs } from '../../dist/bench/numbers.js';
 import { buildPayload, buildTimedPayload, indexOf } from '../../dist/bench/payload.js';
+import { Outstanding, sendBatches, sleepUntil } from '../../dist/bench/producing.js';
 import { systemNamed } from '../systems/index.mjs';
 
 /** More than any row has: how many there will be is not known when the consumer starts. */
 const LEDGER_TASKS = 1 << 24;
-/** How often is looked whether anything still comes. */
-const LOOK_MS = 20;
 
 /** @type {import('./system.mjs').Producer | undefined} */
 let producer;
 /** @type {import('./system.mjs').System | undefined} */
 let system;
 
-/**
- * @typedef {object} Span Nanoseconds of the clock that is common to all processes.
- * @property {number} tasks
- * @property {number} startNs Of the first call.
- * @property {number} endNs When the last was confirmed.
- */
+/** @typedef {import('../../dist/bench/producing.js').Span & { tasks: number }} Span */
 
 const producing = {
   /** @param {{ name: string, url: string, queue: string }} options */
@@ -33,26 +27,15 @@ const producing = {
   /**
    * Batches, as many in flight as the system does best with: so many tasks, or what is begun in so much time.
    *
-   * @param {{ first: number, tasks: number, forMs: number }} options
+   * @param {{ first: number, tasks: number, forMs: number }} numbers
    * @returns {Promise<Span>}
    */
-  async bulk({ first, tasks, forMs }) {
-    const { enqueueBatch, batchTasks, batchesInFlight } = producing_();
-    const startNs = sharedNs();
-    /** @type {Promise<unknown>[]} */
-    const inFlight = [];
-    let from = first;
-    const end = first + tasks;
-    while (from < end && sharedNs() - startNs < forMs * 1e6) {
-      if (inFlight.length === batchesInFlight) await inFlight.shift();
-      const count = Math.min(batchTasks, end - from);
-      const payloads = new Array(count);
-      for (let index = 0; index < count; index++) payloads[index] = buildPayload(from + index);
-      inFlight.push(enqueueBatch(payloads));
-      from += count;
-    }
-    await Promise.all(inFlight);
-    return { tasks: from - first, startNs, endNs: sharedNs() };
+  async bulk(numbers) {
+    const { enqueueBatch, batchTasks, batchesInFlight } = told();
+    return await sendBatches({
+      ...{ ...numbers, batchTasks, callsInFlight: batchesInFlight, build: buildPayload },
+      send: (payloads) => enqueueBatch(payloads),
+    });
   },
 
   /**
@@ -62,7 +45,7 @@ const producing = {
    * @returns {Promise<Span & { p50Us: number }>}
    */
   async awaited({ first, callers, forMs }) {
-    const { enqueue } = producing_();
+    const { enqueue } = told();
     let next = first;
     /** @type {number[]} */
     const tookNs = [];
@@ -87,33 +70,23 @@ const producing = {
    * @returns {Promise<Span>} Ends with the last call, not with its confirmation.
    */
   async paced({ tasks, perSecond }) {
-    const { enqueue, enqueueBatch, batchTasks } = producing_();
-    /** @type {Set<Promise<unknown>>} */
-    const inFlight = new Set();
+    const { enqueue, enqueueBatch, batchTasks } = told();
+    const calls = new Outstanding();
     const startNs = sharedNs();
     for (let index = 0; index < tasks; ) {
       const dueNs = startNs + (index * 1e9) / perSecond;
-      // A timer ends up to a millisecond late.
-      while (sharedNs() < dueNs) {
-        await new Promise((resolve) => setTimeout(resolve, Math.max(1, (dueNs - sharedNs()) / 1e6)));
-      }
+      if (sharedNs() < dueNs) await sleepUntil(dueNs);
       const due = Math.floor(((sharedNs() - startNs) * perSecond) / 1e9) + 1 - index;
       const count = Math.max(1, Math.min(due, batchTasks, tasks - index));
       const calledNs = sharedNs();
       const payloads = Array.from({ length: count }, (_, offset) => buildTimedPayload(index + offset, calledNs));
-      const call = count === 1 ? enqueue(payloads[0]) : enqueueBatch(payloads);
-      inFlight.add(call);
-      call.then(
-        () => inFlight.delete(call),
-        // Stays in the set, and so fails the run at the end.
-        () => {},
-      );
+      calls.add(count === 1 ? enqueue(payloads[0]) : enqueueBatch(payloads));
       index += count;
       // Behind its time it never sleeps above: what was called must get out all the same.
       if (due > batchTasks) await new Promise((resolve) => setImmediate(resolve));
     }
     const endNs = sharedNs();
-    await Promise.all(inFlight);
+    await calls.settled();
     return { tasks, startNs, endNs };
   },
 };
@@ -128,20 +101,17 @@ let latenciesNs = new Float64Array(0);
 let timedFrom = 0;
 let fromNs = 0;
 
-/** @param {any} payload */
+/** @type {import('./system.mjs').Handler} */
 async function handle(payload) {
-  const index = indexOf(payload);
-  if (payload.calledAtNs !== undefined) latenciesNs[index] = sharedNs() - payload.calledAtNs;
+  // What is no payload of ours has no number, and so is foreign to the ledger.
+  const { number = Number.NaN, calledAtNs } = /** @type {{ number?: number, calledAtNs?: number }} */ (payload ?? {});
+  const index = indexOf({ number });
+  if (calledAtNs !== undefined) latenciesNs[index] = sharedNs() - calledAtNs;
   if (firstNs === 0) firstNs = sharedNs();
   ledger.mark(index);
   if (index > last) last = index;
   if (ledger.seen === timedFrom) fromNs = sharedNs();
-  if (ledger.seen === target) onTarget();
 }
-
-/** How many different tasks are waited for. */
-let target = 0;
-let onTarget = () => {};
 
 const consuming = {
   /** @param {{ name: string }} options */
@@ -167,24 +137,8 @@ const consuming = {
    * @param {{ tasks: number, quietMs: number, boundMs?: number }} options
    */
   async reach({ tasks, quietMs, boundMs = Number.POSITIVE_INFINITY }) {
-    let { marks } = ledger;
-    let changedNs = sharedNs();
-    await new Promise((resolve) => {
-      target = tasks;
-      const timer = setInterval(() => {
-        const now = sharedNs();
-        if (ledger.marks !== marks) {
-          marks = ledger.marks;
-          changedNs = now;
-        } else if (now - changedNs > quietMs * 1e6) onTarget();
-        if (firstNs !== 0 && now - firstNs > boundMs * 1e6) onTarget();
-      }, LOOK_MS);
-      onTarget = () => {
-        clearInterval(timer);
-        resolve(undefined);
-      };
-      if (ledger.seen >= tasks) onTarget();
-    });
+    const isOver = () => firstNs !== 0 && sharedNs() - firstNs > boundMs * 1e6;
+    await ledger.reach(tasks, { quietMs, isOver });
     const { seen, duplicated, foreign } = ledger;
     return { seen, duplicated, foreign, last, firstNs, atNs: sharedNs() };
   },
@@ -207,7 +161,7 @@ const consuming = {
 
 export const methods = { ...producing, ...consuming };
 
-function producing_() {
+function told() {
   if (producer === undefined || system === undefined) throw new Error('it was not told what to produce for');
   const { batchTasks, batchesInFlight } = system;
   const { enqueue, enqueueBatch } = producer;

@@ -41,6 +41,6 @@
  * @property {() => Promise<unknown>} settle Resolves when the server has every completion so far. It may take nothing more.
  * @property {() => Promise<unknown>} close
  *
- * @typedef {(payload: any) => Promise<void>} Handler Called once for each task, with its parsed JSON.
+ * @typedef {(payload: unknown) => Promise<void>} Handler Called once for each task, with its parsed JSON, whatever that is.
  */
 export {};

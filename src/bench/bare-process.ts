@@ -4,7 +4,7 @@ import { Ledger } from './ledger.ts';
 import { answerParent } from './methods.ts';
 import { sharedNs } from './numbers.ts';
 import { type BenchPayload, buildPayload, indexOf } from './payload.ts';
-import type { Span } from './producer-process.ts';
+import type { Span } from './producing.ts';
 import { TASK_NAME } from './workload.ts';
 
 /** What Millrace on RabbitMQ is measured against: the client library alone, as somebody who knows it would use it. */
@@ -29,11 +29,13 @@ const methods = {
     );
   },
 
-  /** Those that are not there are well, too. */
-  async deleteQueues({ queues }: { queues: readonly string[] }): Promise<void> {
+  /** Those that are not there are well, too. Resolves with how many messages were still in them. */
+  async deleteQueues({ queues }: { queues: readonly string[] }): Promise<{ left: number }> {
+    let left = 0;
     await onChannel(async (channel) => {
-      for (const queue of queues) await channel.deleteQueue(queue);
+      for (const queue of queues) left += (await channel.deleteQueue(queue)).messageCount;
     });
+    return { left };
   },
 
   /** Persistent messages, all confirmed: from the first call to the last confirm. */
@@ -61,17 +63,12 @@ const methods = {
     await channel.prefetch(prefetch);
     let firstNs = 0;
     let last: ConsumeMessage | undefined;
+    const acknowledge = (): void => {
+      if (last !== undefined) channel.ack(last, true);
+      last = undefined;
+    };
+    const all = ledger.reach(tasks, { quietMs });
     await new Promise<void>((resolve, reject) => {
-      const quiet = setTimeout(resolve, quietMs);
-      const acknowledge = (): void => {
-        if (last !== undefined) channel.ack(last, true);
-        last = undefined;
-        quiet.refresh();
-        if (ledger.seen === tasks) {
-          clearTimeout(quiet);
-          resolve();
-        }
-      };
       const take = (message: ConsumeMessage | null): void => {
         if (message === null) {
           reject(new Error(`the broker ended the consumer of ${queue}`));
@@ -83,8 +80,10 @@ const methods = {
         if (last === undefined) setImmediate(acknowledge);
         last = message;
       };
+      all.then(resolve, reject);
       channel.consume(queue, take).catch(reject);
     });
+    acknowledge();
     await channel.close();
     return { firstNs, endNs: sharedNs(), lost: ledger.lost, duplicated: ledger.duplicated + ledger.foreign };
   },

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
+import { inTurn, ratioOf } from './comparison.ts';
 
 export interface BareThreadData {
   readonly rounds: number;
@@ -7,10 +8,13 @@ export interface BareThreadData {
 }
 
 /** How many times as much `threads` threads do as one, of work that has to do with nothing else: what a queue can reach at best. */
-export async function bareThreadsAgainstOne(threads: number, data: BareThreadData): Promise<number> {
-  const many = await rate(threads, data);
-  const one = await rate(1, data);
-  return many / one;
+export async function bareThreadsAgainstOne(run: number, threads: number, data: BareThreadData): Promise<number> {
+  const [many, one] = await inTurn(
+    run,
+    () => rate(threads, data),
+    () => rate(1, data),
+  );
+  return ratioOf('times as many', many, one);
 }
 
 async function rate(threads: number, workerData: BareThreadData): Promise<number> {

@@ -1,8 +1,8 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Child, type Role } from './child.ts';
-import { probeStream } from './disk-probe.ts';
+import type { Child } from './child.ts';
+import { inScratch, probeStream } from './disk-probe.ts';
 import {
   type GrowthPoint,
   type GrowthReading,
@@ -14,19 +14,17 @@ import {
 } from './growth-points.ts';
 import type { LoadMethods } from './load-process.ts';
 import { describeMachine, describeVersions, type Machine, type Versions } from './machine.ts';
-import type { Methods } from './methods.ts';
 import type { ServerLoad, ServerMethods } from './server-process.ts';
 import { PART_TIMEOUT_MS, QUIET_MS } from './stage.ts';
+import { Troupe, type TroupeSettings } from './troupe.ts';
 import type { FsyncPolicy } from './workload.ts';
 
-export interface GrowthSettings {
+export interface GrowthSettings extends TroupeSettings {
   /** Where the throwaway data directories are made: the disk that is measured. */
   directory: string;
   fsync: FsyncPolicy;
   series: readonly GrowthSeries[];
   quick: boolean;
-  profileDirectory: string | undefined;
-  signal: AbortSignal;
   onProgress: (line: string) => void;
 }
 
@@ -49,9 +47,8 @@ const DISK_WRITES = { normal: 256, quick: 4 };
 
 export async function runGrowth(settings: GrowthSettings): Promise<GrowthReport> {
   const { directory, fsync, quick } = settings;
-  const own = mkdtempSync(join(directory, 'millrace-bench-'));
-  const bytesPerS = probeStream(own, quick ? DISK_WRITES.quick : DISK_WRITES.normal);
-  rmSync(own, { recursive: true });
+  const writes = quick ? DISK_WRITES.quick : DISK_WRITES.normal;
+  const bytesPerS = inScratch(directory, (own) => probeStream(own, writes));
   return {
     machine: describeMachine(directory),
     versions: describeVersions(),
@@ -80,48 +77,27 @@ class Scene {
   readonly #producer: Child<LoadMethods>;
   readonly #worker: Child<LoadMethods>;
   readonly #queues: readonly string[];
-  readonly #onAbort = (): void => {
-    for (const child of this.#children) void child.kill();
-  };
   #enqueued = 0;
 
   static async play(settings: GrowthSettings, shape: GrowthShape): Promise<GrowthPoint> {
     settings.signal.throwIfAborted();
-    const scene = new Scene(settings, shape);
-    settings.signal.addEventListener('abort', scene.#onAbort);
+    const directory = mkdtempSync(join(settings.directory, 'millrace-bench-'));
     try {
-      const point = await scene.#measure();
-      await Promise.all(scene.#children.map((child) => child.leave()));
-      return point;
-    } catch (error) {
-      // What fails when everyone is killed is not the reason.
-      settings.signal.throwIfAborted();
-      throw error;
+      return await Troupe.play(settings, (troupe) => new Scene(settings, shape, directory, troupe).#measure());
     } finally {
-      settings.signal.removeEventListener('abort', scene.#onAbort);
-      await Promise.all(scene.#children.map((child) => child.kill()));
-      await rm(scene.#directory, { recursive: true, force: true });
+      await rm(directory, { recursive: true, force: true });
     }
   }
 
-  private constructor(settings: GrowthSettings, shape: GrowthShape) {
+  private constructor(settings: GrowthSettings, shape: GrowthShape, directory: string, troupe: Troupe) {
     this.#settings = settings;
     this.#shape = shape;
-    this.#directory = mkdtempSync(join(settings.directory, 'millrace-bench-'));
+    this.#directory = directory;
     this.#queues = Array.from({ length: shape.queues }, (_, index) => `growth-${index}`);
-    this.#server = this.#start<ServerMethods>('server', 'server');
-    this.#producer = this.#start<LoadMethods>('load', 'producer');
-    this.#worker = this.#start<LoadMethods>('load', 'worker');
-  }
-
-  get #children(): { leave: () => Promise<void>; kill: () => Promise<void> }[] {
-    return [this.#producer, this.#worker, this.#server];
-  }
-
-  #start<M extends Methods>(role: Role, name: string): Child<M> {
-    const directory = this.#settings.profileDirectory;
-    const { series, size } = this.#shape;
-    return Child.start<M>(role, directory === undefined ? undefined : { directory, name: `${series}-${size}-${name}` });
+    const name = `${shape.series}-${shape.size}`;
+    this.#server = troupe.start('server', `${name}-server`);
+    this.#producer = troupe.start('load', `${name}-producer`);
+    this.#worker = troupe.start('load', `${name}-worker`);
   }
 
   async #measure(): Promise<GrowthPoint> {
@@ -167,7 +143,7 @@ class Scene {
   /** The queue is paused while its tasks come. */
   async #fillAndDrain(): Promise<GrowthReading> {
     const { tasks } = this.#shape;
-    const queue = this.#queues[0] as string;
+    const [queue] = this.#queues;
     await this.#worker.call('pause', { queue }, PART_TIMEOUT_MS);
     const empty = await this.#load();
     const { startNs, endNs } = await this.#enqueue(tasks);

@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { Child } from './child.ts';
 import type { HeadlineMethods } from './headline-process.ts';
 import { spread } from './numbers.ts';
 import { PART_TIMEOUT_MS } from './stage.ts';
+import { Troupe } from './troupe.ts';
 import type { RunResult, Settings } from './workload.ts';
 
 /** What a task of this row carries: as small as JSON with a field to look at can sensibly be. */
@@ -41,12 +41,8 @@ export async function headline(settings: Settings): Promise<RunResult> {
   const tasks = settings.quick ? TASKS_QUICK : HEADLINE_TASKS;
   const choose = (of: { normal: number; quick: number }): number => (settings.quick ? of.quick : of.normal);
   const rounds = { warmUp: choose(WARM_UP_ROUNDS), rounds: choose(ROUNDS) };
-  const { profileDirectory } = settings;
-  const profile = profileDirectory === undefined ? undefined : { directory: profileDirectory, name: 'row14' };
-  const child = Child.start<HeadlineMethods>('headline', profile);
-  const onAbort = (): void => void child.kill();
-  settings.signal.addEventListener('abort', onAbort);
-  try {
+  return await Troupe.play(settings, async (troupe) => {
+    const child = troupe.start<HeadlineMethods>('headline', 'row14');
     const ours = await child.call('drain', { tasks, ...rounds }, PART_TIMEOUT_MS);
     await child.leave();
     const native = await runNative(tasks, rounds.rounds);
@@ -60,13 +56,7 @@ export async function headline(settings: Settings): Promise<RunResult> {
         ? { notes: ['row 14 has no C++ program beside it: there is no g++ here that compiles it'] }
         : {}),
     };
-  } catch (error) {
-    settings.signal.throwIfAborted();
-    throw error;
-  } finally {
-    settings.signal.removeEventListener('abort', onAbort);
-    await child.kill();
-  }
+  });
 }
 
 interface NativeRun {

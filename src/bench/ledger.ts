@@ -1,3 +1,15 @@
+import { nowNs } from './numbers.ts';
+
+/** How long tasks that do not come are waited for. */
+export interface Patience {
+  /** Until nothing was marked for so long. */
+  quietMs: number;
+  /** Or until this holds. */
+  isOver?: () => boolean;
+}
+
+const LOOK_MS = 100;
+
 /** Which tasks of a run were processed: one bit a task. */
 export class Ledger {
   readonly expected: number;
@@ -5,6 +17,9 @@ export class Ledger {
   #seenCount = 0;
   #duplicated = 0;
   #foreign = 0;
+  /** What is waited for, and what is done then. */
+  #target = 0;
+  #onTarget = (): void => {};
 
   constructor(expected: number) {
     this.expected = expected;
@@ -25,6 +40,15 @@ export class Ledger {
     }
     this.#seen[index >>> 3] = byte | bit;
     this.#seenCount++;
+    if (this.#seenCount === this.#target) this.#onTarget();
+  }
+
+  /** Resolves when so many different tasks were marked, or when patience is at its end. */
+  async reach(tasks: number, patience: Patience): Promise<void> {
+    const { ended, end } = waitFor(this, tasks, patience, LOOK_MS);
+    this.#target = tasks;
+    this.#onTarget = end;
+    await ended;
   }
 
   /** Tasks that were processed, some perhaps more than once. */
@@ -49,4 +73,32 @@ export class Ledger {
   get foreign(): number {
     return this.#foreign;
   }
+}
+
+/** Looks every `lookMs` whether a ledger has got so far, or nothing comes any more; `end` ends the wait before. */
+export function waitFor(
+  ledger: { readonly seen: number; readonly marks: number },
+  tasks: number,
+  { quietMs, isOver = () => false }: Patience,
+  lookMs: number,
+): { ended: Promise<void>; end: () => void } {
+  let end = (): void => {};
+  const ended = new Promise<void>((resolve) => {
+    let { marks } = ledger;
+    let changedNs = nowNs();
+    const timer = setInterval(() => {
+      const now = nowNs();
+      if (ledger.marks !== marks) {
+        marks = ledger.marks;
+        changedNs = now;
+      }
+      if (ledger.seen >= tasks || now - changedNs > quietMs * 1e6 || isOver()) end();
+    }, lookMs);
+    end = () => {
+      clearInterval(timer);
+      resolve();
+    };
+  });
+  if (ledger.seen >= tasks) end();
+  return { ended, end };
 }

@@ -4,26 +4,17 @@ import { Ledger } from './ledger.ts';
 import { answerParent } from './methods.ts';
 import { sharedNs } from './numbers.ts';
 import { buildPayload, indexIn, PAYLOAD_BYTES } from './payload.ts';
-import type { Span } from './producer-process.ts';
+import { type Batches, type Span, sendBatches } from './producing.ts';
 import { TASK_NAME } from './workload.ts';
-
-const LOOK_MS = 100;
 
 const clients: Client[] = [];
 const workers: Worker[] = [];
 let ledger = new Ledger(0);
 let lastNs = 0;
-let target = 0;
-let onTarget = (): void => {};
 
-interface EnqueueOptions {
-  first: number;
-  tasks: number;
-  batchTasks: number;
+interface EnqueueOptions extends Pick<Batches<object>, 'first' | 'tasks' | 'batchTasks' | 'callsInFlight'> {
   payloadBytes: number;
   queues: readonly string[];
-  /** Sent and not confirmed. */
-  callsInFlight: number;
 }
 
 interface WorkOptions {
@@ -41,21 +32,13 @@ const methods = {
   },
 
   /** One call after the other goes to the next queue and over the next connection. */
-  async enqueue(options: EnqueueOptions): Promise<Span> {
-    const { first, tasks, batchTasks, payloadBytes, queues, callsInFlight } = options;
-    const build = payloadOf(payloadBytes);
-    const startNs = sharedNs();
-    const inFlight: Promise<unknown>[] = [];
-    const end = first + tasks;
-    for (let from = first, call = 0; from < end; from += batchTasks, call++) {
-      if (inFlight.length === callsInFlight) await inFlight.shift();
-      const payloads = new Array(Math.min(batchTasks, end - from));
-      for (let index = 0; index < payloads.length; index++) payloads[index] = build(from + index);
-      const queue = queues[call % queues.length] as string;
-      inFlight.push((clients[call % clients.length] as Client).enqueueMany(TASK_NAME, payloads, { queue }));
-    }
-    await Promise.all(inFlight);
-    return { startNs, endNs: sharedNs() };
+  async enqueue({ payloadBytes, queues, ...numbers }: EnqueueOptions): Promise<Span> {
+    return await sendBatches({
+      ...numbers,
+      build: payloadOf(payloadBytes),
+      send: (payloads, call) =>
+        clients[call % clients.length].enqueueMany(TASK_NAME, payloads, { queue: queues[call % queues.length] }),
+    });
   },
 
   async work({ workers: count, queues, tasks, concurrency }: WorkOptions): Promise<void> {
@@ -63,32 +46,16 @@ const methods = {
     const handler = defineTask(TASK_NAME).handleBatch((batch) => {
       for (let index = 0; index < batch.length; index++) ledger.mark(indexIn(batch.bytes(index)));
       lastNs = sharedNs();
-      if (ledger.seen >= target) onTarget();
     });
     for (let index = 0; index < count; index++) {
-      const client = clients[index % clients.length] as Client;
+      const client = clients[index % clients.length];
       workers.push(await client.work([handler], { queues, concurrency, name: `load-${index}` }));
     }
   },
 
   /** Resolves when so many tasks were processed, or when none has come for `quietMs`, with when the last one was. */
   async reach({ tasks, quietMs }: { tasks: number; quietMs: number }): Promise<{ lastNs: number }> {
-    await new Promise<void>((resolve) => {
-      let marks = ledger.marks;
-      let quietSinceNs = sharedNs();
-      const timer = setInterval(() => {
-        if (ledger.marks !== marks) {
-          marks = ledger.marks;
-          quietSinceNs = sharedNs();
-        } else if (sharedNs() - quietSinceNs > quietMs * 1e6) onTarget();
-      }, LOOK_MS);
-      target = tasks;
-      onTarget = () => {
-        clearInterval(timer);
-        resolve();
-      };
-      if (ledger.seen >= target) onTarget();
-    });
+    await ledger.reach(tasks, { quietMs });
     return { lastNs };
   },
 

@@ -4,10 +4,10 @@ import { connect } from '../index.ts';
 import { answerParent } from './methods.ts';
 import { nowNs, percentile, sharedNs } from './numbers.ts';
 import { buildPayload, buildTimedPayload } from './payload.ts';
+import { Outstanding, type Span, sendBatches, sleepUntil } from './producing.ts';
 import { ENCRYPTION, TASK_NAME } from './workload.ts';
 
-/** Batches sent and not confirmed: enough to keep the server busy while its disk syncs. */
-const BATCHES_IN_FLIGHT = 16;
+const CALLS_IN_FLIGHT = 16;
 
 let client: Client | undefined;
 let options: EnqueueOptions = {};
@@ -30,12 +30,6 @@ interface Numbers {
   tasks: number;
 }
 
-/** When the first call was made, and when the last was confirmed; common to all processes. */
-export interface Span {
-  startNs: number;
-  endNs: number;
-}
-
 const methods = {
   async connect({ url, store, queue, encrypted }: ConnectOptions): Promise<void> {
     options = queue === undefined ? {} : { queue };
@@ -43,18 +37,10 @@ const methods = {
   },
 
   async enqueueBatches({ first, tasks, batchTasks }: Numbers & { batchTasks: number }): Promise<Span> {
-    const startNs = sharedNs();
-    const inFlight: Promise<unknown>[] = [];
-    const end = first + tasks;
-    for (let from = first; from < end; from += batchTasks) {
-      if (inFlight.length === BATCHES_IN_FLIGHT) await inFlight.shift();
-      const count = Math.min(batchTasks, end - from);
-      const payloads = new Array(count);
-      for (let index = 0; index < count; index++) payloads[index] = buildPayload(from + index);
-      inFlight.push(connected().enqueueMany(TASK_NAME, payloads, options));
-    }
-    await Promise.all(inFlight);
-    return { startNs, endNs: sharedNs() };
+    return await sendBatches({
+      ...{ first, tasks, batchTasks, callsInFlight: CALLS_IN_FLIGHT, build: buildPayload },
+      send: (payloads) => connected().enqueueMany(TASK_NAME, payloads, options),
+    });
   },
 
   async enqueueAwaited({ first, tasks, callers }: Numbers & { callers: number }): Promise<Span> {
@@ -82,21 +68,15 @@ const methods = {
 
   /** One call every `1000 / perSecond` ms, whatever became of those before. */
   async enqueuePaced({ tasks, perSecond }: { tasks: number; perSecond: number }): Promise<void> {
-    const inFlight = new Set<Promise<unknown>>();
-    const startNs = nowNs();
+    const calls = new Outstanding();
+    const startNs = sharedNs();
     for (let index = 0; index < tasks; index++) {
       const dueNs = startNs + (index * 1e9) / perSecond;
-      // A timer ends up to a millisecond late; what is left of that shows as two calls in a row, not as a lower rate.
-      while (nowNs() < dueNs) await new Promise((resolve) => setTimeout(resolve, Math.max(1, (dueNs - nowNs()) / 1e6)));
-      const call = connected().enqueue(TASK_NAME, buildTimedPayload(index, sharedNs()));
-      inFlight.add(call);
-      call.then(
-        () => inFlight.delete(call),
-        // Stays in the set, and so fails the run at the end.
-        () => {},
-      );
+      // What a timer was late shows as two calls in a row, not as a lower rate.
+      if (sharedNs() < dueNs) await sleepUntil(dueNs);
+      calls.add(connected().enqueue(TASK_NAME, buildTimedPayload(index, sharedNs())));
     }
-    await Promise.all(inFlight);
+    await calls.settled();
   },
 };
 

@@ -1,9 +1,11 @@
 import { invariant } from '../errors.ts';
 import type { BareMethods } from './bare-process.ts';
-import { Child, type Role } from './child.ts';
-import type { Methods } from './methods.ts';
-import type { ProducerMethods, Span } from './producer-process.ts';
+import type { Child } from './child.ts';
+import { compare, paceOf } from './comparison.ts';
+import type { ProducerMethods } from './producer-process.ts';
+import type { Span } from './producing.ts';
 import { PART_TIMEOUT_MS, QUIET_MS } from './stage.ts';
+import { Troupe } from './troupe.ts';
 import type { WorkerMethods } from './worker-process.ts';
 import { CONCURRENCY, type RunResult, type Settings } from './workload.ts';
 
@@ -15,98 +17,78 @@ const CONSUME_TASKS = { normal: 100_000, quick: 2000 };
 
 const choose = (of: { normal: number; quick: number }, { quick }: Settings): number => (quick ? of.quick : of.normal);
 
-/** Nanoseconds, and what the ledger says. */
-interface Measured {
-  tookNs: number;
-  lost: number;
-  duplicated: number;
-}
+/** The broker does not tell. */
+const NO_SYNCS = null;
 
-type Measure = (troupe: Troupe, tasks: number) => Promise<Measured>;
-
-let runs = 0;
-
-/** Ours and the client library alone, in turns: one run ours begins, in the next the other. */
-export function publishAgainstBare(settings: Settings): Promise<RunResult> {
+/** Ours and the client library alone. */
+export function publishAgainstBare(settings: Settings, run: number): Promise<RunResult> {
   const tasks = choose(PUBLISH_TASKS, settings);
-  return compare(settings, 'publish', tasks, [publishOurs(undefined), publishBare]);
+  return compareScenes(settings, run, 'publish', publishOurs(undefined, tasks), publishBare(tasks));
 }
 
-export function consumeAgainstBare(settings: Settings): Promise<RunResult> {
+export function consumeAgainstBare(settings: Settings, run: number): Promise<RunResult> {
   const tasks = settings.tasks ?? choose(CONSUME_TASKS, settings);
-  return compare(settings, 'consume', tasks, [consumeOurs(undefined), consumeBare]);
+  return compareScenes(settings, run, 'consume', consumeOurs(undefined, tasks), consumeBare(tasks));
 }
 
 /** With a store and without. */
-export function publishWithStore(settings: Settings): Promise<RunResult> {
+export function publishWithStore(settings: Settings, run: number): Promise<RunResult> {
   const tasks = choose(PUBLISH_TASKS, settings);
-  return compare(settings, 'publish-store', tasks, [publishOurs(storeOf(settings)), publishOurs(undefined)]);
+  const [withStore, without] = [publishOurs(storeOf(settings), tasks), publishOurs(undefined, tasks)];
+  return compareScenes(settings, run, 'publish-store', withStore, without);
 }
 
-export function consumeWithStore(settings: Settings): Promise<RunResult> {
+export function consumeWithStore(settings: Settings, run: number): Promise<RunResult> {
   const tasks = settings.tasks ?? choose(CONSUME_TASKS, settings);
-  return compare(settings, 'consume-store', tasks, [consumeOurs(storeOf(settings)), consumeOurs(undefined)]);
+  const [withStore, without] = [consumeOurs(storeOf(settings), tasks), consumeOurs(undefined, tasks)];
+  return compareScenes(settings, run, 'consume-store', withStore, without);
 }
 
-/** Gives the rates of both, and how many times as long the first took. */
-async function compare(
-  settings: Settings,
-  name: string,
-  tasks: number,
-  [first, second]: readonly [Measure, Measure],
-): Promise<RunResult> {
-  runs += 1;
-  const measured: Measured[] = [];
-  const order = runs % 2 === 0 ? [first, second] : [second, first];
-  for (const measure of order) measured.push(await Troupe.play(settings, name, (troupe) => measure(troupe, tasks)));
-  const [one, other] = order[0] === first ? measured : measured.reverse();
-  invariant(one !== undefined && other !== undefined, 'both were measured');
-  return {
-    values: [tasks / (one.tookNs / 1e9), tasks / (other.tookNs / 1e9), one.tookNs / other.tookNs],
-    // The broker does not tell.
-    fsyncs: null,
-    lost: one.lost + other.lost,
-    duplicated: one.duplicated + other.duplicated,
-  };
+type Scene = (stage: BrokerStage) => Promise<RunResult>;
+
+/** Each on a stage of its own. */
+function compareScenes(settings: Settings, run: number, name: string, one: Scene, other: Scene): Promise<RunResult> {
+  const play = (scene: Scene) => () => BrokerStage.play(settings, name, scene);
+  return compare(run, 'times as long', play(one), play(other));
 }
 
 /** The worker comes afterwards, for the ledger. */
-function publishOurs(store: string | undefined): Measure {
-  return async (troupe, tasks) => {
-    const { producer, warmUp } = await troupe.producerOf(store);
+function publishOurs(store: string | undefined, tasks: number): Scene {
+  return async (stage) => {
+    const { producer, warmUp } = await stage.producerOf(store);
     const { startNs, endNs } = await enqueue(producer, warmUp, tasks);
-    const { lost, duplicated } = await troupe.workOff(store, warmUp + tasks);
-    return { tookNs: endNs - startNs, lost, duplicated };
+    const ledger = await stage.workOff(store, warmUp + tasks);
+    return paceOf(tasks, endNs - startNs, ledger, NO_SYNCS);
   };
 }
 
-function consumeOurs(store: string | undefined): Measure {
-  return async (troupe, tasks) => {
-    const { producer } = await troupe.producerOf(store, 0);
-    await enqueue(producer, 0, tasks);
-    await producer.leave();
-    const { firstNs, confirmedNs, lost, duplicated } = await troupe.workOff(store, tasks);
-    return { tookNs: confirmedNs - firstNs, lost, duplicated };
+function consumeOurs(store: string | undefined, tasks: number): Scene {
+  return async (stage) => {
+    await stage.fill(store, tasks);
+    const report = await stage.workOff(store, tasks);
+    return paceOf(tasks, report.confirmedNs - report.firstNs, report, NO_SYNCS);
   };
 }
 
-async function publishBare(troupe: Troupe, tasks: number): Promise<Measured> {
-  const bare = await troupe.bare();
-  const { bareQueue: queue, warmUp } = troupe;
-  await bare.call('createQueue', { queue }, PART_TIMEOUT_MS);
-  await bare.call('publish', { queue, first: 0, tasks: warmUp }, PART_TIMEOUT_MS);
-  const { startNs, endNs } = await bare.call('publish', { queue, first: warmUp, tasks }, PART_TIMEOUT_MS);
-  const { lost, duplicated } = await takeAll(bare, queue, warmUp + tasks);
-  return { tookNs: endNs - startNs, lost, duplicated };
+function publishBare(tasks: number): Scene {
+  return async (stage) => {
+    const bare = await stage.bare();
+    const { bareQueue: queue, warmUp } = stage;
+    await bare.call('createQueue', { queue }, PART_TIMEOUT_MS);
+    await bare.call('publish', { queue, first: 0, tasks: warmUp }, PART_TIMEOUT_MS);
+    const { startNs, endNs } = await bare.call('publish', { queue, first: warmUp, tasks }, PART_TIMEOUT_MS);
+    const ledger = await takeAll(bare, queue, warmUp + tasks);
+    return paceOf(tasks, endNs - startNs, ledger, NO_SYNCS);
+  };
 }
 
 /** The messages are ours: what is consumed is the same. */
-async function consumeBare(troupe: Troupe, tasks: number): Promise<Measured> {
-  const { producer } = await troupe.producerOf(undefined, 0);
-  await enqueue(producer, 0, tasks);
-  await producer.leave();
-  const { firstNs, endNs, lost, duplicated } = await takeAll(await troupe.bare(), troupe.brokerQueue, tasks);
-  return { tookNs: endNs - firstNs, lost, duplicated };
+function consumeBare(tasks: number): Scene {
+  return async (stage) => {
+    await stage.fill(undefined, tasks);
+    const report = await takeAll(await stage.bare(), stage.brokerQueue, tasks);
+    return paceOf(tasks, report.endNs - report.firstNs, report, NO_SYNCS);
+  };
 }
 
 function enqueue(producer: Child<ProducerMethods>, first: number, tasks: number): Promise<Span> {
@@ -125,42 +107,28 @@ function storeOf({ rabbit }: Settings): string {
 }
 
 /** The processes of one measurement and the queues it uses, which are deleted afterwards. */
-class Troupe {
+class BrokerStage {
   readonly warmUp: number;
   readonly queue = `bench-${process.pid}-${Date.now().toString(36)}`;
   readonly bareQueue = `millrace-bench-bare.${this.queue}`;
   readonly #url: string;
-  readonly #settings: Settings;
   readonly #name: string;
-  readonly #children: { leave: () => Promise<void>; kill: () => Promise<void> }[] = [];
+  readonly #troupe: Troupe;
   #bare: Child<BareMethods> | undefined;
-  readonly #onAbort = (): void => {
-    for (const child of this.#children) void child.kill();
-  };
 
-  static async play(settings: Settings, name: string, scene: (troupe: Troupe) => Promise<Measured>): Promise<Measured> {
-    settings.signal.throwIfAborted();
-    const troupe = new Troupe(settings, name);
-    settings.signal.addEventListener('abort', troupe.#onAbort);
-    try {
-      const measured = await scene(troupe);
-      await troupe.#deleteQueues();
-      await Promise.all(troupe.#children.map((child) => child.leave()));
-      return measured;
-    } catch (error) {
-      // What fails when everyone is killed is not the reason.
-      settings.signal.throwIfAborted();
-      throw error;
-    } finally {
-      settings.signal.removeEventListener('abort', troupe.#onAbort);
-      await Promise.all(troupe.#children.map((child) => child.kill()));
-    }
+  static play(settings: Settings, name: string, scene: Scene): Promise<RunResult> {
+    return Troupe.play(settings, async (troupe) => {
+      const stage = new BrokerStage(settings, name, troupe);
+      const result = await scene(stage);
+      await stage.#deleteQueues(result);
+      return result;
+    });
   }
 
-  private constructor(settings: Settings, name: string) {
+  private constructor(settings: Settings, name: string, troupe: Troupe) {
     invariant(settings.rabbit !== undefined, 'these rows are run with a URL');
-    this.#settings = settings;
     this.#name = name;
+    this.#troupe = troupe;
     this.#url = settings.rabbit.url;
     this.warmUp = choose(WARM_UP_TASKS, settings);
   }
@@ -171,14 +139,21 @@ class Troupe {
   }
 
   async producerOf(store: string | undefined, warmUp = this.warmUp) {
-    const producer = this.#start<ProducerMethods>('producer');
+    const producer = this.#troupe.start<ProducerMethods>('producer', this.#profileName('producer'));
     await producer.call('connect', { url: this.#url, store, queue: this.queue }, PART_TIMEOUT_MS);
     if (warmUp > 0) await enqueue(producer, 0, warmUp);
     return { producer, warmUp };
   }
 
+  /** Tasks that wait, of a producer that is gone. */
+  async fill(store: string | undefined, tasks: number): Promise<void> {
+    const { producer } = await this.producerOf(store, 0);
+    await enqueue(producer, 0, tasks);
+    await producer.leave();
+  }
+
   async workOff(store: string | undefined, tasks: number) {
-    const worker = this.#start<WorkerMethods>('worker');
+    const worker = this.#troupe.start<WorkerMethods>('worker', this.#profileName('worker'));
     const options = { url: this.#url, store, queue: this.queue, tasks, handling: 'plain' } as const;
     await worker.call('work', options, PART_TIMEOUT_MS);
     return await worker.call('finish', { warmUp: 0, quietMs: QUIET_MS }, PART_TIMEOUT_MS);
@@ -186,22 +161,22 @@ class Troupe {
 
   async bare(): Promise<Child<BareMethods>> {
     if (this.#bare === undefined) {
-      this.#bare = this.#start<BareMethods>('bare');
+      this.#bare = this.#troupe.start<BareMethods>('bare', this.#profileName('bare'));
       await this.#bare.call('connect', { url: this.#url }, PART_TIMEOUT_MS);
     }
     return this.#bare;
   }
 
-  #start<M extends Methods>(role: Role): Child<M> {
-    const directory = this.#settings.profileDirectory;
-    const name = `${this.#name}-${this.queue}-${role}`;
-    const child = Child.start<M>(role, directory === undefined ? undefined : { directory, name });
-    this.#children.push(child);
-    return child;
+  #profileName(role: string): string {
+    return `${this.#name}-${this.queue}-${role}`;
   }
 
-  async #deleteQueues(): Promise<void> {
+  /** Where the ledger is complete, nothing more may be there: a message that is left would be a task that came twice. */
+  async #deleteQueues({ lost, duplicated }: RunResult): Promise<void> {
     const queues = ['', '.high', '.low', '.dead', '.suspect'].map((suffix) => this.brokerQueue + suffix);
-    await (await this.bare()).call('deleteQueues', { queues: [...queues, this.bareQueue] }, PART_TIMEOUT_MS);
+    const bare = await this.bare();
+    const { left } = await bare.call('deleteQueues', { queues: [...queues, this.bareQueue] }, PART_TIMEOUT_MS);
+    if (lost + duplicated > 0 || left === 0) return;
+    throw new Error(`every task was processed once, but the broker still has ${left} messages in ${this.#name}`);
   }
 }

@@ -1,3 +1,4 @@
+import type { Ratio } from './comparison.ts';
 import { HEADLINE_TASKS, headline } from './headline.ts';
 import { consumeAgainstBare, consumeWithStore, publishAgainstBare, publishWithStore } from './rabbit-scenes.ts';
 import {
@@ -12,23 +13,24 @@ import {
 import type { RunResult, Settings } from './workload.ts';
 
 export interface Goal {
-  value: number;
-  better: 'higher' | 'lower';
+  readonly value: number;
+  readonly better: 'higher' | 'lower';
 }
 
 export interface Figure {
-  row: number;
-  name: string;
-  title: string;
-  unit: string;
-  goal?: Goal;
+  readonly row: number;
+  readonly name: string;
+  readonly title: string;
+  readonly unit: string;
+  readonly goal?: Goal;
 }
 
 /** Something that is run and gives figures. */
 export interface Scenario {
   title: string;
   figures: readonly Figure[];
-  run: (settings: Settings) => Promise<RunResult>;
+  /** Runs count from 0. */
+  run: (settings: Settings, run: number) => Promise<RunResult>;
 }
 
 /** Rows that need `--url amqp://…`, and those of them that need `--store` as well. */
@@ -37,6 +39,12 @@ export const RABBIT_STORE_ROWS = [10, 11];
 
 const RATES_PER_SECOND = [500, 1000];
 const BACKLOGS = [1_000_000, 10_000_000];
+/** For these numbers of tasks: what one takes of the server's memory, and how soon it is there again. */
+const BACKLOG_GOALS: Readonly<Record<number, { memoryBytes: number; restartMs: number }>> = {
+  1000000: { memoryBytes: 100, restartMs: 1000 },
+  10000000: { memoryBytes: 60, restartMs: 5000 },
+};
+const JOURNAL_BYTES = 150;
 const BACKLOGS_QUICK = [20_000];
 
 /** In the order of the table. */
@@ -130,67 +138,41 @@ function paced(perSecond: number): Scenario {
 
 function queuedUp(tasks: number): Scenario {
   const queued = `${grouped(tasks)} queued`;
+  const goals = BACKLOG_GOALS[tasks];
   return {
     title: `${queued}, then a crash`,
     figures: [
-      { row: 6, name: `memory-per-task-${tasks}`, title: `server memory a task, ${queued}`, unit: 'bytes' },
-      { row: 6, name: `journal-per-task-${tasks}`, title: `journal a task, ${queued}`, unit: 'bytes' },
+      {
+        ...{ row: 6, name: `memory-per-task-${tasks}`, title: `server memory a task, ${queued}`, unit: 'bytes' },
+        ...atMost(goals?.memoryBytes),
+      },
+      {
+        ...{ row: 6, name: `journal-per-task-${tasks}`, title: `journal a task, ${queued}`, unit: 'bytes' },
+        ...atMost(JOURNAL_BYTES),
+      },
       { row: 6, name: `disk-per-task-${tasks}`, title: '  with what is allocated ahead', unit: 'bytes' },
-      { row: 7, name: `restart-${tasks}`, title: `restart to first delivery, ${queued}`, unit: 'ms' },
+      {
+        ...{ row: 7, name: `restart-${tasks}`, title: `restart to first delivery, ${queued}`, unit: 'ms' },
+        ...atMost(goals?.restartMs),
+      },
     ],
     run: (settings) => backlog(settings, tasks),
   };
 }
 
-const CPU_IN_THREADS: Scenario = {
-  title: '1 ms of processor time a task, in two threads and in one',
-  figures: [
-    { row: 12, name: 'threads-cpu', title: '1 ms of CPU a task, 2 threads', unit: 'tasks/s' },
-    { row: 12, name: 'threads-cpu-one', title: '  1 thread', unit: 'tasks/s' },
-    {
-      row: 12,
-      name: 'threads-cpu-times',
-      title: '  times as many tasks',
-      unit: '×',
-      goal: { value: 1.9, better: 'higher' },
-    },
-    { row: 12, name: 'threads-cpu-bare-times', title: '  and bare threads, without a queue', unit: '×' },
-  ],
-  run: threadsAgainstOne,
-};
+/** Two rates, and what `compare` makes of them. */
+interface Comparison {
+  row: number;
+  name: string;
+  title: string;
+  /** What it is held against. */
+  other: string;
+  ratio: Ratio;
+  goal: number;
+  run: Scenario['run'];
+}
 
-const NOTHING_IN_THREADS: Scenario = {
-  title: 'end to end with a handler call per task, in threads and in the loop',
-  figures: [
-    { row: 13, name: 'threads-each', title: 'end to end, handler per task, 2 threads', unit: 'tasks/s' },
-    { row: 13, name: 'threads-each-loop', title: '  in the event loop', unit: 'tasks/s' },
-    {
-      row: 13,
-      name: 'threads-each-times',
-      title: '  times as long',
-      unit: '×',
-      goal: { value: 2, better: 'lower' },
-    },
-  ],
-  run: threadsAgainstLoop,
-};
-
-const OVER_RABBITMQ: Scenario[] = [
-  comparison(8, 'amqp-publish', 'publish, all confirmed', 'the amqplib loop alone', 1.3, publishAgainstBare),
-  comparison(9, 'amqp-consume', 'consume, all acknowledged', 'the amqplib consumer alone', 1.3, consumeAgainstBare),
-  comparison(10, 'amqp-store-publish', 'publish with a store', 'without a store', 3, publishWithStore),
-  comparison(11, 'amqp-store-consume', 'consume with a store', 'without a store', 3, consumeWithStore),
-];
-
-/** Two rates, and how many times as long the first takes as the second. */
-function comparison(
-  row: number,
-  name: string,
-  title: string,
-  other: string,
-  timesMax: number,
-  run: Scenario['run'],
-): Scenario {
+function comparison({ row, name, title, other, ratio, goal, run }: Comparison): Scenario {
   return {
     title: `${title}, and ${other}`,
     figures: [
@@ -199,14 +181,85 @@ function comparison(
       {
         row,
         name: `${name}-times`,
-        title: '  times as long',
+        title: `  ${ratio}`,
         unit: '×',
-        goal: { value: timesMax, better: 'lower' },
+        goal: { value: goal, better: ratio === 'times as many' ? 'higher' : 'lower' },
       },
     ],
     run,
   };
 }
+
+function atMost(value: number | undefined): { goal?: Goal } {
+  return value === undefined ? {} : { goal: { value, better: 'lower' } };
+}
+
+const TWO_AND_ONE = comparison({
+  row: 12,
+  name: 'threads-cpu',
+  title: '1 ms of CPU a task, 2 threads',
+  other: '1 thread',
+  ratio: 'times as many',
+  goal: 1.9,
+  run: threadsAgainstOne,
+});
+
+const CPU_IN_THREADS: Scenario = {
+  ...TWO_AND_ONE,
+  figures: [
+    ...TWO_AND_ONE.figures,
+    { row: 12, name: 'threads-cpu-bare-times', title: '  and bare threads, without a queue', unit: '×' },
+  ],
+};
+
+const NOTHING_IN_THREADS = comparison({
+  row: 13,
+  name: 'threads-each',
+  title: 'end to end, handler per task, 2 threads',
+  other: 'in the event loop',
+  ratio: 'times as long',
+  goal: 2,
+  run: threadsAgainstLoop,
+});
+
+const OVER_RABBITMQ = [
+  comparison({
+    row: 8,
+    name: 'amqp-publish',
+    title: 'publish, all confirmed',
+    other: 'the amqplib loop alone',
+    ratio: 'times as long',
+    goal: 1.3,
+    run: publishAgainstBare,
+  }),
+  comparison({
+    row: 9,
+    name: 'amqp-consume',
+    title: 'consume, all acknowledged',
+    other: 'the amqplib consumer alone',
+    ratio: 'times as long',
+    goal: 1.3,
+    run: consumeAgainstBare,
+  }),
+  comparison({
+    row: 10,
+    name: 'amqp-store-publish',
+    title: 'publish with a store',
+    other: 'without a store',
+    ratio: 'times as long',
+    goal: 3,
+    run: publishWithStore,
+  }),
+  comparison({
+    row: 11,
+    name: 'amqp-store-consume',
+    title: 'consume with a store',
+    other: 'without a store',
+    ratio: 'times as long',
+    goal: 3,
+    run: consumeWithStore,
+  }),
+];
 
 /** The claim is somebody else's, of a queue that keeps nothing either. */
 const CLAIMED_MS = 0.6956;

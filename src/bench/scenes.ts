@@ -1,8 +1,9 @@
 import { bareThreadsAgainstOne } from './bare-threads.ts';
 import { roundsPerMs } from './burn.ts';
+import { compare, paceOf } from './comparison.ts';
 import { type DiskProbe, probeDisk } from './disk-probe.ts';
 import { sharedNs } from './numbers.ts';
-import type { Span } from './producer-process.ts';
+import type { Span } from './producing.ts';
 import { PART_TIMEOUT_MS, Stage } from './stage.ts';
 import { CONCURRENCY, type Handling, type RunResult, type Settings, type Threaded } from './workload.ts';
 
@@ -50,25 +51,24 @@ export async function endToEnd(
     const before = await stage.stats();
     const [{ startNs }, report] = await Promise.all([enqueue(warmUp, tasks), stage.finish(warmUp + tasks)]);
     const { syncs } = await stage.stats();
-    const { confirmedNs, lost, duplicated } = report;
-    return { values: [tasks / ((confirmedNs - startNs) / 1e9)], fsyncs: syncs - before.syncs, lost, duplicated };
+    return paceOf(tasks, report.confirmedNs - startNs, report, syncs - before.syncs);
   });
 }
 
 /** The same handler in threads and in the loop, and how many times as long it takes there. */
-export async function threadsAgainstLoop(settings: Settings): Promise<RunResult> {
-  const inThreads = await endToEnd(settings, 'row13-threads', 'each', THREADS);
-  const inLoop = await endToEnd(settings, 'row13-loop', 'each');
-  return compared(inThreads, inLoop, (threads, loop) => loop / threads);
+export function threadsAgainstLoop(settings: Settings, run: number): Promise<RunResult> {
+  const threads = () => endToEnd(settings, 'row13-threads', 'each', THREADS);
+  const loop = () => endToEnd(settings, 'row13-loop', 'each');
+  return compare(run, 'times as long', threads, loop);
 }
 
 /** A handler that keeps the processor, in two threads and in one, and how many times as many tasks they do. */
-export async function threadsAgainstOne(settings: Settings): Promise<RunResult> {
+export async function threadsAgainstOne(settings: Settings, run: number): Promise<RunResult> {
   const rounds = roundsPerMs();
-  const two = await inThreads(settings, 'row12-two', THREADS, rounds);
-  const one = await inThreads(settings, 'row12-one', 1, rounds);
-  const bare = await bareThreadsAgainstOne(THREADS, { rounds, tasks: choose(BARE_TASKS, settings) });
-  const result = compared(two, one, (many, single) => many / single);
+  const two = () => inThreads(settings, 'row12-two', THREADS, rounds);
+  const one = () => inThreads(settings, 'row12-one', 1, rounds);
+  const result = await compare(run, 'times as many', two, one);
+  const bare = await bareThreadsAgainstOne(run, THREADS, { rounds, tasks: choose(BARE_TASKS, settings) });
   return { ...result, values: [...result.values, bare] };
 }
 
@@ -85,23 +85,10 @@ function inThreads(settings: Settings, name: string, threads: number, rounds: nu
     const before = await stage.stats();
     const threaded: Threaded = { threads, concurrency: undefined, rounds, from: warmUp };
     await stage.worker.call('workInThreads', { url, tasks: warmUp + tasks, threaded }, PART_TIMEOUT_MS);
-    const { spanNs, lost, duplicated } = await stage.finish(warmUp + tasks);
+    const report = await stage.finish(warmUp + tasks);
     const { syncs } = await stage.stats();
-    const rate = spanNs === null || spanNs === 0 ? null : tasks / (spanNs / 1e9);
-    return { values: [rate], fsyncs: syncs - before.syncs, lost, duplicated };
+    return paceOf(tasks, report.spanNs, report, syncs - before.syncs);
   });
-}
-
-/** The two figures, and what one makes of them. */
-function compared(first: RunResult, second: RunResult, ratio: (first: number, second: number) => number): RunResult {
-  const [one = null] = first.values;
-  const [other = null] = second.values;
-  return {
-    values: [one, other, one === null || other === null ? null : ratio(one, other)],
-    fsyncs: (first.fsyncs ?? 0) + (second.fsyncs ?? 0),
-    lost: first.lost + second.lost,
-    duplicated: first.duplicated + second.duplicated,
-  };
 }
 
 /** Callers that each await one enqueue after the other. The worker comes afterwards, for the ledger. */
@@ -117,8 +104,8 @@ export async function awaitedByMany(settings: Settings): Promise<RunResult> {
     const before = await stage.stats();
     const { startNs, endNs } = await enqueue(warmUp, tasks);
     const { syncs } = await stage.stats();
-    const { lost, duplicated } = await stage.workOff(url, warmUp + tasks);
-    return { values: [tasks / ((endNs - startNs) / 1e9)], fsyncs: syncs - before.syncs, lost, duplicated };
+    const report = await stage.workOff(url, warmUp + tasks);
+    return paceOf(tasks, endNs - startNs, report, syncs - before.syncs);
   });
 }
 

@@ -1,4 +1,5 @@
-import { setEnvironmentData } from 'node:worker_threads';
+import { getEnvironmentData, setEnvironmentData } from 'node:worker_threads';
+import { type Patience, waitFor } from './ledger.ts';
 import { sharedNs } from './numbers.ts';
 
 /**
@@ -17,6 +18,9 @@ const TIMES = 2;
 const HEAD_BYTES = COUNTS * Int32Array.BYTES_PER_ELEMENT + TIMES * Float64Array.BYTES_PER_ELEMENT;
 const ENVIRONMENT_KEY = 'millrace bench';
 
+/** Threads cannot call when they have got so far. */
+const LOOK_MS = 5;
+
 /** What threads that are started later find in their environment. */
 export interface ThreadScene {
   readonly ledger: { readonly buffer: SharedArrayBuffer; readonly expected: number; readonly from: number };
@@ -25,10 +29,13 @@ export interface ThreadScene {
 }
 
 export function setThreadScene(scene: ThreadScene): void {
-  setEnvironmentData(ENVIRONMENT_KEY, scene as unknown as Parameters<typeof setEnvironmentData>[1]);
+  setEnvironmentData(ENVIRONMENT_KEY, scene);
 }
 
-export { ENVIRONMENT_KEY };
+/** In a thread: what was set before it was started. */
+export function threadScene(): ThreadScene {
+  return getEnvironmentData(ENVIRONMENT_KEY) as ThreadScene;
+}
 
 export class SharedLedger {
   readonly expected: number;
@@ -67,6 +74,11 @@ export class SharedLedger {
     else if (seen === this.expected) this.#times[LAST_NS] = sharedNs();
   }
 
+  /** Resolves when so many different tasks were marked, or when patience is at its end. */
+  async reach(tasks: number, patience: Patience): Promise<void> {
+    await waitFor(this, tasks, patience, LOOK_MS).ended;
+  }
+
   get seen(): number {
     return Atomics.load(this.#counts, SEEN);
   }
@@ -87,9 +99,9 @@ export class SharedLedger {
     return Atomics.load(this.#counts, FOREIGN);
   }
 
-  /** From the `from`-th to the last one; 0 before that. */
-  get spanNs(): number {
+  /** From the `from`-th to the last one; null before that. */
+  get spanNs(): number | null {
     const [fromNs, lastNs] = this.#times;
-    return lastNs === 0 ? 0 : lastNs - fromNs;
+    return lastNs === 0 ? null : lastNs - fromNs;
   }
 }

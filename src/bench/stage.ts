@@ -1,10 +1,12 @@
 import { mkdtempSync } from 'node:fs';
 import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Child } from './child.ts';
+import type { QueueStatus } from '../broker/contract.ts';
+import type { Child } from './child.ts';
 import { Observer } from './observer.ts';
 import type { ProducerMethods } from './producer-process.ts';
 import type { ServerMethods, ServerStats } from './server-process.ts';
+import { Troupe } from './troupe.ts';
 import type { WorkerMethods, WorkerReport } from './worker-process.ts';
 import type { Settings } from './workload.ts';
 
@@ -21,44 +23,33 @@ export class Stage {
   readonly producer: Child<ProducerMethods>;
   readonly worker: Child<WorkerMethods>;
   readonly #settings: Settings;
-  readonly #profileName: string;
+  readonly #name: string;
+  readonly #troupe: Troupe;
   #server: Child<ServerMethods>;
-  #serverCount = 0;
   #observer: Observer | undefined;
-  readonly #onAbort = (): void => {
-    for (const child of this.#children) void child.kill();
-  };
 
   /** `name` is for the profiles. */
   static async play<T>(settings: Settings, name: string, scene: (stage: Stage) => Promise<T>): Promise<T> {
     settings.signal.throwIfAborted();
-    const stage = new Stage(settings, name);
+    const directory = mkdtempSync(join(settings.directory, 'millrace-bench-'));
     try {
-      const result = await scene(stage);
-      stage.#observer?.stop();
-      await Promise.all(stage.#children.map((child) => child.leave()));
-      return result;
-    } catch (error) {
-      // What fails when everyone is killed is not the reason.
-      settings.signal.throwIfAborted();
-      throw error;
+      return await Troupe.play(settings, async (troupe) => {
+        const stage = new Stage(settings, name, directory, troupe);
+        return await scene(stage).finally(() => stage.#observer?.stop());
+      });
     } finally {
-      await stage.#clear();
+      await clear(directory, settings);
     }
   }
 
-  private constructor(settings: Settings, name: string) {
+  private constructor(settings: Settings, name: string, directory: string, troupe: Troupe) {
     this.#settings = settings;
-    this.#profileName = name;
-    this.directory = mkdtempSync(join(settings.directory, 'millrace-bench-'));
-    this.#server = this.#startServer();
-    this.producer = Child.start('producer', this.#profile('producer'));
-    this.worker = Child.start('worker', this.#profile('worker'));
-    settings.signal.addEventListener('abort', this.#onAbort);
-  }
-
-  get #children(): { leave: () => Promise<void>; kill: () => Promise<void> }[] {
-    return [this.producer, this.worker, this.#server];
+    this.#name = name;
+    this.directory = directory;
+    this.#troupe = troupe;
+    this.#server = troupe.start('server', `${name}-server`);
+    this.producer = troupe.start('producer', `${name}-producer`);
+    this.worker = troupe.start('worker', `${name}-worker`);
   }
 
   /** Opens the data directory; resolves with the URL. */
@@ -77,7 +68,7 @@ export class Stage {
 
   /** In a new process; resolves with its URL. */
   async reopenServer(): Promise<string> {
-    this.#server = this.#startServer();
+    this.#server = this.#troupe.start('server', `${this.#name}-server-restarted`);
     return await this.openServer();
   }
 
@@ -93,10 +84,9 @@ export class Stage {
   /** Waits until the worker has done all `tasks`, and lets the server confirm that these are all that there were. */
   async finish(tasks: number, warmUp = 0): Promise<WorkerReport> {
     const report = await this.worker.call('finish', { warmUp, quietMs: QUIET_MS }, PART_TIMEOUT_MS);
+    if (report.lost > 0 || report.duplicated > 0) return report;
     const { queue } = await this.stats();
-    if (report.lost > 0 || report.duplicated > 0 || queue === undefined) return report;
-    const { ready, active, scheduled, dead, totals } = queue;
-    if (ready + active + scheduled + dead === 0 && totals.completed === tasks && totals.failed === 0) return report;
+    if (queue !== undefined && isDone(queue, tasks)) return report;
     throw new Error(`the ledger has ${tasks} tasks done once each, but the server says ${JSON.stringify(queue)}`);
   }
 
@@ -106,26 +96,20 @@ export class Stage {
     await this.worker.call('work', { url, tasks, handling: 'batch', encrypted }, PART_TIMEOUT_MS);
     return await this.finish(tasks);
   }
+}
 
-  #startServer(): Child<ServerMethods> {
-    this.#serverCount++;
-    return Child.start('server', this.#profile(this.#serverCount === 1 ? 'server' : 'server-restarted'));
-  }
+/** Whether so many tasks came to it, were completed at their first attempt, and nothing else ever did. */
+function isDone({ ready, active, scheduled, blocked, totals }: QueueStatus, tasks: number): boolean {
+  const { enqueued, completed, failed, dead, cancelled } = totals;
+  const isEmpty = ready + active + scheduled + blocked === 0;
+  return isEmpty && enqueued === tasks && completed === tasks && failed + dead + cancelled === 0;
+}
 
-  #profile(role: string): { directory: string; name: string } | undefined {
-    const directory = this.#settings.profileDirectory;
-    return directory === undefined ? undefined : { directory, name: `${this.#profileName}-${role}` };
-  }
-
-  async #clear(): Promise<void> {
-    this.#observer?.stop();
-    this.#settings.signal.removeEventListener('abort', this.#onAbort);
-    await Promise.all(this.#children.map((child) => child.kill()));
-    await rm(this.directory, { recursive: true, force: true });
-    if (this.#settings.quick) return;
-    await syncDirectory(this.#settings.directory);
-    await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
-  }
+async function clear(directory: string, settings: Settings): Promise<void> {
+  await rm(directory, { recursive: true, force: true });
+  if (settings.quick || settings.signal.aborted) return;
+  await syncDirectory(settings.directory);
+  await new Promise((resolve) => setTimeout(resolve, SETTLE_MS));
 }
 
 async function syncDirectory(path: string): Promise<void> {

@@ -1,8 +1,7 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
-import { type DiskProbe, probeDisk } from './disk-probe.ts';
+import { type DiskProbe, inScratch, probeDisk } from './disk-probe.ts';
 import { describeMachine, describeVersions, type Machine, type Versions } from './machine.ts';
 import { CLOCK_IS_SHARED, spread } from './numbers.ts';
+import { rotated } from './order.ts';
 import { PAYLOAD_BYTES } from './payload.ts';
 import { type Goal, type Scenario, scenarios } from './scenarios.ts';
 import type { RunResult, Settings } from './workload.ts';
@@ -21,6 +20,15 @@ export interface BenchReport {
   /** What is to be known of single rows. */
   notes: string[];
   rows: BenchRow[];
+  /** Of everything that was run, also of what gave no figure since its tasks were lost. */
+  ledgers: LedgerReport[];
+}
+
+/** What became of the tasks of all runs of a scenario together. */
+export interface LedgerReport {
+  name: string;
+  lost: number;
+  duplicated: number;
 }
 
 export interface BenchRow {
@@ -46,15 +54,14 @@ const DISK_WRITES_QUICK = 50;
 
 export async function runSuite(settings: Settings): Promise<BenchReport> {
   const machine = describeMachine(settings.directory);
-  const disk = probeIn(settings.directory, settings.quick ? DISK_WRITES_QUICK : DISK_WRITES);
+  const writes = settings.quick ? DISK_WRITES_QUICK : DISK_WRITES;
+  const disk = inScratch(settings.directory, (own) => probeDisk(own, writes));
   const chosen = scenarios(settings);
   const results = new Map<Scenario, RunResult[]>(chosen.map((scenario) => [scenario, []]));
   for (let run = 0; run < settings.runs; run++) {
-    // Each run begins at another row: what comes late in a fixed order meets a warmer machine and a fuller disk.
-    const first = Math.floor((run * chosen.length) / settings.runs);
-    for (const scenario of [...chosen.slice(first), ...chosen.slice(0, first)]) {
+    for (const scenario of rotated(chosen, run, settings.runs)) {
       settings.onProgress(`run ${run + 1} of ${settings.runs}: ${scenario.title}`);
-      results.get(scenario)?.push(await scenario.run(settings));
+      results.get(scenario)?.push(await scenario.run(settings, run));
     }
   }
   return {
@@ -72,14 +79,20 @@ export async function runSuite(settings: Settings): Promise<BenchReport> {
     rows: [...results]
       .flatMap(([scenario, runs]) => toRows(scenario, runs))
       .filter(({ row }) => settings.rows.includes(row)),
+    ledgers: [...results].map(([scenario, runs]) => ledgerOf(scenario, runs)),
   };
 }
 
-function toRows({ figures }: Scenario, runs: readonly RunResult[]): BenchRow[] {
+export function ledgerOf({ title }: Pick<Scenario, 'title'>, runs: readonly RunResult[]): LedgerReport {
   const sum = (of: (run: RunResult) => number): number => runs.reduce((total, run) => total + of(run), 0);
-  return figures.flatMap(({ row, name, title, unit, goal }, index) => {
+  return { name: title, lost: sum(({ lost }) => lost), duplicated: sum(({ duplicated }) => duplicated) };
+}
+
+export function toRows(scenario: Pick<Scenario, 'title' | 'figures'>, runs: readonly RunResult[]): BenchRow[] {
+  const { lost, duplicated } = ledgerOf(scenario, runs);
+  return scenario.figures.flatMap(({ row, name, title, unit, goal }, index) => {
     const values = runs.map((run) => run.values[index]).filter((value) => value !== null);
-    // A figure that this machine cannot give has no row; one that only some runs gave lost its tasks, and is told by `lost`.
+    // A figure that this machine cannot give has no row, and neither has one that no run gave since all lost their tasks.
     if (values.length === 0) return [];
     const { median, min, max } = spread(values);
     return {
@@ -92,8 +105,8 @@ function toRows({ figures }: Scenario, runs: readonly RunResult[]): BenchRow[] {
       max,
       runs: runs.length,
       fsyncs: medianSyncs(runs),
-      lost: sum(({ lost }) => lost),
-      duplicated: sum(({ duplicated }) => duplicated),
+      lost,
+      duplicated,
       ...(goal === undefined
         ? {}
         : { goal, reached: goal.better === 'higher' ? median >= goal.value : median <= goal.value }),
@@ -105,13 +118,4 @@ function toRows({ figures }: Scenario, runs: readonly RunResult[]): BenchRow[] {
 function medianSyncs(runs: readonly RunResult[]): number | null {
   const counts = runs.flatMap(({ fsyncs }) => (fsyncs === null ? [] : [fsyncs]));
   return counts.length === 0 ? null : spread(counts).median;
-}
-
-function probeIn(directory: string, writes: number): DiskProbe {
-  const own = mkdtempSync(join(directory, 'millrace-bench-'));
-  try {
-    return probeDisk(own, writes);
-  } finally {
-    rmSync(own, { recursive: true, force: true });
-  }
 }

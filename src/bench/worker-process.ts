@@ -7,10 +7,6 @@ import { type BenchPayload, indexIn, indexOf, type TimedPayload } from './payloa
 import { SharedLedger, setThreadScene } from './shared-ledger.ts';
 import { CONCURRENCY, ENCRYPTION, type Handling, TASK_NAME, type Threaded } from './workload.ts';
 
-/** How often the worker looks whether anything still comes, and how far its threads are. */
-const LOOK_MS = 100;
-const LOOK_THREADS_MS = 5;
-
 export interface WorkerReport {
   lost: number;
   /** Also tasks that nobody enqueued. */
@@ -38,14 +34,10 @@ let worker: Worker | undefined;
 let ledger: Ledger | SharedLedger = new Ledger(0);
 let firstNs = 0;
 let latenciesNs = new Float64Array(0);
-/** How many different tasks are waited for, and what is done when they were processed. */
-let target = 0;
-let onTarget = (): void => {};
 
 function mark(index: number): void {
   if (firstNs === 0) firstNs = sharedNs();
   ledger.mark(index);
-  if (ledger.seen === target) onTarget();
 }
 
 const handlers = {
@@ -83,13 +75,13 @@ const methods = {
 
   /** Resolves when so many tasks were processed, or when none has come for `quietMs`. */
   async reach({ tasks, quietMs }: { tasks: number; quietMs: number }): Promise<void> {
-    await reachOrQuiet(tasks, quietMs);
+    await ledger.reach(tasks, { quietMs });
   },
 
   /** Resolves when every task was processed and confirmed, or when none has come for `quietMs`. `warmUp`: the first are not timed. */
   async finish({ warmUp, quietMs }: { warmUp: number; quietMs: number }): Promise<WorkerReport> {
     invariant(worker !== undefined && client !== undefined, 'the worker works');
-    await reachOrQuiet(ledger.expected, quietMs);
+    await ledger.reach(ledger.expected, { quietMs });
     // Resolves when what it completed is confirmed.
     await worker.stop();
     const confirmedNs = sharedNs();
@@ -101,30 +93,6 @@ const methods = {
 };
 
 export type WorkerMethods = typeof methods;
-
-function reachOrQuiet(tasks: number, quietMs: number): Promise<void> {
-  return new Promise((resolve) => {
-    let marks = ledger.marks;
-    let quietSinceNs = sharedNs();
-    // Threads cannot call when they have got so far.
-    const lookMs = ledger instanceof SharedLedger ? LOOK_THREADS_MS : LOOK_MS;
-    const timer = setInterval(() => {
-      if (ledger.seen >= tasks) onTarget();
-      else if (ledger.marks !== marks) {
-        marks = ledger.marks;
-        quietSinceNs = sharedNs();
-      } else if (sharedNs() - quietSinceNs > quietMs * 1e6) {
-        onTarget();
-      }
-    }, lookMs);
-    target = tasks;
-    onTarget = () => {
-      clearInterval(timer);
-      resolve();
-    };
-    if (ledger.seen >= target) onTarget();
-  });
-}
 
 function latency(warmUp: number): WorkerReport['startLatencyMs'] {
   const measured = latenciesNs.subarray(warmUp, ledger.marks);

@@ -1,5 +1,6 @@
 import type { EncryptionOptions } from '../index.ts';
 import type { ServerOptions } from '../server/server.ts';
+import type { TroupeSettings } from './troupe.ts';
 
 export type FsyncPolicy = NonNullable<ServerOptions['fsync']>;
 
@@ -25,7 +26,7 @@ export const CONCURRENCY: Record<Handling, number> = { batch: 4000, each: 1000, 
 /** Of rows with --encrypted; what it protects is thrown away. */
 export const ENCRYPTION: EncryptionOptions = { keys: { bench: new Uint8Array(32).fill(7) } };
 
-export interface Settings {
+export interface Settings extends TroupeSettings {
   /** Where the throwaway data directories are made: the disk that is measured. */
   directory: string;
   fsync: FsyncPolicy;
@@ -42,8 +43,6 @@ export interface Settings {
   encrypted: boolean;
   /** The broker that rows 8 to 11 measure, and the store of rows 10 and 11. */
   rabbit: { url: string; store: string | undefined } | undefined;
-  profileDirectory: string | undefined;
-  signal: AbortSignal;
   onProgress: (line: string) => void;
 }
 

@@ -1,5 +1,5 @@
 import type { ProfileSummary } from '../bench/profile.ts';
-import type { BenchReport, BenchRow } from '../bench/suite.ts';
+import type { BenchReport, BenchRow, LedgerReport } from '../bench/suite.ts';
 import { type Column, formatTable } from './table.ts';
 import { formatBytes, formatCount, formatDuration, formatShare, plural } from './units.ts';
 
@@ -15,7 +15,7 @@ const COLUMNS: Column<BenchRow>[] = [
 ];
 
 export function formatBench(report: BenchReport): string {
-  const { machine, versions, durability, disk, rows, payloadBytes, encrypted } = report;
+  const { machine, versions, durability, disk, rows, ledgers, payloadBytes, encrypted } = report;
   const runs = Math.max(0, ...rows.map((row) => row.runs));
   const dsync =
     disk.zeroedDsyncP50Us === null ? '' : `, pre-zeroed with O_DSYNC ${Math.round(disk.zeroedDsyncP50Us)} µs`;
@@ -28,7 +28,7 @@ export function formatBench(report: BenchReport): string {
     '',
     ...formatTable(COLUMNS, rows, undefined),
     '',
-    formatLedger(rows),
+    formatLedgers(ledgers),
   ];
   return lines.join('\n');
 }
@@ -41,12 +41,19 @@ function notes({ machine, clockIsShared, notes: ofRows }: BenchReport): string[]
   ];
 }
 
-function formatLedger(rows: readonly BenchRow[]): string {
-  const lost = Math.max(0, ...rows.map((row) => row.lost));
-  const duplicated = Math.max(0, ...rows.map((row) => row.duplicated));
-  const verdict =
-    lost + duplicated === 0 ? 'every task was processed exactly once' : 'NOT every task was processed once';
-  return `ledger: ${lost} lost, ${duplicated} duplicated: ${verdict}`;
+function formatLedgers(ledgers: readonly LedgerReport[]): string {
+  const sum = (of: (ledger: LedgerReport) => number): number => ledgers.reduce((total, each) => total + of(each), 0);
+  const counts = `${sum(({ lost }) => lost)} lost, ${sum(({ duplicated }) => duplicated)} duplicated`;
+  const verdict = ledgerProblem(ledgers) === undefined ? 'every' : 'NOT every';
+  return `ledger: ${counts}: ${verdict} task was processed exactly once`;
+}
+
+/** What is wrong, and where; undefined when every task was processed exactly once. */
+export function ledgerProblem(ledgers: readonly LedgerReport[]): string | undefined {
+  const wrong = ledgers.filter(({ lost, duplicated }) => lost > 0 || duplicated > 0);
+  if (wrong.length === 0) return undefined;
+  const names = wrong.map(({ name, lost, duplicated }) => `${name} (${lost} lost, ${duplicated} duplicated)`);
+  return `not every task was processed exactly once: ${names.join(', ')}`;
 }
 
 function formatGoal({ goal }: BenchRow): string {

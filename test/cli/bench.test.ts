@@ -46,6 +46,8 @@ test(
       if (row.row === 14) expect(row.fsyncs).toBeNull();
       else expect(row.fsyncs).toBeGreaterThan(0);
     }
+    expect(report.ledgers.length).toBeGreaterThan(rows.length - 2);
+    for (const ledger of report.ledgers) expect(ledger).toMatchObject({ lost: 0, duplicated: 0 });
     expect(await readdir(directory)).toEqual([]);
   },
   TIMEOUT_MS,
