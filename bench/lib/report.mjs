@@ -151,8 +151,8 @@ Servers, producer and consumer are processes of their own; the payload is the on
 time; every producer may keep batches in flight and every consumer may fetch ahead, as its documentation advises for
 throughput. Handlers are called once a task with the parsed JSON and return nothing; no system keeps results. What is
 completed is forgotten at once where that can be set; pg-boss keeps it, and so does Millrace, the last 100,000 tasks of a queue
-by default. The bench is a package of its own (\`bench/\`), whose dependencies reach no user; a
-Node that is too old for the newest clients is replaced by one from npm, for all of them and for Millrace's server.
+by default. The bench is a package of its own (\`bench/\`), whose dependencies reach no user; a Node that is too old for the newest
+clients is replaced by one from npm, for all of them and for Millrace's server.
 
 - **enqueue, bulk**: batches for ${s(sizes.bulkMs)}, from the first call to the last confirmation, after ${s(sizes.warmUpMs)} that do not count. **256 callers**:
   each awaits its call before it makes the next, ${s(sizes.callersMs)}. **One awaited enqueue**: the same with one caller.
@@ -163,8 +163,9 @@ Node that is too old for the newest clients is replaced by one from npm, for all
   of the handler in another process. At half of the maximum (of end to end in the same run), what falls due in the same
   millisecond goes in one bulk call.
 - **memory, disk**: what the server's processes hold (\`Pss\`, shared memory once) and what its directory takes on the disk, with
-  what is allocated ahead and logs that are not removed yet, by how much it grew while the backlog was queued, a task. **Restart**: the server is killed with
-  \`SIGKILL\`; from its start to the first statement of a handler. Then the backlog is drained.
+  what is allocated ahead and logs that are not removed yet, by how much it grew while the backlog was queued, a task.
+  **Restart**: the server is killed with \`SIGKILL\`; from its start to the first statement of a handler. Then the backlog is
+  drained.
 
 A ledger checks every row: a task that was lost, that came twice without a crash, or that nobody enqueued, fails the command.
 What a backlog still has when its time is over proves nothing.`;
