@@ -18,10 +18,10 @@ let system;
 /** @typedef {import('../../dist/bench/producing.js').Span & { tasks: number }} Span */
 
 const producing = {
-  /** @param {{ name: string, url: string, queue: string }} options */
-  async produce({ name, url, queue }) {
+  /** @param {{ name: string, url: string, queue: string, manner: import('./system.mjs').Manner }} options */
+  async produce({ name, url, queue, manner }) {
     system = systemNamed(name);
-    producer = await system.produce(url, queue);
+    producer = await system.produce(url, queue, manner);
   },
 
   /**
@@ -122,13 +122,13 @@ const consuming = {
   /**
    * `timedFrom`: after so many tasks the clock of a drain starts. `timed`: how many carry the moment of their call.
    *
-   * @param {{ name: string, url: string, queue: string, timedFrom?: number, timed?: number }} options
+   * @param {{ name: string, url: string, queue: string, manner: import('./system.mjs').Manner, timedFrom?: number, timed?: number }} options
    */
-  async consume({ name, url, queue, timedFrom: from = 0, timed = 0 }) {
+  async consume({ name, url, queue, manner, timedFrom: from = 0, timed = 0 }) {
     ledger = new Ledger(LEDGER_TASKS);
     timedFrom = from;
     latenciesNs = new Float64Array(timed);
-    consumer = await systemNamed(name).consume(url, queue, handle, { isPaced: timed > 0 });
+    consumer = await systemNamed(name).consume(url, queue, handle, manner);
   },
 
   /**

@@ -146,7 +146,8 @@ class Stage {
    */
   async producer({ url }, queue) {
     const player = this.player('producer');
-    await player.call('produce', { name: this.system.name, url, queue }, PART_TIMEOUT_MS);
+    const { name } = this.system;
+    await player.call('produce', { name, url, queue, manner: mannerOf(queue) }, PART_TIMEOUT_MS);
     return player;
   }
 
@@ -157,7 +158,8 @@ class Stage {
    */
   async consumer({ url }, queue, options = {}) {
     const player = await this.loaded();
-    await player.call('consume', { name: this.system.name, url, queue, ...options }, PART_TIMEOUT_MS);
+    const { name } = this.system;
+    await player.call('consume', { name, url, queue, manner: mannerOf(queue), ...options }, PART_TIMEOUT_MS);
     return player;
   }
 
@@ -321,7 +323,8 @@ async function backlog(stage, instance) {
   const startNs = sharedNs();
   await instance.start();
   const { name } = stage.system;
-  await consumer.call('consume', { name, url: instance.url, queue: 'backlog' }, PART_TIMEOUT_MS);
+  const told = { name, url: instance.url, queue: 'backlog', manner: mannerOf('backlog') };
+  await consumer.call('consume', told, PART_TIMEOUT_MS);
   const reached = await consumer.call('reach', { tasks, quietMs: QUIET_MS, boundMs: backlogBoundMs }, PART_TIMEOUT_MS);
   // What is not done by now says how fast it is; what is, must also be with the server.
   const report = reached.seen < tasks ? undefined : await consumer.call('settle', {}, PART_TIMEOUT_MS);
@@ -364,6 +367,12 @@ async function finish(consumer, tasks, warmUp = 0) {
   await consumer.call('reach', { tasks, quietMs: QUIET_MS }, PART_TIMEOUT_MS);
   return await consumer.call('settle', { warmUp }, PART_TIMEOUT_MS);
 }
+
+/** Queues of rows that do not enqueue in batches. */
+const SINGLE = ['one', 'callers', 'latency-500', 'latency-half'];
+
+/** @param {string} queue @returns {import('./system.mjs').Manner} */
+const mannerOf = (queue) => ({ isSingle: SINGLE.includes(queue) });
 
 /** How many tasks take so long. @param {number} ms @param {number} perSecond */
 const lasting = (ms, perSecond) => Math.max(1, Math.round((perSecond * ms) / 1000));

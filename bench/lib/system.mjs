@@ -17,9 +17,11 @@
  *   resolves with the reason when they are not.
  * @property {() => Promise<Instance>} start A new, empty one on a port of its own.
  * @property {() => Promise<unknown>} load Imports the client, so that it takes no time afterwards.
- * @property {(url: string, queue: string) => Promise<Producer>} produce Makes the queue when there is none.
- * @property {(url: string, queue: string, handler: Handler, options: { isPaced: boolean }) => Promise<Consumer>} consume
- *   `isPaced`: latency is measured; a system whose settings for throughput cost latency may have others then.
+ * @property {(url: string, queue: string, manner: Manner) => Promise<Producer>} produce Makes the queue when there is none.
+ * @property {(url: string, queue: string, handler: Handler, manner: Manner) => Promise<Consumer>} consume
+ *
+ * @typedef {object} Manner What a row is like, for systems whose best settings depend on it.
+ * @property {boolean} isSingle Whether tasks are enqueued one by one, or a few at a time, and not in large batches.
  *
  * @typedef {object} Instance
  * @property {string} url

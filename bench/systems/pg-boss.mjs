@@ -6,7 +6,7 @@ const BATCH = 1000;
 const WORKERS = 4;
 /** Commits of many connections share a sync. */
 const CONNECTIONS = 25;
-/** Where it allows the least, and only the fallback: it is notified. */
+/** The least that it allows. */
 const POLL_S = 0.5;
 
 /** @type {import('../lib/system.mjs').System} */
@@ -18,7 +18,7 @@ export const pgBoss = {
   settings: [
     `\`insert\` of 1,000, 4 in flight, a pool of ${CONNECTIONS} connections`,
     `\`batchSize\` ${BATCH}, \`localConcurrency\` ${WORKERS}, \`burstWhenBatchFull\`; the handler of a batch calls ours for each job`,
-    '`useListenNotify`, polling every 0.5 s',
+    `\`useListenNotify\` where jobs come in batches: commits of single jobs that notify do not share syncs; polling every ${POLL_S} s`,
     POSTGRES_SETTINGS,
   ],
   packages: ['pg-boss', 'pg'],
@@ -30,8 +30,8 @@ export const pgBoss = {
 
   load: () => import('pg-boss'),
 
-  async produce(url, queue) {
-    const boss = await open(url, queue);
+  async produce(url, queue, manner) {
+    const boss = await open(url, queue, manner);
     return {
       enqueueBatch: (payloads) =>
         boss.insert(
@@ -43,8 +43,8 @@ export const pgBoss = {
     };
   },
 
-  async consume(url, queue, handler) {
-    const boss = await open(url, queue);
+  async consume(url, queue, handler, manner) {
+    const boss = await open(url, queue, manner);
     await boss.work(
       queue,
       {
@@ -66,12 +66,17 @@ export const pgBoss = {
   },
 };
 
-/** @param {string} url @param {string} queue */
-async function open(url, queue) {
+/**
+ * @param {string} url
+ * @param {string} queue
+ * @param {import('../lib/system.mjs').Manner} manner
+ */
+async function open(url, queue, { isSingle }) {
   const { PgBoss } = await import('pg-boss');
   const boss = new PgBoss({ connectionString: url, max: CONNECTIONS, useListenNotify: true });
   boss.on('error', (error) => process.stderr.write(`pg-boss: ${error.message}\n`));
   await boss.start();
-  await boss.createQueue(queue, { notify: true });
+  // PostgreSQL commits what notifies one after the other: single jobs would share no sync, and fewer be taken than come.
+  await boss.createQueue(queue, { notify: !isSingle });
   return boss;
 }
