@@ -85,6 +85,7 @@ const NO_BYTES = Buffer.alloc(0);
  */
 export class FrameReader {
   readonly #onFrame: FrameCallback;
+  readonly #firstType: number | undefined;
   #gathered: Buffer = NO_BYTES;
   /** Bytes of an unfinished frame in `#gathered`. */
   #held = 0;
@@ -93,8 +94,10 @@ export class FrameReader {
   #first = true;
   #stopped = false;
 
-  constructor(onFrame: FrameCallback) {
+  /** `firstType`: what the first frame must be, so that nothing of another is gathered. */
+  constructor(onFrame: FrameCallback, { firstType }: { firstType?: FrameType } = {}) {
     this.#onFrame = onFrame;
+    this.#firstType = firstType;
   }
 
   /** Whether bytes of an unfinished frame are held: the time for a frame counts from when this became true. */
@@ -158,12 +161,13 @@ export class FrameReader {
   }
 
   #frameBytes(buffer: Buffer, offset: number): number {
+    const type = buffer[offset + 4];
     if (this.#first) {
       const foreign = describeForeignBytes(buffer.subarray(offset, offset + HEADER_BYTES));
       if (foreign !== undefined) throw new MillraceError('PROTOCOL', foreign);
+      this.#checkFirst(type);
       this.#first = false;
     }
-    const type = buffer[offset + 4];
     const bodyBytes = readU32(buffer, offset);
     const bound = BODY_BYTES_MAX[type];
     if (bound === UNKNOWN) throw malformed(`there is no frame type ${type}`, { type });
@@ -175,6 +179,12 @@ export class FrameReader {
       });
     }
     return HEADER_BYTES + bodyBytes;
+  }
+
+  #checkFirst(type: number): void {
+    const first = this.#firstType;
+    if (first === undefined || type === first || !NAMES.has(type)) return;
+    throw new MillraceError('PROTOCOL', `the first frame must be ${frameName(first)}, not ${frameName(type)}`);
   }
 }
 

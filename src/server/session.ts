@@ -93,8 +93,10 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
   readonly #owner: SessionOwner;
   readonly #engine: Engine;
   readonly #link: Link;
-  readonly #reader = new FrameReader((type, requestId, buffer, start, end) =>
-    this.#frame(type, requestId, buffer, start, end),
+  /** Who has not said who he is may not fill the memory. */
+  readonly #reader = new FrameReader(
+    (type, requestId, buffer, start, end) => this.#frame(type, requestId, buffer, start, end),
+    { firstType: FRAME.HELLO },
   );
   readonly #answers: PendingAnswer[] = [];
   readonly #results: Results;
@@ -336,7 +338,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     // The time is that of one frame: whole ones coming in a stream begin it anew.
     this.frameBeganMs = 0;
     if (this.hello === undefined) {
-      this.#greet(type, requestId, buffer, start, end);
+      this.#greet(requestId, buffer, start, end);
       return;
     }
     try {
@@ -350,10 +352,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     }
   }
 
-  #greet(type: number, requestId: number, buffer: Buffer, start: number, end: number): void {
-    if (type !== FRAME.HELLO) {
-      throw new MillraceError('PROTOCOL', `the first frame must be HELLO, not ${frameName(type)}`);
-    }
+  #greet(requestId: number, buffer: Buffer, start: number, end: number): void {
     const { hello, token } = parseHello(readJson(buffer, start, end));
     this.grant = this.#owner.admit(this, token);
     if (hello.lifelineOf !== undefined) this.#becomeLifeline(hello.lifelineOf);

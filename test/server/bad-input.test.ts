@@ -106,6 +106,7 @@ describe('bytes that are no frames', () => {
     ['a frame of unknown type', Buffer.from([0, 0, 0, 0, 99, 1, 0, 0, 0])],
     ['a frame that is too long', Buffer.from([255, 255, 255, 127, FRAME.HELLO, 1, 0, 0, 0])],
     ['a first frame that is not HELLO', Buffer.from([0, 0, 0, 0, FRAME.PING, 1, 0, 0, 0])],
+    ['the head of a long frame before HELLO', Buffer.from([0, 0, 255, 0, FRAME.ENQUEUE, 1, 0, 0, 0])],
     ['a HELLO that is not JSON', Buffer.from([2, 0, 0, 0, FRAME.HELLO, 1, 0, 0, 0, 0x7b, 0x7b])],
   ])('%s ends its connection with PROTOCOL and touches nobody else', async (_what, bytes) => {
     const bystander = await open();
