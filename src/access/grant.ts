@@ -88,6 +88,12 @@ export class Grant {
     throw new MillraceError('FORBIDDEN', message, { details: { roles } });
   }
 
+  /** NOT_FOUND for what is not there, or is of queues that it does not cover: which of both is nobody's business. */
+  unseen(what: string): MillraceError {
+    const message = `${what} does not exist, is no longer retained, or is of a queue that is not for ${this.#who()}: ${this.queues.join(', ')} only`;
+    return new MillraceError('NOT_FOUND', message);
+  }
+
   #who(): string {
     return this.name === undefined ? 'this connection' : `the credentials ${shown(this.name)}`;
   }

@@ -177,11 +177,9 @@ export class Commands {
 
   #known(name: string): string {
     if (this.#core.queues.has(name)) return name;
-    const names = [...this.#core.queues.names()].slice(0, 20).join(', ');
-    throw new MillraceError(
-      'NOT_FOUND',
-      `queue ${JSON.stringify(name)} has never been used; the queues are: ${names || 'none yet'}`,
-    );
+    // Which there are is not for everybody who may name one.
+    const message = `queue ${JSON.stringify(name)} has never been used: client.status() lists those that have`;
+    throw new MillraceError('NOT_FOUND', message);
   }
 
   /** In as many records as it takes. */

@@ -33,18 +33,14 @@ export class Admission {
     while (reader.next()) grant.check(PRODUCE, queueOf(buffer, reader.specStart, reader.specEnd), ENQUEUE);
   }
 
-  /** What is enqueued, and what it depends on. Throws FORBIDDEN, and what the readers throw for a body that is none. */
+  /** What is enqueued, and what it depends on. Throws FORBIDDEN, NOT_FOUND, and what the readers throw for a body that is none. */
   checkSubmit(grant: Grant, buffer: Buffer, start: number, end: number): void {
     grant.checkRole(PRODUCE, ENQUEUE);
     if (grant.ofAllQueues) return;
     const { enqueueEnd, relations } = splitSubmission(buffer, start, end);
     this.checkEnqueue(grant, buffer, start, enqueueEnd);
     for (const { dependsOn } of parseRelations(relations, this.#reader.taskCount)) {
-      for (const { index, id } of dependsOn) {
-        const queue = index >= 0 ? undefined : queueOfTask(this.#engine, id);
-        // What is not there is refused by whoever looks for it.
-        if (queue !== undefined) grant.check(PRODUCE, queue, `depending on task ${formatTaskId(id)}`);
-      }
+      for (const { index, id } of dependsOn) if (index < 0) checkTask(grant, this.#engine, PRODUCE, id, ENQUEUE);
     }
   }
 
@@ -70,14 +66,11 @@ export class Admission {
 
   /**
    * Who enqueued a task is not remembered: who may enqueue into a queue may wait for what becomes of its tasks. Undefined: it
-   * is allowed, or there is no such task, which whoever waits is told.
+   * is allowed.
    */
   refuseWait(grant: Grant, id: number): MillraceError | undefined {
     try {
-      const act = 'waiting for a result';
-      grant.checkRole(WAIT, act);
-      const queue = queueOfTask(this.#engine, id);
-      if (queue !== undefined) grant.check(WAIT, queue, act);
+      checkTask(grant, this.#engine, WAIT, id, 'waiting for a result');
       return undefined;
     } catch (error) {
       if (error instanceof MillraceError) return error;
@@ -92,19 +85,12 @@ export function queueOfTask({ core }: Engine, id: number): string | undefined {
   return slot === NONE ? undefined : core.kindOf(slot).spec.queue;
 }
 
-/** Throws FORBIDDEN, and NOT_FOUND for a task that is not there. */
+/** Throws FORBIDDEN without the role, and NOT_FOUND for a task that is not there, or not in a queue of the grant. */
 export function checkTask(grant: Grant, engine: Engine, roles: readonly Role[], id: number, act: string): void {
   grant.checkRole(roles, act);
   if (grant.ofAllQueues) return;
   const queue = queueOfTask(engine, id);
-  if (queue !== undefined) {
-    grant.check(roles, queue, act);
-    return;
-  }
-  const text = formatTaskId(id);
-  throw new MillraceError('NOT_FOUND', `task ${text} is not known: it never existed, or is no longer retained`, {
-    details: { id: text },
-  });
+  if (queue === undefined || !grant.covers(queue)) throw grant.unseen(`task ${formatTaskId(id)}`);
 }
 
 /** Of a packed spec, which begins with it. */

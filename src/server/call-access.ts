@@ -1,6 +1,7 @@
 import type { Grant, Role } from '../access/grant.ts';
 import { visibleStatus } from '../access/visible.ts';
 import type { Engine } from '../engine/engine.ts';
+import { MillraceError, shown } from '../errors.ts';
 import { parseTaskId } from '../ids.ts';
 import { checkTask } from './admission.ts';
 import type { Call } from './calls.ts';
@@ -55,7 +56,10 @@ export const CALL_NEEDS: Readonly<Record<string, Need>> = {
   'scaling.report': { roles: ['work'], of: 'nothing' },
 };
 
-/** Throws FORBIDDEN, and NOT_FOUND for a task that is not there. What is wrong with a call itself its method says. */
+/**
+ * Throws FORBIDDEN, and NOT_FOUND for a task or schedule that is not there, or of another queue. What is wrong with a call itself
+ * its method says.
+ */
 export function checkCall(grant: Grant, engine: Engine, { method, params }: Call): void {
   const need = Object.hasOwn(CALL_NEEDS, method) ? CALL_NEEDS[method] : undefined;
   if (need === undefined) {
@@ -76,13 +80,25 @@ export function checkCall(grant: Grant, engine: Engine, { method, params }: Call
       checkTask(grant, engine, roles, parseTaskId(params.id), method);
       break;
     case 'schedule':
-      for (const queue of [engine.core.schedules.get(String(params.name))?.spec.queue, named]) {
-        if (queue !== undefined) grant.check(roles, queue, method);
-      }
+      if (named !== undefined) grant.check(roles, named, method);
+      checkSchedule(grant, engine, String(params.name), method);
       break;
     default:
       break;
   }
+}
+
+/** That a name is taken is told to who would take it: all schedules share them. */
+function checkSchedule(grant: Grant, engine: Engine, name: string, method: string): void {
+  const queue = engine.core.schedules.get(name)?.spec.queue;
+  if (queue !== undefined ? grant.covers(queue) : method === 'schedule.set') return;
+  if (method === 'schedule.set') throw takenName(name);
+  throw grant.unseen(`schedule ${shown(name)}`);
+}
+
+export function takenName(name: string): MillraceError {
+  const message = `there is a schedule ${shown(name)} of a queue that is not for these credentials: choose another name`;
+  return new MillraceError('FORBIDDEN', message);
 }
 
 function queueNamed({ queue }: Record<string, unknown>): string | undefined {

@@ -109,12 +109,9 @@ export class Queues {
   async #known(queue: string): Promise<number> {
     const [row] = await this.#database.query('durable', 'SELECT no FROM queues WHERE name = $1', [queue]);
     if (row !== undefined) return row.no as number;
-    const rows = await this.#database.query('calm', 'SELECT name FROM queues ORDER BY no LIMIT 20');
-    const names = rows.map((each) => each.name as string).join(', ');
-    throw new MillraceError(
-      'NOT_FOUND',
-      `queue ${JSON.stringify(queue)} has never been used; the queues are: ${names || 'none yet'}`,
-    );
+    // Which there are is not for everybody who may name one.
+    const message = `queue ${JSON.stringify(queue)} has never been used: client.status() lists those that have`;
+    throw new MillraceError('NOT_FOUND', message);
   }
 }
 
