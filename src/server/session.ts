@@ -142,6 +142,11 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     return this.#link.remote;
   }
 
+  /** Tokens of leases can be guessed; what a client has drawn for itself cannot. */
+  isOfSameClient(other: Session): boolean {
+    return this.hello?.producer === other.hello?.producer && this.grant.name === other.grant.name;
+  }
+
   get roomBytes(): number {
     return LIMITS.sendBufferBytesMax - this.#link.bufferedBytes - this.writer.pendingBytes;
   }
@@ -501,7 +506,10 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     this.worker = worker;
     const own = resume.filter(({ id }) => this.#admission.mayHold(this.grant, id));
     // It is back before its old connection was seen to end: what that holds is taken from it without blame.
-    for (const { id, token } of own) this.#owner.holder(id, token)?.end();
+    for (const { id, token } of own) {
+      const holder = this.#owner.holder(id, token);
+      if (holder?.isOfSameClient(this) === true) holder.end();
+    }
     const kept = this.#engine.resume(worker, own);
     const lost = resume.filter(({ id }) => !kept.has(id));
     // At once, because it must come before the first delivery; what it says needs no disk.
