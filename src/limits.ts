@@ -128,6 +128,8 @@ export const LIMITS = {
   /** Tasks that a worker has settled and that wait for the disk: beyond it gets no more. */
   unansweredTasksMax: 65_536,
   resultWaitersPerConnectionMax: 100_000,
+  /** Of all connections with the credentials of somebody who may use some queues only. */
+  resultWaitersPerCredentialMax: 200_000,
   callsInFlightPerConnectionMax: 1000,
   /** Calls of one connection that the server works on at the same time. */
   callsAtOnceMax: 3,

@@ -101,6 +101,7 @@ export class Core {
   readonly relations = new Relations({
     slotOf: (id) => this.index.get(id),
     stateOf: (slot) => this.table.state(slot),
+    queueOf: (slot) => this.kindOf(slot).spec.queue,
     related: (slot) => this.table.setFlag(slot, FLAG_RELATED),
     block: (slot) => this.#block(slot),
     unblock: (slot, dueMs, atMs) => this.#unblock(slot, dueMs, atMs),
@@ -140,6 +141,10 @@ export class Core {
   /** The queue, made if it is new. Throws QUEUE_FULL, like `Queues.open`. */
   queue(name: string): Queue {
     return this.queues.open(name);
+  }
+
+  get kindCount(): number {
+    return this.#kinds.count;
   }
 
   knownKind(key: string): Kind | undefined {

@@ -15,6 +15,10 @@ export class Kinds {
   readonly #free: number[] = [];
   readonly #byKey = new Map<string, Kind>();
 
+  get count(): number {
+    return this.#byKey.size;
+  }
+
   at(index: number): Kind {
     return this.#kinds[index] as Kind;
   }

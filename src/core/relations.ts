@@ -68,6 +68,7 @@ export interface RelationsOf {
 export interface RelationsOwner {
   slotOf(id: number): number;
   stateOf(slot: number): State;
+  queueOf(slot: number): string;
   /** It has relations: its end is to be told with `ended`. */
   related(slot: number): void;
   /** Takes it out of ready or scheduled; returns when it is due, 0 for at once. */
@@ -80,6 +81,8 @@ export interface RelationsOwner {
 }
 
 interface Parents {
+  /** Of the child. */
+  readonly queue: string;
   readonly ids: readonly number[];
   readonly onFailure: Uint8Array;
   readonly ends: Uint8Array;
@@ -105,6 +108,9 @@ export class Relations {
   #consequences: Consequences | undefined;
   /** Of all children. */
   edgeCount = 0;
+  /** By queue. */
+  readonly #edgesOf = new Counts();
+  readonly #uniquesOf = new Counts();
 
   constructor(owner: RelationsOwner) {
     this.#owner = owner;
@@ -112,6 +118,15 @@ export class Relations {
 
   get uniqueCount(): number {
     return this.#uniques.size;
+  }
+
+  /** Of the tasks of a queue. */
+  edgesOf(queue: string): number {
+    return this.#edgesOf.of(queue);
+  }
+
+  uniquesOf(queue: string): number {
+    return this.#uniquesOf.of(queue);
   }
 
   hasChildren(id: number): boolean {
@@ -181,7 +196,7 @@ export class Relations {
     for (const { id, edges, unique } of tasks) {
       if (unique !== undefined) this.#claim(id, unique);
       if (edges.length === 0) continue;
-      this.#add(id, edges);
+      this.#add(id, this.#owner.slotOf(id), edges);
       this.#enlist(id);
     }
     for (const { id, ends } of tasks) if (ends.length > 0) this.#begin(id, ends, atMs);
@@ -210,7 +225,7 @@ export class Relations {
   /** A task as it stood when it was copied forward. One that is blocked is in that state already. */
   restore(slot: number, id: number, known: RelationsOf, atMs: number): void {
     if (known.edges.length > 0) {
-      const parents = this.#add(id, known.edges);
+      const parents = this.#add(id, slot, known.edges);
       parents.ends.set(known.ends);
       parents.open = 0;
       for (const end of known.ends) if (end === PARENT_END.open) parents.open++;
@@ -236,17 +251,29 @@ export class Relations {
     }
   }
 
-  #add(id: number, edges: readonly Edge[]): Parents {
+  #add(id: number, slot: number, edges: readonly Edge[]): Parents {
+    this.#removeEdges(id);
+    const queue = this.#owner.queueOf(slot);
     const parents: Parents = {
+      queue,
       ids: edges.map((edge) => edge.id),
       onFailure: Uint8Array.from(edges, (edge) => edge.onFailure),
       ends: new Uint8Array(edges.length),
       open: edges.length,
       dueMs: 0,
     };
-    this.edgeCount += edges.length - (this.#parents.get(id)?.ids.length ?? 0);
+    this.edgeCount += edges.length;
+    this.#edgesOf.add(queue, edges.length);
     this.#parents.set(id, parents);
     return parents;
+  }
+
+  #removeEdges(id: number): void {
+    const parents = this.#parents.get(id);
+    if (parents === undefined) return;
+    this.#parents.delete(id);
+    this.edgeCount -= parents.ids.length;
+    this.#edgesOf.add(parents.queue, -parents.ids.length);
   }
 
   /** A blocked task that came back after parents of it did. */
@@ -403,7 +430,9 @@ export class Relations {
   /** Takes the key, whoever had it. */
   #claim(id: number, unique: UniqueClaim): void {
     this.#claims.set(id, unique);
-    this.#uniques.set(uniqueName(unique.queue, unique.key), id);
+    const name = uniqueName(unique.queue, unique.key);
+    if (!this.#uniques.has(name)) this.#uniquesOf.add(unique.queue, 1);
+    this.#uniques.set(name, id);
     if (unique.scope !== 'time') return;
     const bucket = bucketOf(unique);
     const ids = this.#expiring.get(bucket);
@@ -450,13 +479,14 @@ export class Relations {
 
   /** The task is gone; children that still name it are told apart by its absence. */
   forget(id: number): void {
-    this.edgeCount -= this.#parents.get(id)?.ids.length ?? 0;
-    this.#parents.delete(id);
+    this.#removeEdges(id);
     const claim = this.#claims.get(id);
     if (claim === undefined) return;
     this.#claims.delete(id);
     if (claim.scope === 'time') this.#expireNoMore(id, claim);
-    if (this.#hasKey(id, claim)) this.#uniques.delete(uniqueName(claim.queue, claim.key));
+    if (!this.#hasKey(id, claim)) return;
+    this.#uniques.delete(uniqueName(claim.queue, claim.key));
+    this.#uniquesOf.add(claim.queue, -1);
   }
 
   /** The journal has been read: what names tasks that are gone is put right. */
@@ -472,6 +502,21 @@ export class Relations {
         this.#letGo(parent, atMs);
       } else if (owner.slotOf(parent) === NONE) this.ended(parent, State.CANCELLED, atMs);
     }
+  }
+}
+
+/** How many there are of each name that has any. */
+class Counts {
+  readonly #counts = new Map<string, number>();
+
+  of(name: string): number {
+    return this.#counts.get(name) ?? 0;
+  }
+
+  add(name: string, more: number): void {
+    const count = this.of(name) + more;
+    if (count === 0) this.#counts.delete(name);
+    else this.#counts.set(name, count);
   }
 }
 

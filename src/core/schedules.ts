@@ -40,7 +40,7 @@ export interface Firing {
 }
 
 /** Beside its texts: numbers, property names, what it remembers of its firings. */
-const SCHEDULE_OVERHEAD_BYTES = 768;
+export const SCHEDULE_OVERHEAD_BYTES = 768;
 const RUNS_KEPT = 8;
 
 /** What a schedule adds to the begin of each segment, at most. */

@@ -68,7 +68,8 @@ export class Scheduler {
   readonly #clock: Clock;
   readonly #reader: SegmentReader;
   readonly #commands: Commands;
-  readonly #bytesMax: number;
+  /** What all schedules may take at the begin of each segment. */
+  readonly bytesMax: number;
   readonly #checkRoom: (bytes: number, taskCount: number) => void;
   readonly #changed: () => void;
   readonly #notice: (message: string) => void;
@@ -98,7 +99,7 @@ export class Scheduler {
     this.#clock = parts.clock;
     this.#reader = parts.reader;
     this.#commands = parts.commands;
-    this.#bytesMax = parts.bytesMax;
+    this.bytesMax = parts.bytesMax;
     this.#checkRoom = parts.checkRoom;
     this.#changed = parts.changed;
     this.#notice = parts.notice;
@@ -146,9 +147,9 @@ export class Scheduler {
       throw new MillraceError('QUEUE_FULL', message, { details: { bound: LIMITS.schedulesMax } });
     }
     const bytes = schedules.bytes + scheduleBytes(schedule) - (known === undefined ? 0 : scheduleBytes(known));
-    if (bytes > this.#bytesMax) {
-      const message = `all schedules together would take ${bytes} bytes; at most ${this.#bytesMax} are allowed, since each segment of the journal begins with them: store large payloads elsewhere and schedule where they are`;
-      throw new MillraceError('QUEUE_FULL', message, { details: { bytes, bound: this.#bytesMax } });
+    if (bytes > this.bytesMax) {
+      const message = `all schedules together would take ${bytes} bytes; at most ${this.bytesMax} are allowed, since each segment of the journal begins with them: store large payloads elsewhere and schedule where they are`;
+      throw new MillraceError('QUEUE_FULL', message, { details: { bytes, bound: this.bytesMax } });
     }
     this.#checkRoom(scheduleBytes(schedule), 0);
   }

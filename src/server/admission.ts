@@ -6,10 +6,12 @@ import { formatTaskId } from '../ids.ts';
 import { EnqueueReader } from '../protocol/batch.ts';
 import { malformed } from '../protocol/bytes.ts';
 import { parseRelations, splitSubmission } from '../protocol/submission.ts';
+import { Room } from './room.ts';
 
 const ENQUEUE = 'enqueueing';
 const PRODUCE: readonly Role[] = ['produce'];
 const READ: readonly Role[] = ['read'];
+const WORK: readonly Role[] = ['work'];
 const WAIT: readonly Role[] = ['produce', 'read'];
 
 /**
@@ -18,30 +20,64 @@ const WAIT: readonly Role[] = ['produce', 'read'];
  */
 export class Admission {
   readonly #engine: Engine;
+  readonly #room: Room;
   readonly #reader = new EnqueueReader();
 
   constructor(engine: Engine) {
     this.#engine = engine;
+    this.#room = new Room(engine.core);
   }
 
-  /** Throws FORBIDDEN, and what the reader throws for a body that is none. */
-  checkEnqueue(grant: Grant, buffer: Buffer, start: number, end: number): void {
+  /** Throws FORBIDDEN, QUEUE_FULL, and what the reader throws for a body that is none. */
+  checkEnqueue(grant: Grant, producer: string, buffer: Buffer, start: number, end: number): void {
     grant.checkRole(PRODUCE, ENQUEUE);
     if (grant.ofAllQueues) return;
+    const { core } = this.#engine;
     const reader = this.#reader;
+    const queues = new Set<string>();
+    const kinds = new Set<string>();
     reader.open(buffer, start, end);
-    while (reader.next()) grant.check(PRODUCE, queueOf(buffer, reader.specStart, reader.specEnd), ENQUEUE);
+    while (reader.next()) {
+      const queue = queueOf(buffer, reader.specStart, reader.specEnd);
+      grant.check(PRODUCE, queue, ENQUEUE);
+      const key = buffer.toString('latin1', reader.specStart, reader.specEnd);
+      if (core.knownKind(key) !== undefined) continue;
+      queues.add(queue);
+      kinds.add(key);
+    }
+    // One that is sent again is answered with what it was given, however full it is by now.
+    if (core.producers.find(producer, reader.batch) !== -1) return;
+    this.#room.checkQueues(grant, queues);
+    this.#room.check(grant, 'kinds', kinds.size);
+    this.#room.check(grant, 'tasks', reader.taskCount);
   }
 
-  /** What is enqueued, and what it depends on. Throws FORBIDDEN, NOT_FOUND, and what the readers throw for a body that is none. */
-  checkSubmit(grant: Grant, buffer: Buffer, start: number, end: number): void {
+  /** What is enqueued, and what it depends on. Throws FORBIDDEN, NOT_FOUND, QUEUE_FULL, and what the readers throw for a body that is none. */
+  checkSubmit(grant: Grant, producer: string, buffer: Buffer, start: number, end: number): void {
     grant.checkRole(PRODUCE, ENQUEUE);
     if (grant.ofAllQueues) return;
     const { enqueueEnd, relations } = splitSubmission(buffer, start, end);
-    this.checkEnqueue(grant, buffer, start, enqueueEnd);
-    for (const { dependsOn } of parseRelations(relations, this.#reader.taskCount)) {
+    this.checkEnqueue(grant, producer, buffer, start, enqueueEnd);
+    const { taskCount, batch } = this.#reader;
+    const isKnown = this.#engine.core.producers.find(producer, batch) !== -1;
+    let dependencies = 0;
+    let uniqueKeys = 0;
+    for (const { dependsOn, unique } of parseRelations(relations, taskCount)) {
+      dependencies += dependsOn.length;
+      if (unique !== undefined) uniqueKeys++;
+      // Those that were there when it came first may have gone.
+      if (isKnown) continue;
       for (const { index, id } of dependsOn) if (index < 0) checkTask(grant, this.#engine, PRODUCE, id, ENQUEUE);
     }
+    if (isKnown) return;
+    this.#room.check(grant, 'dependencies', dependencies);
+    this.#room.check(grant, 'uniqueKeys', uniqueKeys);
+  }
+
+  /** Throws FORBIDDEN and QUEUE_FULL. */
+  checkSubscribe(grant: Grant, queues: readonly string[]): void {
+    for (const queue of queues) grant.check(WORK, queue, 'taking tasks');
+    this.#room.checkQueues(grant, queues);
   }
 
   /** Whether a worker that has come back may go on with a task: its word alone, tokens can be guessed, is not enough. */

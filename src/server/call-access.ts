@@ -1,10 +1,12 @@
 import type { Grant, Role } from '../access/grant.ts';
 import { visibleStatus } from '../access/visible.ts';
+import { SCHEDULE_OVERHEAD_BYTES } from '../core/schedules.ts';
 import type { Engine } from '../engine/engine.ts';
 import { MillraceError, shown } from '../errors.ts';
 import { parseTaskId } from '../ids.ts';
 import { checkTask } from './admission.ts';
 import type { Call } from './calls.ts';
+import { Room } from './room.ts';
 
 /**
  * What a call is about, and so whose queue is looked at:
@@ -13,10 +15,10 @@ import type { Call } from './calls.ts';
  * - `task`: of the task that it names.
  * - `filter`: of the queue of its filter; without one all queues.
  * - `schedule`: of the queue into which the schedule enqueues, and would by what is set now.
+ * - `queues`: of all queues that it names, and of all that there are when it names none.
  * - `each`: of all; the answer shows what the caller may see.
- * - `nothing`: of no queue.
  */
-type Subject = 'queue' | 'task' | 'filter' | 'schedule' | 'each' | 'nothing';
+type Subject = 'queue' | 'queues' | 'task' | 'filter' | 'schedule' | 'each';
 
 interface Need {
   readonly roles: readonly Role[];
@@ -53,7 +55,7 @@ export const CALL_NEEDS: Readonly<Record<string, Need>> = {
   'schedule.resume': operate('schedule'),
   'schedule.remove': operate('schedule'),
   'schedule.run': operate('schedule'),
-  'scaling.report': { roles: ['work'], of: 'nothing' },
+  'scaling.report': { roles: ['work'], of: 'queues' },
 };
 
 /**
@@ -74,7 +76,14 @@ export function checkCall(grant: Grant, engine: Engine, { method, params }: Call
     case 'queue':
     case 'filter':
       if (named === undefined) grant.checkWhole(roles, method);
-      else grant.check(roles, named, method);
+      else {
+        grant.check(roles, named, method);
+        // What is set of a queue that is not there makes it.
+        if (of === 'queue') new Room(engine.core).checkQueues(grant, [named]);
+      }
+      break;
+    case 'queues':
+      checkQueues(grant, roles, params.queues, method);
       break;
     case 'task':
       checkTask(grant, engine, roles, parseTaskId(params.id), method);
@@ -82,10 +91,16 @@ export function checkCall(grant: Grant, engine: Engine, { method, params }: Call
     case 'schedule':
       if (named !== undefined) grant.check(roles, named, method);
       checkSchedule(grant, engine, String(params.name), method);
+      if (method === 'schedule.set') checkScheduleRoom(grant, engine, params);
       break;
     default:
       break;
   }
+}
+
+function checkQueues(grant: Grant, roles: readonly Role[], queues: unknown, method: string): void {
+  if (!Array.isArray(queues) || queues.length === 0) grant.checkWhole(roles, method);
+  else for (const queue of queues) grant.check(roles, String(queue), method);
 }
 
 /** That a name is taken is told to who would take it: all schedules share them. */
@@ -94,6 +109,14 @@ function checkSchedule(grant: Grant, engine: Engine, name: string, method: strin
   if (queue !== undefined ? grant.covers(queue) : method === 'schedule.set') return;
   if (method === 'schedule.set') throw takenName(name);
   throw grant.unseen(`schedule ${shown(name)}`);
+}
+
+function checkScheduleRoom(grant: Grant, engine: Engine, params: Record<string, unknown>): void {
+  const room = new Room(engine.core);
+  const { name, queue } = params;
+  if (typeof queue === 'string') room.checkQueues(grant, [queue]);
+  const bytes = Buffer.byteLength(JSON.stringify(params)) + SCHEDULE_OVERHEAD_BYTES;
+  room.checkSchedule(grant, String(name), bytes, engine.scheduler.bytesMax);
 }
 
 export function takenName(name: string): MillraceError {

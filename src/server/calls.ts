@@ -1,3 +1,4 @@
+import type { Grant } from '../access/grant.ts';
 import { cancelTasks, retryTasks } from '../engine/bulk.ts';
 import { deadGroups } from '../engine/dead-groups.ts';
 import type { Engine } from '../engine/engine.ts';
@@ -27,18 +28,19 @@ export function call(message: Record<string, unknown>): Call {
   return { method, params: params as Record<string, unknown> };
 }
 
-export type Method = (params: Record<string, unknown>) => unknown;
+/** `grant` is that of whoever calls, who may call it. */
+export type Method = (params: Record<string, unknown>, grant: Grant) => unknown;
 
 /** The methods of CALL; docs/protocol.md lists them. */
 export function createMethods(
   engine: Engine,
   details: ActiveDetails,
   supervisors: Supervisors,
-  status: () => unknown,
+  status: (grant: Grant) => unknown,
 ): Map<string, Method> {
   const { commands } = engine;
   return new Map<string, Method>([
-    ['status', () => status()],
+    ['status', (_params, grant) => status(grant)],
     ['task.get', ({ id }) => inspectTask(engine, parseTaskId(id), details)],
     [
       'task.parents',
@@ -73,15 +75,15 @@ export function createMethods(
     ['queue.retention', ({ queue, ...change }) => commands.setRetention(parseQueueName(queue), parseRetention(change))],
     [
       'scaling.report',
-      (params) => {
-        supervisors.heard(parseScalingReport(params));
+      (params, grant) => {
+        supervisors.heard(parseScalingReport(params), grant);
       },
     ],
     ...scheduleMethods(engine.scheduler),
   ]);
 }
 
-export function runMethod(methods: ReadonlyMap<string, Method>, { method, params }: Call): unknown {
+export function runMethod(methods: ReadonlyMap<string, Method>, { method, params }: Call, grant: Grant): unknown {
   const run = methods.get(method);
   if (run === undefined) {
     throw new MillraceError(
@@ -89,7 +91,7 @@ export function runMethod(methods: ReadonlyMap<string, Method>, { method, params
       `there is no method ${shown(method)}; there are: ${[...methods.keys()].join(', ')}`,
     );
   }
-  return run(params);
+  return run(params, grant);
 }
 
 function parseQueueFilter({ queue, ...others }: Record<string, unknown>): string | undefined {

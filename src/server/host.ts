@@ -1,5 +1,6 @@
 import { EVERYTHING, type Grant } from '../access/grant.ts';
 import { Keyring } from '../access/keyring.ts';
+import { shareOf } from '../access/share.ts';
 import type { RetentionPolicy } from '../core/queue.ts';
 import { asStorageError, Engine } from '../engine/engine.ts';
 import { MillraceError } from '../errors.ts';
@@ -122,7 +123,7 @@ export class Host implements SessionOwner, Telemetry {
           [...this.#sessions].map((session) => session.progress(id)).find((value) => value !== undefined),
       },
       this.#supervisors,
-      () => this.status(),
+      (grant) => this.status(grant),
     );
     this.#scheduleSweep();
   }
@@ -197,10 +198,12 @@ export class Host implements SessionOwner, Telemetry {
     return { taskStart, taskRun, taskTotal, fsync };
   }
 
-  status(): Record<string, unknown> {
+  /** As whoever has the grant may see it. */
+  status(grant: Grant = EVERYTHING): Record<string, unknown> {
     const usage = this.#options.usage ?? usageOfThisProcess;
     return buildStatus({
       engine: this.engine,
+      grant,
       sessions: this.#sessions,
       sessionCount: this.sessionCount,
       supervisors: this.#supervisors.list(),
@@ -235,12 +238,31 @@ export class Host implements SessionOwner, Telemetry {
 
   admit(session: Session, token: string | undefined): Grant {
     // Whoever is in this process has checked who asks him.
-    return this.#inside.has(session) ? EVERYTHING : this.#keyring.admit(token);
+    if (this.#inside.has(session)) return EVERYTHING;
+    const grant = this.#keyring.admit(token);
+    if (!grant.ofAllQueues) this.#checkConnections(grant);
+    return grant;
+  }
+
+  #checkConnections(grant: Grant): void {
+    const bound = shareOf(this.#options.connectionsMax ?? LIMITS.connectionsMax);
+    const count = this.sumOf(grant, () => 1);
+    if (count < bound) return;
+    const message = `these credentials have ${count} connections, as many as those may who may use some queues only; close some, or raise --connections-max and the limit of open files (ulimit -n)`;
+    throw new MillraceError('CONNECTION_LIMIT', message, { details: { bound } });
+  }
+
+  sumOf({ name }: Grant, of: (session: Session) => number): number {
+    let sum = 0;
+    for (const session of this.#sessions) {
+      if (session.grant.name === name && !this.#inside.has(session)) sum += of(session);
+    }
+    return sum;
   }
 
   call(request: Call, grant: Grant): unknown {
     checkCall(grant, this.engine, request);
-    return visibleTo(grant, request, runMethod(this.#methods, request));
+    return visibleTo(grant, request, runMethod(this.#methods, request, grant));
   }
 
   /** Ends what was let in by credentials that are gone, or say something else now. */
@@ -338,12 +360,19 @@ export class Host implements SessionOwner, Telemetry {
     return Math.max(0, segments) * (this.#options.segmentBytes ?? LIMITS.segmentBytes);
   }
 
-  /** Cuts off those that hold the most until the others fit. */
+  /** Cuts off those that hold the most until the others fit; before them, of who may use some queues only what is beyond his share. */
   #boundSum(bytesMax: number, what: 'unsentBytes' | 'unfinishedFrameBytes', message: string): void {
     let sum = 0;
-    for (const session of this.#sessions) sum += session[what];
+    const ofGrant = new Map<string, number>();
+    for (const session of this.#sessions) {
+      sum += session[what];
+      const { name, ofAllQueues } = session.grant;
+      if (name !== undefined && !ofAllQueues) ofGrant.set(name, (ofGrant.get(name) ?? 0) + session[what]);
+    }
     if (sum <= bytesMax) return;
-    for (const session of [...this.#sessions].sort((a, b) => b[what] - a[what])) {
+    const beyond = ({ grant: { name = '' } }: Session): number =>
+      Math.max(0, (ofGrant.get(name) ?? 0) - shareOf(bytesMax));
+    for (const session of [...this.#sessions].sort((a, b) => beyond(b) - beyond(a) || b[what] - a[what])) {
       if (sum <= bytesMax) return;
       const bytes = session[what];
       session.refuse(

@@ -1,4 +1,5 @@
 import { type Grant, NOTHING } from '../access/grant.ts';
+import { shareOf } from '../access/share.ts';
 import { NONE } from '../core/task-table.ts';
 import type { CoreWorker } from '../core/worker.ts';
 import type { DeliveryTarget } from '../engine/dispatcher.ts';
@@ -61,8 +62,10 @@ export interface SessionOwner {
   /** It has none any more. */
   answered(session: Session): void;
   closed(session: Session): void;
-  /** What who says HELLO with this token may do. Throws UNAUTHENTICATED. */
+  /** What who says HELLO with this token may do. Throws UNAUTHENTICATED, and CONNECTION_LIMIT when he has too many. */
   admit(session: Session, token: string | undefined): Grant;
+  /** Of all connections with these credentials. */
+  sumOf(grant: Grant, of: (session: Session) => number): number;
   /** Throws FORBIDDEN, and what the method throws. */
   call(request: Call, grant: Grant): unknown;
   /** Someone came who is no client: one line for the log. */
@@ -164,6 +167,15 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
       this.#results.heldBytes +
       (this.#watches?.heldCharacters ?? 0)
     );
+  }
+
+  /** Results that are waited for, and event streams. */
+  get waitCount(): number {
+    return this.#results.count;
+  }
+
+  get watchCount(): number {
+    return this.#watches?.count ?? 0;
   }
 
   get unfinishedFrameBytes(): number {
@@ -438,7 +450,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
 
   #enqueue(requestId: number, buffer: Buffer, start: number, end: number): void {
     const producer = (this.hello as Hello).producer;
-    this.#admission.checkEnqueue(this.grant, buffer, start, end);
+    this.#admission.checkEnqueue(this.grant, producer, buffer, start, end);
     const { batch, firstId, count } = this.#engine.enqueue(producer, buffer, start, end);
     const bytes = end - start;
     this.#unconfirmedBytes += bytes;
@@ -455,7 +467,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
 
   #submit(requestId: number, buffer: Buffer, start: number, end: number): void {
     const producer = (this.hello as Hello).producer;
-    this.#admission.checkSubmit(this.grant, buffer, start, end);
+    this.#admission.checkSubmit(this.grant, producer, buffer, start, end);
     const { batch, firstId, count, existing } = this.#engine.submit(producer, buffer, start, end);
     const bytes = end - start;
     this.#unconfirmedBytes += bytes;
@@ -499,7 +511,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     if (this.worker !== undefined) throw new MillraceError('PROTOCOL', 'a connection subscribes once');
     if (this.#engine.stopping) throw new MillraceError('STOPPING', 'the server is stopping and gives out no tasks');
     const { workerName, queues, concurrency, prefetch, resume } = parseSubscription(message);
-    for (const queue of queues) this.grant.check(['work'], queue, 'taking tasks');
+    this.#admission.checkSubscribe(this.grant, queues);
     this.workerName = workerName;
     const worker = this.#engine.addWorker(queues, concurrency, prefetch, this);
     worker.name = workerName;
@@ -584,6 +596,8 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     });
     const filter = parseWatch(message);
     this.#admission.checkWatch(this.grant, filter);
+    const full = this.#shareError('event streams', shareOf(LIMITS.watchesMax), (each) => each.watchCount);
+    if (full !== undefined) throw full;
     this.#watches.add(requestId, filter);
     // At once, because it must come before the first of them; what it says needs no disk.
     this.writer.json(FRAME.REPLY, requestId, {});
@@ -611,19 +625,29 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
 
   #waitFor(buffer: Buffer, start: number, end: number): void {
     const isFree = this.#admission.mayWaitForAll(this.grant);
-    readIds(buffer, start, end, (id) => this.#wait(id, isFree));
+    const full = isFree ? undefined : this.#shareError('results', LIMITS.resultWaitersPerCredentialMax, (each) => each.waitCount);
+    readIds(buffer, start, end, (id) => this.#wait(id, isFree, full));
   }
 
-  #wait(id: number, isFree: boolean): void {
+  #wait(id: number, isFree: boolean, full: MillraceError | undefined): void {
     if (this.#results.count >= LIMITS.resultWaitersPerConnectionMax) {
       throw new MillraceError(
         'PROTOCOL',
         `a connection waits for ${this.#results.count} results; at most ${LIMITS.resultWaitersPerConnectionMax} are allowed`,
       );
     }
-    const refusal = isFree ? undefined : this.#admission.refuseWait(this.grant, id);
+    const refusal = isFree ? undefined : (this.#admission.refuseWait(this.grant, id) ?? full);
     if (refusal === undefined) this.#results.ask(id);
     else this.send(id, { state: 'unreadable', error: refusal });
+  }
+
+  /** Of who may use some queues only, when all his connections together have the share that is for him. */
+  #shareError(what: string, bound: number, of: (session: Session) => number): MillraceError | undefined {
+    if (this.grant.ofAllQueues) return undefined;
+    const count = this.#owner.sumOf(this.grant, of);
+    if (count < bound) return undefined;
+    const message = `${count} ${what} are waited for with these credentials, and at most ${bound} may be by those who may use some queues only: end some`;
+    return new MillraceError('BUFFER_FULL', message, { details: { bound } });
   }
 
   send(id: number, outcome: StoredOutcome): void {

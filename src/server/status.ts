@@ -1,3 +1,4 @@
+import type { Grant } from '../access/grant.ts';
 import type { Queue } from '../core/queue.ts';
 import { PRIORITY_COUNT } from '../core/ready-lists.ts';
 import { NONE } from '../core/task-table.ts';
@@ -7,6 +8,8 @@ import type { Session } from './session.ts';
 
 export interface StatusParts {
   engine: Engine;
+  /** Of whoever asks: what he may not see costs nothing. */
+  grant: Grant;
   sessions: Iterable<Session>;
   sessionCount: number;
   supervisors: readonly object[];
@@ -31,7 +34,9 @@ export function buildStatus(parts: StatusParts): Record<string, unknown> {
       connections: parts.sessionCount,
       stopping: engine.stopping,
     },
-    queues: [...engine.core.queues.values()].map((queue) => describeQueue(engine, queue, steadyMs)),
+    queues: [...engine.core.queues.values()]
+      .filter(({ name }) => parts.grant.covers(name))
+      .map((queue) => describeQueue(engine, queue, steadyMs)),
     workers: [...parts.sessions].flatMap((session) => describeWorker(engine, session, steadyMs)),
     supervisors: parts.supervisors,
     throughput: engine.stats.throughput(),

@@ -1,8 +1,17 @@
+import type { Grant } from '../access/grant.ts';
+import { shareOf } from '../access/share.ts';
 import type { Clock } from '../io/clock.ts';
 import { LIMITS } from '../limits.ts';
 import type { parseScalingReport } from '../protocol/scaling-report.ts';
 
 type Report = ReturnType<typeof parseScalingReport>;
+
+interface Known {
+  readonly report: Report;
+  /** The name of the credentials. */
+  readonly by: string;
+  readonly heardMs: number;
+}
 
 /**
  * What supervisors of worker processes have said of themselves, in memory: they say it again every few seconds, so a server that
@@ -10,18 +19,26 @@ type Report = ReturnType<typeof parseScalingReport>;
  */
 export class Supervisors {
   readonly #clock: Clock;
-  /** In the order in which they were heard of first. */
-  readonly #known = new Map<string, { report: Report; heardMs: number }>();
+  /** By who says so and what he calls it, in the order in which they were heard of first. */
+  readonly #known = new Map<string, Known>();
 
   constructor(clock: Clock) {
     this.#clock = clock;
   }
 
-  heard(report: Report): void {
+  /** The grant is that of whoever says so: nobody speaks for the supervisors of others. */
+  heard(report: Report, { name = '', ofAllQueues }: Grant): void {
     this.#forget();
-    this.#known.set(report.id, { report, heardMs: this.#clock.steadyMs() });
-    if (this.#known.size <= LIMITS.supervisorsMax) return;
-    const [silent] = [...this.#known].sort(([, one], [, other]) => one.heardMs - other.heardMs);
+    this.#known.set(`${name}\n${report.id}`, { report, by: name, heardMs: this.#clock.steadyMs() });
+    if (!ofAllQueues) this.#bound((known) => known.by === name, shareOf(LIMITS.supervisorsMax));
+    this.#bound(() => true, LIMITS.supervisorsMax);
+  }
+
+  /** Of these, those go that have been silent for longest. */
+  #bound(isMeant: (known: Known) => boolean, countMax: number): void {
+    const meant = [...this.#known].filter(([, known]) => isMeant(known));
+    if (meant.length <= countMax) return;
+    const [silent] = meant.sort(([, one], [, other]) => one.heardMs - other.heardMs);
     if (silent !== undefined) this.#known.delete(silent[0]);
   }
 

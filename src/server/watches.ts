@@ -99,6 +99,10 @@ export class Watches {
     this.#sink = sink;
   }
 
+  get count(): number {
+    return this.#watches.size;
+  }
+
   /** Throws BUFFER_FULL, and PROTOCOL for a number that another has. */
   add(watch: number, filter: EventFilter): void {
     if (this.#watches.has(watch)) throw new MillraceError('PROTOCOL', `request id ${watch} watches already`);

@@ -4,6 +4,7 @@ import { Keyring } from '../../src/access/keyring.ts';
 import { type Client, connect } from '../../src/index.ts';
 import { SystemRandom } from '../../src/io/random.ts';
 import { parseTaskId } from '../../src/ids.ts';
+import { LIMITS } from '../../src/limits.ts';
 import { FRAME } from '../../src/protocol/frames.ts';
 import { Server } from '../../src/server/server.ts';
 import { RawClient } from '../server/raw-client.ts';
@@ -22,7 +23,7 @@ beforeEach(async () => {
   clients = [];
   raws = [];
   const keyring = new Keyring(Credentials.parse(LINES, 'file'));
-  server = await Server.start({ directory: null, port: 0, keyring });
+  server = await Server.start({ directory: null, port: 0, keyring, connectionsMax: 100 });
 });
 
 afterEach(async () => {
@@ -88,4 +89,111 @@ describe('a worker', () => {
     expect(await nextOf(after, FRAME.REPLY)).toMatchObject({ kept: [[id, expect.any(String)]], lost: [] });
     await before.closed;
   });
+});
+
+describe('who may use some queues only fills half of what there is', () => {
+  const full = (what: string) => ({ code: 'QUEUE_FULL', message: expect.stringContaining(what) });
+  const queuesShare = LIMITS.queuesMax / 2;
+
+  function enqueueEach(client: Client, queues: readonly string[]): Promise<unknown> {
+    return client.flow((flow) => {
+      for (const queue of queues) flow.add('x', null, { queue });
+    });
+  }
+
+  const names = (count: number, from = 0): string[] => Array.from({ length: count }, (_, i) => `mail.${from + i}`);
+
+  test('queues, however he makes them', async () => {
+    const [ops, evil] = [await connectAs(OPS), await connectAs(EVIL)];
+    await enqueueEach(evil, names(queuesShare - 1));
+    await expect(enqueueEach(evil, names(2, queuesShare))).rejects.toMatchObject(full('queues'));
+    await evil.schedule('s', { task: 'x', queue: 'mail.scheduled', everyMs: 3_600_000 });
+    const refused = [
+      enqueueEach(evil, ['mail.more']),
+      evil.work({ x: () => 1 }, { queues: ['mail.more'] }),
+      evil.queue('mail.more').pause(),
+      evil.queue('mail.more').limit({ concurrency: 1 }),
+      evil.schedule('t', { task: 'x', queue: 'mail.more', everyMs: 3_600_000 }),
+    ];
+    for (const act of refused) await expect(act).rejects.toMatchObject(full('queues'));
+    await enqueueEach(evil, ['mail.1']);
+    await enqueueEach(ops, ['mail.more', ...Array.from({ length: 100 }, (_, i) => `ads.${i}`)]);
+  });
+
+  test('combinations of names and options', async () => {
+    const [ops, evil] = [await connectAs(OPS), await connectAs(EVIL)];
+    const share = LIMITS.kindsMax / 2;
+    await Promise.all(Array.from({ length: share }, (_, i) => evil.enqueue(`n${i}`, null, { queue: 'mail.a' })));
+    await expect(evil.enqueue('one more', null, { queue: 'mail.a' })).rejects.toMatchObject(full('combinations'));
+    await evil.enqueue('n1', null, { queue: 'mail.a' });
+    await ops.enqueue('one more', null, { queue: 'ads' });
+  }, 60_000);
+
+  test('connections', async () => {
+    for (let count = 0; count < 50; count++) await rawAs(EVIL);
+    const refused = connect(server.url, { token: EVIL, connectTimeoutMs: 1 });
+    await expect(refused).rejects.toMatchObject({ message: expect.stringContaining('50 connections') });
+    await connectAs(OPS);
+    raws[0]?.close();
+    await connectAs(EVIL);
+  });
+
+  test('streams of events', async () => {
+    const [ops, reader] = [await connectAs(OPS), await rawAs(EVIL)];
+    const connections = LIMITS.watchesMax / 2 / LIMITS.watchesPerConnectionMax;
+    for (let count = 0; count < connections; count++) {
+      const raw = await rawAs(EVIL);
+      for (let id = 1; id <= LIMITS.watchesPerConnectionMax; id++) raw.writer.json(FRAME.WATCH, id, { queue: 'mail.a' });
+      for (let id = 1; id <= LIMITS.watchesPerConnectionMax; id++) await raw.json(FRAME.REPLY);
+    }
+    reader.writer.json(FRAME.WATCH, 1, { queue: 'mail.a' });
+    expect(await reader.json(FRAME.ERROR)).toMatchObject({ code: 'BUFFER_FULL' });
+    await (await ops.events({ queue: 'mail.a' })).return?.();
+  });
+
+  test('waits for results', async () => {
+    const evil = await connectAs(EVIL);
+    const { ids } = await evil.enqueueMany('x', new Array(50_000).fill(1), { queue: 'mail.a' });
+    const more = await evil.enqueueMany('x', new Array(50_000).fill(1), { queue: 'mail.a' });
+    const all = [...ids, ...more.ids].map(parseTaskId);
+    const wait = (raw: RawClient, waited: readonly number[]): void => {
+      raw.writer.begin(FRAME.WAIT, 5);
+      for (const id of waited) raw.writer.u64(id);
+      raw.writer.end();
+      raw.writer.empty(FRAME.PING, 9);
+    };
+    for (let count = 0; count < LIMITS.resultWaitersPerCredentialMax / all.length; count++) {
+      const raw = await rawAs(EVIL);
+      wait(raw, all);
+      await nextOf(raw, FRAME.PONG);
+    }
+    await expect(evil.task(ids.at(0)).result()).rejects.toMatchObject({ code: 'BUFFER_FULL' });
+  }, 60_000);
+
+  test('schedules', async () => {
+    const [ops, evil] = [await connectAs(OPS), await connectAs(EVIL)];
+    const payload = 'x'.repeat(LIMITS.schedulePayloadBytesMax - 2);
+    const schedule = (client: Client, name: string, queue: string): Promise<unknown> =>
+      client.schedule(name, { task: 'x', queue, everyMs: 3_600_000, payload });
+    const some = Math.floor(LIMITS.schedulesBytesMax / 2 / LIMITS.schedulePayloadBytesMax) - 1;
+    for (let count = 0; count < some; count++) await schedule(evil, `evil-${count}`, 'mail.a');
+    const failure = Promise.all([schedule(evil, 'last', 'mail.a'), schedule(evil, 'one more', 'mail.a')]);
+    await expect(failure).rejects.toMatchObject(full('bytes of schedules'));
+    await schedule(evil, 'evil-0', 'mail.b');
+    await schedule(ops, 'ops', 'ads');
+  });
+});
+
+test('who works for some queues reports the supervisors of these', async () => {
+  const evil = await rawAs(EVIL);
+  const report = (queues: readonly string[]) => {
+    const common = { id: 'supervisor1', name: 's', host: 'h', pid: 1, min: 1, max: 8, current: 1, retiring: 0 };
+    evil.writer.json(FRAME.CALL, 3, { method: 'scaling.report', params: { ...common, queues, decisions: [] } });
+  };
+  report(['mail.a']);
+  await evil.json(FRAME.REPLY);
+  for (const queues of [['mail.a', 'ads'], []]) {
+    report(queues);
+    expect(await evil.json(FRAME.ERROR)).toMatchObject({ code: 'FORBIDDEN' });
+  }
 });
