@@ -591,6 +591,8 @@ export interface Broker {
   consume(options: ConsumeOptions, consumer: Consumer): Promise<Consumption>;
 
   getTask(id: string): Promise<TaskInfo>;
+  /** As `getTask`, without reading what the task says: cheap, and for whoever may have to do with its queue at all. */
+  taskState(id: string): Promise<Pick<TaskInfo, 'queue' | 'state'>>;
   listTasks(filter: TaskFilter): Promise<TaskPage>;
   /** `cancelled`: it is. `requested`: it runs, its worker was told. Rejects NOT_FOUND, CONFLICT (already final). */
   cancelTask(id: string): Promise<'cancelled' | 'requested'>;

@@ -92,6 +92,13 @@ export async function inspectTask(engine: Engine, id: number, details: ActiveDet
   };
 }
 
+/** Throws NOT_FOUND. */
+export function stateOf({ core, commands }: Engine, id: number): Pick<InspectedTask, 'queue' | 'state'> {
+  const slot = commands.find(id);
+  const { queue } = core.kindOf(slot).spec;
+  return { queue, state: STATE_NAMES[core.table.state(slot)] as InspectedTask['state'] };
+}
+
 /** Tasks in the order of their ids. A page may be short of `limit`, or even empty, when there is a `next`. */
 export async function listTasks(
   engine: Engine,

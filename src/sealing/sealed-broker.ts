@@ -91,6 +91,10 @@ export class SealedBroker implements Broker {
     return this.#task(await this.#broker.getTask(id));
   }
 
+  taskState(id: string): ReturnType<Broker['taskState']> {
+    return this.#broker.taskState(id);
+  }
+
   async listTasks(filter: TaskFilter): Promise<TaskPage> {
     const { tasks, ...rest } = await this.#broker.listTasks(filter);
     return { tasks: tasks.map((task) => this.#task(task)), ...rest };

@@ -34,6 +34,7 @@ export const CALL_NEEDS: Readonly<Record<string, Need>> = {
   // A worker, and a supervisor of workers, look at how their queues are doing.
   status: { roles: ['read', 'work'], of: 'each' },
   'task.get': { roles: READ, of: 'task' },
+  'task.state': { roles: ['produce', 'work', 'read'], of: 'task' },
   // A handler asks for the results of what its task depends on.
   'task.parents': { roles: ['read', 'work'], of: 'task' },
   'task.list': { roles: READ, of: 'filter' },

@@ -3,7 +3,7 @@ import { cancelTasks, retryTasks } from '../engine/bulk.ts';
 import { deadGroups } from '../engine/dead-groups.ts';
 import type { Engine } from '../engine/engine.ts';
 import type { ActiveDetails } from '../engine/inspect.ts';
-import { inspectTask, listTasks, readParents } from '../engine/inspect.ts';
+import { inspectTask, listTasks, readParents, stateOf } from '../engine/inspect.ts';
 import { MillraceError, shown } from '../errors.ts';
 import { parseTaskId } from '../ids.ts';
 import { LIMITS, parseQueueLimits, parseRetention } from '../limits.ts';
@@ -42,6 +42,7 @@ export function createMethods(
   return new Map<string, Method>([
     ['status', (_params, grant) => status(grant)],
     ['task.get', ({ id }) => inspectTask(engine, parseTaskId(id), details)],
+    ['task.state', ({ id }) => stateOf(engine, parseTaskId(id))],
     [
       'task.parents',
       ({ id, from }) => readParents(engine, parseTaskId(id), parseInteger('from', from, 0, LIMITS.dependenciesMax)),

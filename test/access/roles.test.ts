@@ -69,7 +69,7 @@ function unlessRefused(error: { code?: string }): void {
 
 /** What names a task or a schedule says nothing of those of others: they are not there. */
 const UNSEEN = [
-  ...['wait for a result', 'results of parents', 'look at a task', 'watch a task', 'cancel', 'retry'],
+  ...['wait for a result', 'results of parents', 'look at a task', 'state of a task', 'watch a task', 'cancel', 'retry'],
   ...['look at a schedule', 'pause a schedule', 'resume a schedule', 'run a schedule', 'remove a schedule'],
 ];
 
@@ -81,6 +81,7 @@ const ACTS: readonly [string, readonly Role[], (opened: Opened, queue: string) =
   ['wait for a result', ['produce', 'read'], ({ client }, queue) => ended(client, queue)],
   ['work', ['work'], ({ client }, queue) => work(client, queue)],
   ['results of parents', ['read', 'work'], async ({ broker }, queue) => broker.parents(await newTask(queue), 0)],
+  ['state of a task', ['produce', 'work', 'read'], async ({ broker }, queue) => broker.taskState(await newTask(queue))],
   ['look at a task', ['read'], async ({ client }, queue) => client.tasks.get(await newTask(queue))],
   ['list tasks', ['read'], ({ client }, queue) => client.tasks.list({ queue })],
   ['groups of dead tasks', ['read'], ({ client }, queue) => client.tasks.deadGroups({ queue })],

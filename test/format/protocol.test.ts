@@ -36,11 +36,20 @@ test('a client of protocol 1 is understood for as long as that is spoken, and an
     .map((line) => JSON.parse(line) as Line);
   const heard = await converse(lines.map((line) => (line.from === 'client' ? line : undefined)));
   const answered = lines.map((line) => (line.from === 'client' ? line : (heard.shift() as Line)));
-  expect(inTurns(answered)).toMatchObject(inTurns(lines));
+  expect(inTurns(answered).map(withoutMethods)).toMatchObject(inTurns(lines).map(withoutMethods));
   const spoken = new Set(lines.map(({ frame }) => frame));
   // A server that stops ends a conversation.
   expect(Object.keys(FRAME).filter((frame) => !spoken.has(frame))).toEqual(['GOAWAY']);
 });
+
+/** Methods may become more, as members may, and an error names them all. */
+function withoutMethods(turn: readonly Line[]): unknown[] {
+  return turn.map(({ json, ...line }) => {
+    const { message, ...others } = (json ?? {}) as { message?: string };
+    if (message === undefined) return { json, ...line };
+    return { ...line, json: { ...others, message: message.replace(/(there is no method .*; there are): .*/, '$1') } };
+  });
+}
 
 /** What one frame of the client is answered with may come in another order. */
 function inTurns(lines: readonly Line[]): Line[][] {

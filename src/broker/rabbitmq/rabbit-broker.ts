@@ -222,6 +222,12 @@ export class RabbitBroker implements Broker {
     return this.#store('looking at a task', id).getTask(id);
   }
 
+  /** The store has no cheaper way. */
+  async taskState(id: string): Promise<Pick<TaskInfo, 'queue' | 'state'>> {
+    const { queue, state } = await this.getTask(id);
+    return { queue, state };
+  }
+
   async listTasks(filter: TaskFilter): Promise<TaskPage> {
     return this.#store('listing tasks').listTasks(filter);
   }

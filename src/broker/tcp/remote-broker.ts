@@ -124,6 +124,12 @@ export class RemoteBroker implements Broker {
     return (await this.#calls.call('task.get', { id })) as unknown as TaskInfo;
   }
 
+  async taskState(id: string): Promise<Pick<TaskInfo, 'queue' | 'state'>> {
+    parseTaskId(id);
+    const reply = await this.#calls.call('task.state', { id });
+    return answerOf<Pick<TaskInfo, 'queue' | 'state'>>('task.state', reply, { queue: 'text', state: 'text' });
+  }
+
   async listTasks(filter: TaskFilter): Promise<TaskPage> {
     const checked = parseTaskFilter(filter);
     if (checked.after !== undefined) parseTaskId(checked.after);
