@@ -49,7 +49,7 @@ export function createApp(world: HttpWorld): HttpApp {
     if (c.req.method === 'HEAD') await c.res.body?.cancel();
   });
   app.use(countRequests());
-  app.use(guard(world.access));
+  app.use(guard(world));
   app.use('/v1/*', async (c, next) => {
     await next();
     if (!c.res.headers.has('cache-control')) c.res.headers.set('cache-control', 'no-store');

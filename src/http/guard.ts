@@ -1,7 +1,10 @@
-import type { MiddlewareHandler } from 'hono';
+import type { HttpBindings } from '@hono/node-server';
+import type { Context, MiddlewareHandler } from 'hono';
 import { EVERYTHING, type Grant, NOTHING } from '../access/grant.ts';
 import type { Keyring } from '../access/keyring.ts';
+import { Refusals } from '../access/refusals.ts';
 import { MillraceError, shown } from '../errors.ts';
+import type { Clock, Timer } from '../io/clock.ts';
 import { isLoopback } from '../limits.ts';
 import type { HttpEnv, HttpWorld } from './context.ts';
 import { checkRequest } from './rights.ts';
@@ -14,7 +17,9 @@ import { checkRequest } from './rights.ts';
  * credentials are asked for, a stranger's page must also not reach us under a name of its own (DNS rebinding): only names
  * of this machine are answered.
  */
-export function guard({ keyring, hostNames }: HttpWorld['access']): MiddlewareHandler<HttpEnv> {
+export function guard({ access: { keyring, hostNames }, clock, onNotice, onStop }: HttpWorld): MiddlewareHandler<HttpEnv> {
+  const refused = new RefusedLog(clock, (line) => onNotice('warn', line));
+  onStop(async () => refused.stop());
   return async (c, next) => {
     const { method, path } = c.req;
     if (keyring.isOpen) checkHost(c.req.header('host'), hostNames);
@@ -25,18 +30,65 @@ export function guard({ keyring, hostNames }: HttpWorld['access']): MiddlewareHa
     } else if (OPEN_PATHS.includes(path)) {
       c.set('grant', NOTHING);
     } else {
-      const grant = grantOf(keyring, c.req.header('authorization'));
+      const authorization = c.req.header('authorization');
+      const grant = grantOf(keyring, authorization);
       if (grant === undefined) {
-        throw new MillraceError(
-          'UNAUTHENTICATED',
-          'this server asks for credentials: send `Authorization: Bearer SECRET`, or Basic with a name and its secret',
-        );
+        const refusal = unauthenticated(authorization);
+        // Browsers ask without at first.
+        if (authorization !== undefined) refused.add(remoteOf(c), refusal);
+        throw refusal;
       }
       c.set('grant', grant);
       checkRequest(grant, method, path);
     }
     await next();
   };
+}
+
+/** At most a line a second for each reason. */
+class RefusedLog {
+  readonly #refused = new Refusals('request');
+  readonly #clock: Clock;
+  readonly #say: (line: string) => void;
+  #timer: Timer | undefined;
+
+  constructor(clock: Clock, say: (line: string) => void) {
+    this.#clock = clock;
+    this.#say = say;
+  }
+
+  add(remote: string, refusal: MillraceError): void {
+    this.#refused.add(remote, refusal);
+    if (this.#timer !== undefined) return;
+    this.#timer = this.#clock.setTimer(REPORT_MS, () => this.#report());
+    this.#timer.unref();
+  }
+
+  stop(): void {
+    this.#timer?.cancel();
+    this.#report();
+  }
+
+  #report(): void {
+    this.#timer = undefined;
+    for (const line of this.#refused.report()) this.#say(line);
+  }
+}
+
+const REPORT_MS = 1000;
+
+/** Never shows what was sent. */
+function unauthenticated(authorization: string | undefined): MillraceError {
+  const message =
+    authorization === undefined
+      ? 'this server asks for credentials: send `Authorization: Bearer SECRET`, or Basic with a name and its secret'
+      : 'this server does not know these credentials: send `Authorization: Bearer SECRET`, or Basic with a name and its secret, and look whether they were taken back';
+  return new MillraceError('UNAUTHENTICATED', message);
+}
+
+function remoteOf(c: Context<HttpEnv>): string {
+  const bindings = c.env as Partial<HttpBindings> | undefined;
+  return bindings?.incoming?.socket.remoteAddress ?? 'somewhere';
 }
 
 /** For probes, which have no credentials. */

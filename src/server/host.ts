@@ -1,5 +1,6 @@
 import { EVERYTHING, type Grant } from '../access/grant.ts';
 import { Keyring } from '../access/keyring.ts';
+import { Refusals } from '../access/refusals.ts';
 import { shareOf } from '../access/share.ts';
 import type { RetentionPolicy } from '../core/queue.ts';
 import { asStorageError, Engine } from '../engine/engine.ts';
@@ -65,8 +66,7 @@ export class Host implements SessionOwner, Telemetry {
   readonly #awaiting = new Set<Session>();
   /** The links that were refused last, for want of room. */
   readonly #turnedAway: Link[] = [];
-  /** Since they were last reported, by the code that they were told. */
-  readonly #refused = new Map<string, { count: number; remote: string; message: string }>();
+  readonly #refused = new Refusals('connection');
   #notAccepted: { count: number; last: Error } | undefined;
   readonly #keyring: Keyring;
   readonly #forgetKeyring: () => void;
@@ -279,8 +279,7 @@ export class Host implements SessionOwner, Telemetry {
   }
 
   refused(session: Session, error: MillraceError): void {
-    const known = this.#refused.get(error.code);
-    this.#refused.set(error.code, { count: (known?.count ?? 0) + 1, remote: session.remote, message: error.message });
+    this.#refused.add(session.remote, error);
   }
 
   durable(sequence: number): void {
@@ -317,15 +316,10 @@ export class Host implements SessionOwner, Telemetry {
     this.#sweep.unref();
   }
 
-  /** Whoever comes again and again must not fill the log: a line a second for each reason. */
+  /** A line a second for each reason. */
   #reportRefused(): void {
     const notAccepted = this.#notAccepted;
-    for (const [code, { count, remote, message }] of this.#refused) {
-      const who = count === 1 ? `connection from ${remote} refused` : `${count} connections refused (${code})`;
-      const last = count === 1 ? message : `the last, from ${remote}: ${message}`;
-      this.#options.onNotice?.('warn', `${who}: ${last}`);
-    }
-    this.#refused.clear();
+    for (const line of this.#refused.report()) this.#options.onNotice?.('warn', line);
     if (notAccepted !== undefined) {
       const message = `${notAccepted.count} connections could not be accepted: ${notAccepted.last.message}`;
       this.#options.onNotice?.('warn', message);
