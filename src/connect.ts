@@ -1,4 +1,5 @@
 import { hostname } from 'node:os';
+import type { Grant } from './access/grant.ts';
 import type { Broker } from './broker/contract.ts';
 import type { EmbeddedOptions, Place } from './broker/embedded/embedded.ts';
 import { connectToHost } from './broker/embedded/in-process.ts';
@@ -116,10 +117,10 @@ export async function open(url: string, options: ClientOptions = {}): Promise<Op
   return opened(await openBackend(url, options, remote), remote, { tracing, sealing });
 }
 
-/** To a host in this process. It ends by itself: the client is to be closed before or after. */
-export async function openHost(host: Host, url: string): Promise<Opened> {
+/** To a host in this process, as whoever has the grant. It ends by itself: the client is to be closed before or after. */
+export async function openHost(host: Host, url: string, grant?: Grant): Promise<Opened> {
   const remote = resolveRemote(url, {});
-  return opened(await connectToHost(host, remote), remote);
+  return opened(await connectToHost(host, remote, grant), remote);
 }
 
 function opened(

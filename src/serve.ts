@@ -11,7 +11,7 @@ export type HttpSettings = Omit<HttpServerOptions, 'access' | keyof Backend | 'b
   readonly access?: HttpServerOptions['access'];
 };
 
-type Backend = Pick<HttpServerOptions, 'features' | 'telemetry'>;
+type Backend = Pick<HttpServerOptions, 'features' | 'telemetry' | 'openFor'>;
 
 export interface HttpService {
   readonly url: string;
@@ -26,7 +26,8 @@ export interface HttpService {
 /** HTTP over a server of this process, which ends by itself. Rejects with ADDRESS_IN_USE, INVALID_ARGUMENT. */
 export async function serveOverServer({ host, url }: Server, settings: HttpSettings): Promise<HttpService> {
   const features = { tasks: true, events: true, schedules: true, limits: true };
-  return await serve(await openHost(host, url), { features, telemetry: host }, settings);
+  const openFor: Backend['openFor'] = (grant) => openHost(host, url, grant);
+  return await serve(await openHost(host, url), { features, telemetry: host, openFor }, settings);
 }
 
 /** HTTP over a backend that is elsewhere. Rejects like `connect` and `serveOverServer`. */

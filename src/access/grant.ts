@@ -94,6 +94,11 @@ export class Grant {
     return new MillraceError('NOT_FOUND', message);
   }
 
+  /** FORBIDDEN for a name that something has which is of queues that it does not cover: all share the names. */
+  taken(what: string): MillraceError {
+    return new MillraceError('FORBIDDEN', `there is a ${what} of a queue that is not for ${this.#who()}: choose another name`);
+  }
+
   #who(): string {
     return this.name === undefined ? 'this connection' : `the credentials ${shown(this.name)}`;
   }

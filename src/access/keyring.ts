@@ -9,6 +9,8 @@ import { EVERYTHING, type Grant } from './grant.ts';
 export class Keyring {
   #credentials: Credentials | undefined;
   readonly #listeners = new Set<() => void>();
+  /** What `revocation` has found out since they were replaced last: many ask of the same. */
+  #revocations = new Map<Grant, MillraceError | undefined>();
 
   /** Undefined: everybody who reaches the server may do everything. */
   constructor(credentials?: Credentials) {
@@ -38,6 +40,7 @@ export class Keyring {
 
   replace(credentials: Credentials): void {
     this.#credentials = credentials;
+    this.#revocations = new Map();
     for (const listener of this.#listeners) listener();
   }
 
@@ -47,17 +50,42 @@ export class Keyring {
     return () => this.#listeners.delete(listener);
   }
 
+  /** Calls back once, when what was let in under this grant must end, at once if it must already; until what it returns is called. */
+  onRevoked(grant: Grant, callback: (reason: MillraceError) => void): () => void {
+    let forget = (): void => {};
+    const look = (): boolean => {
+      const reason = this.revocation(grant);
+      if (reason === undefined) return false;
+      forget();
+      callback(reason);
+      return true;
+    };
+    if (!look()) forget = this.onReplaced(() => void look());
+    return () => forget();
+  }
+
+  /** Throws what `revocation` says. */
+  check(grant: Grant): void {
+    const reason = this.revocation(grant);
+    if (reason !== undefined) throw reason;
+  }
+
   /**
    * Why what was let in under this grant must end: UNAUTHENTICATED when its secret is gone, FORBIDDEN, after which one may come
    * back, when it allows something else now. Undefined when it is as it was.
    */
   revocation(grant: Grant): MillraceError | undefined {
     if (this.#credentials === undefined || grant.name === undefined) return undefined;
-    const successor = this.#credentials.successorOf(grant);
-    if (successor === undefined) {
-      return new MillraceError('UNAUTHENTICATED', `the token of the credentials ${shown(grant.name)} was taken back`);
-    }
-    if (successor.equals(grant)) return undefined;
-    return new MillraceError('FORBIDDEN', `what the credentials ${shown(grant.name)} allow has changed: connect again`);
+    if (!this.#revocations.has(grant)) this.#revocations.set(grant, revocationBy(this.#credentials, grant));
+    return this.#revocations.get(grant);
   }
+}
+
+function revocationBy(credentials: Credentials, grant: Grant): MillraceError | undefined {
+  const successor = credentials.successorOf(grant);
+  if (successor === undefined) {
+    return new MillraceError('UNAUTHENTICATED', `the token of the credentials ${shown(grant.name)} was taken back`);
+  }
+  if (successor.equals(grant)) return undefined;
+  return new MillraceError('FORBIDDEN', `what the credentials ${shown(grant.name)} allow has changed: connect again`);
 }

@@ -1,10 +1,13 @@
+import type { MiddlewareHandler } from 'hono';
 import { HTTPException } from 'hono/http-exception';
 import { secureHeaders } from 'hono/secure-headers';
+import { Pool } from '../access/share.ts';
 import { MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { VERSION } from '../version.ts';
+import { Backends } from './backends.ts';
 import { limitBodies } from './bodies.ts';
-import { type HttpApp, type HttpWorld, newApp } from './context.ts';
+import { type HttpApp, type HttpEnv, type HttpWorld, newApp, type Served } from './context.ts';
 import { dashboardRoutes } from './dashboard-files.ts';
 import { eventRoutes } from './event-routes.ts';
 import { flowRoutes } from './flow-routes.ts';
@@ -21,8 +24,12 @@ import { scheduleRoutes } from './schedule-routes.ts';
 import { statsRoutes } from './stats-routes.ts';
 import { taskRoutes } from './task-routes.ts';
 
-/** Everything that is served over HTTP, over one broker. Every error is a problem (RFC 9457). */
-export function createApp(world: HttpWorld): HttpApp {
+/** Everything that is served over HTTP, over one backend. Every error is a problem (RFC 9457). */
+export function createApp(
+  given: HttpWorld,
+  backends: Backends = new Backends(given, given.access.keyring),
+): HttpApp {
+  const world: Served = { ...given, backends };
   const app = newApp();
   app.onError((error) => {
     // What the library refuses before a route is asked: a body that is no JSON, or says that it is none.
@@ -50,6 +57,7 @@ export function createApp(world: HttpWorld): HttpApp {
   });
   app.use(countRequests());
   app.use(guard(world));
+  app.use(shareRequests());
   app.use('/v1/*', async (c, next) => {
     await next();
     if (!c.res.headers.has('cache-control')) c.res.headers.set('cache-control', 'no-store');
@@ -107,6 +115,26 @@ function countRequests(): Parameters<HttpApp['use']>[1] {
       await next();
     } finally {
       running--;
+    }
+  };
+}
+
+/** Of those that may be answered at the same time, who may use some queues only has his share. */
+function shareRequests(): MiddlewareHandler<HttpEnv> {
+  const requests = new Pool(LIMITS.httpRequestsMax);
+  return async (c, next) => {
+    const grant = c.get('grant');
+    const shortage = requests.shortage(grant);
+    if (shortage !== undefined) {
+      const { taken, bound, by } = shortage;
+      const message = `${taken} requests${by} are being answered, as many as may be: try again later`;
+      throw new MillraceError('CONNECTION_LIMIT', message, { details: { bound } });
+    }
+    requests.take(grant);
+    try {
+      await next();
+    } finally {
+      requests.give(grant);
     }
   };
 }

@@ -4,7 +4,9 @@ import { getRequestListener } from '@hono/node-server';
 import { Hono } from 'hono';
 import { beforeEach, expect, test } from 'vitest';
 import { Arrivals } from '../../test/conformance/events.ts';
+import { EVERYTHING } from '../access/grant.ts';
 import { limitBodies } from './bodies.ts';
+import type { HttpEnv } from './context.ts';
 
 const HEAD = 'POST / HTTP/1.1\r\nhost: x\r\n';
 
@@ -14,10 +16,14 @@ let errors: Arrivals<Error>;
 
 beforeEach(async () => {
   errors = new Arrivals();
-  const app = new Hono();
+  const app = new Hono<HttpEnv>();
   app.onError((error, c) => {
     errors.add(error);
     return c.text('', 500);
+  });
+  app.use((c, next) => {
+    c.set('grant', EVERYTHING);
+    return next();
   });
   app.use(limitBodies({ timeoutMs: 100 }));
   app.post('/', async (c) => c.text(await c.req.text()));

@@ -1,13 +1,15 @@
 import type { HttpBindings } from '@hono/node-server';
 import type { MiddlewareHandler } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
+import { Pool } from '../access/share.ts';
 import { MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
+import type { HttpEnv } from './context.ts';
 import { isNdjson, NDJSON_TYPE } from './ndjson-routes.ts';
 
 /** What bodies may take, each and all that are being worked on, and how long. A stream of lines has limits of its own. */
-export function limitBodies({ timeoutMs } = { timeoutMs: LIMITS.httpBodyTimeoutMs as number }): MiddlewareHandler {
-  let taken = 0;
+export function limitBodies({ timeoutMs } = { timeoutMs: LIMITS.httpBodyTimeoutMs as number }): MiddlewareHandler<HttpEnv> {
+  const bodies = new Pool(LIMITS.httpBodiesBytesMax);
   const limit = bodyLimit({
     maxSize: LIMITS.httpBodyBytesMax,
     onError: () => {
@@ -19,11 +21,14 @@ export function limitBodies({ timeoutMs } = { timeoutMs: LIMITS.httpBodyTimeoutM
     if (isNdjson(c.req.header('content-type'))) return next();
     const bytes = bytesOf(c.req.raw.headers);
     if (bytes === 0) return next();
-    if (taken + bytes > LIMITS.httpBodiesBytesMax) {
-      const message = `the requests that are being answered have ${taken} bytes, and this one's ${bytes} are too many (${LIMITS.httpBodiesBytesMax}): try again later`;
-      throw new MillraceError('BUFFER_FULL', message, { details: { bound: LIMITS.httpBodiesBytesMax } });
+    const grant = c.get('grant');
+    const shortage = bodies.shortage(grant, bytes);
+    if (shortage !== undefined) {
+      const { taken, bound, by } = shortage;
+      const message = `the requests that are being answered${by} have ${taken} bytes, and this one's ${bytes} are too many (${bound}): try again later`;
+      throw new MillraceError('BUFFER_FULL', message, { details: { bound } });
     }
-    taken += bytes;
+    bodies.take(grant, bytes);
     const { incoming } = c.env as Partial<HttpBindings>;
     const timer = setTimeout(() => {
       if (incoming?.complete === false) incoming.destroy();
@@ -36,7 +41,7 @@ export function limitBodies({ timeoutMs } = { timeoutMs: LIMITS.httpBodyTimeoutM
       throw new MillraceError('CLOSED', 'the connection ended before the body was whole', { cause: error });
     } finally {
       clearTimeout(timer);
-      taken -= bytes;
+      bodies.give(grant, bytes);
     }
   };
 }

@@ -6,6 +6,7 @@ import type { Client } from '../client/client.ts';
 import { MillraceError } from '../errors.ts';
 import type { Clock } from '../io/clock.ts';
 import type { Telemetry } from '../io/telemetry.ts';
+import type { Backends } from './backends.ts';
 
 /** What the routes need. */
 export interface HttpWorld {
@@ -40,6 +41,12 @@ export interface Access {
   readonly keyring: Keyring;
   /** Names under which the server may be called beside those of this machine. */
   readonly hostNames: readonly string[];
+}
+
+/** What the routes need beside it. */
+export interface Served extends HttpWorld {
+  /** Which of them serves whom; `broker` and `client` are for what is done for all at once. */
+  readonly backends: Backends;
 }
 
 /** What the middleware has found out about a request. */

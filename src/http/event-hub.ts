@@ -1,3 +1,5 @@
+import type { Grant } from '../access/grant.ts';
+import { Pool } from '../access/share.ts';
 import type { Broker, EventFilter, TaskEvent, Watcher } from '../broker/contract.ts';
 import { MillraceError } from '../errors.ts';
 import type { Clock, Timer } from '../io/clock.ts';
@@ -23,7 +25,7 @@ export class EventHub {
   readonly #random: Random;
   readonly #shown: (event: TaskEvent) => TaskEvent;
   #watch: Promise<Watch> | undefined;
-  #streamCount = 0;
+  readonly #pool = new Pool(LIMITS.eventStreamsMax);
   #isStopped = false;
 
   /** `shown`: what may be seen of an event. */
@@ -35,20 +37,21 @@ export class EventHub {
   }
 
   /** Rejects with BUFFER_FULL, STOPPING, UNSUPPORTED, and what else the backend says. */
-  async open(filter: EventFilter, lastEventId: string | undefined): Promise<EventStream> {
+  async open(filter: EventFilter, grant: Grant, lastEventId: string | undefined): Promise<EventStream> {
     if (this.#isStopped) throw new MillraceError('STOPPING', 'the server is stopping: come back in a while');
-    if (this.#streamCount >= LIMITS.eventStreamsMax) {
-      const bound = LIMITS.eventStreamsMax;
-      const message = `${bound} event streams are open, as many as may be: close some, or come back in a while`;
+    const shortage = this.#pool.shortage(grant);
+    if (shortage !== undefined) {
+      const { bound, by } = shortage;
+      const message = `${bound} event streams are open${by}, as many as may be: close some, or come back in a while`;
       throw new MillraceError('BUFFER_FULL', message, { details: { bound } });
     }
-    this.#streamCount++;
+    this.#pool.take(grant);
     try {
       this.#watch ??= this.#begin();
       const watch = await this.#watch;
-      return watch.open(filter, lastEventId, () => this.#streamCount--);
+      return watch.open(filter, lastEventId, () => this.#pool.give(grant));
     } catch (error) {
-      this.#streamCount--;
+      this.#pool.give(grant);
       throw error;
     }
   }

@@ -3,7 +3,7 @@ import type { TaskEvent } from '../broker/contract.ts';
 import { MillraceError } from '../errors.ts';
 import { SystemRandom } from '../io/random.ts';
 import { LIMITS } from '../limits.ts';
-import { type HttpApp, type HttpWorld, newApp } from './context.ts';
+import { type HttpApp, newApp, type Served } from './context.ts';
 import { EventHub } from './event-hub.ts';
 import { Rights } from './rights.ts';
 import { problems, QueueName } from './schemas.ts';
@@ -35,7 +35,8 @@ const HEADERS = {
   'x-accel-buffering': 'no',
 };
 
-export function eventRoutes({ access, broker, clock, showPayloads, onStop }: HttpWorld): HttpApp {
+export function eventRoutes(world: Served): HttpApp {
+  const { access, broker, clock, showPayloads, onStop } = world;
   const hub = new EventHub(broker, { clock, random: new SystemRandom() }, showPayloads ? (event) => event : shownEvent);
   onStop(async () => hub.stop());
   const app = newApp();
@@ -45,15 +46,12 @@ export function eventRoutes({ access, broker, clock, showPayloads, onStop }: Htt
       const message = 'events are those of a queue or of a task, not both: a task is in one queue';
       throw new MillraceError('INVALID_ARGUMENT', message);
     }
-    const rights = new Rights(c, broker);
+    const rights = await Rights.of(c, world);
     if (task === undefined) rights.queue(['read'], queue);
-    else await rights.task(['read'], task);
-    const stream = await hub.open({ queue, task }, c.req.header('last-event-id'));
+    else await rights.taskHere(['read'], task);
+    const stream = await hub.open({ queue, task }, rights.grant, c.req.header('last-event-id'));
     // Whoever may still watch comes back.
-    const forget = access.keyring.onReplaced(() => {
-      if (access.keyring.revocation(rights.grant) !== undefined) stream.end();
-    });
-    stream.onEnded(forget);
+    stream.onEnded(access.keyring.onRevoked(rights.grant, () => stream.end()));
     return new Response(stream.text, { headers: HEADERS });
   });
   return app;

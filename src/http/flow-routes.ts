@@ -1,13 +1,13 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import type { Broker, TaskInfo } from '../broker/contract.ts';
+import type { TaskInfo } from '../broker/contract.ts';
 import { FlowTask } from '../client/flow.ts';
 import { MillraceError, shown } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { itemTexts, memberText } from '../protocol/json-members.ts';
 import type { ParentRef, TaskRef } from '../task/options.ts';
-import { type HttpApp, type HttpWorld, newApp } from './context.ts';
+import { type HttpApp, newApp, type Served } from './context.ts';
 import { inputOf, NewFlowTask, optionsOf } from './new-task.ts';
-import { Rights } from './rights.ts';
+import { isNotFound, Rights } from './rights.ts';
 import { body, json, OnFailure, problems, SubmittedBody, TASK_STATES, TaskParams } from './schemas.ts';
 
 const submit = createRoute({
@@ -55,14 +55,15 @@ const graph = createRoute({
   responses: { 200: json(GraphBody, 'the tasks that are nearest, and how they depend on each other'), ...problems },
 });
 
-export function flowRoutes({ broker, client }: HttpWorld): HttpApp {
+export function flowRoutes(world: Served): HttpApp {
   const app = newApp();
   app.openapi(submit, async (c) => {
     const { tasks } = c.req.valid('json');
-    await new Rights(c, broker).enqueue(tasks, tasks.flatMap(outerParentIdsOf));
+    const rights = await Rights.of(c, world);
+    await rights.enqueue(tasks, tasks.flatMap(outerParentIdsOf));
     const texts = itemTexts(memberText(await c.req.text(), 'tasks') ?? '[]');
     const places = placesOf(tasks);
-    const flow = await client.flow((builder) => {
+    const flow = await rights.client.flow((builder) => {
       // As the flow is submitted whole, a task may stand before those that it depends on.
       const place = (key: string): FlowTask | undefined => {
         const index = places.get(key);
@@ -77,10 +78,10 @@ export function flowRoutes({ broker, client }: HttpWorld): HttpApp {
     return c.json({ tasks: answer }, 201);
   });
   app.openapi(graph, async (c) => {
-    const graph = await readGraph(broker, c.req.valid('param').id, c.req.valid('query').limit);
-    const rights = new Rights(c, broker);
-    for (const { queue, state } of graph.tasks) if (state !== 'unknown') rights.queue(['read'], queue);
-    return c.json(graph, 200);
+    const { id } = c.req.valid('param');
+    const rights = await Rights.of(c, world);
+    await rights.task(['read'], id);
+    return c.json(await readGraph(rights, id, c.req.valid('query').limit), 200);
   });
   return app;
 }
@@ -115,8 +116,8 @@ function placesOf(tasks: readonly NewFlowTask[]): ReadonlyMap<string, number> {
   return places;
 }
 
-/** From the task on, nearest first, along both directions. */
-async function readGraph(broker: Broker, id: string, limit: number): Promise<Graph> {
+/** From the task on, nearest first, along both directions. What is in queues of others is there as what is no longer retained. */
+async function readGraph({ broker, grant }: Rights, id: string, limit: number): Promise<Graph> {
   const tasks = new Map<string, Graph['tasks'][number]>();
   const edges = new Map<string, Graph['edges'][number]>();
   let complete = true;
@@ -126,11 +127,12 @@ async function readGraph(broker: Broker, id: string, limit: number): Promise<Gra
       complete = false;
       break;
     }
-    const task = await broker.getTask(next).catch((error: unknown) => {
+    const info = await broker.getTask(next).catch((error: unknown) => {
       // One that is no longer retained, or that was removed while this was looked at.
-      if (next !== id && error instanceof MillraceError && error.code === 'NOT_FOUND') return undefined;
+      if (next !== id && isNotFound(error)) return undefined;
       throw error;
     });
+    const task = info === undefined || !grant.covers(info.queue) ? undefined : info;
     tasks.set(next, task === undefined ? { id: next, name: '', queue: '', state: 'unknown' } : summaryOf(task));
     if (task === undefined) continue;
     for (const parent of task.dependencies?.parents ?? []) {

@@ -5,9 +5,12 @@ import { MillraceError } from '../errors.ts';
 import { checkServing, type TlsServing } from '../io/tls.ts';
 import { LIMITS } from '../limits.ts';
 import { createApp } from './app.ts';
+import { Backends, type OpenFor } from './backends.ts';
 import type { HttpApp, HttpWorld } from './context.ts';
 
 export interface HttpServerOptions extends Omit<HttpWorld, 'onStop'> {
+  /** Where the backend knows grants. */
+  readonly openFor?: OpenFor | undefined;
   readonly host: string;
   /** 0 takes any free one. */
   readonly port: number;
@@ -21,26 +24,35 @@ export class HttpServer {
   readonly url: string;
   readonly #server: Server;
   readonly #stops: readonly Stop[];
+  readonly #backends: Backends;
   #isStopping = false;
   #drained: Promise<void> | undefined;
 
   /** Rejects with ADDRESS_IN_USE, INVALID_ARGUMENT (a certificate that is none) or the system's error. */
   static async start(options: HttpServerOptions): Promise<HttpServer> {
     const stops: Stop[] = [];
-    const app = createApp({ ...options, onStop: (stop) => stops.push(stop) });
+    const backends = new Backends(options, options.access.keyring, options.openFor);
+    const app = createApp({ ...options, onStop: (stop) => stops.push(stop) }, backends);
     try {
       const server = createServer(app, options);
       await listen(server, options);
-      return new HttpServer(server, stops, options);
+      return new HttpServer(server, stops, backends, options);
     } catch (error) {
       await Promise.all(stops.map((stop) => stop({ timeoutMs: 0 })));
+      await backends.close();
       throw error;
     }
   }
 
-  private constructor(server: Server, stops: readonly Stop[], { host, tls }: HttpServerOptions) {
+  private constructor(
+    server: Server,
+    stops: readonly Stop[],
+    backends: Backends,
+    { host, tls }: Pick<HttpServerOptions, 'host' | 'tls'>,
+  ) {
     this.#server = server;
     this.#stops = stops;
+    this.#backends = backends;
     // A connection that is idle only after the server has closed would be kept for another request.
     server.on('request', (_request, response: ServerResponse) => {
       response.on('close', () => {
@@ -73,6 +85,7 @@ export class HttpServer {
     const timer = setTimeout(() => this.#server.closeAllConnections(), Math.max(untilMs - performance.now(), 0));
     await closed;
     clearTimeout(timer);
+    await this.#backends.close();
   }
 }
 

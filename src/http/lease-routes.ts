@@ -6,7 +6,7 @@ import { itemTexts, memberText } from '../protocol/json-members.ts';
 import { boundedError } from '../task/bounded-error.ts';
 import { encodeResult } from '../task/codec.ts';
 import { encodeProgress, logLine } from '../task/remarks.ts';
-import { type HttpApp, type HttpWorld, newApp } from './context.ts';
+import { type HttpApp, newApp, type Served } from './context.ts';
 import { answer } from './json-text.ts';
 import { leasesText } from './lease-text.ts';
 import { Leases, type Settlement } from './leases.ts';
@@ -172,50 +172,64 @@ const settle = createRoute({
   },
 });
 
-export function leaseRoutes(world: HttpWorld): HttpApp {
-  const leases = new Leases(world.broker, { clock: world.clock, random: new SystemRandom() });
+export function leaseRoutes(world: Served): HttpApp {
+  const { clock, access } = world;
+  const leases = new Leases({ clock, random: new SystemRandom(), keyring: access.keyring });
   world.onStop((options) => leases.stop(options));
   const app = newApp();
   app.openapi(take, async (c) => {
     const request = c.req.valid('json');
     checkName('worker', request.worker, WORKER_NAME_BYTES_MAX);
-    const rights = new Rights(c, world.broker);
+    const present = presenceOf(c);
+    const rights = await Rights.of(c, world);
+    const { grant, broker } = rights;
     for (const queue of request.queues) {
       checkName('queue', queue, LIMITS.queueNameBytesMax);
       rights.queue(['work'], queue);
     }
-    const taken = await leases.take({ ...request, queues: [...new Set(request.queues)] }, presenceOf(c));
+    const queues = [...new Set(request.queues)];
+    const taken = await leases.take({ ...request, grant, broker, queues }, present);
     return answer(leasesText(taken)) as never;
   });
   // Before those with a lease in their path.
   app.openapi(settle, async (c) => {
-    return c.json(await leases.settle(settlementsOf(c.req.valid('json'), await c.req.text())), 200);
+    const settlements = settlementsOf(c.req.valid('json'), await c.req.text());
+    const { grant } = await Rights.of(c, world);
+    return c.json(await leases.settle(settlements, grant), 200);
   });
   app.openapi(complete, async (c) => {
     const { lease } = c.req.valid('param');
-    await leases.settleOne(completion({ lease, ...c.req.valid('json') }, await c.req.text()));
+    const settlement = completion({ lease, ...c.req.valid('json') }, await c.req.text());
+    const { grant } = await Rights.of(c, world);
+    await leases.settleOne(settlement, grant);
     return c.body(null, 204);
   });
   app.openapi(fail, async (c) => {
     const { lease } = c.req.valid('param');
-    await leases.settleOne(failure({ lease, ...c.req.valid('json') }));
+    const { grant } = await Rights.of(c, world);
+    await leases.settleOne(failure({ lease, ...c.req.valid('json') }), grant);
     return c.body(null, 204);
   });
   app.openapi(release, async (c) => {
-    await leases.settleOne({ kind: 'release', lease: c.req.valid('param').lease });
+    const { grant } = await Rights.of(c, world);
+    await leases.settleOne({ kind: 'release', lease: c.req.valid('param').lease }, grant);
     return c.body(null, 204);
   });
-  app.openapi(extend, (c) => {
-    const lease = leases.extend(c.req.valid('param').lease, c.req.valid('json')?.leaseMs ?? DEFAULTS.leaseMs);
+  app.openapi(extend, async (c) => {
+    const { grant } = await Rights.of(c, world);
+    const { leaseMs = DEFAULTS.leaseMs } = c.req.valid('json') ?? {};
+    const lease = leases.extend(c.req.valid('param').lease, leaseMs, grant);
     return c.json({ leaseEndsAtMs: lease.wallMs(lease.endsAtMs), cancelRequested: lease.cancelRequested }, 200);
   });
-  app.openapi(progress, (c) => {
+  app.openapi(progress, async (c) => {
     const { value, message } = c.req.valid('json');
-    leases.progress(c.req.valid('param').lease, encodeProgress(value, message));
+    const { grant } = await Rights.of(c, world);
+    leases.progress(c.req.valid('param').lease, encodeProgress(value, message), grant);
     return c.body(null, 204);
   });
-  app.openapi(log, (c) => {
-    leases.log(c.req.valid('param').lease, logLine(c.req.valid('json').text));
+  app.openapi(log, async (c) => {
+    const { grant } = await Rights.of(c, world);
+    leases.log(c.req.valid('param').lease, logLine(c.req.valid('json').text), grant);
     return c.body(null, 204);
   });
   return app;

@@ -1,5 +1,6 @@
+import type { Grant } from '../access/grant.ts';
 import type { Broker, ConsumeOptions, Consumer, Consumption, DeliveryRun } from '../broker/contract.ts';
-import { MillraceError } from '../errors.ts';
+import { InvariantError, MillraceError } from '../errors.ts';
 import type { Clock, Timer } from '../io/clock.ts';
 import { DEFAULTS, LIMITS } from '../limits.ts';
 import type { Lease } from './lease.ts';
@@ -21,7 +22,7 @@ export interface LeaseWorkerOwner {
   /** It may not be asked again. */
   notIdle(worker: LeaseWorker): void;
   /** So many bytes of payload are not held any more. */
-  freed(bytes: number): void;
+  freed(worker: LeaseWorker, bytes: number): void;
 }
 
 /**
@@ -40,6 +41,8 @@ export class LeaseWorker implements Consumer {
   /** Resolves when the backend has nothing more to do with it. */
   readonly closed: Promise<void>;
   readonly options: ConsumeOptions;
+  /** Of those who ask it. */
+  readonly grant: Grant;
   readonly #owner: LeaseWorkerOwner;
   readonly #clock: Clock;
   readonly #tasksMax: number;
@@ -64,13 +67,16 @@ export class LeaseWorker implements Consumer {
   #breaks = 0;
   #stopped: Promise<void> | undefined;
   #ended: MillraceError | undefined;
+  /** Why nobody may have its leases any more. */
+  #disowned: MillraceError | undefined;
   #isClosing = false;
-  #close!: () => void;
+  #close: () => void = () => {};
 
-  constructor(owner: LeaseWorkerOwner, options: ConsumeOptions) {
+  constructor(owner: LeaseWorkerOwner, options: ConsumeOptions, grant: Grant) {
     this.#owner = owner;
     this.#clock = owner.clock;
     this.options = options;
+    this.grant = grant;
     this.#tasksMax = options.prefetch;
     this.closed = new Promise((resolve) => {
       this.#close = resolve;
@@ -87,26 +93,27 @@ export class LeaseWorker implements Consumer {
     }
   }
 
-  /** Resolves with what came, nothing after `waitMs`. Rejects with why the backend ended it. */
+  /** Resolves with what came, nothing after `waitMs`. Rejects with why the backend ended it, or whoever asked may not have it. */
   async collect(waitMs: number, leaseMs: number, signal: AbortSignal): Promise<readonly Lease[]> {
-    const consumption = this.#consumption as Consumption;
+    const consumption = this.#opened;
     this.#isCollecting = true;
     this.#leases = [];
     await this.#gathered(waitMs, signal);
-    this.#choose(consumption, signal.aborted ? undefined : leaseMs);
+    this.#choose(consumption, signal.aborted || this.#disowned !== undefined ? undefined : leaseMs);
     this.#isCollecting = false;
     const leases = this.#leases;
     const last = leases.at(-1);
     if (last !== undefined) consumption.begun(last.run, last.index, true);
     if (leases.length < this.#tasksMax) this.retire();
     this.#checkOver();
-    if (this.#ended !== undefined) throw this.#ended;
+    const refusal = this.#disowned ?? this.#ended;
+    if (refusal !== undefined) throw refusal;
     return leases;
   }
 
   /** `act` settles these leases, which are held; resolves when the backend has answered. Rejects with TIMEOUT, or why it ended. */
   async settle(leases: readonly Lease[], act: (consumption: Consumption) => void): Promise<void> {
-    const consumption = this.#consumption as Consumption;
+    const consumption = this.#opened;
     const breaks = this.#breaks;
     for (const lease of leases) lease.held = false;
     this.#heldCount -= leases.length;
@@ -124,7 +131,13 @@ export class LeaseWorker implements Consumer {
 
   /** For what needs no answer. */
   tell(act: (consumption: Consumption) => void): void {
-    act(this.#consumption as Consumption);
+    act(this.#opened);
+  }
+
+  /** Whoever asks may not any more: what waits is refused, and what was not leased out goes back. Its leases are the owner's to end. */
+  disown(reason: MillraceError): void {
+    this.#disowned = reason;
+    this.retire();
   }
 
   /** Takes no more tasks, and closes when its leases are over. */
@@ -138,6 +151,11 @@ export class LeaseWorker implements Consumer {
     if (this.#isCollecting) this.#enough?.();
     else this.#returnAll();
     this.#checkOver();
+  }
+
+  get #opened(): Consumption {
+    if (this.#consumption === undefined) throw new InvariantError('a worker is opened before it is used');
+    return this.#consumption;
   }
 
   // ── Consumer ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -285,12 +303,12 @@ export class LeaseWorker implements Consumer {
     if (this.#isCollecting) return;
     if (this.#stopped === undefined) this.#bePatient();
     if (this.#heldCount > 0 || this.#settling > 0) return;
-    this.#owner.freed(this.#leasedBytes);
+    this.#owner.freed(this, this.#leasedBytes);
     this.#leasedBytes = 0;
     if (this.#stopped === undefined) this.#owner.idle(this);
     else if (!this.#isClosing) {
       this.#isClosing = true;
-      void this.#end(this.#consumption as Consumption);
+      void this.#end(this.#opened);
     }
   }
 

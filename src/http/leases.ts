@@ -1,3 +1,6 @@
+import { EVERYTHING, type Grant } from '../access/grant.ts';
+import type { Keyring } from '../access/keyring.ts';
+import { Pool } from '../access/share.ts';
 import type {
   Broker,
   ConsumeOptions,
@@ -16,6 +19,10 @@ import { LeaseDeadlines } from './lease-deadlines.ts';
 import { type LeaseOptions, LeaseWorker, type LeaseWorkerOwner } from './lease-worker.ts';
 
 export interface LeaseRequest {
+  /** Of whoever asks. */
+  readonly grant: Grant;
+  /** As he meets it. */
+  readonly broker: Broker;
   readonly queues: readonly string[];
   readonly tasksMax: number;
   readonly waitMs: number;
@@ -48,66 +55,70 @@ const ID_BYTES = 16;
  *     ├── leaseMs is over ────────────▶ failed: WORKER_LOST
  *     ├── timeoutMs is over ──────────▶ failed: TASK_TIMEOUT
  *     ├── its request died unanswered ▶ released
+ *     ├── whose it is may not any more ▶ failed: WORKER_LOST
  *     └── the backend took it away ───▶ lost
  *
  * A lease that is not `leased` is forgotten: whoever still names it gets LEASE_LOST.
  */
 export class Leases implements LeaseWorkerOwner {
   readonly clock: Clock;
-  readonly #broker: Broker;
   readonly #random: Random;
+  readonly #keyring: Keyring;
   readonly #leases = new Map<string, Lease>();
   readonly #deadlines: LeaseDeadlines<Lease>;
   readonly #workers = new Set<LeaseWorker>();
   /** By what they are asked for. */
   readonly #idle = new Map<string, Set<LeaseWorker>>();
-  #waitingCount = 0;
+  readonly #waiting = new Pool(LIMITS.leaseRequestsMax);
+  readonly #leased = new Pool(LIMITS.leasesMax);
   /** Of payloads, until all leases of their answer are over. */
-  #bytes = 0;
+  readonly #bytes = new Pool(LIMITS.leasedBytesMax);
+  readonly #forgetKeyring: () => void;
   #stopped: Promise<void> | undefined;
   #emptied: (() => void) | undefined;
 
-  constructor(broker: Broker, { clock, random }: { clock: Clock; random: Random }) {
+  constructor({ clock, random, keyring }: { clock: Clock; random: Random; keyring: Keyring }) {
     this.clock = clock;
-    this.#broker = broker;
     this.#random = random;
+    this.#keyring = keyring;
+    this.#forgetKeyring = keyring.onReplaced(() => this.#disownRevoked());
     this.#deadlines = new LeaseDeadlines(clock, (lease) => this.#expire(lease));
   }
 
   /**
    * Waits for tasks. Those that were handed out when `signal` is aborted, because the answer did not arrive, go back uncharged.
-   * Rejects with BUFFER_FULL, STOPPING, and what the backend says.
+   * Rejects with BUFFER_FULL, STOPPING, UNAUTHENTICATED or FORBIDDEN when whoever asks may not any more, and what the backend says.
    */
   async take(request: LeaseRequest, signal: AbortSignal): Promise<readonly Lease[]> {
     if (signal.aborted) return [];
-    this.#checkRoom();
-    const { queues, tasksMax, leaseMs, worker: workerName } = request;
+    const { grant, broker, queues, tasksMax, leaseMs, worker: workerName } = request;
+    this.#checkRoom(grant);
     const untilMs = this.clock.steadyMs() + request.waitMs;
-    this.#waitingCount++;
+    this.#waiting.take(grant);
     try {
       const options: ConsumeOptions = { workerName, queues, concurrency: tasksMax, prefetch: tasksMax };
-      const worker = this.#takeIdle(options) ?? (await this.#newWorker(options));
+      const worker = this.#takeIdle(options, grant) ?? (await this.#newWorker(options, grant, broker));
       const leases = await worker.collect(untilMs - this.clock.steadyMs(), leaseMs, signal);
       signal.addEventListener('abort', () => void this.#release(leases), { once: true });
       return leases;
     } finally {
-      this.#waitingCount--;
+      this.#waiting.give(grant);
     }
   }
 
   /** Resolves when the backend has taken it. Rejects with LEASE_LOST, and with TIMEOUT when that is not known. */
-  async settleOne(settlement: Settlement): Promise<void> {
-    const { lost } = await this.settle([settlement]);
+  async settleOne(settlement: Settlement, grant: Grant): Promise<void> {
+    const { lost } = await this.settle([settlement], grant);
     if (lost.length > 0) throw leaseLost(settlement.lease);
   }
 
   /** Several, of which some may be lost. Rejects with TIMEOUT when of some it is not known. */
-  async settle(settlements: readonly Settlement[]): Promise<{ settled: number; lost: string[] }> {
+  async settle(settlements: readonly Settlement[], grant: Grant): Promise<{ settled: number; lost: string[] }> {
     const lost: string[] = [];
     const taken: Lease[] = [];
     const byWorker = new Map<LeaseWorker, [Lease, Settlement][]>();
     for (const settlement of settlements) {
-      const lease = this.#leases.get(settlement.lease);
+      const lease = this.#find(settlement.lease, grant);
       if (lease === undefined) {
         lost.push(settlement.lease);
         continue;
@@ -125,22 +136,22 @@ export class Leases implements LeaseWorkerOwner {
   }
 
   /** From now on it has `leaseMs`, within its task's timeout. Throws LEASE_LOST. */
-  extend(id: string, leaseMs: number): Lease {
-    const lease = this.#leased(id);
+  extend(id: string, leaseMs: number, grant: Grant): Lease {
+    const lease = this.#held(id, grant);
     lease.leaseMs = leaseMs;
     this.#deadlines.move(lease, Math.min(this.clock.steadyMs() + leaseMs, lease.timesOutAtMs));
     return lease;
   }
 
   /** `progress` is the JSON of a TaskProgress. Throws LEASE_LOST. */
-  progress(id: string, progress: string): void {
-    const { worker, run, index } = this.#leased(id);
+  progress(id: string, progress: string, grant: Grant): void {
+    const { worker, run, index } = this.#held(id, grant);
     worker.tell((consumption) => consumption.progress(run, index, progress));
   }
 
   /** Throws LEASE_LOST. */
-  log(id: string, text: string): void {
-    const { worker, run, index } = this.#leased(id);
+  log(id: string, text: string, grant: Grant): void {
+    const { worker, run, index } = this.#held(id, grant);
     worker.tell((consumption) => consumption.log(run, index, text));
   }
 
@@ -157,6 +168,7 @@ export class Leases implements LeaseWorkerOwner {
     // A backend that is away is not waited for: it takes back what is with a client that has closed.
     await settlesWithin(this.clock, CLOSE_TIMEOUT_MS, Promise.all([...this.#workers].map((worker) => worker.closed)));
     this.#deadlines.close();
+    this.#forgetKeyring();
   }
 
   #empty(timeoutMs: number): Promise<void> {
@@ -172,19 +184,38 @@ export class Leases implements LeaseWorkerOwner {
 
   // ── Workers ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #takeIdle(options: ConsumeOptions): LeaseWorker | undefined {
-    const [worker] = this.#idle.get(keyOf(options)) ?? [];
+  #takeIdle(options: ConsumeOptions, grant: Grant): LeaseWorker | undefined {
+    const [worker] = this.#idle.get(keyOf(options, grant)) ?? [];
     if (worker !== undefined) this.notIdle(worker);
     return worker;
   }
 
-  async #newWorker(options: ConsumeOptions): Promise<LeaseWorker> {
-    const worker = new LeaseWorker(this, options);
+  async #newWorker(options: ConsumeOptions, grant: Grant, broker: Broker): Promise<LeaseWorker> {
+    const worker = new LeaseWorker(this, options, grant);
     this.#workers.add(worker);
     void worker.closed.then(() => this.#workers.delete(worker));
-    await worker.open(this.#broker);
+    await worker.open(broker);
     if (this.#stopped !== undefined) worker.retire();
+    // Taken back meanwhile: it was told before it was open.
+    const reason = this.#keyring.revocation(grant);
+    if (reason !== undefined) worker.disown(reason);
     return worker;
+  }
+
+  /** As when their connection is cut off: what they have goes to others. */
+  #disownRevoked(): void {
+    const disowned = new Set<LeaseWorker>();
+    for (const worker of this.#workers) {
+      const reason = this.#keyring.revocation(worker.grant);
+      if (reason === undefined) continue;
+      disowned.add(worker);
+      worker.disown(reason);
+    }
+    for (const lease of [...this.#leases.values()]) {
+      if (!disowned.has(lease.worker)) continue;
+      this.#leave(lease);
+      this.#fail(lease, disownedError(), LOST);
+    }
   }
 
   lease(
@@ -193,10 +224,12 @@ export class Leases implements LeaseWorkerOwner {
     index: number,
     { leaseMs, payloadBytes }: LeaseOptions,
   ): Lease | undefined {
-    if (this.#leases.size >= LIMITS.leasesMax || this.#bytes >= LIMITS.leasedBytesMax) return undefined;
+    const { grant } = worker;
+    if (this.#leased.shortage(grant) !== undefined || this.#bytes.shortage(grant) !== undefined) return undefined;
     const lease = new Lease(this.#random.hex(ID_BYTES), worker, run, index, leaseMs, this.clock);
     this.#leases.set(lease.id, lease);
-    this.#bytes += payloadBytes;
+    this.#leased.take(grant);
+    this.#bytes.take(grant, payloadBytes);
     this.#deadlines.add(lease);
     return lease;
   }
@@ -205,19 +238,19 @@ export class Leases implements LeaseWorkerOwner {
     this.#leave(lease);
   }
 
-  freed(bytes: number): void {
-    this.#bytes -= bytes;
+  freed({ grant }: LeaseWorker, bytes: number): void {
+    this.#bytes.give(grant, bytes);
   }
 
   idle(worker: LeaseWorker): void {
-    const key = keyOf(worker.options);
+    const key = keyOf(worker.options, worker.grant);
     const others = this.#idle.get(key);
     if (others === undefined) this.#idle.set(key, new Set([worker]));
     else others.add(worker);
   }
 
   notIdle(worker: LeaseWorker): void {
-    const key = keyOf(worker.options);
+    const key = keyOf(worker.options, worker.grant);
     const others = this.#idle.get(key);
     others?.delete(worker);
     if (others?.size === 0) this.#idle.delete(key);
@@ -225,22 +258,20 @@ export class Leases implements LeaseWorkerOwner {
 
   // ── Leases ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #checkRoom(): void {
+  #checkRoom(grant: Grant): void {
     if (this.#stopped !== undefined) {
       throw new MillraceError('STOPPING', 'the server is stopping and leases no more tasks: ask again in a while');
     }
-    const full = (what: string, value: number, bound: number): MillraceError =>
-      new MillraceError('BUFFER_FULL', `${value} ${what}, and at most ${bound} may: ask again in a while`, {
-        details: { value, bound },
-      });
-    if (this.#waitingCount >= LIMITS.leaseRequestsMax) {
-      throw full('requests wait for tasks', this.#waitingCount, LIMITS.leaseRequestsMax);
-    }
-    if (this.#leases.size >= LIMITS.leasesMax) {
-      throw full('tasks are leased', this.#leases.size, LIMITS.leasesMax);
-    }
-    if (this.#bytes >= LIMITS.leasedBytesMax) {
-      throw full('bytes of payload are leased', this.#bytes, LIMITS.leasedBytesMax);
+    for (const [pool, what] of [
+      [this.#waiting, 'requests wait for tasks'],
+      [this.#leased, 'tasks are leased'],
+      [this.#bytes, 'bytes of payload are leased'],
+    ] as const) {
+      const shortage = pool.shortage(grant);
+      if (shortage === undefined) continue;
+      const { taken: value, bound, by } = shortage;
+      const message = `${value} ${what}${by}, and at most ${bound} may: ask again in a while`;
+      throw new MillraceError('BUFFER_FULL', message, { details: { value, bound } });
     }
   }
 
@@ -253,11 +284,18 @@ export class Leases implements LeaseWorkerOwner {
 
   #forget(lease: Lease): void {
     this.#leases.delete(lease.id);
+    this.#leased.give(lease.worker.grant);
     if (this.#leases.size === 0) this.#emptied?.();
   }
 
-  #leased(id: string): Lease {
+  /** Undefined also for one of a queue that the grant does not cover: that somebody has seen its id does not make it his. */
+  #find(id: string, grant: Grant): Lease | undefined {
     const lease = this.#leases.get(id);
+    return lease !== undefined && grant.covers(lease.run.spec.queue) ? lease : undefined;
+  }
+
+  #held(id: string, grant: Grant): Lease {
+    const lease = this.#find(id, grant);
     if (lease === undefined) throw leaseLost(id);
     return lease;
   }
@@ -265,14 +303,16 @@ export class Leases implements LeaseWorkerOwner {
   /** Its deadline is over, and no longer among the others. */
   #expire(lease: Lease): void {
     this.#forget(lease);
+    if (lease.endsAtMs >= lease.timesOutAtMs) this.#fail(lease, timeoutError(lease.run.spec.timeoutMs), AGAIN);
+    else this.#fail(lease, lostError(lease.leaseMs), LOST);
+  }
+
+  /** It is forgotten here. */
+  #fail(lease: Lease, error: TaskError, options: FailOptions): void {
     const { run, index } = lease;
-    const timedOut = lease.endsAtMs >= lease.timesOutAtMs;
-    const error = timedOut ? timeoutError(run.spec.timeoutMs) : lostError(lease.leaseMs);
     // Nobody waits for the answer; the worker repeats it until there is one.
     lease.worker
-      .settle([lease], (consumption) =>
-        consumption.fail(run, index, error, timedOut ? AGAIN : LOST, lease.wallMs(lease.beganAtMs)),
-      )
+      .settle([lease], (consumption) => consumption.fail(run, index, error, options, lease.wallMs(lease.beganAtMs)))
       .catch(() => {});
   }
 
@@ -281,12 +321,15 @@ export class Leases implements LeaseWorkerOwner {
     const held = leases.filter((lease) => lease.held);
     if (held.length === 0) return;
     // Nobody waits for the answer; what it does not take it takes back when the worker closes.
-    await this.settle(held.map(({ id }) => ({ kind: 'release', lease: id }))).catch(() => {});
+    await this.settle(
+      held.map(({ id }) => ({ kind: 'release', lease: id })),
+      EVERYTHING,
+    ).catch(() => {});
   }
 }
 
-function keyOf({ workerName, queues, prefetch }: ConsumeOptions): string {
-  return JSON.stringify([workerName, prefetch, ...queues]);
+function keyOf({ workerName, queues, prefetch }: ConsumeOptions, { name }: Grant): string {
+  return JSON.stringify([name ?? null, workerName, prefetch, ...queues]);
 }
 
 function settleGroup(worker: LeaseWorker, group: readonly [Lease, Settlement][]): Promise<void> {
@@ -323,6 +366,11 @@ function leaseLost(id: string): MillraceError {
 
 function lostError(leaseMs: number): TaskError {
   const message = `nobody completed, failed, released or extended the lease of ${leaseMs} ms in time`;
+  return { name: 'MillraceError', message, code: 'WORKER_LOST' };
+}
+
+function disownedError(): TaskError {
+  const message = 'the credentials of whoever had leased the task were taken back, or allow something else now';
   return { name: 'MillraceError', message, code: 'WORKER_LOST' };
 }
 

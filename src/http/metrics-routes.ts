@@ -1,5 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi';
-import { type HttpApp, type HttpWorld, newApp } from './context.ts';
+import { type HttpApp, newApp, type Served } from './context.ts';
 import { METRICS_TYPE } from './metric-family.ts';
 import { Metrics } from './metrics.ts';
 import { Rights } from './rights.ts';
@@ -17,12 +17,13 @@ const scrape = createRoute({
   },
 });
 
-export function metricsRoutes(world: HttpWorld): HttpApp {
+export function metricsRoutes(world: Served): HttpApp {
   const app = newApp();
   const metrics = new Metrics(world);
   world.onStop(async () => metrics.stop());
   app.openapi(scrape, async (c) => {
-    new Rights(c, world.broker).queue(['read'], undefined);
+    const rights = await Rights.of(c, world);
+    rights.queue(['read'], undefined);
     return c.text(await metrics.scrape(), 200, { 'content-type': METRICS_TYPE, 'cache-control': 'no-store' });
   });
   return app;

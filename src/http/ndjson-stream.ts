@@ -60,8 +60,9 @@ export class NdjsonStream {
     );
   }
 
-  /** Reads nothing more; what was read is answered. */
-  stop(): void {
+  /** Reads nothing more; what was read is answered, and why there is no more when a reason is given. */
+  stop(reason?: MillraceError): void {
+    if (reason !== undefined && !this.#isOver) this.#refuseNext(reason);
     this.#isOver = true;
     // A connection that broke first is as good as one that is given up.
     void this.#body.cancel().catch(() => {});
@@ -152,6 +153,13 @@ export class NdjsonStream {
     if (!isUtf8(line.bytes)) throw new MillraceError('INVALID_ARGUMENT', 'the line is not UTF-8');
     const text = line.bytes.toString();
     return await this.#enqueue(parse(text), text);
+  }
+
+  /** Stands for the line that is not read any more. */
+  #refuseNext(reason: MillraceError): void {
+    const entry: Entry = { bytes: 0, answer: undefined };
+    this.#entries.push(entry);
+    this.#answer(entry, JSON.stringify({ line: this.#lineNumber + 1, ...toProblem(reason) }));
   }
 
   #answer(entry: Entry, text: string): void {

@@ -1,10 +1,9 @@
 import { createRoute, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
-import type { Role } from '../access/grant.ts';
 import type { QueueStatus } from '../broker/contract.ts';
 import { MillraceError, shown } from '../errors.ts';
 import type { QueueLimitsChange } from '../limits.ts';
-import { type HttpApp, type HttpEnv, type HttpWorld, newApp } from './context.ts';
+import { type HttpApp, type HttpEnv, newApp, type Served } from './context.ts';
 import type { History } from './history.ts';
 import { Rights } from './rights.ts';
 import { body, CountBody, json, LimitsBody, problems, QueueParams, QueueWithRates, RetentionBody } from './schemas.ts';
@@ -101,46 +100,59 @@ const retention = createRoute({
   responses: { 200: json(RetentionBody, 'what holds now'), ...problems },
 });
 
-export function queueRoutes({ broker, client }: HttpWorld, history: History): HttpApp {
+export function queueRoutes(world: Served, history: History): HttpApp {
   const app = newApp();
   const withRates = (queue: QueueStatus) => ({ ...queue, rates: history.ratesOf(queue.name) });
-  // What is called of a queue is checked before it is looked for.
-  const queueOf = (c: Context<HttpEnv>, role: Role, queue: string): string => {
-    new Rights(c, broker).queue(role === 'read' ? ['read', 'work'] : [role], queue);
-    return queue;
+  /** Of whoever may operate the queue, which is checked before it is looked for. */
+  const operating = async (c: Context<HttpEnv>, queue: string): Promise<Rights> => {
+    const rights = await Rights.of(c, world);
+    rights.queue(['operate'], queue);
+    return rights;
   };
   app.openapi(list, async (c) => {
-    const { queues } = new Rights(c, broker).status(await broker.status());
+    const rights = await Rights.of(c, world);
+    const { queues } = rights.status(await rights.broker.status());
     return c.json({ queues: queues.map(withRates) }, 200);
   });
   app.openapi(get, async (c) => {
-    const name = queueOf(c, 'read', c.req.valid('param').queue);
-    const queue = (await broker.status()).queues.find((each) => each.name === name);
+    const { queue: name } = c.req.valid('param');
+    const rights = await Rights.of(c, world);
+    rights.queue(['read', 'work'], name);
+    const queue = (await rights.broker.status()).queues.find((each) => each.name === name);
     if (queue === undefined) {
       throw new MillraceError('NOT_FOUND', `there is no queue ${shown(name)}: one begins with its first task`);
     }
     return c.json(withRates(queue), 200);
   });
   app.openapi(pause, async (c) => {
-    await client.queue(queueOf(c, 'operate', c.req.valid('param').queue)).pause();
+    const { queue } = c.req.valid('param');
+    await (await operating(c, queue)).client.queue(queue).pause();
     return c.body(null, 204);
   });
   app.openapi(resume, async (c) => {
-    await client.queue(queueOf(c, 'operate', c.req.valid('param').queue)).resume();
+    const { queue } = c.req.valid('param');
+    await (await operating(c, queue)).client.queue(queue).resume();
     return c.body(null, 204);
   });
   app.openapi(purge, async (c) => {
-    return c.json({ count: await client.queue(queueOf(c, 'operate', c.req.valid('param').queue)).purge() }, 200);
+    const { queue } = c.req.valid('param');
+    const { client } = await operating(c, queue);
+    return c.json({ count: await client.queue(queue).purge() }, 200);
   });
   app.openapi(redrive, async (c) => {
-    return c.json({ count: await client.queue(queueOf(c, 'operate', c.req.valid('param').queue)).redrive() }, 200);
+    const { queue } = c.req.valid('param');
+    const { client } = await operating(c, queue);
+    return c.json({ count: await client.queue(queue).redrive() }, 200);
   });
   app.openapi(limits, async (c) => {
+    const { queue } = c.req.valid('param');
     const change = c.req.valid('json') as QueueLimitsChange;
-    return c.json(await client.queue(queueOf(c, 'operate', c.req.valid('param').queue)).limit(change), 200);
+    const { client } = await operating(c, queue);
+    return c.json(await client.queue(queue).limit(change), 200);
   });
   app.openapi(retention, async (c) => {
-    const queue = queueOf(c, 'operate', c.req.valid('param').queue);
+    const { queue } = c.req.valid('param');
+    const { broker } = await operating(c, queue);
     // What is undefined is not named.
     const change = Object.fromEntries(Object.entries(c.req.valid('json')).filter(([, value]) => value !== undefined));
     return c.json(await broker.setRetention(queue, change), 200);

@@ -2,7 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import type { Status } from '../broker/contract.ts';
 import { MillraceError } from '../errors.ts';
 import { checkName, DEFAULTS, LIMITS } from '../limits.ts';
-import { type HttpApp, type HttpWorld, newApp } from './context.ts';
+import { type HttpApp, newApp, type Served } from './context.ts';
 import { Rights } from './rights.ts';
 import { json, problems } from './schemas.ts';
 
@@ -45,20 +45,20 @@ const scaling = createRoute({
   responses: { 200: json(ScalingBody, 'the numbers'), ...problems },
 });
 
-export function scalingRoutes({ broker, features }: HttpWorld): HttpApp {
+export function scalingRoutes(world: Served): HttpApp {
   const app = newApp();
   app.openapi(scaling, async (c) => {
     // Zeros would have everything scaled down.
-    if (!features.tasks) {
+    if (!world.features.tasks) {
       const message =
         'RabbitMQ alone does not say what waits in which queue: start this server with --store, or have the autoscaler ask RabbitMQ (KEDA: its rabbitmq scaler)';
       throw new MillraceError('UNSUPPORTED', message);
     }
     const { queues, tasksPerWorker } = c.req.valid('query');
     const wanted = parseQueues(queues);
-    const rights = new Rights(c, broker);
+    const rights = await Rights.of(c, world);
     for (const queue of wanted ?? [undefined]) rights.queue(['read', 'work'], queue);
-    return c.json(summarise(await broker.status(), wanted, tasksPerWorker), 200);
+    return c.json(summarise(await rights.broker.status(), wanted, tasksPerWorker), 200);
   });
   return app;
 }

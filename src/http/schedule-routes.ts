@@ -2,9 +2,10 @@ import { createRoute, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import type { Role } from '../access/grant.ts';
 import type { ScheduleInfo } from '../broker/contract.ts';
+import type { Client } from '../client/client.ts';
 import { MillraceError, shown } from '../errors.ts';
 import { DEFAULTS, LIMITS } from '../limits.ts';
-import { type HttpApp, type HttpEnv, type HttpWorld, newApp } from './context.ts';
+import { type HttpApp, type HttpEnv, newApp, type Served } from './context.ts';
 import { inputOf, NewSchedule, taskOptionsOf } from './new-task.ts';
 import { Rights } from './rights.ts';
 import { body, json, problems, ScheduleBody } from './schemas.ts';
@@ -82,30 +83,32 @@ const run = createRoute({
   responses: { 200: json(z.object({ id: z.string() }), 'the task'), ...problems },
 });
 
-export function scheduleRoutes({ broker, client, showPayloads }: HttpWorld): HttpApp {
-  const { schedules } = client;
+export function scheduleRoutes(world: Served): HttpApp {
   const app = newApp();
-  const show = (schedule: ScheduleInfo): ScheduleInfo => shownSchedule(schedule, showPayloads);
-  const nameOf = async (c: Context<HttpEnv>, role: Role, name: string): Promise<string> => {
-    await new Rights(c, broker).schedule([role], name);
-    return name;
+  const show = (schedule: ScheduleInfo): ScheduleInfo => shownSchedule(schedule, world.showPayloads);
+  /** Those of whoever may do something with the one that is named. */
+  const schedulesFor = async (c: Context<HttpEnv>, role: Role, name: string): Promise<Client['schedules']> => {
+    const rights = await Rights.of(c, world);
+    await rights.schedule([role], name);
+    return rights.client.schedules;
   };
   app.openapi(list, async (c) => {
-    const { grant } = new Rights(c, broker);
-    const visible = (await schedules.list()).filter(({ queue }) => grant.covers(queue));
+    const { grant, client } = await Rights.of(c, world);
+    const visible = (await client.schedules.list()).filter(({ queue }) => grant.covers(queue));
     return c.json({ schedules: visible.map(show) }, 200);
   });
   app.openapi(get, async (c) => {
-    const name = await nameOf(c, 'read', c.req.valid('param').name);
+    const { name } = c.req.valid('param');
+    const schedules = await schedulesFor(c, 'read', name);
     return c.json(show(await schedules.get(name)), 200);
   });
   app.openapi(set, async (c) => {
     const given = c.req.valid('json');
     const { task, cron, timeZone, everyMs, misfire } = given;
     const { name } = c.req.valid('param');
-    const rights = new Rights(c, broker);
+    const rights = await Rights.of(c, world);
     rights.queue(['operate'], given.queue ?? DEFAULTS.queue);
-    await rights.schedule(['operate'], name).catch(unlessNotFound);
+    await rights.newSchedule(['operate'], name);
     const options = {
       ...taskOptionsOf(given),
       task,
@@ -115,29 +118,28 @@ export function scheduleRoutes({ broker, client, showPayloads }: HttpWorld): Htt
       everyMs,
       misfire,
     };
-    return c.json(show(await client.schedule(name, options)), 200);
+    return c.json(show(await rights.client.schedule(name, options)), 200);
   });
   app.openapi(remove, async (c) => {
-    const name = await nameOf(c, 'operate', c.req.valid('param').name);
+    const { name } = c.req.valid('param');
+    const schedules = await schedulesFor(c, 'operate', name);
     if (await schedules.remove(name)) return c.body(null, 204);
     throw new MillraceError('NOT_FOUND', `there is no schedule ${shown(name)}`);
   });
   app.openapi(pause, async (c) => {
-    await schedules.pause(await nameOf(c, 'operate', c.req.valid('param').name));
+    const { name } = c.req.valid('param');
+    await (await schedulesFor(c, 'operate', name)).pause(name);
     return c.body(null, 204);
   });
   app.openapi(resume, async (c) => {
-    await schedules.resume(await nameOf(c, 'operate', c.req.valid('param').name));
+    const { name } = c.req.valid('param');
+    await (await schedulesFor(c, 'operate', name)).resume(name);
     return c.body(null, 204);
   });
   app.openapi(run, async (c) => {
-    const name = await nameOf(c, 'operate', c.req.valid('param').name);
+    const { name } = c.req.valid('param');
+    const schedules = await schedulesFor(c, 'operate', name);
     return c.json({ id: (await schedules.runNow(name)).id }, 200);
   });
   return app;
-}
-
-/** It is new. */
-function unlessNotFound(error: unknown): void {
-  if (!(error instanceof MillraceError) || error.code !== 'NOT_FOUND') throw error;
 }

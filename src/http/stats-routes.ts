@@ -1,9 +1,11 @@
 import { createRoute, z } from '@hono/zod-openapi';
+import type { Context } from 'hono';
 import { ROLES } from '../access/grant.ts';
+import type { Status } from '../broker/contract.ts';
 import { MillraceError, redact } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { VERSION } from '../version.ts';
-import { type HttpApp, type HttpWorld, newApp } from './context.ts';
+import { type HttpApp, type HttpEnv, newApp, type Served } from './context.ts';
 import type { History } from './history.ts';
 import { problemResponse } from './problem.ts';
 import { Rights } from './rights.ts';
@@ -81,13 +83,18 @@ const ready = createRoute({
   responses: { 200: { description: 'they are', content: { 'text/plain': { schema: z.string() } } }, ...problems },
 });
 
-export function statsRoutes({ broker, features, showPayloads }: HttpWorld, history: History): HttpApp {
+export function statsRoutes(world: Served, history: History): HttpApp {
+  const { broker, features, showPayloads } = world;
   const app = newApp();
+  const statusFor = async (c: Context<HttpEnv>): Promise<Status> => {
+    const rights = await Rights.of(c, world);
+    return rights.status(await rights.broker.status());
+  };
   app.openapi(workers, async (c) => {
-    const { workers, supervisors } = new Rights(c, broker).status(await broker.status());
+    const { workers, supervisors } = await statusFor(c);
     return c.json({ workers, supervisors }, 200);
   });
-  app.openapi(stats, async (c) => c.json(new Rights(c, broker).status(await broker.status()), 200));
+  app.openapi(stats, async (c) => c.json(await statusFor(c), 200));
   app.openapi(past, (c) => c.json({ intervalMs: LIMITS.historyIntervalMs, samples: [...history.samples] }, 200));
   app.openapi(info, (c) => {
     const url = redact(broker.url);

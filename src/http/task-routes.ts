@@ -4,7 +4,7 @@ import type { Client } from '../client/client.ts';
 import { MillraceError } from '../errors.ts';
 import { DEFAULTS, LIMITS } from '../limits.ts';
 import { itemTexts } from '../protocol/json-members.ts';
-import { type HttpApp, type HttpWorld, newApp } from './context.ts';
+import { type HttpApp, newApp, type Served } from './context.ts';
 import { answer, jsonOrBase64 } from './json-text.ts';
 import { enqueueNew, inputOf, NewTask, optionsOf, parentIdsOf, parentsOf } from './new-task.ts';
 import { Rights } from './rights.ts';
@@ -162,14 +162,17 @@ const retry = createRoute({
   responses: { 204: { description: 'it is ready' }, ...problems },
 });
 
-export function taskRoutes({ broker, client, features, showPayloads, onStop }: HttpWorld): HttpApp {
+export function taskRoutes(world: Served): HttpApp {
+  const { features, showPayloads } = world;
   const app = newApp();
-  const waits = new OpenWaits();
-  onStop(async () => waits.stop());
+  const waits = new OpenWaits(world.access.keyring);
+  world.onStop(async () => waits.stop());
   app.openapi(create, async (c) => {
     const given = c.req.valid('json');
     const tasks = Array.isArray(given) ? given : [given];
-    await new Rights(c, broker).enqueue(tasks, tasks.flatMap(parentIdsOf));
+    const rights = await Rights.of(c, world);
+    await rights.enqueue(tasks, tasks.flatMap(parentIdsOf));
+    const { client } = rights;
     const text = await c.req.text();
     if (!Array.isArray(given)) return c.json(await enqueueNew(client, given, text), 201);
     return c.json({ tasks: await enqueueAll(client, given, itemTexts(text)) }, 201);
@@ -177,39 +180,46 @@ export function taskRoutes({ broker, client, features, showPayloads, onStop }: H
   app.openapi(list, async (c) => {
     const query = c.req.valid('query');
     checkFilter(query, showPayloads);
-    new Rights(c, broker).queue(['read'], query.queue);
-    const { tasks, next } = await client.tasks.list(query);
+    const rights = await Rights.of(c, world);
+    rights.queue(['read'], query.queue);
+    const { tasks, next } = await rights.client.tasks.list(query);
     const shown = tasks.map((task) => shownTask(task, showPayloads));
     return c.json(next === undefined ? { tasks: shown } : { tasks: shown, next }, 200);
   });
   // Before tasks by their ids.
   for (const [route, change] of [
-    [cancelMany, (filter: TaskFilter) => broker.cancelTasks(filter)],
-    [retryMany, (filter: TaskFilter) => broker.retryTasks(filter)],
+    [cancelMany, ({ broker }: Rights, filter: TaskFilter) => broker.cancelTasks(filter)],
+    [retryMany, ({ broker }: Rights, filter: TaskFilter) => broker.retryTasks(filter)],
   ] as const) {
     app.openapi(route, async (c) => {
       const filter = c.req.valid('json');
       checkFilter(filter, showPayloads);
-      new Rights(c, broker).queue(['operate'], filter.queue);
-      return c.json(await change(filter), 200);
+      const rights = await Rights.of(c, world);
+      rights.queue(['operate'], filter.queue);
+      return c.json(await change(rights, filter), 200);
     });
   }
   app.openapi(deadGroups, async (c) => {
     const query = c.req.valid('query');
-    new Rights(c, broker).queue(['read'], query.queue);
-    const { groups, ...rest } = await client.tasks.deadGroups(query);
+    const rights = await Rights.of(c, world);
+    rights.queue(['read'], query.queue);
+    const { groups, ...rest } = await rights.client.tasks.deadGroups(query);
     return c.json({ groups: groups.map((group) => (showPayloads ? group : { ...group, message: '' })), ...rest }, 200);
   });
   app.openapi(get, async (c) => {
-    const task = await broker.getTask(c.req.valid('param').id);
-    new Rights(c, broker).queue(['read'], task.queue);
+    const { id } = c.req.valid('param');
+    const rights = await Rights.of(c, world);
+    const task = await rights.seen(`task ${id}`, rights.broker.getTask(id));
+    if (!rights.grant.covers(task.queue)) throw rights.grant.unseen(`task ${id}`);
     return c.json(shownTask(task, showPayloads), 200);
   });
   app.openapi(result, async (c) => {
     const { id } = c.req.valid('param');
     const { waitMs: timeoutMs } = c.req.valid('query');
-    await new Rights(c, broker).task(['produce', 'read'], id);
-    const outcome = await waits.run(c.req.raw.signal, (signal) =>
+    const rights = await Rights.of(c, world);
+    await rights.task(['produce', 'read'], id);
+    const { broker } = rights;
+    const outcome = await waits.run({ gone: c.req.raw.signal, grant: rights.grant }, (signal) =>
       features.tasks && timeoutMs === 0
         ? outcomeNow(broker, id, signal)
         : broker.outcome(id, { timeoutMs: Math.max(1, timeoutMs), signal }),
@@ -218,13 +228,15 @@ export function taskRoutes({ broker, client, features, showPayloads, onStop }: H
   });
   app.openapi(cancel, async (c) => {
     const { id } = c.req.valid('param');
-    await new Rights(c, broker).task(['operate'], id);
-    return c.json({ outcome: await broker.cancelTask(id) }, 200);
+    const rights = await Rights.of(c, world);
+    await rights.task(['operate'], id);
+    return c.json({ outcome: await rights.broker.cancelTask(id) }, 200);
   });
   app.openapi(retry, async (c) => {
     const { id } = c.req.valid('param');
-    await new Rights(c, broker).task(['operate'], id);
-    await broker.retryTask(id);
+    const rights = await Rights.of(c, world);
+    await rights.task(['operate'], id);
+    await rights.broker.retryTask(id);
     return c.body(null, 204);
   });
   return app;
@@ -264,7 +276,7 @@ function sameKey({ payload: _payload, payloadBase64: _bytes, ...rest }: NewTask)
 
 /** Who does not want to wait is told of what has ended, however long the backend takes to say it. */
 async function outcomeNow(broker: Broker, id: string, signal: AbortSignal): Promise<Outcome> {
-  const { state } = await broker.getTask(id);
+  const { state } = await broker.taskState(id);
   if (ENDED.includes(state)) return broker.outcome(id, { timeoutMs: DEFAULTS.callTimeoutMs, signal });
   throw new MillraceError('TIMEOUT', `task ${id} is ${state}: ask with waitMs to wait for its end`, {
     details: { id, state },

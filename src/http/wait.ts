@@ -1,4 +1,6 @@
 import { z } from '@hono/zod-openapi';
+import type { Grant } from '../access/grant.ts';
+import type { Keyring } from '../access/keyring.ts';
 import { MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 
@@ -13,22 +15,35 @@ export function waitMs() {
     .openapi({ description: `milliseconds, at most ${LIMITS.httpWaitMsMax}` });
 }
 
-/** Requests that wait for something to happen. Each ends when its client goes away, and all when the server stops. */
+/**
+ * Requests that wait for something to happen. Each ends when its client goes away or his credentials are taken back, and all
+ * when the server stops.
+ */
 export class OpenWaits {
+  readonly #keyring: Keyring;
   readonly #open = new Set<AbortController>();
   #isStopped = false;
 
-  /** Rejects like `wait`, and with STOPPING. `gone`: aborted when the client goes away. */
-  async run<T>(gone: AbortSignal, wait: (signal: AbortSignal) => Promise<T>): Promise<T> {
+  constructor(keyring: Keyring) {
+    this.#keyring = keyring;
+  }
+
+  /** Rejects like `wait`, and with STOPPING, UNAUTHENTICATED, FORBIDDEN. `gone`: aborted when the client goes away. */
+  async run<T>(
+    { gone, grant }: { gone: AbortSignal; grant: Grant },
+    wait: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
     const ending = new AbortController();
     const leave = (): void => ending.abort(new MillraceError('CLOSED', 'whoever waited has gone away'));
     if (this.#isStopped) ending.abort(stopping());
     else if (gone.aborted) leave();
     gone.addEventListener('abort', leave, { once: true });
     this.#open.add(ending);
+    const forget = this.#keyring.onRevoked(grant, (reason) => ending.abort(reason));
     try {
       return await wait(ending.signal);
     } finally {
+      forget();
       this.#open.delete(ending);
       gone.removeEventListener('abort', leave);
     }

@@ -2,7 +2,7 @@ import type { Grant, Role } from '../access/grant.ts';
 import { visibleStatus } from '../access/visible.ts';
 import { SCHEDULE_OVERHEAD_BYTES } from '../core/schedules.ts';
 import type { Engine } from '../engine/engine.ts';
-import { MillraceError, shown } from '../errors.ts';
+import { shown } from '../errors.ts';
 import { parseTaskId } from '../ids.ts';
 import { checkTask } from './admission.ts';
 import type { Call } from './calls.ts';
@@ -108,7 +108,7 @@ function checkQueues(grant: Grant, roles: readonly Role[], queues: unknown, meth
 function checkSchedule(grant: Grant, engine: Engine, name: string, method: string): void {
   const queue = engine.core.schedules.get(name)?.spec.queue;
   if (queue !== undefined ? grant.covers(queue) : method === 'schedule.set') return;
-  if (method === 'schedule.set') throw takenName(name);
+  if (method === 'schedule.set') throw grant.taken(`schedule ${shown(name)}`);
   throw grant.unseen(`schedule ${shown(name)}`);
 }
 
@@ -118,11 +118,6 @@ function checkScheduleRoom(grant: Grant, engine: Engine, params: Record<string, 
   if (typeof queue === 'string') room.checkQueues(grant, [queue]);
   const bytes = Buffer.byteLength(JSON.stringify(params)) + SCHEDULE_OVERHEAD_BYTES;
   room.checkSchedule(grant, String(name), bytes, engine.scheduler.bytesMax);
-}
-
-export function takenName(name: string): MillraceError {
-  const message = `there is a schedule ${shown(name)} of a queue that is not for these credentials: choose another name`;
-  return new MillraceError('FORBIDDEN', message);
 }
 
 function queueNamed({ queue }: Record<string, unknown>): string | undefined {

@@ -62,7 +62,8 @@ export class Host implements SessionOwner, Telemetry {
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #sessions = new Set<Session>();
-  readonly #inside = new Set<Session>();
+  /** Those from within this process, with what they may do. */
+  readonly #inside = new Map<Session, Grant>();
   readonly #awaiting = new Set<Session>();
   /** The links that were refused last, for want of room. */
   readonly #turnedAway: Link[] = [];
@@ -163,10 +164,13 @@ export class Host implements SessionOwner, Telemetry {
     this.#turnAway(link);
   }
 
-  /** As `accept`, for a link from within this process: it is no connection, and none takes its room. */
-  acceptInside(link: Link): void {
+  /**
+   * As `accept`, for a link from within this process: it is no connection, and none takes its room. `grant`: of whom it is for;
+   * whoever is in this process has found out who asks him.
+   */
+  acceptInside(link: Link, grant: Grant = EVERYTHING): void {
     const session = this.#open(link);
-    if (session !== undefined) this.#inside.add(session);
+    if (session !== undefined) this.#inside.set(session, grant);
   }
 
   #open(link: Link): Session | undefined {
@@ -237,8 +241,11 @@ export class Host implements SessionOwner, Telemetry {
   }
 
   admit(session: Session, token: string | undefined): Grant {
-    // Whoever is in this process has checked who asks him.
-    if (this.#inside.has(session)) return EVERYTHING;
+    const inside = this.#inside.get(session);
+    if (inside !== undefined) {
+      this.#keyring.check(inside);
+      return inside;
+    }
     const grant = this.#keyring.admit(token);
     if (!grant.ofAllQueues) this.#checkConnections(grant);
     return grant;
@@ -246,7 +253,7 @@ export class Host implements SessionOwner, Telemetry {
 
   #checkConnections(grant: Grant): void {
     const bound = shareOf(this.#options.connectionsMax ?? LIMITS.connectionsMax);
-    const count = this.sumOf(grant, () => 1);
+    const count = this.sumOf(grant, (session) => (this.#inside.has(session) ? 0 : 1));
     if (count < bound) return;
     const message = `these credentials have ${count} connections, as many as those may who may use some queues only; close some, or raise --connections-max and the limit of open files (ulimit -n)`;
     throw new MillraceError('CONNECTION_LIMIT', message, { details: { bound } });
@@ -254,9 +261,7 @@ export class Host implements SessionOwner, Telemetry {
 
   sumOf({ name }: Grant, of: (session: Session) => number): number {
     let sum = 0;
-    for (const session of this.#sessions) {
-      if (session.grant.name === name && !this.#inside.has(session)) sum += of(session);
-    }
+    for (const session of this.#sessions) if (session.grant.name === name) sum += of(session);
     return sum;
   }
 
