@@ -15,6 +15,7 @@ import { guard } from './guard.ts';
 import { History } from './history.ts';
 import { jsonOnly } from './json-only.ts';
 import { leaseRoutes } from './lease-routes.ts';
+import { LISTED } from './lists.ts';
 import { metricsRoutes } from './metrics-routes.ts';
 import { ndjsonRoutes } from './ndjson-routes.ts';
 import { problemResponse } from './problem.ts';
@@ -142,6 +143,7 @@ function shareRequests(): MiddlewareHandler<HttpEnv> {
 function describeApi(app: HttpApp): void {
   app.openAPIRegistry.registerComponent('securitySchemes', 'bearer', { type: 'http', scheme: 'bearer' });
   app.openAPIRegistry.registerComponent('securitySchemes', 'basic', { type: 'http', scheme: 'basic' });
+  for (const [name, schema] of LISTED) app.openAPIRegistry.register(name, schema);
   app.doc31('/openapi.json', {
     openapi: '3.1.0',
     info: {

@@ -7,6 +7,7 @@ import { MillraceError } from '../errors.ts';
 import type { Clock } from '../io/clock.ts';
 import type { Telemetry } from '../io/telemetry.ts';
 import type { Backends } from './backends.ts';
+import { ISSUES_MAX } from './lists.ts';
 
 /** What the routes need. */
 export interface HttpWorld {
@@ -65,7 +66,6 @@ export function newApp(): HttpApp {
   });
 }
 
-const ISSUES_MAX = 20;
 const ISSUE_CHARACTERS_MAX = 300;
 
 type Issue = z.core.$ZodIssue;

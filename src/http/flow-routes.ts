@@ -6,9 +6,12 @@ import { LIMITS } from '../limits.ts';
 import { itemTexts, memberText } from '../protocol/json-members.ts';
 import type { ParentRef, TaskRef } from '../task/options.ts';
 import { type HttpApp, newApp, type Served } from './context.ts';
+import { listOf } from './lists.ts';
 import { inputOf, NewFlowTask, optionsOf } from './new-task.ts';
 import { isNotFound, Rights } from './rights.ts';
 import { body, json, OnFailure, problems, SubmittedBody, TASK_STATES, TaskParams } from './schemas.ts';
+
+const NewFlowTasks = listOf('NewFlowTask', NewFlowTask, { min: 1, max: LIMITS.batchTasksMax });
 
 const submit = createRoute({
   method: 'post',
@@ -16,7 +19,7 @@ const submit = createRoute({
   operationId: 'submitFlow',
   summary: 'Enqueue tasks that depend on each other, all or nothing',
   tags: ['flows'],
-  request: { body: body(z.strictObject({ tasks: z.array(NewFlowTask).min(1).max(LIMITS.batchTasksMax) })) },
+  request: { body: body(z.strictObject({ tasks: NewFlowTasks })) },
   responses: {
     201: json(z.object({ tasks: z.array(SubmittedBody.extend({ key: z.string() })) }), 'enqueued'),
     ...problems,

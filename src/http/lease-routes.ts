@@ -9,6 +9,7 @@ import { encodeProgress, logLine } from '../task/remarks.ts';
 import { type HttpApp, newApp, type Served } from './context.ts';
 import { answer } from './json-text.ts';
 import { leasesText } from './lease-text.ts';
+import { listOf } from './lists.ts';
 import { Leases, type Settlement } from './leases.ts';
 import { presenceOf } from './presence.ts';
 import { Rights } from './rights.ts';
@@ -63,11 +64,13 @@ const failShape = {
 
 const CompleteBody = z.strictObject(resultShape).openapi('Completion');
 const FailBody = z.strictObject(failShape).openapi('Failure');
+const someOf = <Shape extends z.ZodRawShape>(name: string, shape: Shape) =>
+  listOf(name, z.strictObject({ lease: LeaseId, ...shape }), { max: LIMITS.leaseTasksMax }).default([]);
 const SettleBody = z
   .strictObject({
-    complete: z.array(z.strictObject({ lease: LeaseId, ...resultShape })).default([]),
-    fail: z.array(z.strictObject({ lease: LeaseId, ...failShape })).default([]),
-    release: z.array(z.strictObject({ lease: LeaseId })).default([]),
+    complete: someOf('LeaseCompletion', resultShape),
+    fail: someOf('LeaseFailure', failShape),
+    release: someOf('LeaseRelease', {}),
   })
   .openapi('Settlements');
 

@@ -5,6 +5,7 @@ import { MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { memberText } from '../protocol/json-members.ts';
 import type { EnqueueOptions, TaskOptions } from '../task/options.ts';
+import { listOf, textsOf } from './lists.ts';
 import { BackoffBody, OnFailure, QueueName, TaskId, TaskName } from './schemas.ts';
 
 /** What a task may be told; src/task checks the values. */
@@ -15,7 +16,7 @@ const taskOptions = {
   timeoutMs: z.int().optional().openapi({ default: 1_800_000 }),
   backoff: BackoffBody.partial().strict().optional(),
   concurrencyKey: z.string().optional(),
-  headers: z.record(z.string(), z.string()).optional(),
+  headers: textsOf('headers', LIMITS.headersMax).optional(),
 };
 
 const payload = {
@@ -39,7 +40,7 @@ const Parent = TaskId.or(z.strictObject({ id: TaskId, onFailure: OnFailure.optio
 export const NewTask = z
   .strictObject({
     ...newTask,
-    dependsOn: z.array(Parent).max(LIMITS.dependenciesMax).optional(),
+    dependsOn: listOf('Parent', Parent, { max: LIMITS.dependenciesMax }).optional(),
     onParentFailure: OnFailure.optional(),
   })
   .openapi('NewTask');
@@ -67,7 +68,7 @@ export const NewFlowTask = z
   .strictObject({
     key: Key.openapi({ description: 'what the other tasks of this flow call it' }),
     ...newTask,
-    dependsOn: z.array(FlowParent).max(LIMITS.dependenciesMax).optional(),
+    dependsOn: listOf('FlowParent', FlowParent, { max: LIMITS.dependenciesMax }).optional(),
     onParentFailure: OnFailure.optional(),
   })
   .openapi('NewFlowTask');

@@ -6,6 +6,7 @@ import { DEFAULTS, LIMITS } from '../limits.ts';
 import { itemTexts } from '../protocol/json-members.ts';
 import { type HttpApp, newApp, type Served } from './context.ts';
 import { answer, jsonOrBase64 } from './json-text.ts';
+import { listOf } from './lists.ts';
 import { enqueueNew, inputOf, NewTask, optionsOf, parentIdsOf, parentsOf } from './new-task.ts';
 import { Rights } from './rights.ts';
 import {
@@ -27,6 +28,8 @@ import { OpenWaits, waitMs } from './wait.ts';
 
 const tags = ['tasks'];
 
+const NewTasks = listOf('NewTask', NewTask, { min: 1, max: LIMITS.batchTasksMax });
+
 const create = createRoute({
   method: 'post',
   path: '/v1/tasks',
@@ -37,7 +40,7 @@ const create = createRoute({
   request: {
     body: {
       required: true,
-      content: { 'application/json': { schema: NewTask.or(z.array(NewTask).min(1).max(LIMITS.batchTasksMax)) } },
+      content: { 'application/json': { schema: NewTask.or(NewTasks) } },
     },
   },
   responses: {
