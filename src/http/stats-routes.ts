@@ -83,6 +83,28 @@ const ready = createRoute({
   responses: { 200: { description: 'they are', content: { 'text/plain': { schema: z.string() } } }, ...problems },
 });
 
+/** For how long an answer holds. */
+const READY_MS = 100;
+
+/** Rejects when it is not. Probes need no credentials, and a status is not cheap: many of them cost no more than a few. */
+function readiness({ broker, clock }: Pick<Served, 'broker' | 'clock'>): () => Promise<void> {
+  let asked: Promise<void> | undefined;
+  const ask = async (): Promise<void> => {
+    const { server } = await broker.status();
+    if (server.stopping) throw new MillraceError('STOPPING', 'the server is stopping and takes no new work');
+  };
+  const forget = (): void => {
+    const timer = clock.setTimer(READY_MS, () => {
+      asked = undefined;
+    });
+    timer.unref();
+  };
+  return () => {
+    asked ??= ask().finally(forget);
+    return asked;
+  };
+}
+
 export function statsRoutes(world: Served, history: History): HttpApp {
   const { broker, features, showPayloads } = world;
   const app = newApp();
@@ -104,10 +126,10 @@ export function statsRoutes(world: Served, history: History): HttpApp {
     return c.json({ version: VERSION, url, backend, ...caller, payloads: showPayloads, features }, 200);
   });
   app.openapi(health, (c) => c.text('ok', 200));
+  const checkReady = readiness(world);
   app.openapi(ready, async (c) => {
     try {
-      const { server } = await broker.status();
-      if (server.stopping) throw new MillraceError('STOPPING', 'the server is stopping and takes no new work');
+      await checkReady();
       return c.text('ready', 200);
     } catch (error) {
       // Whatever it is: a probe wants to know only that, and why.
