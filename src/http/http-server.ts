@@ -25,6 +25,7 @@ export class HttpServer {
   readonly #server: Server;
   readonly #stops: readonly Stop[];
   readonly #backends: Backends;
+  #clientCa: string | undefined;
   #isStopping = false;
   #drained: Promise<void> | undefined;
 
@@ -53,6 +54,7 @@ export class HttpServer {
     this.#server = server;
     this.#stops = stops;
     this.#backends = backends;
+    this.#clientCa = tls?.clientCa;
     // A connection that is idle only after the server has closed would be kept for another request.
     server.on('request', (_request, response: ServerResponse) => {
       response.on('close', () => {
@@ -64,9 +66,16 @@ export class HttpServer {
     this.url = `${tls === undefined ? 'http' : 'https'}://${host.includes(':') ? `[${host}]` : host}:${port}`;
   }
 
-  /** Another certificate for who connects from now on; nothing over plain HTTP. Throws INVALID_ARGUMENT, and keeps the one before. */
+  /**
+   * Another certificate for who connects from now on; nothing over plain HTTP. With other authorities for clients all who are
+   * connected are cut off. Throws INVALID_ARGUMENT, and keeps what was before.
+   */
   renewTls(tls: TlsServing): void {
-    if (this.#server instanceof TlsServer) this.#server.setSecureContext(contextOf(tls));
+    if (!(this.#server instanceof TlsServer)) return;
+    this.#server.setSecureContext(contextOf(tls));
+    if (tls.clientCa === this.#clientCa) return;
+    this.#clientCa = tls.clientCa;
+    this.#server.closeAllConnections();
   }
 
   /** Ends streams and what waits for tasks, and waits up to `timeoutMs` for leases to be settled, which others may do meanwhile. */

@@ -26,12 +26,16 @@ export class TlsAcceptor {
   readonly #asksForCertificates: boolean;
   /** Connections that are no links yet, the oldest first, by the other end. */
   readonly #shaking = new Map<string, Socket>();
+  /** Those that were let in for their certificates. */
+  readonly #certified = new Set<TLSSocket>();
+  #clientCa: string | undefined;
 
   /** Throws INVALID_ARGUMENT. */
   constructor(tls: TlsServing, acceptor: Acceptor) {
     checkServing(tls, 'the certificate and key of the server');
     this.#acceptor = acceptor;
     this.#asksForCertificates = tls.clientCa !== undefined;
+    this.#clientCa = tls.clientCa;
     this.#server = createServer({
       ...contextOf(tls),
       requestCert: this.#asksForCertificates,
@@ -42,9 +46,14 @@ export class TlsAcceptor {
     this.#server.on('tlsClientError', (error) => acceptor.notAccepted(handshakeFailed(error)));
   }
 
+  /** With other authorities for clients those are cut off whom the ones before let in. Throws INVALID_ARGUMENT. */
   renew(tls: TlsServing): void {
     checkServing(tls, 'the certificate and key of the server');
     this.#server.setSecureContext(contextOf(tls));
+    if (tls.clientCa === this.#clientCa) return;
+    this.#clientCa = tls.clientCa;
+    // Who may still come comes back, and is looked at anew.
+    for (const socket of this.#certified) socket.destroy();
   }
 
   arrived(socket: Socket): void {
@@ -90,8 +99,12 @@ export class TlsAcceptor {
     this.#shaking.delete(keyOf(socket));
     const link = new SocketLink(socket);
     socket.on('data', (bytes: Buffer) => link.received(bytes));
-    if (!this.#asksForCertificates || socket.authorized) this.#acceptor.accept(link);
-    else this.#acceptor.refuse(link, notCertified(socket));
+    if (!this.#asksForCertificates) this.#acceptor.accept(link);
+    else if (socket.authorized) {
+      this.#certified.add(socket);
+      socket.once('close', () => this.#certified.delete(socket));
+      this.#acceptor.accept(link);
+    } else this.#acceptor.refuse(link, notCertified(socket));
   }
 }
 

@@ -196,6 +196,46 @@ test('a renewed certificate is shown to new connections; those that are open go 
   await client.close();
 });
 
+describe('when the authorities of clients are others', () => {
+  test('who was let in by the ones before is cut off, and does not come back', async () => {
+    const server = await start(serving('server', 'ca.pem'));
+    const client = await connect(server.url, { token: TOKEN, tls: CLIENT, reconnect: { initialDelayMs: 5 } });
+    server.renewTls(serving('renewed', 'ca.pem'));
+    await client.enqueue('x');
+    server.renewTls(serving('renewed', 'stranger-ca.pem'));
+    await expect(client.enqueue('x')).rejects.toMatchObject({
+      code: 'UNAUTHENTICATED',
+      message: expect.stringContaining('is not accepted'),
+    });
+    const stranger = { ca: CA, cert: path('stranger.pem'), key: path('stranger.key') };
+    expect(await attempt(server.url, { tls: stranger })).toBe('connected');
+  });
+
+  test.each(['TLSv1.2', 'TLSv1.3'] as const)('nobody comes back by a session of %s from before', async (version) => {
+    const server = await start(serving('server', 'ca.pem'));
+    const options = { ca: pem('ca.pem'), cert: pem('client.pem'), key: pem('client.key'), maxVersion: version };
+    const connected = (before?: Buffer): Promise<{ session: Buffer | undefined; isReused: boolean }> =>
+      new Promise((resolve, reject) => {
+        let session: Buffer | undefined;
+        const socket = connectTls({ host: '127.0.0.1', port: server.port, ...options, session: before });
+        socket.on('session', (given: Buffer) => {
+          session = given;
+        });
+        // What is no frame is answered, and ends the connection.
+        socket.once('secureConnect', () => socket.write('GET / HTTP/1.1\r\n\r\n'));
+        socket.once('end', () => {
+          resolve({ session, isReused: socket.isSessionReused() });
+          socket.destroy();
+        });
+        socket.on('error', reject).resume();
+      });
+    const { session } = await connected();
+    expect((await connected(session)).isReused).toBe(true);
+    server.renewTls(serving('server', 'stranger-ca.pem'));
+    expect((await connected(session)).isReused).toBe(false);
+  });
+});
+
 test('HTTPS asks for certificates of clients, and shows a renewed one', async () => {
   const place = await HttpPlace.open(undefined, {}, { over: { tls: serving('server', 'ca.pem') } });
   const get = (client: { cert?: string; key?: string }): Promise<string> =>
