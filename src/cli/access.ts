@@ -201,6 +201,7 @@ export class Access {
     this.#credentialsText = lines;
     this.keyring.replace(credentials);
     this.#log.all.info(`credentials read again from ${file}: ${credentials.count}`);
+    await warnOfReaders([file], this.#log);
   }
 
   async #readCertificate(place: string, certificate: Certificate | undefined): Promise<void> {
@@ -212,6 +213,7 @@ export class Access {
     renew?.(tls);
     certificate.tls = tls;
     this.#log.all.info(`certificate for ${place} read again from ${files.cert}`);
+    await warnOfReaders([files.key], this.#log);
   }
 }
 
