@@ -97,12 +97,14 @@ export class Commands {
     this.#runAll('kept', ids);
   }
 
+  // What is as it was is not journaled: whoever says it again and again must not fill the disk.
+
   pauseQueue(name: string): void {
-    this.run({ op: 'pause', queue: this.#core.queue(name).name });
+    if (!this.#core.queue(name).paused) this.run({ op: 'pause', queue: name });
   }
 
   resumeQueue(name: string): void {
-    this.run({ op: 'resume', queue: this.#known(name) });
+    if (this.#core.queue(this.#known(name)).paused) this.run({ op: 'resume', queue: name });
   }
 
   /** Resolves with how many. With very many others have their turn in between; what is enqueued then stays. */
@@ -140,13 +142,16 @@ export class Commands {
 
   setRetention(name: string, change: Partial<RetentionPolicy>): RetentionPolicy {
     const queue = this.#core.queue(name);
-    this.run({ op: 'retention', queue: name, retention: { ...queue.retention, ...change } });
+    const retention = { ...queue.retention, ...change };
+    const isSame = queue.hasOwnRetention && JSON.stringify(retention) === JSON.stringify(queue.retention);
+    if (!isSame) this.run({ op: 'retention', queue: name, retention });
     return queue.retention;
   }
 
   setLimits(name: string, change: Partial<QueueLimits>): QueueLimits {
     const queue = this.#core.queue(name);
     const limits: QueueLimits = { ...NO_LIMITS, ...queue.limits, ...change };
+    if (JSON.stringify(limits) === JSON.stringify({ ...NO_LIMITS, ...queue.limits })) return limits;
     this.run({ op: 'limits', queue: name, limits, at: this.#clock.steadyMs() });
     return limits;
   }

@@ -2,8 +2,9 @@ import type { Grant, Role } from '../access/grant.ts';
 import { visibleStatus } from '../access/visible.ts';
 import { SCHEDULE_OVERHEAD_BYTES } from '../core/schedules.ts';
 import type { Engine } from '../engine/engine.ts';
-import { shown } from '../errors.ts';
+import { MillraceError, shown } from '../errors.ts';
 import { parseTaskId } from '../ids.ts';
+import { LIMITS } from '../limits.ts';
 import { checkTask } from './admission.ts';
 import type { Call } from './calls.ts';
 import { Room } from './room.ts';
@@ -97,7 +98,14 @@ export function checkCall(grant: Grant, engine: Engine, { method, params }: Call
     default:
       break;
   }
+  // What is kept for outcomes is for everybody: whoever changes things again and again must not use it up.
+  if (roles === OPERATE && !FREEING.includes(method) && !engine.journal.hasRoom(LIMITS.callBytesMax, 'task')) {
+    throw new MillraceError('DISK_FULL', `the disk is full: ${method} waits until there is room`);
+  }
 }
+
+/** As often as there is something that they end. */
+const FREEING = ['task.cancel', 'task.cancelMany', 'queue.purge', 'queue.resume', 'schedule.remove'];
 
 function checkQueues(grant: Grant, roles: readonly Role[], queues: unknown, method: string): void {
   if (!Array.isArray(queues) || queues.length === 0) grant.checkWhole(roles, method);

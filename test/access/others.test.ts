@@ -8,6 +8,7 @@ import { LIMITS } from '../../src/limits.ts';
 import { FRAME } from '../../src/protocol/frames.ts';
 import { Server } from '../../src/server/server.ts';
 import { RawClient } from '../server/raw-client.ts';
+import { MemoryDisk, memoryDirectory } from '../twins/memory-disk.ts';
 
 /** What who may use some queues only could do to all others, over TCP. */
 const OPS = 'ops-secret-0123456789';
@@ -196,4 +197,38 @@ test('who works for some queues reports the supervisors of these', async () => {
     report(queues);
     expect(await evil.json(FRAME.ERROR)).toMatchObject({ code: 'FORBIDDEN' });
   }
+});
+
+describe('who operates some queues only', () => {
+  test('does not fill the journal by saying again what holds', async () => {
+    const evil = await connectAs(EVIL);
+    const queue = evil.queue('mail.a');
+    const all = async (): Promise<unknown> => {
+      await queue.pause();
+      await queue.limit({ concurrency: 5, rate: { count: 5, periodMs: 1000 } });
+      return queue.retention({ completedCountMax: 5 });
+    };
+    await all();
+    const { appendedBytes } = server.host.engine.journal.stats();
+    for (let count = 0; count < 10; count++) await all();
+    expect(server.host.engine.journal.stats().appendedBytes).toBe(appendedBytes);
+  });
+
+  test('does not take what a full disk has left for outcomes', async () => {
+    const disk = new MemoryDisk({ capacityBytes: 3 * 1024 * 1024 });
+    const keyring = new Keyring(Credentials.parse(LINES, 'file'));
+    const small = await Server.start({ directory: memoryDirectory('small'), port: 0, keyring, disk, segmentBytes: 1024 * 1024 });
+    try {
+      const evil = await connect(small.url, { token: EVIL });
+      const fill = async (): Promise<unknown> => {
+        for (;;) await evil.enqueue('x', 'x'.repeat(100_000), { queue: 'mail.a' });
+      };
+      await expect(fill()).rejects.toMatchObject({ code: 'DISK_FULL' });
+      await expect(evil.queue('mail.a').pause()).rejects.toMatchObject({ code: 'DISK_FULL' });
+      await evil.queue('mail.a').purge();
+      await evil.close();
+    } finally {
+      await small.stop({ timeoutMs: 0 });
+    }
+  });
 });
