@@ -138,6 +138,20 @@ export class Producers {
     }
   }
 
+  /** Batches that are remembered, of all and of one. */
+  get batchCount(): number {
+    return this.#count;
+  }
+
+  batchCountOf(producer: string): number {
+    return (this.#states.get(producer)?.batches.length ?? 0) / TRIPLE;
+  }
+
+  forget(producer: string): void {
+    const state = this.#states.get(producer);
+    if (state !== undefined) this.#drop(state);
+  }
+
   export(): ProducerState[] {
     return [...this.#states.values()];
   }

@@ -54,6 +54,14 @@ export class TaskLogs {
     return this.#logs.get(id);
   }
 
+  get bytes(): number {
+    return this.#bytes;
+  }
+
+  bytesOf(id: string | number): number {
+    return (this.#logs.get(id)?.lines ?? []).reduce((sum, line) => sum + bytesOf(line), 0);
+  }
+
   forget(id: string | number): void {
     const log = this.#logs.get(id);
     if (log === undefined) return;

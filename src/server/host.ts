@@ -1,5 +1,6 @@
 import { EVERYTHING, type Grant } from '../access/grant.ts';
 import { Keyring } from '../access/keyring.ts';
+import { KeptShare } from '../access/kept-share.ts';
 import { Refusals } from '../access/refusals.ts';
 import { shareOf } from '../access/share.ts';
 import type { RetentionPolicy } from '../core/queue.ts';
@@ -72,6 +73,8 @@ export class Host implements SessionOwner, Telemetry {
   readonly #keyring: Keyring;
   readonly #forgetKeyring: () => void;
   readonly #supervisors: Supervisors;
+  readonly #producers: KeptShare<string>;
+  readonly #logs: KeptShare<number>;
   readonly #methods: ReturnType<typeof createMethods>;
   #sessionCount = 0;
   #sweep: Timer | undefined;
@@ -112,6 +115,21 @@ export class Host implements SessionOwner, Telemetry {
     this.#keyring = options.keyring ?? new Keyring();
     this.#forgetKeyring = this.#keyring.onReplaced(() => this.#revoke());
     this.#supervisors = new Supervisors(io.clock);
+    const { producers } = engine.core;
+    this.#producers = new KeptShare<string>({
+      countMax: shareOf(LIMITS.producersMax),
+      sizeMax: shareOf(LIMITS.rememberedBatchesMax),
+      sizeOf: (producer) => producers.batchCountOf(producer),
+      total: () => producers.batchCount,
+      forget: (producer) => producers.forget(producer),
+    });
+    this.#logs = new KeptShare<number>({
+      countMax: shareOf(LIMITS.taskLogsMax),
+      sizeMax: shareOf(LIMITS.taskLogsBytesMax),
+      sizeOf: (id) => engine.logs.bytesOf(id),
+      total: () => engine.logs.bytes,
+      forget: (id) => engine.logs.forget(id),
+    });
     this.#methods = createMethods(
       engine,
       {
@@ -257,6 +275,14 @@ export class Host implements SessionOwner, Telemetry {
     if (count < bound) return;
     const message = `these credentials have ${count} connections, as many as those may who may use some queues only; close some, or raise --connections-max and the limit of open files (ulimit -n)`;
     throw new MillraceError('CONNECTION_LIMIT', message, { details: { bound } });
+  }
+
+  tookBatch({ grant }: Session, producer: string): void {
+    this.#producers.used(grant, producer);
+  }
+
+  tookLog({ grant }: Session, id: number): void {
+    this.#logs.used(grant, id);
   }
 
   sumOf({ name }: Grant, of: (session: Session) => number): number {

@@ -57,6 +57,9 @@ export interface SessionOwner {
   sessionOfLifeline(key: string): Session | undefined;
   /** The session whose worker has the task under this token. */
   holder(id: number, token: number): Session | undefined;
+  /** A batch of the session's producer was taken, or a log of a task was written to: who may use some queues only has a share of these. */
+  tookBatch(session: Session, producer: string): void;
+  tookLog(session: Session, id: number): void;
   /** The session has answers to send once more is durable. */
   awaiting(session: Session): void;
   /** It has none any more. */
@@ -452,6 +455,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     const producer = (this.hello as Hello).producer;
     this.#admission.checkEnqueue(this.grant, producer, buffer, start, end);
     const { batch, firstId, count } = this.#engine.enqueue(producer, buffer, start, end);
+    this.#owner.tookBatch(this, producer);
     const bytes = end - start;
     this.#unconfirmedBytes += bytes;
     this.#answer(() => {
@@ -469,6 +473,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     const producer = (this.hello as Hello).producer;
     this.#admission.checkSubmit(this.grant, producer, buffer, start, end);
     const { batch, firstId, count, existing } = this.#engine.submit(producer, buffer, start, end);
+    this.#owner.tookBatch(this, producer);
     const bytes = end - start;
     this.#unconfirmedBytes += bytes;
     const known = existing.map(([index, id]) => [index, formatTaskId(id)]);
@@ -577,6 +582,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
       lines.map(([atMs, text]) => ({ atMs, attempt, text })),
       dropped,
     );
+    this.#owner.tookLog(this, id);
   }
 
   progress(id: number): Progress | undefined {
