@@ -67,9 +67,13 @@ export class Grant {
 
   /** Throws FORBIDDEN when it has none of the roles. `act` is what was tried, as a gerund. */
   checkRole(roles: readonly Role[], act: string): void {
-    if (this.has(roles)) return;
+    if (!this.has(roles)) throw this.refusal(roles, act);
+  }
+
+  /** FORBIDDEN for who has none of the roles. */
+  refusal(roles: readonly Role[], act: string): MillraceError {
     const message = `${act} needs the role ${roles.join(' or ')}; ${this.#who()} ${this.#has()}`;
-    throw new MillraceError('FORBIDDEN', message, { details: { roles } });
+    return new MillraceError('FORBIDDEN', message, { details: { roles } });
   }
 
   /** Throws FORBIDDEN when it has none of the roles, or not for this queue. */

@@ -80,8 +80,8 @@ export class Admission {
     this.#room.checkQueues(grant, queues);
   }
 
-  /** Whether a worker that has come back may go on with a task: its word alone, tokens can be guessed, is not enough. */
-  mayHold(grant: Grant, id: number): boolean {
+  /** Whether the task is there, for whoever has the grant: that somebody names it is not enough, ids and tokens can be guessed. */
+  covers(grant: Grant, id: number): boolean {
     if (grant.ofAllQueues) return true;
     const queue = queueOfTask(this.#engine, id);
     return queue !== undefined && grant.covers(queue);
@@ -95,23 +95,12 @@ export class Admission {
     else grant.checkWhole(READ, act);
   }
 
-  /** Whether every wait is allowed, which is looked at once a frame. */
-  mayWaitForAll(grant: Grant): boolean {
-    return grant.ofAllQueues && grant.has(WAIT);
-  }
-
   /**
-   * Who enqueued a task is not remembered: who may enqueue into a queue may wait for what becomes of its tasks. Undefined: it
-   * is allowed.
+   * Why one may wait for no result. Who enqueued a task is not remembered: who may enqueue into a queue may wait for what becomes of
+   * its tasks.
    */
-  refuseWait(grant: Grant, id: number): MillraceError | undefined {
-    try {
-      checkTask(grant, this.#engine, WAIT, id, 'waiting for a result');
-      return undefined;
-    } catch (error) {
-      if (error instanceof MillraceError) return error;
-      throw error;
-    }
+  refuseWaits(grant: Grant): MillraceError | undefined {
+    return grant.has(WAIT) ? undefined : grant.refusal(WAIT, 'waiting for a result');
   }
 }
 

@@ -1,6 +1,7 @@
 import type { Engine } from '../engine/engine.ts';
 import type { KeptOutcome, StoredOutcome } from '../engine/segment-reader.ts';
 import type { Waiting } from '../engine/waiters.ts';
+import type { MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 
 /**
@@ -71,6 +72,13 @@ export class Results implements Waiting {
     const kept = this.#engine.keepOutcome(id);
     if (kept !== undefined) this.#add(id, undefined, kept);
     else this.#engine.wait(id, this);
+  }
+
+  /** It is not for whoever asks, which is told as an outcome is: when there is room. */
+  refuse(id: number, error: MillraceError): void {
+    if (this.#asked.has(id)) return;
+    this.#asked.add(id);
+    this.#add(id, { state: 'unreadable', error }, undefined, 0);
   }
 
   drop(id: number): void {

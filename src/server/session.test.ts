@@ -3,6 +3,8 @@ import { connectHost } from '../../test/support/embedded.ts';
 import { frame, ScriptedLink } from '../../test/support/scripted-link.ts';
 import { PRODUCER, settle } from '../../test/support/scripted-server.ts';
 import { ManualClock } from '../../test/twins/manual-clock.ts';
+import { Credentials } from '../access/credentials.ts';
+import { Keyring } from '../access/keyring.ts';
 import { parseTaskId } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
 import { FRAME } from '../protocol/frames.ts';
@@ -139,6 +141,32 @@ describe('a client that reads slowly', () => {
     );
     expect(link.bufferedBytesMax).toBeLessThan(LIMITS.sendBufferBytesMax + (LIMITS.callsAtOnceMax + 1) * 2 * MiB);
     await client.close();
+    await host.stop({ timeoutMs: 0 });
+  });
+
+  test('is told of results that are not for it when it reads', async () => {
+    const secret = 'secret-0123456789';
+    const host = await Host.start({
+      directory: null,
+      keyring: new Keyring(Credentials.parse(`produce web ${secret} mail`, 'file')),
+    });
+    const link = new ScriptedLink();
+    link.holds = true;
+    host.accept(link);
+    link.say(
+      frame(FRAME.HELLO, 1, (writer) => {
+        writer.text(JSON.stringify({ protocol: 1, client: 'test', host: 'here', producer: PRODUCER, token: secret }));
+      }),
+    );
+    const count = LIMITS.resultWaitersPerConnectionMax;
+    link.say(
+      frame(FRAME.WAIT, 9, (writer) => {
+        for (let id = 1; id <= count; id++) writer.u64(id);
+      }),
+    );
+    await readAll(link, FRAME.RESULT, count);
+    expect(link.bufferedBytesMax).toBeLessThan(LIMITS.sendBufferBytesMax + RESULT_SLACK_BYTES);
+    expect(link.ended).toBe(false);
     await host.stop({ timeoutMs: 0 });
   });
 

@@ -521,7 +521,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     const worker = this.#engine.addWorker(queues, concurrency, prefetch, this);
     worker.name = workerName;
     this.worker = worker;
-    const own = resume.filter(({ id }) => this.#admission.mayHold(this.grant, id));
+    const own = resume.filter(({ id }) => this.#admission.covers(this.grant, id));
     // It is back before its old connection was seen to end: what that holds is taken from it without blame.
     for (const { id, token } of own) {
       const holder = this.#owner.holder(id, token);
@@ -630,21 +630,27 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
   // ── Waiting for outcomes ──────────────────────────────────────────────────────────────────────────────────────────
 
   #waitFor(buffer: Buffer, start: number, end: number): void {
-    const isFree = this.#admission.mayWaitForAll(this.grant);
-    const full = isFree ? undefined : this.#shareError('results', LIMITS.resultWaitersPerCredentialMax, (each) => each.waitCount);
-    readIds(buffer, start, end, (id) => this.#wait(id, isFree, full));
+    const refusal =
+      this.#admission.refuseWaits(this.grant) ??
+      this.#shareError('results', LIMITS.resultWaitersPerCredentialMax, (each) => each.waitCount);
+    // One for all that are refused: making many takes the time of others.
+    let unseen: MillraceError | undefined;
+    readIds(buffer, start, end, (id) => {
+      this.#checkWaits();
+      if (refusal !== undefined) this.#results.refuse(id, refusal);
+      else if (this.#admission.covers(this.grant, id)) this.#results.ask(id);
+      else {
+        unseen ??= this.grant.unseen('the task');
+        this.#results.refuse(id, unseen);
+      }
+    });
   }
 
-  #wait(id: number, isFree: boolean, full: MillraceError | undefined): void {
-    if (this.#results.count >= LIMITS.resultWaitersPerConnectionMax) {
-      throw new MillraceError(
-        'PROTOCOL',
-        `a connection waits for ${this.#results.count} results; at most ${LIMITS.resultWaitersPerConnectionMax} are allowed`,
-      );
-    }
-    const refusal = isFree ? undefined : (this.#admission.refuseWait(this.grant, id) ?? full);
-    if (refusal === undefined) this.#results.ask(id);
-    else this.send(id, { state: 'unreadable', error: refusal });
+  #checkWaits(): void {
+    const { count } = this.#results;
+    const bound = LIMITS.resultWaitersPerConnectionMax;
+    if (count < bound) return;
+    throw new MillraceError('PROTOCOL', `a connection waits for ${count} results; at most ${bound} are allowed`);
   }
 
   /** Of who may use some queues only, when all his connections together have the share that is for him. */
