@@ -21,6 +21,8 @@ export const LIMITS = {
   resultBytesMax: 1 * MiB,
   errorBytesMax: 16 * KiB,
   progressBytesMax: 4 * KiB,
+  /** Of all that the worker at the other end of a connection has said of its tasks; beyond it what it said first is forgotten. */
+  progressBytesPerConnectionMax: 4 * MiB,
   /** Headers of one task: how many, the longest name, and all together as they are packed (3 bytes each beside the texts). */
   headersMax: 32,
   headerNameBytesMax: 128,
@@ -131,6 +133,8 @@ export const LIMITS = {
   /** Of all connections with the credentials of somebody who may use some queues only. */
   resultWaitersPerCredentialMax: 200_000,
   callsInFlightPerConnectionMax: 1000,
+  /** Beyond it the connection is not read from until some of them have begun. */
+  waitingCallBytesPerConnectionMax: 4 * MiB,
   /** Calls of one connection that the server works on at the same time. */
   callsAtOnceMax: 3,
   /** Event streams of one connection, and of all. */

@@ -9,18 +9,19 @@ test('an answer that no frame can hold is an error of its call', async () => {
       room: () => 1,
       run: () => 'x'.repeat(LIMITS.frameBytesMax),
       reply: () => {},
+      begun: () => {},
       refuse: (requestId, error) => {
         expect(requestId).toBe(7);
         resolve(error);
       },
     });
-    calls.add(7, { method: 'task.list' });
+    calls.add(7, { method: 'task.list' }, 1);
   });
   expect(await refused).toMatchObject({ code: 'PAYLOAD_TOO_LARGE', details: { bound: LIMITS.frameBytesMax } });
 });
 
 test('more calls than may wait are refused one by one', () => {
-  const calls = new CallQueue({ room: () => 0, run: () => ({}), reply: () => {}, refuse: () => {} });
-  for (let id = 1; id <= LIMITS.callsInFlightPerConnectionMax; id++) calls.add(id, { method: 'status' });
-  expect(() => calls.add(0, { method: 'status' })).toThrow(expect.objectContaining({ code: 'BUFFER_FULL' }));
+  const calls = new CallQueue({ room: () => 0, run: () => ({}), reply: () => {}, refuse: () => {}, begun: () => {} });
+  for (let id = 1; id <= LIMITS.callsInFlightPerConnectionMax; id++) calls.add(id, { method: 'status' }, 1);
+  expect(() => calls.add(0, { method: 'status' }, 1)).toThrow(expect.objectContaining({ code: 'BUFFER_FULL' }));
 });

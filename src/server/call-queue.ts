@@ -6,6 +6,7 @@ import { type Call, call } from './calls.ts';
 interface Waiting {
   requestId: number;
   message: Record<string, unknown>;
+  bytes: number;
 }
 
 export interface CallSink {
@@ -18,6 +19,8 @@ export interface CallSink {
    */
   reply(requestId: number, body: string, written: () => void, urgent: boolean): void;
   refuse(requestId: number, error: MillraceError): void;
+  /** A call that waited has begun. */
+  begun(): void;
 }
 
 /** The calls of one connection: begun in order, a few at a time, and while there is room for their answers. */
@@ -25,6 +28,7 @@ export class CallQueue {
   readonly #sink: CallSink;
   readonly #waiting: Waiting[] = [];
   #running = 0;
+  #waitingBytes = 0;
   /** Answers that wait for the disk. */
   #replyBytes = 0;
   #closed = false;
@@ -33,8 +37,13 @@ export class CallQueue {
     this.#sink = sink;
   }
 
-  /** Throws BUFFER_FULL. */
-  add(requestId: number, message: Record<string, unknown>): void {
+  /** What calls that have not begun take. */
+  get waitingBytes(): number {
+    return this.#waitingBytes;
+  }
+
+  /** `bytes` are those of its frame. Throws BUFFER_FULL. */
+  add(requestId: number, message: Record<string, unknown>, bytes: number): void {
     const count = this.#waiting.length + this.#running;
     if (count >= LIMITS.callsInFlightPerConnectionMax) {
       const bound = LIMITS.callsInFlightPerConnectionMax;
@@ -42,20 +51,26 @@ export class CallQueue {
         details: { bound },
       });
     }
-    this.#waiting.push({ requestId, message });
+    this.#waiting.push({ requestId, message, bytes });
+    this.#waitingBytes += bytes;
     this.go();
   }
 
   /** There may be room again. */
   go(): void {
-    while (this.#waiting.length > 0 && this.#running < LIMITS.callsAtOnceMax && this.#hasRoom) {
-      this.#start(this.#waiting.shift() as Waiting);
+    while (this.#running < LIMITS.callsAtOnceMax && this.#hasRoom) {
+      const waiting = this.#waiting.shift();
+      if (waiting === undefined) return;
+      this.#waitingBytes -= waiting.bytes;
+      this.#start(waiting);
+      this.#sink.begun();
     }
   }
 
   close(): void {
     this.#closed = true;
     this.#waiting.length = 0;
+    this.#waitingBytes = 0;
   }
 
   get #hasRoom(): boolean {

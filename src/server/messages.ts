@@ -31,12 +31,12 @@ export function parseHello(message: Record<string, unknown>): Introduction {
       { details: { value: shownValue(message.protocol), supported: PROTOCOL_VERSION } },
     );
   }
+  // What was sent is not shown, here and below: it may be a secret, in the wrong place or of the wrong type.
   const { producer } = message;
   if (typeof producer !== 'string' || !/^[0-9a-f]{32}$/.test(producer)) {
-    throw new MillraceError('PROTOCOL', `HELLO's producer is ${shown(producer)}; it must be 32 hex digits`);
+    throw new MillraceError('PROTOCOL', "HELLO's producer must be 32 hex digits");
   }
   const { token } = message;
-  // What was sent is not shown: it may be a secret of the wrong type.
   if (token !== undefined && typeof token !== 'string')
     throw new MillraceError('PROTOCOL', "HELLO's token must be text");
   const hello = {
@@ -129,18 +129,22 @@ export interface Progress {
   message?: string;
 }
 
-export function parseProgress(frame: Record<string, unknown>): Remark & { progress: Progress } {
+/** `bytes`: what it takes to keep it, roughly. */
+export function parseProgress(frame: Record<string, unknown>): Remark & { progress: Progress; bytes: number } {
   const remark = parseRemark(frame);
   const { progress } = frame;
   if (typeof progress !== 'object' || progress === null) {
     throw new MillraceError('PROTOCOL', `PROGRESS must have a progress with a value, not ${shown(progress)}`);
   }
   const { value = null, message } = progress as Record<string, unknown>;
-  if (!isJsonWithin(value, LIMITS.progressBytesMax)) {
+  const length = jsonLength(value);
+  if (length > LIMITS.progressBytesMax) {
     throw new MillraceError('PROTOCOL', `a progress value is over ${LIMITS.progressBytesMax} bytes`);
   }
-  if (message === undefined) return { ...remark, progress: { value } };
-  return { ...remark, progress: { value, message: parseLine(message) } };
+  const bytes = PROGRESS_OVERHEAD_BYTES + length;
+  if (message === undefined) return { ...remark, progress: { value }, bytes };
+  const line = parseLine(message);
+  return { ...remark, progress: { value, message: line }, bytes: bytes + line.length };
 }
 
 export function parseLog(frame: Record<string, unknown>): Remark & { lines: [number, string][]; dropped: number } {
@@ -161,12 +165,14 @@ function parseLine(text: unknown): string {
   throw new MillraceError('PROTOCOL', `a line must be text of at most ${LIMITS.taskLogLineBytesMax} bytes`);
 }
 
+const PROGRESS_OVERHEAD_BYTES = 128;
+
 /** What is nested too deeply to be written is also too long. */
-function isJsonWithin(value: unknown, charactersMax: number): boolean {
+function jsonLength(value: unknown): number {
   try {
-    return JSON.stringify(value).length <= charactersMax;
+    return JSON.stringify(value).length;
   } catch (error) {
-    if (error instanceof RangeError) return false;
+    if (error instanceof RangeError) return Number.POSITIVE_INFINITY;
     throw error;
   }
 }

@@ -39,6 +39,45 @@ test('the time for a frame does not run while the server itself does not read', 
   await host.stop({ timeoutMs: 0 });
 });
 
+test('who calls faster than it is worked on is not read from meanwhile', async () => {
+  const host = await Host.start({ directory: null });
+  const link = new ScriptedLink();
+  host.accept(link);
+  link.say(HELLO);
+  const large = JSON.stringify({ method: 'status', params: { x: 'x'.repeat(LIMITS.callBytesMax - 100) } });
+  const count = LIMITS.callsAtOnceMax + 1 + LIMITS.waitingCallBytesPerConnectionMax / LIMITS.callBytesMax;
+  for (let id = 1; id <= count; id++) link.say(frame(FRAME.CALL, id, (writer) => writer.text(large)));
+  link.say(frame(FRAME.CALL, count + 1, (writer) => writer.text(large)));
+  expect(link.paused).toBe(true);
+  while (link.frames.filter(({ type }) => type === FRAME.REPLY).length <= count) await settle();
+  expect(link.paused).toBe(false);
+  await host.stop({ timeoutMs: 0 });
+});
+
+test('of what a worker says of its tasks the newest is kept, up to a bound', async () => {
+  const host = await Host.start({ directory: null });
+  const client = await connectHost(host);
+  const { ids } = await client.enqueueMany('x', new Array(2000).fill(null));
+  const link = new ScriptedLink();
+  host.accept(link);
+  link.say(HELLO);
+  const subscription = { worker: 'w', queues: ['default'], concurrency: 2000, prefetch: 2000 };
+  link.say(frame(FRAME.SUBSCRIBE, 2, (writer) => writer.text(JSON.stringify(subscription))));
+  const tokenOf = (id: string): string => {
+    const { core } = host.engine;
+    return String(core.assignments.of(core.index.get(parseTaskId(id))).token);
+  };
+  while ((await client.task(ids.at(1999)).info()).state !== 'active') await settle();
+  for (const id of ids) {
+    const said = { id, token: tokenOf(id), progress: { value: 'x'.repeat(LIMITS.progressBytesMax - 2) } };
+    link.say(frame(FRAME.PROGRESS, 0, (writer) => writer.text(JSON.stringify(said))));
+  }
+  expect((await client.task(ids.at(1999)).info()).progress).toBeDefined();
+  expect((await client.task(ids.at(0)).info()).progress).toBeUndefined();
+  await client.close();
+  await host.stop({ timeoutMs: 0 });
+});
+
 describe('a client that reads slowly', () => {
   const MiB = 1024 * 1024;
   /** What the link may have beyond its limit: one result, or the answers that were begun while there was room. */

@@ -34,6 +34,7 @@ import {
   parseWatch,
 } from './messages.ts';
 import { type ResultSink, Results } from './results.ts';
+import { TaskProgress } from './task-progress.ts';
 import { Watches } from './watches.ts';
 
 /**
@@ -111,7 +112,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
   /** Made when events are first asked for. */
   #watches: Watches | undefined;
   #eventsDeferred = false;
-  readonly #progress = new Map<number, { token: number; progress: Progress }>();
+  readonly #progress = new TaskProgress();
   #unconfirmedBytes = 0;
   #paused = false;
   #first = true;
@@ -139,6 +140,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
         else this.#reply(requestId, body, written);
       },
       refuse: (requestId, error) => this.#error(requestId, error),
+      begun: () => this.#throttle(),
       room: () => this.roomBytes,
     });
     link.handler = this;
@@ -337,12 +339,16 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     this.writer.end();
   }
 
-  /** Who is ahead of the disk, with tasks or with results, is not read from for a while; nor is one that does not read. */
+  /**
+   * Who is ahead of the disk, with tasks or with results, is not read from for a while; nor is one that does not read, or whose
+   * calls come faster than they can be worked on.
+   */
   #throttle(): void {
     const behind =
       this.#unconfirmedBytes > LIMITS.unconfirmedBytesPerConnectionMax ||
       (this.#unconfirmedBytes > 0 && this.#engine.journal.unwrittenBytes > LIMITS.unconfirmedBytesMax) ||
-      this.#link.bufferedBytes > LIMITS.sendBufferBytesMax;
+      this.#link.bufferedBytes > LIMITS.sendBufferBytesMax ||
+      this.#calls.waitingBytes > LIMITS.waitingCallBytesPerConnectionMax;
     if (behind === this.#paused || this.#closed) return;
     this.#paused = behind;
     if (behind) this.#link.pause();
@@ -438,7 +444,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
         this.#log(readJson(buffer, start, end));
         break;
       case FRAME.CALL:
-        this.#calls.add(requestId, readJson(buffer, start, end));
+        this.#calls.add(requestId, readJson(buffer, start, end), end - start);
         break;
       case FRAME.PING:
         this.writer.empty(FRAME.PONG, requestId);
@@ -556,18 +562,17 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
   }
 
   #setProgress(message: Record<string, unknown>): void {
-    const { id, token, progress } = parseProgress(message);
+    const { id, token, progress, bytes } = parseProgress(message);
     const { worker } = this;
     if (worker === undefined || !this.#engine.core.holds(worker, id, token)) return;
-    this.#progress.set(id, { token, progress });
+    const { prefetch } = worker;
+    this.#progress.add(id, { token, progress, bytes }, prefetch * 2, (known, under) =>
+      this.#engine.core.holds(worker, known, under),
+    );
     const { events, core } = this.#engine;
     // A handler may say so before its worker has said that it has begun.
     if (!core.assignments.hasBegun(core.index.get(id))) this.#begun(token);
     if (events.isWatched) events.progressed(core.index.get(id), progress);
-    if (this.#progress.size <= worker.prefetch * 2) return;
-    for (const [known, progress] of this.#progress) {
-      if (!this.#engine.core.holds(worker, known, progress.token)) this.#progress.delete(known);
-    }
   }
 
   #log(message: Record<string, unknown>): void {
@@ -586,7 +591,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
   }
 
   progress(id: number): Progress | undefined {
-    const known = this.#progress.get(id);
+    const known = this.#progress.of(id);
     if (known === undefined || this.worker === undefined) return undefined;
     return this.#engine.core.holds(this.worker, id, known.token) ? known.progress : undefined;
   }
