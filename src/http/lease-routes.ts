@@ -9,8 +9,8 @@ import { encodeProgress, logLine } from '../task/remarks.ts';
 import { type HttpApp, newApp, type Served } from './context.ts';
 import { answer } from './json-text.ts';
 import { leasesText } from './lease-text.ts';
-import { listOf } from './lists.ts';
 import { Leases, type Settlement } from './leases.ts';
+import { listOf } from './lists.ts';
 import { presenceOf } from './presence.ts';
 import { Rights } from './rights.ts';
 import { json, problems, QueueName } from './schemas.ts';
@@ -192,6 +192,7 @@ export function leaseRoutes(world: Served): HttpApp {
     }
     const queues = [...new Set(request.queues)];
     const taken = await leases.take({ ...request, grant, broker, queues }, present);
+    // The library knows the types of what it writes itself, and this is text already.
     return answer(leasesText(taken)) as never;
   });
   // Before those with a lease in their path.

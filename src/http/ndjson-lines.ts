@@ -43,7 +43,8 @@ export class NdjsonLines {
     this.#length = 0;
     this.#parts = [];
     if (length > this.#bytesMax) return { tooLong: length };
-    return { bytes: parts.length === 1 ? asBuffer(parts[0] as Uint8Array) : Buffer.concat(parts) };
+    const [first] = parts;
+    return { bytes: first !== undefined && parts.length === 1 ? asBuffer(first) : Buffer.concat(parts) };
   }
 }
 

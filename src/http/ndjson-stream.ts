@@ -25,7 +25,7 @@ export class NdjsonStream {
   readonly answers: ReadableStream<Uint8Array>;
   /** Resolves when the last answer was taken, or nobody takes any. */
   readonly ended: Promise<void>;
-  #end!: () => void;
+  #end: () => void = () => {};
   readonly #enqueue: EnqueueLine;
   readonly #body: ReadableStreamDefaultReader<Uint8Array>;
   readonly #lines = new NdjsonLines(LIMITS.ndjsonLineBytesMax);
