@@ -14,6 +14,7 @@ import { flowRoutes } from './flow-routes.ts';
 import { guard } from './guard.ts';
 import { History } from './history.ts';
 import { jsonOnly } from './json-only.ts';
+import { answer } from './json-text.ts';
 import { leaseRoutes } from './lease-routes.ts';
 import { LISTED } from './lists.ts';
 import { metricsRoutes } from './metrics-routes.ts';
@@ -144,14 +145,21 @@ function describeApi(app: HttpApp): void {
   app.openAPIRegistry.registerComponent('securitySchemes', 'bearer', { type: 'http', scheme: 'bearer' });
   app.openAPIRegistry.registerComponent('securitySchemes', 'basic', { type: 'http', scheme: 'basic' });
   for (const [name, schema] of LISTED) app.openAPIRegistry.register(name, schema);
-  app.doc31('/openapi.json', {
-    openapi: '3.1.0',
-    info: {
-      title: 'Millrace',
-      version: VERSION,
-      description: 'Tasks, queues, schedules and workers over HTTP. Errors are RFC 9457 problems with a `code`.',
-    },
-    // On a server without credentials none is needed.
-    security: [{ bearer: [] }, { basic: [] }, {}],
+  // It takes long to make, and stays the same.
+  let description: string | undefined;
+  app.get('/openapi.json', () => {
+    description ??= JSON.stringify(app.getOpenAPI31Document(DESCRIPTION));
+    return answer(description);
   });
 }
+
+const DESCRIPTION = {
+  openapi: '3.1.0',
+  info: {
+    title: 'Millrace',
+    version: VERSION,
+    description: 'Tasks, queues, schedules and workers over HTTP. Errors are RFC 9457 problems with a `code`.',
+  },
+  // On a server without credentials none is needed.
+  security: [{ bearer: [] }, { basic: [] }, {}],
+};
