@@ -100,7 +100,10 @@ export class Grant {
 
   /** FORBIDDEN for a name that something has which is of queues that it does not cover: all share the names. */
   taken(what: string): MillraceError {
-    return new MillraceError('FORBIDDEN', `there is a ${what} of a queue that is not for ${this.#who()}: choose another name`);
+    return new MillraceError(
+      'FORBIDDEN',
+      `there is a ${what} of a queue that is not for ${this.#who()}: choose another name`,
+    );
   }
 
   #who(): string {

@@ -27,10 +27,7 @@ import { statsRoutes } from './stats-routes.ts';
 import { taskRoutes } from './task-routes.ts';
 
 /** Everything that is served over HTTP, over one backend. Every error is a problem (RFC 9457). */
-export function createApp(
-  given: HttpWorld,
-  backends: Backends = new Backends(given, given.access.keyring),
-): HttpApp {
+export function createApp(given: HttpWorld, backends: Backends = new Backends(given, given.access.keyring)): HttpApp {
   const world: Served = { ...given, backends };
   const app = newApp();
   app.onError((error) => {

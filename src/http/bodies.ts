@@ -8,7 +8,9 @@ import type { HttpEnv } from './context.ts';
 import { isNdjson, NDJSON_TYPE } from './ndjson-routes.ts';
 
 /** What bodies may take, each and all that are being worked on, and how long. A stream of lines has limits of its own. */
-export function limitBodies({ timeoutMs } = { timeoutMs: LIMITS.httpBodyTimeoutMs as number }): MiddlewareHandler<HttpEnv> {
+export function limitBodies(
+  { timeoutMs } = { timeoutMs: LIMITS.httpBodyTimeoutMs as number },
+): MiddlewareHandler<HttpEnv> {
   const bodies = new Pool(LIMITS.httpBodiesBytesMax);
   const limit = bodyLimit({
     maxSize: LIMITS.httpBodyBytesMax,

@@ -17,7 +17,12 @@ import { checkRequest } from './rights.ts';
  * credentials are asked for, a stranger's page must also not reach us under a name of its own (DNS rebinding): only names
  * of this machine are answered.
  */
-export function guard({ access: { keyring, hostNames }, clock, onNotice, onStop }: HttpWorld): MiddlewareHandler<HttpEnv> {
+export function guard({
+  access: { keyring, hostNames },
+  clock,
+  onNotice,
+  onStop,
+}: HttpWorld): MiddlewareHandler<HttpEnv> {
   const refused = new RefusedLog(clock, (line) => onNotice('warn', line));
   onStop(async () => refused.stop());
   return async (c, next) => {

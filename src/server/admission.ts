@@ -1,7 +1,7 @@
 import type { Grant, Role } from '../access/grant.ts';
 import { NONE } from '../core/task-table.ts';
 import type { Engine } from '../engine/engine.ts';
-import { MillraceError } from '../errors.ts';
+import type { MillraceError } from '../errors.ts';
 import { formatTaskId } from '../ids.ts';
 import { EnqueueReader } from '../protocol/batch.ts';
 import { malformed } from '../protocol/bytes.ts';

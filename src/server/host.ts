@@ -1,6 +1,6 @@
 import { EVERYTHING, type Grant } from '../access/grant.ts';
-import { Keyring } from '../access/keyring.ts';
 import { KeptShare } from '../access/kept-share.ts';
+import { Keyring } from '../access/keyring.ts';
 import { Refusals } from '../access/refusals.ts';
 import { shareOf } from '../access/share.ts';
 import type { RetentionPolicy } from '../core/queue.ts';

@@ -69,7 +69,15 @@ function unlessRefused(error: { code?: string }): void {
 
 /** What names a task or a schedule says nothing of those of others: they are not there. */
 const UNSEEN = [
-  ...['wait for a result', 'results of parents', 'look at a task', 'state of a task', 'watch a task', 'cancel', 'retry'],
+  ...[
+    'wait for a result',
+    'results of parents',
+    'look at a task',
+    'state of a task',
+    'watch a task',
+    'cancel',
+    'retry',
+  ],
   ...['look at a schedule', 'pause a schedule', 'resume a schedule', 'run a schedule', 'remove a schedule'],
 ];
 
