@@ -35,6 +35,8 @@ export default defineConfig({
     globalSetup: 'test/support/services-host.ts',
     globals: false,
     pool: 'forks',
+    // What is built is run as it is.
+    server: { deps: { external: [/\/dist\//] } },
     maxWorkers: 2,
     sequence: { sequencer: LongestFirst },
     testTimeout: 20_000,

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { DeadGroups, QueueStatus, ScheduleInfo, Status, TaskInfo, TaskPage } from '../../src/index.ts';
+import { callCommand } from '../support/called-command.ts';
 import { type Finished, RunningCommand, runCommand } from '../support/command.ts';
 
 // Each test starts several processes.
@@ -26,12 +27,12 @@ afterAll(async () => {
 });
 
 async function millrace(...args: string[]): Promise<Finished> {
-  return await runCommand(args, { directory, environment: { MILLRACE_URL: url } });
+  return await callCommand(args, { directory, environment: { MILLRACE_URL: url } });
 }
 
 /** The output of a command that must do. */
 async function outputOf(args: readonly string[], input = ''): Promise<string> {
-  const finished = await runCommand(args, { directory, environment: { MILLRACE_URL: url }, input });
+  const finished = await callCommand(args, { directory, environment: { MILLRACE_URL: url }, input });
   expect(finished, args.join(' ')).toMatchObject({ code: 0, stderr: '' });
   return finished.stdout.trim();
 }
@@ -50,6 +51,19 @@ function work(...args: string[]): RunningCommand {
     environment: { MILLRACE_URL: url },
   });
 }
+
+test('commands are processes that end by themselves and say in their exit code how', async () => {
+  const commands = [
+    ['enqueue', 'x', '-', '--queue', 'processes'],
+    ['schedule', 'list', '--json'],
+    ['task', 'get', '1-zzzz'],
+    ['queue', 'purge', 'processes'],
+  ];
+  const options = { directory, environment: { MILLRACE_URL: url }, input: '1\n' };
+  const ended = await Promise.all(commands.map((args) => runCommand(args, options)));
+  expect(ended.map(({ code }) => code)).toEqual([0, 0, 1, 2]);
+  expect(ended[1]).toEqual({ code: 0, stdout: '[]\n', stderr: '' });
+});
 
 test('a task is enqueued, run, waited for and looked at', async () => {
   const worker = work('--queues', 'e2e', '--name', 'w1', '--stats-interval-ms', '100');
@@ -82,7 +96,7 @@ test('a task is enqueued, run, waited for and looked at', async () => {
 test('what is enqueued with a key ring is read with it only', async () => {
   writeFileSync(join(directory, 'ring'), `2026-11 ${randomBytes(32).toString('base64')}\n`);
   const withRing = { MILLRACE_URL: url, MILLRACE_KEY_RING: 'ring' };
-  const enqueued = await runCommand(['enqueue', 'job', '{"to": "ada"}', '--queue', 'sealed'], {
+  const enqueued = await callCommand(['enqueue', 'job', '{"to": "ada"}', '--queue', 'sealed'], {
     directory,
     environment: withRing,
   });
@@ -152,7 +166,7 @@ test('a reader that goes away does not end an enqueue half way', async () => {
 
 test('a line that is not JSON ends it with its number', async () => {
   const options = { directory, environment: { MILLRACE_URL: url }, input: '1\nnope\n3\n' };
-  const { code, stdout, stderr } = await runCommand(['enqueue', 'x', '-', '--queue', 'bad-lines'], options);
+  const { code, stdout, stderr } = await callCommand(['enqueue', 'x', '-', '--queue', 'bad-lines'], options);
   expect(code).toBe(1);
   expect(stdout.trim().split('\n')).toHaveLength(1);
   expect(stderr).toMatch(/^millrace: NOT_JSON: line 2 is not JSON: .*; 1 task before it was enqueued\n$/);
@@ -265,9 +279,9 @@ test('many tasks are found, retried and cancelled by what they have in common', 
 test('ids stand for themselves, whatever the environment says of others', async () => {
   const id = await outputOf(['enqueue', 'x', '--queue', 'own', '--delay-ms', '60000']);
   const environment = { MILLRACE_URL: url, MILLRACE_QUEUE: 'other' };
-  const none = await runCommand(['task', 'cancel', '--yes'], { directory, environment });
+  const none = await callCommand(['task', 'cancel', '--yes'], { directory, environment });
   expect(none).toMatchObject({ code: 2, stderr: expect.stringContaining('task cancel needs ids, or some of --queue') });
-  const finished = await runCommand(['task', 'cancel', id], { directory, environment });
+  const finished = await callCommand(['task', 'cancel', id], { directory, environment });
   expect(finished).toMatchObject({ code: 0, stdout: `${id}: cancelled\n` });
 });
 

@@ -7,6 +7,7 @@ import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { ask, askRaw } from '../http/ask.ts';
+import { callCommand } from '../support/called-command.ts';
 import { type Finished, RunningCommand, runCommand } from '../support/command.ts';
 import { Gate } from '../support/embedded.ts';
 import { sharedPostgres, sharedRabbit } from '../support/services.ts';
@@ -77,7 +78,7 @@ test.each([
 ])('%j is told in one line, with the way out, and ends with 2', async (args, message) => {
   // Port 0 is not the default, which is refused with amqp:// too.
   const given = args.includes('--url') ? args : ['--port', '0', ...args];
-  const { code, stdout, stderr } = await runCommand(['server', '--http-port', '0', ...given], { directory });
+  const { code, stdout, stderr } = await callCommand(['server', '--http-port', '0', ...given], { directory });
   expect(stderr).toMatch(/^millrace: USAGE: [^\n]+\n$/);
   expect(stderr).toContain(message);
   expect({ code, stdout }).toEqual({ code: 2, stdout: '' });

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { LIMITS } from '../../src/limits.ts';
+import { callCommand } from '../support/called-command.ts';
 import { type Finished, RunningCommand, runCommand } from '../support/command.ts';
 
 let directory: string;
@@ -17,6 +18,7 @@ afterAll(() => {
   rmSync(directory, { recursive: true });
 });
 
+/** A process of its own: commands that stay take over its signals as soon as they begin. */
 function millrace(...args: string[]): Promise<Finished> {
   return runCommand(args, { directory });
 }
@@ -54,10 +56,14 @@ test.each([
   ],
   [['worker', '--handlers', 'h.js', '--fail-rate', '0.1'], 'for the built-in handler'],
 ])('%j is told in one line and ends with 2', async (args, message) => {
-  const { code, stdout, stderr } = await millrace(...args);
+  const { code, stdout, stderr } = await callCommand(args, { directory });
   expect(stderr).toMatch(/^millrace: USAGE: [^\n]+\n$/);
   expect(stderr).toContain(message);
   expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
+});
+
+test('a process that was called wrongly ends with 2', async () => {
+  expect(await millrace()).toEqual({ code: 2, stdout: '', stderr: expect.stringMatching(/^millrace: USAGE: /) });
 });
 
 test.each([

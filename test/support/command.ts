@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 /** MILLRACE_TEST_MAIN tests another build than dist: an installed package, for example. */
-const MAIN = resolve(process.env.MILLRACE_TEST_MAIN ?? join(import.meta.dirname, '../../dist/cli/main.js'));
+export const MAIN = resolve(process.env.MILLRACE_TEST_MAIN ?? join(import.meta.dirname, '../../dist/cli/main.js'));
 
 export interface Finished {
   /** A signal's name when one ended it. */
@@ -24,6 +24,13 @@ export interface CommandOptions {
   under?: readonly string[];
 }
 
+/** What is set around the tests must not reach the commands. */
+export function commandEnvironment(environment: Record<string, string> = {}): NodeJS.ProcessEnv {
+  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('MILLRACE_'));
+  // Servers of many tests run beside each other.
+  return { ...Object.fromEntries(inherited), MILLRACE_HTTP_PORT: 'off', ...environment };
+}
+
 /** A `millrace` process that runs. */
 export class RunningCommand {
   readonly exited: Promise<Finished>;
@@ -34,17 +41,14 @@ export class RunningCommand {
 
   constructor(
     args: readonly string[],
-    { directory, environment = {}, input, main = MAIN, openFilesMax, under = [] }: CommandOptions,
+    { directory, environment, input, main = MAIN, openFilesMax, under = [] }: CommandOptions,
   ) {
     if (!existsSync(main)) throw new Error(`${main} is missing: npm run build`);
-    // What is set around the tests must not reach the commands.
-    const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('MILLRACE_'));
-    // Servers of many tests run beside each other.
-    const env = { ...Object.fromEntries(inherited), MILLRACE_HTTP_PORT: 'off', ...environment };
     this.#args = args;
     const command = [...under, process.execPath, main, ...args];
     const limit = ['sh', '-c', `ulimit -n ${openFilesMax} && exec "$@"`, 'sh'];
     const [program, ...rest] = openFilesMax === undefined ? command : [...limit, ...command];
+    const env = commandEnvironment(environment);
     this.#child = spawn(program as string, rest, { cwd: directory, env, stdio: 'pipe' });
     for (const name of ['stdout', 'stderr'] as const) {
       this.#child[name]?.setEncoding('utf8').on('data', (text: string) => {
