@@ -15,7 +15,7 @@ const STOP_MS = 20_000;
 /**
  * @typedef {object} RabbitOptions
  * @property {1 | 3} [nodes] More than one: a cluster. Default 1.
- * @property {string} [config] Lines for rabbitmq.conf.
+ * @property {Record<string, Setting>} [config] Of the application `rabbit`, as in its configuration in Erlang.
  * @property {boolean} [management] With its HTTP API, which makes virtual hosts in a tenth of a second, not in two. Default false.
  * @property {number} [port] Of the only node. Default: a free one.
  */
@@ -242,29 +242,15 @@ export class Rabbit {
   /** @param {Node} node */
   async #prepare(node) {
     for (const part of ['mnesia', 'log']) await mkdir(join(node.directory, part), { recursive: true });
-    const { config = '', management = false } = this.#options;
-    const lines = [
-      `listeners.tcp.1 = 127.0.0.1:${node.port}`,
-      'listeners.ssl = none',
-      // A machine that is short of either must not look like a hanging broker.
-      'disk_free_limit.absolute = 50MB',
-      'log.file.level = info',
-      'log.console = false',
-      ...(this.#nodes.length > 1 ? this.#clusterLines() : []),
-      ...(management ? [`management.tcp.ip = 127.0.0.1`, `management.tcp.port = ${node.managementPort}`] : []),
-      config,
-    ];
-    await writeFile(join(node.directory, 'rabbitmq.conf'), `${lines.join('\n')}\n`);
-    await writeFile(join(node.directory, 'enabled_plugins'), management ? '[rabbitmq_management].\n' : '[].\n');
+    const { config = {}, management = false } = this.#options;
+    const cluster = this.#nodes.length > 1 ? clusterSettings(this.names) : {};
+    const settings = {
+      rabbit: { ...ofTests(node), ...cluster, ...config },
+      ...(management ? managementSettings(node) : {}),
+    };
+    await writeFile(join(node.directory, 'rabbitmq.config'), `${asErlang(settings)}.\n`);
     await writeFile(join(node.directory, 'advanced.config'), '[].\n');
-  }
-
-  #clusterLines() {
-    return [
-      'cluster_formation.peer_discovery_backend = classic_config',
-      ...this.#nodes.map(({ name }, index) => `cluster_formation.classic_config.nodes.${index + 1} = ${name}`),
-      'cluster_partition_handling = pause_minority',
-    ];
+    await writeFile(join(node.directory, 'enabled_plugins'), management ? '[rabbitmq_management].\n' : '[].\n');
   }
 
   /** @param {Node} node */
@@ -286,12 +272,78 @@ export class Rabbit {
       RABBITMQ_PID_FILE: join(node.directory, 'pid'),
       RABBITMQ_GENERATED_CONFIG_DIR: join(node.directory, 'config'),
       RABBITMQ_CONF_ENV_FILE: join(node.directory, 'rabbitmq-env.conf'),
-      RABBITMQ_CONFIG_FILE: join(node.directory, 'rabbitmq.conf'),
+      RABBITMQ_CONFIG_FILE: join(node.directory, 'rabbitmq.config'),
       RABBITMQ_ADVANCED_CONFIG_FILE: join(node.directory, 'advanced.config'),
       RABBITMQ_ENABLED_PLUGINS_FILE: join(node.directory, 'enabled_plugins'),
       RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS: '-kernel inet_dist_use_interface {127,0,0,1}',
     };
   }
+}
+
+/** @typedef {boolean | number | string | Atom | Tuple | readonly any[] | { readonly [name: string]: any }} Setting */
+
+/** A word of Erlang's own, where a text would be another thing. */
+class Atom {
+  /** @param {string} name */
+  constructor(name) {
+    this.name = name;
+  }
+}
+
+class Tuple {
+  /** @param {readonly Setting[]} items */
+  constructor(...items) {
+    this.items = items;
+  }
+}
+
+/**
+ * As RabbitMQ's configuration in Erlang has it, which it reads in no time; its own format takes it seconds of a start.
+ *
+ * @param {Setting} setting
+ * @returns {string}
+ */
+function asErlang(setting) {
+  if (setting instanceof Atom) return `'${setting.name}'`;
+  if (setting instanceof Tuple) return `{${setting.items.map(asErlang).join(', ')}}`;
+  if (Array.isArray(setting)) return `[${setting.map(asErlang).join(', ')}]`;
+  if (typeof setting !== 'object') return JSON.stringify(setting);
+  return asErlang(Object.entries(setting).map(([name, value]) => new Tuple(new Atom(name), value)));
+}
+
+/** @param {Node} node */
+function ofTests({ port }) {
+  return {
+    tcp_listeners: [new Tuple('127.0.0.1', port)],
+    ssl_listeners: [],
+    // A machine that is short of either must not look like a hanging broker.
+    disk_free_limit: 50_000_000,
+    log: { file: { level: new Atom('info') }, console: { enabled: false } },
+  };
+}
+
+/** @param {readonly string[]} names */
+function clusterSettings(names) {
+  return {
+    cluster_formation: { peer_discovery_backend: new Atom('rabbit_peer_discovery_classic_config') },
+    cluster_nodes: new Tuple(
+      names.map((name) => new Atom(name)),
+      new Atom('disc'),
+    ),
+    cluster_partition_handling: new Atom('pause_minority'),
+  };
+}
+
+/**
+ * For who makes virtual hosts: nobody looks at statistics, which cost more than what they tell of.
+ *
+ * @param {Node} node
+ */
+function managementSettings({ managementPort }) {
+  return {
+    rabbitmq_management: { tcp_config: { ip: '127.0.0.1', port: managementPort } },
+    rabbitmq_management_agent: { disable_metrics_collector: true },
+  };
 }
 
 /** @param {NodeJS.ProcessEnv} env */

@@ -33,7 +33,7 @@ class Strict implements SharedRabbit {
   #count = 0;
 
   static async start(): Promise<Strict> {
-    return new Strict(await startRabbit({ management: true, config: 'max_message_size = 100000' }));
+    return new Strict(await startRabbit({ management: true, config: { max_message_size: 100_000 } }));
   }
 
   private constructor(rabbit: Rabbit) {

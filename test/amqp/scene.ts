@@ -1,8 +1,33 @@
 import amqplib, { type Channel, type ChannelModel, type ConsumeMessage, type Options } from 'amqplib';
-import { type Client, type ClientOptions, connect } from '../../src/index.ts';
+import { parseAddress } from '../../src/broker/rabbitmq/address.ts';
+import { RabbitBroker } from '../../src/broker/rabbitmq/rabbit-broker.ts';
+import { Client } from '../../src/client/client.ts';
+import { type ClientOptions, connect } from '../../src/index.ts';
+import { SystemClock, type Timer } from '../../src/io/clock.ts';
+import { SystemRandom } from '../../src/io/random.ts';
+import { DEFAULTS } from '../../src/limits.ts';
 import { Deferred, until, within } from '../conformance/events.ts';
 import { TcpProxy } from '../conformance/tcp-proxy.ts';
 import type { Portion, SharedRabbit } from '../support/services.ts';
+
+/** Time that goes by so many times faster. */
+class HurriedClock extends SystemClock {
+  readonly #factor: number;
+  readonly #startMs = super.steadyMs();
+
+  constructor(factor: number) {
+    super();
+    this.#factor = factor;
+  }
+
+  override steadyMs(): number {
+    return this.#startMs + (super.steadyMs() - this.#startMs) * this.#factor;
+  }
+
+  override setTimer(delayMs: number, callback: () => void): Timer {
+    return super.setTimer(delayMs / this.#factor, callback);
+  }
+}
 
 /** A virtual host of its own, clients of it, and what another program sees there. */
 export class AmqpScene {
@@ -30,6 +55,23 @@ export class AmqpScene {
 
   async connect(options: ClientOptions = {}, url = this.url): Promise<Client> {
     const client = await connect(url, options);
+    this.#clients.push(client);
+    return client;
+  }
+
+  /** A client for which time goes by so many times faster: for what it waits for that no option sets. */
+  async hurried(factor: number, url = this.url): Promise<Client> {
+    const clock = new HurriedClock(factor);
+    const { connectTimeoutMs, enqueueTimeoutMs, callTimeoutMs, reconnect } = DEFAULTS;
+    const { queueType, replies, prefix } = DEFAULTS.amqp;
+    const broker = await RabbitBroker.connect({
+      ...{ clock, random: new SystemRandom(), address: parseAddress(url), tls: {}, reconnect, store: undefined },
+      ...{ queueType, replies, prefix, clientName: 'hurried', process: { host: 'here', pid: process.pid } },
+      connectTimeoutMs: connectTimeoutMs * factor,
+      enqueueTimeoutMs: enqueueTimeoutMs * factor,
+      callTimeoutMs: callTimeoutMs * factor,
+    });
+    const client = new Client(broker, { clock, workerName: 'hurried' });
     this.#clients.push(client);
     return client;
   }
