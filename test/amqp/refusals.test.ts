@@ -28,6 +28,7 @@ const FULL = {
 
 /** A broker whose limits and rights the tests set. */
 class Strict implements SharedRabbit {
+  readonly outlivesRun = false;
   readonly #rabbit: Rabbit;
   vhostName = '';
   #count = 0;

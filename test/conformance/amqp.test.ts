@@ -1,15 +1,10 @@
 import { describe } from 'vitest';
-import { sharedPostgres, sharedRabbit } from '../support/services.ts';
-import { amqp, amqpWithStore } from './amqp-backends.ts';
+import { sharedRabbit } from '../support/services.ts';
+import { amqp } from './amqp-backends.ts';
 import { conformance } from './conformance.ts';
 
 const rabbit = await sharedRabbit();
-const postgres = await sharedPostgres();
 
 describe.skipIf(rabbit === undefined)('RabbitMQ', () => {
   if (rabbit !== undefined) conformance(amqp(rabbit));
-});
-
-describe.skipIf(rabbit === undefined || postgres === undefined)('RabbitMQ and PostgreSQL', () => {
-  if (rabbit !== undefined && postgres !== undefined) conformance(amqpWithStore(rabbit, postgres));
 });

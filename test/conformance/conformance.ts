@@ -1,4 +1,4 @@
-import { describe, test } from 'vitest';
+import { afterAll, describe, test } from 'vitest';
 import { attempts } from './attempts.ts';
 import { batches } from './batches.ts';
 import { bounds } from './bounds.ts';
@@ -47,6 +47,8 @@ const SUBJECTS: Readonly<Record<string, Behaviours>> = {
 export function conformance(backend: Backend): void {
   const exceptions = new Map(Object.entries(backend.exceptions));
   describe(backend.name, () => {
+    afterAll(() => backend.close?.());
+
     for (const [subject, behaviours] of Object.entries(SUBJECTS)) {
       describe(subject, () => {
         for (const [name, behaviour] of Object.entries(behaviours)) {

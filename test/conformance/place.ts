@@ -20,6 +20,8 @@ export interface Backend {
   /** Behaviours that it does not have, by name, each with the reason. They are not run. */
   readonly exceptions: Readonly<Record<string, string>>;
   open(): Promise<Place>;
+  /** When nothing is opened any more: removes what all places have shared. */
+  close?(): Promise<void>;
 }
 
 /** One statement about every backend; its name is the statement. */

@@ -6,7 +6,7 @@ import {
   type SpanProcessor,
 } from '@opentelemetry/sdk-trace-base';
 import { NodeTracerProvider } from '@opentelemetry/sdk-trace-node';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { type Client, defineTask, LIMITS, type Tracing } from '../../src/index.ts';
 import { tracing } from '../../src/otel/index.ts';
 import { amqp } from '../conformance/amqp-backends.ts';
@@ -61,7 +61,7 @@ afterEach(() => Sdk.stop());
 const rabbit = await sharedRabbit();
 const backends = [memory, tcp, ...(rabbit === undefined ? [] : [amqp(rabbit)])];
 
-describe.each(backends)('over $name', ({ open }) => {
+describe.each(backends)('over $name', ({ open, close }) => {
   let place: Place;
   let sdk: Sdk;
   let client: Client;
@@ -76,6 +76,7 @@ describe.each(backends)('over $name', ({ open }) => {
   });
 
   afterEach(() => place.close());
+  afterAll(() => close?.());
 
   test('an attempt is in the trace of its enqueue, which is its parent and its link', async () => {
     await other.work({ add: (input) => Number(input) + 1 });

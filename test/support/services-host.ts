@@ -22,10 +22,13 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const chromium = once(() => findChromium({ tell }), tell);
   const answers: Record<string, () => Promise<object>> = {
     '/rabbit': async () => {
-      const { url, managementUrl } = await rabbit.get();
-      return { url, managementUrl };
+      const { url, managementUrl, from } = await rabbit.get();
+      return { url, managementUrl, outlivesRun: from === 'AMQP_URL' };
     },
-    '/postgres': async () => ({ url: (await postgres.get()).url }),
+    '/postgres': async () => {
+      const { url, from } = await postgres.get();
+      return { url, outlivesRun: from === 'DATABASE_URL' };
+    },
     '/chromium': async () => ({ url: (await chromium.get()).url }),
     '/rabbit-programs': once(async () => refusal(await provideRabbit(tell), 'rabbitmq-server'), tell).get,
     '/postgres-programs': once(async () => refusal(await providePostgres(tell), 'postgresql'), tell).get,

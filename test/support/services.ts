@@ -14,11 +14,15 @@ export interface Portion {
 }
 
 export interface SharedRabbit {
+  /** Whether what is left in it stays there. */
+  readonly outlivesRun: boolean;
   /** A virtual host of its own; takes a tenth of a second. */
   vhost(): Promise<Portion>;
 }
 
 export interface SharedPostgres {
+  /** Whether what is left in it stays there. */
+  readonly outlivesRun: boolean;
   /** A database of its own; takes a tenth of a second. */
   database(): Promise<Portion>;
 }
@@ -30,9 +34,10 @@ let portions = 0;
  * printed); with CI set it is an error instead.
  */
 export async function sharedRabbit(): Promise<SharedRabbit | undefined> {
-  const { url, managementUrl, missing } = await ask('/rabbit');
+  const { url, managementUrl, outlivesRun = true, missing } = await ask('/rabbit');
   if (missing !== undefined || url === undefined) return absent(missing);
   return {
+    outlivesRun,
     vhost: async () => {
       const name = portionName();
       await createVhost(url, managementUrl, name);
@@ -45,9 +50,10 @@ export async function sharedRabbit(): Promise<SharedRabbit | undefined> {
 
 /** As `sharedRabbit`. */
 export async function sharedPostgres(): Promise<SharedPostgres | undefined> {
-  const { url, missing } = await ask('/postgres');
+  const { url, outlivesRun = true, missing } = await ask('/postgres');
   if (missing !== undefined || url === undefined) return absent(missing);
   return {
+    outlivesRun,
     database: async () => {
       const name = portionName();
       await createDatabase(url, name);
@@ -89,7 +95,7 @@ function absent(reason: string | undefined): undefined {
 }
 
 /** Not `fetch`: the first start may take minutes, when packages are installed. */
-function ask(path: string): Promise<{ url?: string; managementUrl?: string; missing?: string }> {
+function ask(path: string): Promise<{ url?: string; managementUrl?: string; outlivesRun?: boolean; missing?: string }> {
   return new Promise((resolve, reject) => {
     get(`${inject('servicesUrl')}${path}`, (response) => {
       let body = '';
