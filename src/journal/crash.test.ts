@@ -148,6 +148,9 @@ test.each(['always', 'interval', 'never'] as const)(
   RUNS * 10_000,
 );
 
+// Lost what lay in a file that a killed process had made, and whose name was not on the disk.
+test('what was confirmed survives the history that once lost it', () => runHistory(19, 'always'));
+
 test.each(['interval', 'never'] as const)(
   'a power failure under fsync %s loses the end of the log and nothing before it',
   async (fsync) => {

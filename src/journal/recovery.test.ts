@@ -255,6 +255,26 @@ describe('a segment file that was not begun', () => {
     expect((await openJournal({ disk })).texts.slice(8)).toEqual(more);
   });
 
+  test('is on the disk before anything is written to it, though its process was killed before it had seen to that', async () => {
+    const disk = new MemoryDisk();
+    const first = await openJournal({ disk });
+    appendTexts(first.journal, ['first']);
+    await first.durable(first.journal.appendedSequence);
+    disk.hold('syncDirectory');
+    // Enough for the next file to be made.
+    appendTexts(first.journal, makeTexts(12, 1000, 'a'));
+    await disk.held('syncDirectory');
+    disk.kill();
+    const second = await openJournal({ disk });
+    appendTexts(second.journal, makeTexts(12, 1000, 'b'));
+    await second.durable(second.journal.appendedSequence);
+    expect(second.journal.lastSegment).toBeGreaterThan(1);
+    // Of what was created and renamed, and not synced, nothing is left.
+    disk.crash(0);
+    const { texts } = await openJournal({ disk });
+    expect(texts).toEqual(expect.arrayContaining(makeTexts(12, 1000, 'b')));
+  });
+
   test('is all there is when the first start was cut off', async () => {
     for (const bytes of [0, 100, SMALL.segmentBytes]) {
       const disk = new MemoryDisk();

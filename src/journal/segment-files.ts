@@ -101,6 +101,8 @@ export class SegmentFiles implements Storage {
         if (!this.#spares.includes(number)) this.#spares.push(number);
       }
     }
+    // A process that was killed may have made or renamed what is here, and not seen to it that the disk knows.
+    await disk.syncDirectory(directory);
     if (found.active !== undefined) {
       this.#active = { ...(await this.#openFile(found.active.number)), bytes: found.active.bytes };
       await rewrite(this.#active.file, found.active.syncedEnd, found.active.end);
