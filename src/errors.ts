@@ -39,7 +39,10 @@ export const ERROR_CODES = {
   LEASE_LOST: { retryable: false, meaning: 'the task is no longer leased to this worker under this token' },
   // The server's state
   DISK_FULL: { retryable: true, meaning: 'no room for new tasks; completions are still taken' },
-  QUEUE_FULL: { retryable: true, meaning: 'the server holds as many tasks as it may' },
+  QUEUE_FULL: {
+    retryable: true,
+    meaning: 'a queue, or the server, holds as many tasks, queues or schedules as it may',
+  },
   STOPPING: { retryable: true, meaning: 'the server or client is stopping and takes no new work' },
   STORAGE_FAILED: {
     retryable: false,

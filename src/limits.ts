@@ -67,6 +67,7 @@ export const LIMITS = {
   concurrencyKeyBytesMax: 128,
   /** What a queue may be limited to. */
   queueConcurrencyMax: 1_000_000,
+  queueLengthMax: 200_000_000,
   rateCountMax: 1_000_000,
   ratePeriodMsMin: 1,
   ratePeriodMsMax: 1 * DAY,
@@ -507,9 +508,11 @@ export interface QueueLimits {
   readonly rate: { readonly count: number; readonly periodMs: number; readonly burst: number } | null;
   /** As `concurrency`, for the tasks with the same `concurrencyKey`. */
   readonly concurrencyPerKey: number | null;
+  /** Unfinished tasks that the queue holds: ready, scheduled, blocked and active. New ones beyond it are refused with QUEUE_FULL. */
+  readonly length: number | null;
 }
 
-export const NO_LIMITS: QueueLimits = { concurrency: null, rate: null, concurrencyPerKey: null };
+export const NO_LIMITS: QueueLimits = { concurrency: null, rate: null, concurrencyPerKey: null, length: null };
 
 /** What is not named, or undefined, stays as it is. */
 export interface QueueLimitsChange {
@@ -517,26 +520,33 @@ export interface QueueLimitsChange {
   /** `burst` is `count` unless it is given. */
   rate?: { count: number; periodMs: number; burst?: number | undefined } | null | undefined;
   concurrencyPerKey?: number | null | undefined;
+  length?: number | null | undefined;
 }
+
+/** The limits that are a plain count, and the most that each may be. */
+const QUEUE_COUNTS_MAX = {
+  concurrency: LIMITS.queueConcurrencyMax,
+  concurrencyPerKey: LIMITS.queueConcurrencyMax,
+  length: LIMITS.queueLengthMax,
+} as const;
 
 /** Throws INVALID_ARGUMENT. */
 export function parseQueueLimits(change: unknown): Partial<QueueLimits> {
   checkObject('limits', change);
-  const { concurrency, rate, concurrencyPerKey, ...others } = change as QueueLimitsChange;
-  for (const name of Object.keys(others)) {
-    const message = `there is no limit ${shown(name)}; there are concurrency, rate, concurrencyPerKey`;
-    throw new MillraceError('INVALID_ARGUMENT', message);
+  const { rate, ...counts } = change as QueueLimitsChange;
+  const parsed: { -readonly [Name in keyof QueueLimits]?: QueueLimits[Name] } = {};
+  for (const [name, count] of Object.entries(counts)) {
+    if (!Object.hasOwn(QUEUE_COUNTS_MAX, name)) {
+      const known = Object.keys(NO_LIMITS).join(', ');
+      throw new MillraceError('INVALID_ARGUMENT', `there is no limit ${shown(name)}; there are ${known}`);
+    }
+    if (count === undefined) continue;
+    const limit = name as keyof typeof QUEUE_COUNTS_MAX;
+    if (count !== null) checkInteger(name, count, 1, QUEUE_COUNTS_MAX[limit]);
+    parsed[limit] = count;
   }
-  const bound = LIMITS.queueConcurrencyMax;
-  if (concurrency !== undefined && concurrency !== null) checkInteger('concurrency', concurrency, 1, bound);
-  if (concurrencyPerKey !== undefined && concurrencyPerKey !== null) {
-    checkInteger('concurrencyPerKey', concurrencyPerKey, 1, bound);
-  }
-  return {
-    ...(concurrency === undefined ? {} : { concurrency }),
-    ...(rate === undefined ? {} : { rate: rate === null ? null : parseRate(rate) }),
-    ...(concurrencyPerKey === undefined ? {} : { concurrencyPerKey }),
-  };
+  if (rate !== undefined) parsed.rate = rate === null ? null : parseRate(rate);
+  return parsed;
 }
 
 function parseRate(rate: NonNullable<QueueLimitsChange['rate']>): NonNullable<QueueLimits['rate']> {
@@ -646,6 +656,7 @@ relation(
   'the plan of a submission, which has up to 16 bytes more for each task and dependency, fits into a record',
 );
 relation(LIMITS.batchTasksMax <= LIMITS.rememberedExistingMax, 'a batch is remembered whole');
+relation(LIMITS.queueLengthMax <= LIMITS.tasksMax, 'a queue may be limited to no more than all queues hold');
 relation(
   LIMITS.refusedConnectionsMin + LIMITS.readSegmentsMax + 32 <= LIMITS.openFilesReserved,
   'what is not a connection finds a file to open',

@@ -12,14 +12,17 @@ const UNIT_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
 const RATE = /^(\d+)\/(\d*)(ms|s|m|h)$/;
 const NONE = 'none';
 
-const NUMBER = integer(1, LIMITS.queueConcurrencyMax);
+function countUpTo(max: number): Kind<number | typeof NONE> {
+  const number = integer(1, max);
+  return {
+    placeholder: 'n|none',
+    expects: `${number.expects}, or none`,
+    schema: z.union([z.literal(NONE), number.schema]),
+    fromText: (written) => number.fromText(written),
+  };
+}
 
-const COUNT: Kind<number | typeof NONE> = {
-  placeholder: 'n|none',
-  expects: `${NUMBER.expects}, or none`,
-  schema: z.union([z.literal(NONE), NUMBER.schema]),
-  fromText: (written) => NUMBER.fromText(written),
-};
+const COUNT = countUpTo(LIMITS.queueConcurrencyMax);
 
 const RATE_KIND: Kind<string> = {
   placeholder: 'n/time|none',
@@ -37,22 +40,27 @@ const FLAGS = {
     integer(1, LIMITS.rateCountMax),
     'with --rate: how many at once after a pause; as many as its number unless given',
   ),
+  length: flag(
+    countUpTo(LIMITS.queueLengthMax),
+    'unfinished tasks that it holds; more are refused with QUEUE_FULL until some have ended',
+  ),
   json: toggle('print JSON'),
 };
 
 export function registerLimit(group: Command): void {
   addCommand(group, {
     usage: 'limit <queue>',
-    summary: 'show or set how many tasks of a queue run at the same time, or in a time, over all workers',
+    summary: 'show or set how many tasks of a queue run at the same time, or in a time, over all workers, and how many it holds',
     details: 'What is not given stays as it is; none lifts a limit. Limits outlive a restart of the server.',
     flags: FLAGS,
     examples: [
       'millrace queue limit api',
       'millrace queue limit api --concurrency 10 --rate 100/1s --burst 20',
       'millrace queue limit api --rate none',
+      'millrace queue limit api --length 100000',
     ],
-    run: ({ concurrency, concurrencyPerKey, rate, burst, json, ...values }, [name = '']) => {
-      const change = readChange({ concurrency, concurrencyPerKey, rate, burst });
+    run: ({ concurrency, concurrencyPerKey, rate, burst, length, json, ...values }, [name = '']) => {
+      const change = readChange({ concurrency, concurrencyPerKey, rate, burst, length });
       return withClient(values, { name: 'millrace queue' }, async (client) => {
         const queue = client.queue(name);
         const limits = Object.keys(change).length === 0 ? (await queue.status()).limits : await queue.limit(change);
@@ -68,9 +76,10 @@ interface Given {
   concurrencyPerKey: number | typeof NONE | undefined;
   rate: string | undefined;
   burst: number | undefined;
+  length: number | typeof NONE | undefined;
 }
 
-function readChange({ concurrency, concurrencyPerKey, rate, burst }: Given): QueueLimitsChange {
+function readChange({ concurrency, concurrencyPerKey, rate, burst, length }: Given): QueueLimitsChange {
   if (burst !== undefined && (rate === undefined || rate === NONE)) {
     throw new UsageError('--burst belongs to a rate: give --rate too, such as --rate 100/1s');
   }
@@ -78,6 +87,7 @@ function readChange({ concurrency, concurrencyPerKey, rate, burst }: Given): Que
     ...(concurrency === undefined ? {} : { concurrency: parseCount(concurrency) }),
     ...(concurrencyPerKey === undefined ? {} : { concurrencyPerKey: parseCount(concurrencyPerKey) }),
     ...(rate === undefined ? {} : { rate: rate === NONE ? null : { ...parseRate(rate), burst } }),
+    ...(length === undefined ? {} : { length: parseCount(length) }),
   };
 }
 
@@ -91,7 +101,7 @@ export function parseRate(rate: string): { count: number; periodMs: number } {
   return { count: Number(count), periodMs: (periods === '' ? 1 : Number(periods)) * UNIT_MS[unit] };
 }
 
-export function describeLimits({ concurrency, rate, concurrencyPerKey }: QueueLimits): string[] {
+export function describeLimits({ concurrency, rate, concurrencyPerKey, length }: QueueLimits): string[] {
   const perKey = concurrencyPerKey === null ? [] : [`of one key     ${formatCount(concurrencyPerKey)}`];
   return [
     `at one time    ${concurrency === null ? 'no limit' : formatCount(concurrency)}`,
@@ -99,5 +109,6 @@ export function describeLimits({ concurrency, rate, concurrencyPerKey }: QueueLi
     rate === null
       ? 'rate           no limit'
       : `rate           ${formatCount(rate.count)} in ${formatDuration(rate.periodMs)}, up to ${formatCount(rate.burst)} at once`,
+    ...(length === null ? [] : [`length         ${formatCount(length)} unfinished tasks`]),
   ];
 }

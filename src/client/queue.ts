@@ -22,8 +22,9 @@ export class Queue {
   }
 
   /**
-   * Limits how many of its tasks run at the same time, or in a time, over all workers; null lifts a limit, what is not named
-   * stays. Kept over restarts. Resolves with what holds now. Rejects with INVALID_ARGUMENT, UNSUPPORTED (RabbitMQ).
+   * Limits how many of its tasks run at the same time, or in a time, over all workers, and how many unfinished ones it holds;
+   * null lifts a limit, what is not named stays. Kept over restarts. Resolves with what holds now. Rejects with
+   * INVALID_ARGUMENT, UNSUPPORTED (RabbitMQ).
    */
   async limit(limits: QueueLimitsChange): Promise<QueueLimits> {
     parseQueueLimits(limits);

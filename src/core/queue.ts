@@ -141,6 +141,17 @@ export class Queue {
 
   // ── Limits ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
+  /** Tasks that have not ended. */
+  get length(): number {
+    return this.ready + this.active + this.scheduled + this.blocked;
+  }
+
+  /** How many new tasks it takes. */
+  get room(): number {
+    const lengthMax = this.limits?.length ?? null;
+    return lengthMax === null ? Number.POSITIVE_INFINITY : Math.max(0, lengthMax - this.length);
+  }
+
   setLimits(limits: QueueLimits | undefined, nowMs: number): void {
     this.limits = limits;
     // A bucket that goes on with the same rate is not filled again.

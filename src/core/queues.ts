@@ -65,6 +65,7 @@ export class Queues {
       throw new MillraceError(
         'QUEUE_FULL',
         `queue ${JSON.stringify(name)} would be one more than the ${LIMITS.queuesMax} allowed; use fewer queues`,
+        { details: { queue: name, bound: LIMITS.queuesMax } },
       );
     }
     const queue = new Queue(name, this.#table, this.#retention);

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Bench, KEEP_ALL, NOW_MS, READER } from '../../test/model/core-bench.ts';
+import { NO_LIMITS } from '../limits.ts';
 import { PARENT_END, type RelationsOf, type UniqueClaim } from './relations.ts';
 import { NONE, State } from './task-table.ts';
 
@@ -118,7 +119,7 @@ describe('a rate and a concurrency', () => {
     const { core } = bench;
     const queue = core.queue('q');
     const rate = { count: 1, periodMs: 1000, burst: 1 };
-    core.queues.setLimits(queue, { concurrency: 1, rate, concurrencyPerKey: null }, NOW_MS);
+    core.queues.setLimits(queue, { ...NO_LIMITS, concurrency: 1, rate }, NOW_MS);
     bench.enqueue(2);
     const worker = core.queues.addWorker(['q'], 5, 5, NOW_MS);
     const out = new Uint32Array(5);

@@ -8,7 +8,7 @@ import { formatTaskId } from '../ids.ts';
 import type { Clock } from '../io/clock.ts';
 import type { Journal } from '../journal/journal.ts';
 import { NO_LIMITS, type QueueLimits } from '../limits.ts';
-import { type Command, forEachId, idRuns, RECORD } from './records.ts';
+import { type Command, forEachId, idRuns, RECORD, readLimits } from './records.ts';
 
 /** First ids and counts in one record, which then stays far below what the journal takes. */
 const RUN_NUMBERS_MAX = 100_000;
@@ -293,11 +293,9 @@ export function applyCommand(core: Core, command: Command): void {
     case 'totals':
       for (const { name, totals } of command.queues) Object.assign(core.queue(name).totals, totals);
       break;
-    case 'limits': {
-      const isNone = Object.values(command.limits).every((limit) => limit === null);
-      core.queues.setLimits(core.queue(command.queue), isNone ? undefined : command.limits, command.at);
+    case 'limits':
+      core.queues.setLimits(core.queue(command.queue), readLimits(command.limits), command.at);
       break;
-    }
     case 'retention': {
       const queue = core.queue(command.queue);
       queue.retention = command.retention;

@@ -17,6 +17,7 @@ import { Commands } from './commands.ts';
 import { type DeliveryTarget, Dispatcher } from './dispatcher.ts';
 import { Events } from './events.ts';
 import { describeRecord, ENQUEUE_HEAD_BYTES, packEnqueueHead, RECORD } from './records.ts';
+import { QueueRoom } from './queue-room.ts';
 import { Replay } from './replay.ts';
 import { Scheduler } from './scheduler.ts';
 import { type KeptOutcome, SegmentReader, type StoredOutcome } from './segment-reader.ts';
@@ -94,6 +95,7 @@ export class Engine {
   readonly #unreadable: Unreadable;
   readonly #enqueues = new EnqueueReader();
   readonly #newKinds: Kind[] = [];
+  readonly #queueRoom = new QueueRoom();
   #timer: Timer | undefined;
   #timerAtMs = Number.POSITIVE_INFINITY;
   #housekeeping: Timer | undefined;
@@ -303,7 +305,9 @@ export class Engine {
     const firstId = this.core.ids.reserveIds(0);
     const plan = this.#checkSections(buffer, () => {
       const shape = (): Shape => shapeOf(this.core, reader, buffer, start, enqueueEnd);
-      return planSubmission(this.core, parsed, shape, firstId, nowMs);
+      const plan = planSubmission(this.core, parsed, shape, firstId, nowMs);
+      if (plan.existing.length > 0 && !this.#queueRoom.isEmpty) this.#leaveOut(plan.existing, shape());
+      return plan;
     });
     const parts = [buffer.subarray(start, enqueueEnd), packTrailer(plan)];
     const place = this.#place(RECORD.SUBMIT, producer, taskCount, nowMs, start, ...parts);
@@ -359,24 +363,34 @@ export class Engine {
     }
   }
 
-  /** All sections or none: specs and lengths are checked before anything is written. */
+  /** What exists already adds nothing to its queue. */
+  #leaveOut(existing: readonly Existing[number][], { queues }: Shape): void {
+    for (const [index] of existing) this.#queueRoom.add(this.core.queue(queues[index] as string), -1);
+  }
+
+  /** All sections or none: specs, lengths and room are checked before anything is written. */
   #checkSections<T>(buffer: Buffer, then: () => T): T;
   #checkSections(buffer: Buffer): void;
   #checkSections<T>(buffer: Buffer, then?: () => T): T | undefined {
     const reader = this.#enqueues;
     const kinds = this.#newKinds;
+    const room = this.#queueRoom;
     try {
       while (reader.next()) {
         const kind = kindOfSpec(this.core, buffer, reader.specStart, reader.specEnd);
         if (kind.taskCount === 0) kinds.push(kind);
+        room.add(kind.queue, reader.count);
         checkTasks(buffer, reader.tasksStart, reader.tasksEnd, reader.count);
       }
-      return then?.();
+      const result = then?.();
+      room.check();
+      return result;
     } catch (error) {
       for (const kind of kinds) this.core.dropKindIfUnused(kind);
       throw error;
     } finally {
       kinds.length = 0;
+      room.clear();
     }
   }
 

@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest';
 import { type BenchWorker, EngineBench, SPEC, turns } from '../../test/model/engine-bench.ts';
+import { NO_LIMITS } from '../limits.ts';
+import { RECORD } from './records.ts';
 
-const NO_LIMITS = { concurrency: null, rate: null, concurrencyPerKey: null };
 const text = (count: number): string[] => Array.from({ length: count }, (_, i) => `p${i}`);
 
 async function pass(bench: EngineBench, ms: number): Promise<void> {
@@ -116,5 +117,85 @@ it('leaves other queues of the same worker alone', async () => {
   await turns();
   expect(worker.held.filter(({ spec }) => spec.queue === 'free')).toHaveLength(4);
   expect(worker.held).toHaveLength(5);
+  await bench.engine.close();
+});
+
+function full(queue: string, room: number, count: number): unknown {
+  return expect.objectContaining({ code: 'QUEUE_FULL', details: expect.objectContaining({ queue, room, count }) });
+}
+
+it('takes no more unfinished tasks than a queue’s length, whatever they wait for, and has room again when some have ended', async () => {
+  const bench = await EngineBench.open({ directory: null });
+  bench.engine.commands.setLimits('q', { length: 4 });
+  const worker = await bench.addWorker(['q'], 1);
+  const [first] = bench.enqueue(text(2));
+  bench.enqueue(text(1), SPEC, { kind: 'delay', ms: 60_000 });
+  await turns();
+  expect(bench.engine.core.queue('q')).toMatchObject({ active: 1, ready: 1, scheduled: 1 });
+  expect(() => bench.enqueue(text(2))).toThrow(full('q', 1, 2));
+  bench.enqueue(text(1));
+  expect(() => bench.enqueue(text(1))).toThrow(full('q', 0, 1));
+  // Another attempt of a task is no new one.
+  bench.fail(worker, [worker.take(first)]);
+  await turns();
+  expect(() => bench.enqueue(text(1))).toThrow(full('q', 0, 1));
+  await completeAll(bench, worker);
+  expect(bench.enqueue(text(1))).toHaveLength(1);
+  await bench.engine.close();
+});
+
+it('counts the sections of a batch together, refuses it whole, and leaves no trace of it', async () => {
+  const bench = await EngineBench.open({ directory: null });
+  bench.engine.commands.setLimits('q', { length: 3 });
+  const other = { ...SPEC, queue: 'other' };
+  const sections = [
+    { spec: SPEC, payloads: text(2) },
+    { spec: other, payloads: text(1) },
+    { spec: { ...SPEC, name: 'x' }, payloads: text(2) },
+  ];
+  const { appendedSequence } = bench.engine.journal;
+  expect(() => bench.enqueueBatch(1, sections)).toThrow(full('q', 3, 4));
+  expect(bench.engine.journal.appendedSequence).toBe(appendedSequence);
+  expect(bench.engine.core.queue('q')).toMatchObject({ length: 0, kindCount: 0 });
+  expect(bench.engine.core.queue('other').kindCount).toBe(0);
+  expect(bench.enqueueBatch(2, sections.slice(0, 2)).count).toBe(3);
+  await bench.engine.close();
+});
+
+it('refuses neither what is retried nor what is redriven, and nothing of a queue whose limit was lowered', async () => {
+  const bench = await EngineBench.open({ directory: null });
+  const worker = await bench.addWorker(['q'], 10);
+  const ids = bench.enqueue(text(3));
+  await turns();
+  bench.fail(worker, [...worker.held], { final: true, retryDelayMs: undefined });
+  bench.engine.commands.pauseQueue('q');
+  bench.enqueue(text(2));
+  bench.engine.commands.setLimits('q', { length: 1 });
+  bench.engine.commands.retry(ids[0]);
+  expect(await bench.engine.commands.redriveQueue('q')).toBe(2);
+  expect(bench.engine.core.queue('q')).toMatchObject({ ready: 5, room: 0 });
+  expect(() => bench.enqueue(text(1))).toThrow(full('q', 0, 1));
+  await bench.engine.close();
+});
+
+it('takes a batch that it has taken before, though its queue is full by now', async () => {
+  const bench = await EngineBench.open({ directory: null });
+  bench.engine.commands.setLimits('q', { length: 2 });
+  const sections = [{ spec: SPEC, payloads: text(2) }];
+  const { firstId } = bench.enqueueBatch(1, sections);
+  expect(bench.enqueueBatch(1, sections)).toMatchObject({ firstId, count: 2 });
+  expect(bench.engine.core.queue('q').length).toBe(2);
+  await bench.engine.close();
+});
+
+it('finds no limit of length in what was written before there was one', async () => {
+  const bench = await EngineBench.open();
+  const limits = { concurrency: 2, rate: null, concurrencyPerKey: null };
+  const command = { op: 'limits', queue: 'q', limits, at: bench.clock.steadyMs() };
+  bench.engine.journal.append(RECORD.COMMAND, Buffer.from(JSON.stringify(command)));
+  await bench.flush();
+  await bench.crash();
+  expect(bench.engine.core.queue('q').limits).toEqual({ ...limits, length: null });
+  expect(bench.enqueue(text(50))).toHaveLength(50);
   await bench.engine.close();
 });

@@ -3,7 +3,7 @@ import type { Schedule } from '../core/schedules.ts';
 import { invariant } from '../errors.ts';
 import { formatTaskId } from '../ids.ts';
 import { formatTime } from '../io/clock.ts';
-import type { QueueLimits } from '../limits.ts';
+import { NO_LIMITS, type QueueLimits } from '../limits.ts';
 import { readF64, readU16, readU32, readU64, writeF64, writeU64 } from '../protocol/bytes.ts';
 
 /**
@@ -52,7 +52,7 @@ export type Command =
   | { op: 'purge'; ids: number[]; at: number }
   /** What followed for tasks from the ends of those that they depend on; see core/relations.ts. */
   | { op: 'related'; unblocked: number[]; cancelled: number[]; closed: number[]; at: number }
-  | { op: 'limits'; queue: string; limits: QueueLimits; at: number }
+  | { op: 'limits'; queue: string; limits: KeptLimits; at: number }
   | { op: 'schedule'; schedule: Schedule }
   | { op: 'moveSchedule'; name: string; paused: boolean; nextMs: number | null }
   | { op: 'removeSchedule'; name: string }
@@ -61,6 +61,15 @@ export type Command =
       queue: string;
       retention: { completedCountMax: number; completedAgeMs: number; deadCountMax: number; deadAgeMs: number };
     };
+
+/** What is not there whoever wrote it did not know: there is no such limit. */
+export type KeptLimits = Partial<QueueLimits>;
+
+/** Undefined: none at all. */
+export function readLimits(kept: KeptLimits): QueueLimits | undefined {
+  const limits = { ...NO_LIMITS, ...kept };
+  return Object.values(limits).every((limit) => limit === null) ? undefined : limits;
+}
 
 /** Ids as runs of consecutive ones. */
 export function idRuns(ids: readonly number[]): number[] {

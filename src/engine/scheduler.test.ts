@@ -464,4 +464,39 @@ describe('bounds', () => {
     expect(info(bench, 'a').firedCount).toBe(info(bench, 'b').firedCount);
     await bench.engine.close();
   });
+
+  it('a full queue holds up its own schedules only, is told once, and they fire when there is room', async () => {
+    const bench = await EngineBench.open();
+    bench.engine.commands.setLimits('q', { length: 2 });
+    bench.enqueue(['x', 'y']);
+    for (const name of ['a', 'b']) bench.engine.scheduler.set(name, every(SECOND));
+    bench.engine.scheduler.set('free', every(SECOND, { spec: { ...SPEC, queue: 'other' } }));
+    await pass(bench, 5 * SECOND, 500);
+    expect(bench.engine.core.queue('q')).toMatchObject({ ready: 2, totals: { enqueued: 2 } });
+    expect(info(bench, 'free').firedCount).toBeGreaterThanOrEqual(4);
+    expect(bench.notices.filter((notice) => notice.includes('QUEUE_FULL'))).toHaveLength(1);
+    const refused = expect.objectContaining({ code: 'QUEUE_FULL', details: expect.objectContaining({ queue: 'q' }) });
+    expect(() => bench.engine.scheduler.runNow('a', KEY)).toThrow(refused);
+    await bench.engine.commands.purgeQueue('q');
+    await pass(bench, SECOND, 500);
+    expect(ready(bench)).toBe(2);
+    await pass(bench, 3 * SECOND, 500);
+    expect(bench.notices.filter((notice) => notice.includes('QUEUE_FULL'))).toHaveLength(2);
+    await bench.engine.close();
+  });
+
+  it('what makes up for its missed times fires as many of them as its queue has room for', async () => {
+    const bench = await EngineBench.open();
+    bench.engine.commands.setLimits('q', { length: 3 });
+    bench.engine.scheduler.set('s', every(SECOND, { misfire: 'all' }));
+    bench.clock.advance(10 * SECOND + 1);
+    await turns();
+    expect(ready(bench)).toBe(3);
+    for (let left = 10; left > 0; left -= 3) {
+      await bench.engine.commands.purgeQueue('q');
+      await pass(bench, SECOND, 500);
+    }
+    expect(info(bench).firedCount).toBeGreaterThanOrEqual(10);
+    await bench.engine.close();
+  });
 });

@@ -1,5 +1,6 @@
 import type { Core } from '../core/core.ts';
 import type { KindSpec } from '../core/kind.ts';
+import type { Queue } from '../core/queue.ts';
 import { type Misfire, type Schedule, scheduleBytes } from '../core/schedules.ts';
 import { MillraceError } from '../errors.ts';
 import { formatTaskId } from '../ids.ts';
@@ -16,6 +17,7 @@ import { BufferPool } from '../protocol/writer.ts';
 import { checkSchedulePayload, type Plan, parseMisfire, planFiring } from '../schedule/plan.ts';
 import { nextDueMs, parseTiming, sameTiming, type TimingOptions } from '../schedule/timing.ts';
 import type { Commands } from './commands.ts';
+import { checkQueueRoom } from './queue-room.ts';
 import { packFireHead, RECORD } from './records.ts';
 import type { SegmentReader } from './segment-reader.ts';
 import { applyFire, kindOfSpec } from './state.ts';
@@ -77,8 +79,10 @@ export class Scheduler {
   readonly #buffers = new BufferPool();
   /** How many of its missed times a schedule that makes up for all has fired in a row. */
   readonly #madeUp = new WeakMap<Schedule, number>();
-  /** What kept a schedule from firing last. */
+  /** What kept schedules from firing last, whatever their queue. */
   #trouble = '';
+  /** Queues of which it was said that they are full, and whose schedules have not fired since. */
+  readonly #full = new WeakSet<Queue>();
 
   constructor(parts: {
     core: Core;
@@ -220,27 +224,47 @@ export class Scheduler {
       if (plan.madeUp > 0) this.#madeUp.set(schedule, plan.madeUp);
       else this.#madeUp.delete(schedule);
       this.#trouble = '';
+      const queue = this.#queueOf(schedule);
+      if (queue !== undefined) this.#full.delete(queue);
       return Math.max(plan.count, 1);
     } catch (error) {
       if (!(error instanceof MillraceError)) throw error;
       this.#core.schedules.putAside();
-      if (this.#trouble !== error.code) {
+      if (this.#isNews(schedule, error)) {
         const name = JSON.stringify(schedule.name);
         this.#notice(
           `the schedule ${name} is due and cannot fire (${error.code}: ${error.message}); it is tried again each second`,
         );
       }
-      this.#trouble = error.code;
       return 1;
     }
+  }
+
+  /** Once for each queue that is full, and for what concerns all. */
+  #isNews(schedule: Schedule, error: MillraceError): boolean {
+    const queue = this.#queueOf(schedule);
+    if (queue !== undefined && error.details.queue === queue.name) {
+      const isNews = !this.#full.has(queue);
+      this.#full.add(queue);
+      return isNews;
+    }
+    const isNews = this.#trouble !== error.code;
+    this.#trouble = error.code;
+    return isNews;
+  }
+
+  /** Undefined when it has never been used. */
+  #queueOf({ spec }: Schedule): Queue | undefined {
+    return this.#core.queues.get(spec.queue);
   }
 
   #plan(schedule: Schedule, wallMs: number): Plan {
     const fitting = Math.floor(
       RECORD_BYTES_MAX / (schedule.payload.data.length + 4 + (prefixOf(schedule)?.length ?? 0)),
     );
+    const room = this.#queueOf(schedule)?.room ?? RECORD_TASKS_MAX;
     return planFiring(schedule, schedule.nextMs as number, wallMs, {
-      countMax: Math.max(1, Math.min(RECORD_TASKS_MAX, fitting)),
+      countMax: Math.max(1, Math.min(RECORD_TASKS_MAX, fitting, room)),
       madeUp: this.#madeUp.get(schedule) ?? 0,
     });
   }
@@ -248,6 +272,8 @@ export class Scheduler {
   /** Returns the id of the last task. Throws DISK_FULL, QUEUE_FULL; then nothing has happened. */
   #fire(schedule: Schedule, { count, dueMs, nextMs }: Omit<Plan, 'madeUp'>, key: string): number {
     const { name, spec } = schedule;
+    const queue = this.#queueOf(schedule);
+    if (queue !== undefined) checkQueueRoom(queue, count);
     const { frame, release } = this.#pack(schedule, count);
     try {
       const body = frame.subarray(HEADER_BYTES);

@@ -3,16 +3,15 @@ import type { Kind } from '../core/kind.ts';
 import type { ProducerState } from '../core/producers.ts';
 import type { QueueTotals, RetentionPolicy } from '../core/queue.ts';
 import type { Schedule } from '../core/schedules.ts';
-import type { QueueLimits } from '../limits.ts';
 import { type EnqueueReader, WHEN } from '../protocol/batch.ts';
 import { decodeSpec } from '../protocol/spec.ts';
-import type { FireHead } from './records.ts';
+import { type FireHead, type KeptLimits, readLimits } from './records.ts';
 
 /** What must outlive the records it came from: each segment begins with it, so that older ones can be given up. */
 interface SegmentState {
   version: 1;
   /** `retention` and `limits` only where someone has set them. */
-  queues: { name: string; paused: boolean; retention?: RetentionPolicy; limits?: QueueLimits; totals: QueueTotals }[];
+  queues: { name: string; paused: boolean; retention?: RetentionPolicy; limits?: KeptLimits; totals: QueueTotals }[];
   producers: ProducerState[];
   /** Left out when there are none. */
   schedules?: Schedule[];
@@ -42,7 +41,7 @@ export function restoreState(core: Core, body: Buffer): void {
     queue.paused = paused;
     if (retention !== undefined) queue.retention = retention;
     // Its bucket is full: it was not used for as long as the server was away.
-    if (limits !== undefined) core.queues.setLimits(queue, limits, 0);
+    if (limits !== undefined) core.queues.setLimits(queue, readLimits(limits), 0);
     Object.assign(queue.totals, totals);
   }
   core.producers.import(state.producers);

@@ -75,7 +75,7 @@ const limits = createRoute({
   method: 'put',
   path: '/v1/queues/{queue}/limits',
   operationId: 'setLimits',
-  summary: 'Limit its concurrency or its rate; what is not named stays, null takes a limit away',
+  summary: 'Limit its concurrency, rate or length; what is not named stays, null takes a limit away',
   tags,
   request: {
     params: QueueParams,
@@ -84,6 +84,7 @@ const limits = createRoute({
         concurrency: z.int().nullable().optional(),
         concurrencyPerKey: z.int().nullable().optional(),
         rate: Rate.nullable().optional(),
+        length: z.int().nullable().optional(),
       }),
     ),
   },

@@ -116,6 +116,7 @@ export const LimitsBody = z
     concurrency: z.int().nullable(),
     concurrencyPerKey: z.int().nullable(),
     rate: z.object({ count: z.int(), periodMs: z.int(), burst: z.int() }).nullable(),
+    length: z.int().nullable(),
   })
   .openapi('Limits') satisfies Shape<QueueLimits>;
 

@@ -1,7 +1,14 @@
 import type { Payload, TaskSpec, When } from '../broker/contract.ts';
 import { invariant, MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
-import { BATCH_HEADER_BYTES, payloadTooLarge, SECTION_FIXED_BYTES, WHEN } from './batch.ts';
+import {
+  BATCH_HEADER_BYTES,
+  payloadTooLarge,
+  SECTION_FIXED_BYTES,
+  SECTION_LENGTHS_BYTES,
+  WHEN,
+  WHEN_BYTES,
+} from './batch.ts';
 import { writeF64, writeU16, writeU32, writeU48 } from './bytes.ts';
 import { FRAME, HEADER_BYTES } from './frames.ts';
 import { payloadBytes, payloadBytesBound, writePayloads, writePrefixed } from './payloads.ts';
@@ -23,7 +30,8 @@ export class BatchWriter {
   readonly #pool: BufferPool;
   #buffer: Buffer;
   #offset = TASKS_START;
-  #spec: TaskSpec | undefined;
+  /** What the open section was begun with: the spec of its tasks, or its head as another frame has it. */
+  #spec: TaskSpec | Uint8Array | undefined;
   #when: When = { kind: 'now' };
   #sectionStart = 0;
   #tasksStart = 0;
@@ -72,6 +80,24 @@ export class BatchWriter {
         : writePrefixed(this.#buffer, at, prefix, payloads);
     this.#sectionCount += payloads.length;
     this.taskCount += payloads.length;
+  }
+
+  /**
+   * Tasks of a section as another frame has them packed. `head` is the section's, without its lengths; those that come with
+   * the same object share a section.
+   */
+  addPacked(head: Uint8Array, tasks: Uint8Array, count: number): void {
+    if (head !== this.#spec) {
+      this.#closeSection();
+      const at = this.#room(head.length + SECTION_LENGTHS_BYTES);
+      this.#buffer.set(head, at);
+      this.#begin(head, head.length);
+    }
+    const at = this.#room(tasks.length);
+    this.#buffer.set(tasks, at);
+    this.#offset = at + tasks.length;
+    this.#sectionCount += count;
+    this.taskCount += count;
   }
 
   /** What follows has a section of its own, whatever came before. */
@@ -124,10 +150,15 @@ export class BatchWriter {
     const specEnd = at + 2 + bytes.length;
     buffer[specEnd] = when.kind === 'now' ? WHEN.NOW : when.kind === 'delay' ? WHEN.DELAY : WHEN.AT;
     writeF64(buffer, specEnd + 1, when.kind === 'now' ? 0 : when.ms);
-    this.#spec = spec;
+    this.#begin(spec, specEnd + WHEN_BYTES - at);
     this.#when = when;
-    this.#sectionStart = specEnd + 9;
-    this.#tasksStart = specEnd + 17;
+  }
+
+  /** A section whose head, of so many bytes, was written at the offset. */
+  #begin(spec: TaskSpec | Uint8Array, headBytes: number): void {
+    this.#spec = spec;
+    this.#sectionStart = this.#offset + headBytes;
+    this.#tasksStart = this.#sectionStart + SECTION_LENGTHS_BYTES;
     this.#offset = this.#tasksStart;
     this.#sectionCount = 0;
   }

@@ -11,6 +11,9 @@ export const WHEN = { NOW: 0, DELAY: 1, AT: 2 } as const;
 export const BATCH_HEADER_BYTES = 16;
 /** Without the spec: u16 specLength, u8 whenKind, f64 whenMs, u32 count, u32 byteLength. */
 export const SECTION_FIXED_BYTES = 19;
+/** Of these, the start time, and what stands between it and the tasks. */
+export const WHEN_BYTES = 9;
+export const SECTION_LENGTHS_BYTES = 8;
 /** The last instant that a JavaScript Date can hold. */
 const WALL_MS_MAX = 8.64e15;
 

@@ -86,6 +86,13 @@ export function decodeSpec(buffer: Buffer, start: number, end: number): TaskSpec
   return spec;
 }
 
+/** The queue of a packed spec, which begins with it. Throws PROTOCOL. */
+export function queueOfSpec(buffer: Buffer, start: number, end: number): string {
+  const queueEnd = start < end ? start + 1 + (buffer[start] as number) : end + 1;
+  if (queueEnd > end) throw malformed('lengths inside a task’s options do not fit together');
+  return buffer.toString('utf8', start + 1, queueEnd);
+}
+
 /** Throws INVALID_ARGUMENT naming the value and its bound. */
 export function validateSpec(spec: TaskSpec): void {
   checkName('queue', spec.queue, LIMITS.queueNameBytesMax);

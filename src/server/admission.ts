@@ -4,7 +4,7 @@ import type { Engine } from '../engine/engine.ts';
 import type { MillraceError } from '../errors.ts';
 import { formatTaskId } from '../ids.ts';
 import { EnqueueReader } from '../protocol/batch.ts';
-import { malformed } from '../protocol/bytes.ts';
+import { queueOfSpec } from '../protocol/spec.ts';
 import { parseRelations, splitSubmission } from '../protocol/submission.ts';
 import { Room } from './room.ts';
 
@@ -38,7 +38,7 @@ export class Admission {
     const kinds = new Set<string>();
     reader.open(buffer, start, end);
     while (reader.next()) {
-      const queue = queueOf(buffer, reader.specStart, reader.specEnd);
+      const queue = queueOfSpec(buffer, reader.specStart, reader.specEnd);
       grant.check(PRODUCE, queue, ENQUEUE);
       const key = buffer.toString('latin1', reader.specStart, reader.specEnd);
       if (core.knownKind(key) !== undefined) continue;
@@ -116,11 +116,4 @@ export function checkTask(grant: Grant, engine: Engine, roles: readonly Role[], 
   if (grant.ofAllQueues) return;
   const queue = queueOfTask(engine, id);
   if (queue === undefined || !grant.covers(queue)) throw grant.unseen(`task ${formatTaskId(id)}`);
-}
-
-/** Of a packed spec, which begins with it. */
-function queueOf(buffer: Buffer, start: number, end: number): string {
-  const queueEnd = start < end ? start + 1 + (buffer[start] as number) : end + 1;
-  if (queueEnd > end) throw malformed('lengths inside a task’s options do not fit together');
-  return buffer.toString('utf8', start + 1, queueEnd);
 }

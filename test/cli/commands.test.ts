@@ -119,7 +119,7 @@ test('limits of a queue are set, shown and lifted', async () => {
   );
   await outputOf(['enqueue', 'job', '{}', '--queue', 'limited']);
   const args = ['queue', 'limit', 'limited'];
-  const none = { concurrency: null, rate: null, concurrencyPerKey: null };
+  const none = { concurrency: null, rate: null, concurrencyPerKey: null, length: null };
   expect(await jsonOf(...args)).toEqual(none);
   expect(await jsonOf(...args, '--concurrency', '3', '--rate', '100/1s', '--burst', '20')).toEqual({
     ...none,
@@ -128,6 +128,12 @@ test('limits of a queue are set, shown and lifted', async () => {
   });
   expect(await jsonOf(...args, '--concurrency', 'none')).toMatchObject({ concurrency: null, rate: { count: 100 } });
   expect(await outputOf(args)).toMatch(/^at one time +no limit\nrate +100 in /);
+  expect(await jsonOf(...args, '--length', '1')).toMatchObject({ length: 1 });
+  expect(await outputOf(args)).toMatch(/^length +1 unfinished tasks$/m);
+  expect((await millrace('enqueue', 'job', '{}', '--queue', 'limited')).stderr).toMatch(
+    /^millrace: QUEUE_FULL: the queue "limited" holds 1 of at most 1 .* room for 0, and 1 came together\. .*millrace queue limit/,
+  );
+  expect(await jsonOf(...args, '--length', 'none')).toMatchObject({ length: null });
   expect(await millrace(...args, '--rate', 'fast')).toMatchObject({ code: 2 });
   expect(await millrace(...args, '--burst', '5')).toMatchObject({ code: 2 });
 });

@@ -3,7 +3,7 @@ import { LIMITS, type Queue } from '../../src/index.ts';
 import { Arrivals, Deferred, failure, until } from './events.ts';
 import type { Behaviours } from './place.ts';
 
-const NONE = { concurrency: null, rate: null, concurrencyPerKey: null };
+const NONE = { concurrency: null, rate: null, concurrencyPerKey: null, length: null };
 
 /** How many handlers run at the same time, of all and by key. */
 class Gauge {
@@ -135,7 +135,7 @@ export const limiting: Behaviours = {
     const tasks = await client.enqueueMany('step', [1, 2, 3, 4], { queue: 'few' });
     await tasks.at(0).result();
     expect(await queue.limit({ rate: { count: 2, periodMs: LIMITS.ratePeriodMsMax } })).toEqual({
-      ...{ concurrency: 1, concurrencyPerKey: null },
+      ...{ ...NONE, concurrency: 1 },
       rate: { count: 2, periodMs: LIMITS.ratePeriodMsMax, burst: 2 },
     });
     await tasks.at(2).result();
@@ -223,6 +223,86 @@ export const limiting: Behaviours = {
     expect(gauge.started.all.slice(0, 4).toSorted()).toEqual(['a', 'a', 'b', 'b']);
   },
 
+  'a queue takes no more unfinished tasks than its length, and says how many it has room for': async (place) => {
+    const client = await place.connect();
+    const queue = client.queue('short');
+    const options = { queue: 'short' };
+    const refused = (room: number): object => ({ code: 'QUEUE_FULL', details: { queue: 'short', length: 4, room } });
+    expect(await queue.limit({ length: 4 })).toEqual({ ...NONE, length: 4 });
+    const tasks = await client.enqueueMany('step', [1, 2], options);
+    expect(await failure(client.enqueueMany('step', [3, 4, 5], options))).toMatchObject(refused(2));
+    // One of three that depend on each other waits for the others, and counts.
+    const flow = (count: number) =>
+      client.flow((builder) => {
+        let last = builder.add('step', 0, options);
+        for (let more = count - 1; more > 0; more--) last = builder.add('step', more, { ...options, dependsOn: last });
+      });
+    expect(await failure(flow(3))).toMatchObject(refused(2));
+    await flow(2);
+    expect(await failure(client.enqueue('step', 5, { ...options, delayMs: 60_000 }))).toMatchObject(refused(0));
+    expect((await queue.status()).totals).toMatchObject({ enqueued: 4 });
+    await client.enqueue('elsewhere', 1);
+    await client.work({ step: () => 'done' }, { queues: ['short'] });
+    await tasks.results();
+    await until(
+      () => queue.status(),
+      ({ completed }) => completed === 4,
+    );
+    expect(await (await client.enqueue('step', 6, options)).result()).toBe('done');
+  },
+
+  'calls of one turn are refused one by one, those that do not fit, and nothing of other queues': async (place) => {
+    const client = await place.connect();
+    await client.queue('short').limit({ length: 3 });
+    const options = { queue: 'short' };
+    const outcomes = await Promise.allSettled([
+      client.enqueue('step', 1, options),
+      client.enqueueMany('step', [2, 3, 4], options),
+      client.enqueue('step', 5),
+      client.enqueueMany('step', [6, 7], options),
+      client.enqueueMany('step', [8, 9]),
+      client.enqueue('other', 10, options),
+    ]);
+    const states = ['fulfilled', 'rejected', 'fulfilled', 'fulfilled', 'fulfilled', 'rejected'];
+    expect(outcomes.map(({ status }) => status)).toEqual(states);
+    const ran = new Arrivals<unknown>();
+    await client.work({ step: (input) => ran.add(input) }, { queues: ['default', 'short'], concurrency: 1 });
+    expect((await ran.count(6)).toSorted()).toEqual([1, 5, 6, 7, 8, 9]);
+    expect(ran.all.filter((input) => [5, 8, 9].includes(input as number))).toEqual([5, 8, 9]);
+  },
+
+  'a unique task that exists takes no room, however full its queue is': async (place) => {
+    const client = await place.connect();
+    await client.queue('short').limit({ length: 1 });
+    const unique = (key: string) => client.enqueue('step', key, { queue: 'short', uniqueKey: key });
+    const first = await unique('a');
+    expect(await unique('a')).toMatchObject({ id: first.id, isNew: false });
+    expect(await failure(unique('b'))).toMatchObject({ code: 'QUEUE_FULL', details: { queue: 'short', room: 0 } });
+    expect((await client.queue('short').status()).ready).toBe(1);
+  },
+
+  'what is retried or redriven is taken beyond the length of its queue': async (place) => {
+    const client = await place.connect();
+    const queue = client.queue('short');
+    const worker = await client.work(
+      {
+        step: () => {
+          throw new Error('no');
+        },
+      },
+      { queues: ['short'] },
+    );
+    const tasks = await client.enqueueMany('step', [1, 2, 3], { queue: 'short', maxAttempts: 1 });
+    const outcomes = await Promise.allSettled([...tasks].map((task) => task.result()));
+    expect(outcomes.map(({ status }) => status)).toEqual(new Array(3).fill('rejected'));
+    await worker.stop();
+    await queue.limit({ length: 1 });
+    await client.tasks.retry(tasks.at(0).id);
+    expect(await queue.redrive()).toBe(2);
+    expect((await queue.status()).ready).toBe(3);
+    expect(await failure(client.enqueue('step', 4, { queue: 'short' }))).toMatchObject({ code: 'QUEUE_FULL' });
+  },
+
   'a limit or key outside its bounds is refused, and changes nothing': async (place) => {
     const client = await place.connect();
     const queue = client.queue('default');
@@ -231,6 +311,9 @@ export const limiting: Behaviours = {
       { concurrency: 1.5 },
       { concurrency: '3' },
       { concurrencyPerKey: -1 },
+      { length: 0 },
+      { length: LIMITS.queueLengthMax + 1 },
+      { length: '5' },
       { rate: 5 },
       { rate: { count: 0, periodMs: 1000 } },
       { rate: { count: 1, periodMs: 0 } },

@@ -270,6 +270,7 @@ const METHODS = new Map<string, JsonText>(
       queue: queueText,
       concurrency: few,
       concurrencyPerKey: few,
+      length: few,
       rate: objectOf({ count: few, periodMs: ms, burst: few }),
     }),
     'queue.retention': objectOf({

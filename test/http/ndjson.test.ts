@@ -103,6 +103,18 @@ describe('lines of tasks', () => {
     expect(second).toEqual({ id: first?.id, isNew: false });
   });
 
+  test('beyond the length of their queue are refused one by one, in their place', async () => {
+    await place.client.queue('short').limit({ length: 2 });
+    const line = (queue: string): string => `{"name": "a", "queue": "${queue}"}\n`;
+    const answers = await send(place.url, line('short') + line('short') + line('short') + line('free'));
+    expect(answers).toMatchObject([
+      { isNew: true },
+      { isNew: true },
+      { line: 3, status: 429, code: 'QUEUE_FULL', retryable: true, details: { queue: 'short', length: 2 } },
+      { isNew: true },
+    ]);
+  });
+
   test('100,000 of them are enqueued in their order', { timeout: 60_000 }, async () => {
     const count = 100_000;
     function* chunks(): Generator<string> {

@@ -66,6 +66,7 @@ export const limits: fc.Arbitrary<QueueLimits> = fc.oneof(
     arbitrary: fc.record({
       concurrency: fc.constantFrom(null, 1, 2, 4),
       concurrencyPerKey: fc.constantFrom(null, 1, 2),
+      length: fc.constantFrom(null, null, 4, 15),
       rate: fc.oneof(fc.constant(null), rate),
     }),
   },

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { expect } from 'vitest';
 import type { Payload, TaskSpec } from '../../src/broker/contract.ts';
-import { NONE } from '../../src/core/task-table.ts';
+import { NONE, State } from '../../src/core/task-table.ts';
 import type { CoreWorker } from '../../src/core/worker.ts';
 import { cancelTasks, retryTasks } from '../../src/engine/bulk.ts';
 import type { EngineOptions } from '../../src/engine/engine.ts';
@@ -233,6 +233,13 @@ export class EngineHistory {
     }));
     const unconfirmed = Math.max(1, Math.min(batch, this.#skippedBatch.get(producer) ?? batch) - 3);
     const body = batchBody(batch, sections, unconfirmed);
+    if (this.#isTooMuch(sections)) {
+      const before = this.#comparable(observe(this.bench.engine), true);
+      const refused = expect.objectContaining({ code: 'QUEUE_FULL' });
+      expect(() => this.bench.engine.enqueue(producer, body, 0, body.length)).toThrow(refused);
+      expect(this.#comparable(observe(this.bench.engine), true)).toEqual(before);
+      return;
+    }
     const { firstId, count } = this.bench.engine.enqueue(producer, body, 0, body.length);
     const flat = sections.flatMap(({ spec, payloads }) => payloads.map((payload: Payload) => ({ spec, payload })));
     expect(count).toBe(flat.length);
@@ -242,6 +249,22 @@ export class EngineHistory {
       this.#specs.set(firstId + i, spec);
     });
     this.#lastBatch.set(producer, { batch, body, firstId, count });
+  }
+
+  /** For a queue of limited length. */
+  #isTooMuch(sections: readonly Section[]): boolean {
+    const { core } = this.bench.engine;
+    return QUEUES.some((name) => {
+      const length = core.queues.get(name)?.limits?.length ?? Number.POSITIVE_INFINITY;
+      const own = sections.filter(({ spec }) => spec.queue === name);
+      let unfinished = own.reduce((sum, { payloads }) => sum + payloads.length, 0);
+      if (unfinished === 0) return false;
+      core.index.scan(0, (_id, slot) => {
+        if (core.kindOf(slot).spec.queue === name && core.table.state(slot) < State.COMPLETED) unfinished++;
+        return true;
+      });
+      return unfinished > length;
+    });
   }
 
   #numberOf(producer: string, order: 'next' | 'skip' | 'late'): number {

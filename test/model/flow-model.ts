@@ -54,6 +54,11 @@ export class FlowModel {
     return this.#goneMs.filter((atMs) => atMs >= sinceMs).length;
   }
 
+  /** Whether so many new tasks are taken. */
+  takes(count: number, unfinished: number): boolean {
+    return this.limits.length === null || unfinished + count <= this.limits.length;
+  }
+
   /** How many may go now, whatever their keys. */
   allowance(active: readonly KeyedTask[], nowMs: number): number {
     const free = Math.max(0, (this.limits.concurrency ?? Number.POSITIVE_INFINITY) - active.length);

@@ -84,8 +84,14 @@ class History {
         const name = QUEUES[command.queue] as string;
         const spec = { ...ENDLESS, queue: name, priority };
         const payloads = new Array(command.count).fill('x');
-        const ids = bench.enqueue(payloads, concurrencyKey === '' ? spec : { ...spec, concurrencyKey });
-        for (const id of ids)
+        const enqueue = (): number[] =>
+          bench.enqueue(payloads, concurrencyKey === '' ? spec : { ...spec, concurrencyKey });
+        const unfinished = this.#tasksIn('waiting', name).length + this.#tasksIn('active', name).length;
+        if ((this.#flows.get(name) as FlowModel).takes(command.count, unfinished) === false) {
+          expect(enqueue).toThrow(expect.objectContaining({ code: 'QUEUE_FULL' }));
+          break;
+        }
+        for (const id of enqueue())
           this.#tasks.set(id, { kind: { queue: name, priority, concurrencyKey }, state: 'waiting' });
         break;
       }
@@ -215,7 +221,7 @@ function hasRoom({ held, worker }: { held: Delivery[]; worker: BenchWorker['work
 }
 
 describe('limits and keys', () => {
-  it('let go what they allow, at once, and nothing else, whatever is set, settled, lost, or begins again', {
+  it('let in and let go what they allow, at once, and nothing else, whatever is set, settled, lost, or begins again', {
     timeout: 3_600_000,
   }, async () => {
     await fc.assert(

@@ -61,6 +61,8 @@ export type Behaviour = (typeof BEHAVIOURS)[number];
 const BACKLOG_MAX = 150;
 const OUTSTANDING_MAX = 30;
 const IDS_KEPT = 200;
+/** Why a task may not be enqueued, or nobody knows whether it is. */
+const NOT_ENQUEUED = ['TIMEOUT', 'CLOSED', 'DISK_FULL', 'QUEUE_FULL', 'STORAGE_FAILED', 'STOPPING', 'BUFFER_FULL'];
 /** How often a handler tells of its progress in a chatty world. */
 const CHATS = 15;
 
@@ -218,7 +220,7 @@ export class ClientProgram extends SimProgram {
       },
       (error: unknown) => {
         this.#outstanding--;
-        this.allow('enqueue', error, ['TIMEOUT', 'CLOSED', 'DISK_FULL', 'STORAGE_FAILED', 'STOPPING', 'BUFFER_FULL']);
+        this.allow('enqueue', error, NOT_ENQUEUED);
       },
     );
   }
@@ -246,7 +248,6 @@ export class ClientProgram extends SimProgram {
         refs.push(builder.add(name, work, dependsOn.length === 0 ? options : { ...options, dependsOn }));
       }
     });
-    const allowed = ['TIMEOUT', 'CLOSED', 'DISK_FULL', 'STORAGE_FAILED', 'STOPPING', 'BUFFER_FULL', 'NOT_FOUND'];
     void this.promises.watch('flow', process, DEFAULTS.enqueueTimeoutMs + 3000, submitted).then(
       ({ tasks }) => {
         this.#outstanding--;
@@ -254,7 +255,7 @@ export class ClientProgram extends SimProgram {
       },
       (error: unknown) => {
         this.#outstanding--;
-        this.allow('flow', error, allowed);
+        this.allow('flow', error, [...NOT_ENQUEUED, 'NOT_FOUND']);
       },
     );
   }
@@ -274,6 +275,7 @@ export class ClientProgram extends SimProgram {
       concurrency: random.pick([null, null, random.int(1, 20)]),
       concurrencyPerKey: random.pick([null, random.int(1, 5)]),
       rate: random.pick([null, null, rate]),
+      length: random.pick([null, null, random.int(10, 100)]),
     };
   }
 

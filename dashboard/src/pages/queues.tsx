@@ -126,13 +126,14 @@ const COLUMNS: readonly Column<QueueRow>[] = [
 
 const PERIODS: Readonly<Record<number, string>> = { 1000: 'a second', 60000: 'a minute', 3600000: 'an hour' };
 
-function limitsOf({ limits: { concurrency, concurrencyPerKey, rate: perPeriod } }: QueueRow): string {
+function limitsOf({ limits: { concurrency, concurrencyPerKey, rate: perPeriod, length } }: QueueRow): string {
   const parts = [
     concurrency ? `${count(concurrency)} at a time` : '',
     concurrencyPerKey ? `${count(concurrencyPerKey)} per key` : '',
     perPeriod
       ? `${count(perPeriod.count)} ${PERIODS[perPeriod.periodMs] ?? `per ${duration(perPeriod.periodMs)}`}`
       : '',
+    length ? `${count(length)} unfinished` : '',
   ];
   return parts.filter(Boolean).join(', ');
 }

@@ -305,7 +305,7 @@ export class RabbitBroker implements Broker {
 
   async setLimits(): Promise<QueueLimits> {
     const message =
-      'RabbitMQ hands out messages by itself and limits no queue: limit the concurrency of the workers, or use a Millrace server';
+      'RabbitMQ hands out messages by itself and limits no queue: limit the concurrency of the workers, the length by a policy of RabbitMQ (max-length, with overflow reject-publish), or use a Millrace server';
     throw new MillraceError('UNSUPPORTED', message);
   }
 

@@ -10,6 +10,8 @@ import {
 import { LIMITS } from '../../limits.ts';
 import { checkTasks, EnqueueReader, writeConfirm } from '../../protocol/batch.ts';
 import { FRAME } from '../../protocol/frames.ts';
+import { decodeSpec } from '../../protocol/spec.ts';
+import { payloadStart, taskBytes } from '../../protocol/task-headers.ts';
 import type { RemoteBroker } from './remote-broker.ts';
 
 const now = { kind: 'now' } as const;
@@ -130,6 +132,105 @@ describe('enqueues', () => {
     expect(second).toMatchObject({ batch: 2, lowestUnconfirmed: 2 });
     writeConfirm(connection.writer, second.requestId, 2, FIRST_ID, 1);
     await taken;
+  });
+
+  /** What is in a batch, by queue. */
+  async function takeQueues(): Promise<{ requestId: number; batch: number; tasks: string[] }> {
+    const { requestId, body } = await connection.expect(FRAME.ENQUEUE);
+    const reader = new EnqueueReader();
+    const tasks: string[] = [];
+    reader.open(body, 0, body.length);
+    while (reader.next()) {
+      const { queue } = decodeSpec(body, reader.specStart, reader.specEnd);
+      for (let index = 0, at = reader.tasksStart; index < reader.count; index++) {
+        const end = at + 4 + taskBytes(body, at);
+        tasks.push(`${queue}${body.toString('utf8', payloadStart(body, at), end)}`);
+        at = end;
+      }
+    }
+    return { requestId, batch: reader.batch, tasks };
+  }
+
+  const full = { ...SPEC, queue: 'full' };
+
+  test('of other queues than the one that a refusal is about go on, in their order, before what was not sent', async () => {
+    const calls = [
+      broker.enqueue(SPEC, '1', now),
+      broker.enqueue(full, '2', now),
+      broker.enqueueMany(SPEC, ['3', '4'], { kind: 'delay', ms: 5 }, { tenant: 'a' }),
+      broker.enqueue({ ...full, name: 'other' }, '5', now),
+      broker.enqueue(SPEC, '6', now),
+    ];
+    const outcomes = Promise.allSettled(calls);
+    const { requestId } = await takeQueues();
+    const error = { code: 'FORBIDDEN', message: 'not yours', details: { queue: 'full' } };
+    connection.json(FRAME.ERROR, requestId, error);
+    const again = await takeQueues();
+    expect(again).toMatchObject({ batch: 2, tasks: ['q1', 'q3', 'q4', 'q6'] });
+    writeConfirm(connection.writer, again.requestId, 2, FIRST_ID, 4);
+    const [first, second, third, fourth, fifth] = await outcomes;
+    expect([first, fifth]).toMatchObject([{ value: '1-0' }, { value: '1-3' }]);
+    expect([...(third as PromiseFulfilledResult<Iterable<string>>).value]).toEqual(['1-1', '1-2']);
+    for (const refused of [second, fourth]) expect(refused).toMatchObject({ reason: error });
+    await broker.close({ timeoutMs: 0 });
+  });
+
+  test('that fit into the room of a full queue are taken as if each had come alone', async () => {
+    const outcomes = Promise.allSettled([
+      broker.enqueue(full, '1', now),
+      broker.enqueueMany(full, ['2', '3', '4'], now),
+      broker.enqueue(full, '5', now),
+      broker.enqueue(full, '6', now),
+      broker.enqueue(SPEC, '7', now),
+    ]);
+    const { requestId } = await takeQueues();
+    const error = { code: 'QUEUE_FULL', message: 'no room', details: { queue: 'full', room: 2 } };
+    connection.json(FRAME.ERROR, requestId, error);
+    const again = await takeQueues();
+    expect(again.tasks).toEqual(['full1', 'full5', 'q7']);
+    // Meanwhile somebody else has taken what room there was.
+    connection.json(FRAME.ERROR, again.requestId, { ...error, details: { queue: 'full', room: 0 } });
+    const third = await takeQueues();
+    expect(third).toMatchObject({ batch: 3, tasks: ['q7'] });
+    writeConfirm(connection.writer, third.requestId, 3, FIRST_ID, 1);
+    const settled = await outcomes;
+    expect(settled.map(({ status }) => status)).toEqual([...new Array(4).fill('rejected'), 'fulfilled']);
+  });
+
+  test('all reject when a refusal names a queue that is not among them, or one for which there would be room', async () => {
+    for (const details of [{ queue: 'elsewhere' }, { queue: 'q', room: 5 }]) {
+      const calls = [broker.enqueue(SPEC, '1', now), broker.enqueue(SPEC, '2', now)];
+      const outcomes = Promise.allSettled(calls);
+      const { requestId } = await takeQueues();
+      connection.json(FRAME.ERROR, requestId, { code: 'QUEUE_FULL', message: 'no room', details });
+      expect((await outcomes).map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+    }
+    expect(connection.waiting).toEqual([]);
+  });
+
+  test('that go on after a refusal time out when they would have', async () => {
+    const other = watch(broker.enqueue(full, '1', now));
+    const goesOn = watch(broker.enqueue(SPEC, '2', now));
+    const { requestId } = await takeQueues();
+    server.clock.advance(20_000);
+    const later = watch(broker.enqueue(SPEC, '3', now));
+    await takeQueues();
+    connection.json(FRAME.ERROR, requestId, { code: 'QUEUE_FULL', message: 'no room', details: { queue: 'full' } });
+    await takeQueues();
+    expect(await other()).toBe('QUEUE_FULL');
+    server.clock.advance(11_500);
+    expect([await goesOn(), await later()]).toEqual(['TIMEOUT', 'pending']);
+  });
+
+  test('that a connection before this one carried too are not split: the server may yet take them as they were', async () => {
+    const outcomes = Promise.allSettled([broker.enqueue(full, '1', now), broker.enqueue(SPEC, '2', now)]);
+    await takeQueues();
+    connection.drop();
+    connection = await server.reconnect();
+    const { requestId } = await takeQueues();
+    connection.json(FRAME.ERROR, requestId, { code: 'QUEUE_FULL', message: 'no room', details: { queue: 'full' } });
+    expect((await outcomes).map(({ status }) => status)).toEqual(['rejected', 'rejected']);
+    expect(connection.waiting).toEqual([]);
   });
 
   test('that a stopping server refuses go to the next', async () => {

@@ -3,6 +3,7 @@ import { formatTaskId } from '../../ids.ts';
 import type { Clock } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import { readConfirm } from '../../protocol/batch.ts';
+import { keepCalls, takenAlone } from '../../protocol/batch-calls.ts';
 import { BatchWriter, manyBytesBound } from '../../protocol/batch-writer.ts';
 import { payloadBytesBound } from '../../protocol/payloads.ts';
 import { packTrailer } from '../../protocol/submission.ts';
@@ -19,7 +20,8 @@ import { relationsOf, submissionBytesBound } from './submission.ts';
  *
  *   gathering ──turn ends, or full──▶ sealed ──window has room──▶ sent ──CONFIRM──▶ confirmed
  *                                        ▲                          │
- *                                        └────── connection lost ───┘
+ *                                        ├────── connection lost ───┤
+ *                                        └── one queue refused ─────┘   what is not of it, as a batch of its own
  *
  * A batch gets its number when it is sealed and keeps its bytes until it is confirmed, so that it can be sent again after
  * a reconnect; the server knows the number and does not enqueue twice. While the window is full the batch that gathers
@@ -47,6 +49,8 @@ interface Batch {
   /** 0 while gathering. */
   number: number;
   frame: Buffer | undefined;
+  /** How often it was sent, once on a connection. */
+  sendings: number;
   /** Writes that a link has not finished with. */
   writing: number;
   done: boolean;
@@ -191,17 +195,49 @@ export class Producer {
     this.#send();
   }
 
-  /** The server refused a batch. Returns false when the request was not one of ours. */
+  /** The server refused a batch, whole. Returns false when the request was not one of ours. */
   refused(requestId: number, error: MillraceError): boolean {
     const batch = this.#sent.get(requestId);
     if (batch === undefined) return false;
     this.#sent.delete(requestId);
     // A stopping server took nothing: the batch goes to the one that comes after it.
     if (error.code === 'STOPPING') return true;
+    const concerned = this.#sendOthersAgain(batch, error);
     this.#finish(batch);
-    for (const waiter of batch.waiters) waiter.reject(error);
+    for (const waiter of concerned) waiter.reject(error);
     this.#send();
     return true;
+  }
+
+  /**
+   * Callers who came together are answered as if each had come alone: those whom a refusal does not concern go on in a batch of
+   * their own, before what was not sent yet. Returns the others.
+   */
+  #sendOthersAgain(batch: Batch, error: MillraceError): readonly Waiter[] {
+    const { waiters, frame, trailer, deadlineMs } = batch;
+    const isTaken = takenAlone(error);
+    // What an earlier connection carried may yet come to the server, which would take those calls twice under two numbers.
+    if (isTaken === undefined || waiters.length < 2 || trailer !== undefined || batch.sendings > 1) return waiters;
+    const writer = new BatchWriter(sharedPool);
+    const counts = waiters.map(({ count }) => count);
+    const kept = keepCalls(frame as Buffer, counts, isTaken, writer);
+    // A server that refuses nobody in particular has refused all.
+    if (writer.taskCount === 0 || writer.taskCount === batch.writer.taskCount) {
+      writer.release();
+      return waiters;
+    }
+    let offset = 0;
+    const others = waiters.flatMap((waiter, index) => {
+      if (!kept[index]) return [];
+      offset += waiter.count;
+      return [{ ...waiter, offset: offset - waiter.count }];
+    });
+    const again = newBatch({ writer, waiters: others, joinUntilMs: 0, deadlineMs, trailer });
+    this.#taskCount += writer.taskCount;
+    this.#number(again);
+    this.#unsent.unshift(again);
+    this.#deadlines.need(deadlineMs);
+    return waiters.filter((_, index) => !kept[index]);
   }
 
   /** Resolves when nothing is unconfirmed. */
@@ -258,17 +294,8 @@ export class Producer {
     const spanMs = Math.min(JOIN_MS_MAX, this.#timeoutMs / 10);
     // The last to join must not be told too early that its time is over.
     const deadlineMs = nowMs + this.#timeoutMs + spanMs;
-    const batch: Batch = {
-      writer: new BatchWriter(sharedPool),
-      waiters: [],
-      joinUntilMs: nowMs + spanMs,
-      deadlineMs,
-      trailer,
-      number: 0,
-      frame: undefined,
-      writing: 0,
-      done: false,
-    };
+    const writer = new BatchWriter(sharedPool);
+    const batch = newBatch({ writer, waiters: [], joinUntilMs: nowMs + spanMs, deadlineMs, trailer });
     this.#gathering = batch;
     this.#deadlines.need(deadlineMs);
     if (!this.#flushing) {
@@ -288,11 +315,15 @@ export class Producer {
       batch.writer.release();
       return;
     }
+    this.#number(batch);
+    this.#unsent.push(batch);
+  }
+
+  #number(batch: Batch): void {
     batch.number = ++this.#lastNumber;
     batch.frame = batch.writer.seal(batch.number, batch.trailer);
     this.#byteCount += batch.frame.length;
     this.#unconfirmed.set(batch.number, batch);
-    this.#unsent.push(batch);
   }
 
   #send(): void {
@@ -314,6 +345,7 @@ export class Producer {
     const [lowestUnconfirmed] = this.#unconfirmed.keys();
     batch.writer.address(requestId, lowestUnconfirmed as number);
     this.#sent.set(requestId, batch);
+    batch.sendings++;
     batch.writing++;
     this.#connection.send(batch.frame as Buffer, () => {
       batch.writing--;
@@ -332,16 +364,16 @@ export class Producer {
     for (const resolve of this.#idle.splice(0)) resolve();
   }
 
+  /** Not in order: a batch that took over calls of another has its deadline. */
   #due(nowMs: number): number {
-    for (const batch of this.#unconfirmed.values()) {
-      if (batch.deadlineMs > nowMs) return batch.deadlineMs;
-      this.#expire(batch);
+    let nextMs = Number.POSITIVE_INFINITY;
+    const batches = [...this.#unconfirmed.values()];
+    if (this.#gathering !== undefined) batches.push(this.#gathering);
+    for (const batch of batches) {
+      if (batch.deadlineMs > nowMs) nextMs = Math.min(nextMs, batch.deadlineMs);
+      else this.#expire(batch);
     }
-    const gathering = this.#gathering;
-    if (gathering === undefined) return Number.POSITIVE_INFINITY;
-    if (gathering.deadlineMs > nowMs) return gathering.deadlineMs;
-    this.#expire(gathering);
-    return Number.POSITIVE_INFINITY;
+    return nextMs;
   }
 
   #expire(batch: Batch): void {
@@ -356,6 +388,10 @@ export class Producer {
       { details: { timeoutMs: this.#timeoutMs } },
     );
   }
+}
+
+function newBatch(parts: Pick<Batch, 'writer' | 'waiters' | 'joinUntilMs' | 'deadlineMs' | 'trailer'>): Batch {
+  return { ...parts, number: 0, frame: undefined, sendings: 0, writing: 0, done: false };
 }
 
 class BatchIds implements TaskIds {
