@@ -6,7 +6,7 @@ import { readAccessFile, type TlsServing } from '../io/tls.ts';
 import { WatchedFiles } from '../io/watched-files.ts';
 import { LIMITS } from '../limits.ts';
 import { describeFailure, UsageError } from './failure.ts';
-import { type Flag, flag, text, type Values } from './flags.ts';
+import { type Flag, flag, integerOrNone, NONE, text, type Values } from './flags.ts';
 import type { Log } from './log.ts';
 import { STOP_SIGNALS, STOP_SIGNALS_BUT_HANGUP } from './signals.ts';
 
@@ -27,7 +27,19 @@ export const ACCESS_FLAGS = {
   tlsCert: flag(text('file'), 'PEM certificate: TLS on the TCP port, and on HTTP unless a proxy does it there'),
   tlsKey: flag(text('file'), 'PEM key of the certificate'),
   tlsClientCa: flag(text('file'), 'PEM: over TCP clients must show a certificate that one of these has signed'),
+  connectionsPerAddressMax: flag(
+    integerOrNone(1, 65_536),
+    'connections at the same time from one address (IPv6: from its /64), over TCP, and as many over HTTP unless that is behind a proxy',
+    NONE as number | typeof NONE,
+  ),
 };
+
+/** Undefined: none. */
+export function connectionsPerAddress({
+  connectionsPerAddressMax,
+}: Pick<AccessValues, 'connectionsPerAddressMax'>): number | undefined {
+  return connectionsPerAddressMax === NONE ? undefined : connectionsPerAddressMax;
+}
 
 /** HTTP may have a certificate of its own. */
 export interface AccessValues extends Values<typeof ACCESS_FLAGS> {

@@ -91,6 +91,19 @@ export function integer(min: number, max: number, placeholder = 'n'): Kind<numbe
   };
 }
 
+export const NONE = 'none';
+
+/** A number, or the word for no limit. */
+export function integerOrNone(min: number, max: number): Kind<number | typeof NONE> {
+  const number = integer(min, max);
+  return {
+    placeholder: 'n|none',
+    expects: `${number.expects}, or none`,
+    schema: z.union([z.literal(NONE), number.schema]),
+    fromText: (written) => number.fromText(written),
+  };
+}
+
 /** From 0, none, to 1, all. */
 export const SHARE: Kind<number> = {
   placeholder: '0..1',

@@ -1,6 +1,6 @@
 import { DEFAULTS, isLoopback } from '../limits.ts';
 import type { HttpService, HttpSettings } from '../serve.ts';
-import { type Access, type AccessValues, hasCredentials, servesHttps } from './access.ts';
+import { type Access, type AccessValues, connectionsPerAddress, hasCredentials, servesHttps } from './access.ts';
 import { UsageError } from './failure.ts';
 import { choice, flag, integer, type Kind, list, text, toggle, type Values } from './flags.ts';
 import type { Log } from './log.ts';
@@ -50,7 +50,7 @@ export function checkHttpFlags(values: HttpValues): void {
 
 /** Undefined when HTTP is off. */
 export function httpSettings(values: HttpValues, access: Access, log: Log): HttpSettings | undefined {
-  const { httpPort: port, httpHost: host, httpHostnames = [], httpPayloads } = values;
+  const { httpPort: port, httpHost: host, httpHostnames = [], httpPayloads, httpBehindProxy } = values;
   if (port === 'off') return undefined;
   return {
     host,
@@ -58,6 +58,8 @@ export function httpSettings(values: HttpValues, access: Access, log: Log): Http
     tls: access.httpTls,
     access: { keyring: access.keyring, hostNames: [...httpHostnames, host] },
     showPayloads: httpPayloads === 'on',
+    // They all come from the proxy.
+    connectionsPerAddressMax: httpBehindProxy ? undefined : connectionsPerAddress(values),
     onNotice: (level, message) => log.all[level](message),
   };
 }

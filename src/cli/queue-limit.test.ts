@@ -9,10 +9,7 @@ test('a rate is a count and a time', () => {
 });
 
 test('limits are described in words', () => {
-  expect(describeLimits(NO_LIMITS)).toEqual([
-    'at one time    no limit',
-    'rate           no limit',
-  ]);
+  expect(describeLimits(NO_LIMITS)).toEqual(['at one time    no limit', 'rate           no limit']);
   const rate = { count: 100, periodMs: 1000, burst: 20 };
   const lines = describeLimits({ concurrency: 10, rate, concurrencyPerKey: 2, length: 100_000 });
   expect(lines[0]).toBe('at one time    10');

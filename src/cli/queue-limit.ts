@@ -4,25 +4,14 @@ import { LIMITS, type QueueLimits, type QueueLimitsChange } from '../limits.ts';
 import { addCommand } from './command.ts';
 import { CONNECTION_FLAGS, withClient } from './connection.ts';
 import { UsageError } from './failure.ts';
-import { flag, integer, type Kind, toggle } from './flags.ts';
+import { flag, integer, integerOrNone, type Kind, NONE, toggle } from './flags.ts';
 import { print, printJson } from './output.ts';
 import { formatCount, formatDuration } from './units.ts';
 
 const UNIT_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
 const RATE = /^(\d+)\/(\d*)(ms|s|m|h)$/;
-const NONE = 'none';
 
-function countUpTo(max: number): Kind<number | typeof NONE> {
-  const number = integer(1, max);
-  return {
-    placeholder: 'n|none',
-    expects: `${number.expects}, or none`,
-    schema: z.union([z.literal(NONE), number.schema]),
-    fromText: (written) => number.fromText(written),
-  };
-}
-
-const COUNT = countUpTo(LIMITS.queueConcurrencyMax);
+const COUNT = integerOrNone(1, LIMITS.queueConcurrencyMax);
 
 const RATE_KIND: Kind<string> = {
   placeholder: 'n/time|none',
@@ -41,7 +30,7 @@ const FLAGS = {
     'with --rate: how many at once after a pause; as many as its number unless given',
   ),
   length: flag(
-    countUpTo(LIMITS.queueLengthMax),
+    integerOrNone(1, LIMITS.queueLengthMax),
     'unfinished tasks that it holds; more are refused with QUEUE_FULL until some have ended',
   ),
   json: toggle('print JSON'),
@@ -50,7 +39,8 @@ const FLAGS = {
 export function registerLimit(group: Command): void {
   addCommand(group, {
     usage: 'limit <queue>',
-    summary: 'show or set how many tasks of a queue run at the same time, or in a time, over all workers, and how many it holds',
+    summary:
+      'show or set how many tasks of a queue run at the same time, or in a time, over all workers, and how many it holds',
     details: 'What is not given stays as it is; none lifts a limit. Limits outlive a restart of the server.',
     flags: FLAGS,
     examples: [

@@ -4,7 +4,7 @@ import { MillraceError, redact } from '../errors.ts';
 import { DEFAULTS, isLoopback, LIMITS } from '../limits.ts';
 import { type HttpService, serveOverServer } from '../serve.ts';
 import type { Server } from '../server/server.ts';
-import { ACCESS_FLAGS, Access, checkAccessFlags, hasCredentials } from './access.ts';
+import { ACCESS_FLAGS, Access, checkAccessFlags, connectionsPerAddress, hasCredentials } from './access.ts';
 import { addCommand } from './command.ts';
 import { CommandFailed, isSystemError, UsageError } from './failure.ts';
 import { choice, flag, flagName, integer, text, toggle, type Values } from './flags.ts';
@@ -182,6 +182,7 @@ async function start(
       fsync,
       fsyncIntervalMs,
       connectionsMax,
+      connectionsPerAddressMax: connectionsPerAddress(values),
       keyring: access.keyring,
       tls: access.tcpTls,
       onFailure,

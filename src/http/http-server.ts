@@ -1,11 +1,13 @@
 import { createServer as createPlainServer, type Server, type ServerResponse } from 'node:http';
 import { createServer as createTlsServer, Server as TlsServer } from 'node:https';
-import { createAdaptorServer } from '@hono/node-server';
+import type { Socket } from 'node:net';
+import { createAdaptorServer, type HttpBindings } from '@hono/node-server';
 import { MillraceError } from '../errors.ts';
 import { checkServing, type TlsServing } from '../io/tls.ts';
 import { LIMITS } from '../limits.ts';
 import { createApp } from './app.ts';
 import { Backends, type OpenFor } from './backends.ts';
+import { HttpConnections } from './connections.ts';
 import type { HttpApp, HttpWorld } from './context.ts';
 
 export interface HttpServerOptions extends Omit<HttpWorld, 'onStop'> {
@@ -15,7 +17,27 @@ export interface HttpServerOptions extends Omit<HttpWorld, 'onStop'> {
   /** 0 takes any free one. */
   readonly port: number;
   readonly tls: TlsServing | undefined;
+  /** Of one address, or network of 64 bits of IPv6. Default: as many as there may be. */
+  readonly connectionsPerAddressMax?: number | undefined;
+  /** Other bounds than those of LIMITS, for tests. */
+  readonly bounds?: Partial<HttpBounds> | undefined;
 }
+
+/** What a connection may do before anybody has looked at a request. */
+interface HttpBounds {
+  readonly connectionsMax: number;
+  readonly handshakeTimeoutMs: number;
+  readonly headersTimeoutMs: number;
+  /** How often it is looked for who is over his time. */
+  readonly checkMs: number;
+}
+
+const BOUNDS: HttpBounds = {
+  connectionsMax: LIMITS.httpConnectionsMax,
+  handshakeTimeoutMs: LIMITS.handshakeTimeoutMs,
+  headersTimeoutMs: LIMITS.httpHeadersTimeoutMs,
+  checkMs: 2000,
+};
 
 type Stop = Parameters<HttpWorld['onStop']>[0];
 
@@ -33,9 +55,14 @@ export class HttpServer {
   static async start(options: HttpServerOptions): Promise<HttpServer> {
     const stops: Stop[] = [];
     const backends = new Backends(options, options.access.keyring, options.openFor);
+    const bounds = { ...BOUNDS, ...options.bounds };
+    const perAddressMax = options.connectionsPerAddressMax;
+    const connections = new HttpConnections(options.clock, { max: bounds.connectionsMax, perAddressMax });
     const app = createApp({ ...options, onStop: (stop) => stops.push(stop) }, backends);
     try {
-      const server = createServer(app, options);
+      const server = createServer(app, connections, options, bounds);
+      server.maxConnections = bounds.connectionsMax + LIMITS.refusedConnectionsMax;
+      server.on('connection', (socket: Socket) => connections.arrived(socket));
       await listen(server, options);
       return new HttpServer(server, stops, backends, options);
     } catch (error) {
@@ -98,22 +125,32 @@ export class HttpServer {
   }
 }
 
-function createServer(app: HttpApp, { tls }: HttpServerOptions): Server {
+function createServer(
+  app: HttpApp,
+  connections: HttpConnections,
+  { tls }: HttpServerOptions,
+  bounds: HttpBounds,
+): Server {
   const limits = {
-    headersTimeout: LIMITS.httpHeadersTimeoutMs,
+    headersTimeout: bounds.headersTimeoutMs,
+    connectionsCheckingInterval: bounds.checkMs,
     // A stream of tasks is a request without end: what bounds it is that something must happen.
     requestTimeout: 0,
     keepAliveTimeout: LIMITS.httpKeepAliveMs,
   };
   const server = createAdaptorServer({
-    fetch: app.fetch,
+    fetch: (request, env) => connections.refusal(env as HttpBindings) ?? app.fetch(request, env),
     ...(tls === undefined
       ? { createServer: createPlainServer, serverOptions: limits }
-      : { createServer: createTlsServer, serverOptions: { ...limits, ...contextOf(tls), ...verifyingOf(tls) } }),
+      : { createServer: createTlsServer, serverOptions: { ...limits, ...secureOptions(tls, bounds) } }),
   }) as Server;
   server.setTimeout(LIMITS.httpSilenceMs);
-  server.maxConnections = LIMITS.httpConnectionsMax;
   return server;
+}
+
+/** Throws INVALID_ARGUMENT. */
+function secureOptions(tls: TlsServing, { handshakeTimeoutMs }: HttpBounds): object {
+  return { ...contextOf(tls), ...verifyingOf(tls), handshakeTimeout: handshakeTimeoutMs };
 }
 
 /** Throws INVALID_ARGUMENT. */

@@ -7,6 +7,8 @@ import type { TlsDialing, TlsServing } from './tls.ts';
 export interface Link {
   /** Who is at the other end, for logs and errors: `127.0.0.1:40312`, `in-process`. */
   readonly remote: string;
+  /** The same without a port: whom connections are counted for. */
+  readonly address: string;
   /** Set before the first byte can arrive, that is in the same turn in which the link was handed over. */
   handler: LinkHandler;
   /**

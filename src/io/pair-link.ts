@@ -56,6 +56,7 @@ const NO_HANDLER: LinkHandler = {
 
 class PairLink implements Link {
   readonly remote = 'in-process';
+  readonly address = 'in-process';
   handler: LinkHandler = NO_HANDLER;
   readonly #turns: Turns;
   #peer!: PairLink;

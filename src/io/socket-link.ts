@@ -20,6 +20,7 @@ const NO_HANDLER: LinkHandler = {
 /** A TCP socket, or TLS over one. After `end` nothing more is handed to `handler.data`. */
 export class SocketLink implements Link {
   readonly remote: string;
+  readonly address: string;
   handler: LinkHandler = NO_HANDLER;
   readonly #socket: Socket;
   #reason: Error | undefined;
@@ -30,6 +31,7 @@ export class SocketLink implements Link {
   constructor(socket: Socket) {
     this.#socket = socket;
     const host = socket.remoteAddress ?? 'unknown';
+    this.address = host;
     this.remote = `${host.includes(':') ? `[${host}]` : host}:${socket.remotePort ?? 0}`;
     socket.on('error', (error) => {
       this.#reason ??= error;

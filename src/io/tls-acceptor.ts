@@ -30,20 +30,27 @@ export class TlsAcceptor {
   readonly #certified = new Set<TLSSocket>();
   #clientCa: string | undefined;
 
+  readonly #timeoutMs: number;
+
   /** Throws INVALID_ARGUMENT. */
-  constructor(tls: TlsServing, acceptor: Acceptor) {
+  constructor(tls: TlsServing, acceptor: Acceptor, { timeoutMs } = { timeoutMs: LIMITS.handshakeTimeoutMs as number }) {
     checkServing(tls, 'the certificate and key of the server');
     this.#acceptor = acceptor;
+    this.#timeoutMs = timeoutMs;
     this.#asksForCertificates = tls.clientCa !== undefined;
     this.#clientCa = tls.clientCa;
     this.#server = createServer({
       ...contextOf(tls),
       requestCert: this.#asksForCertificates,
       rejectUnauthorized: false,
-      handshakeTimeout: LIMITS.handshakeTimeoutMs,
+      handshakeTimeout: timeoutMs,
     });
     this.#server.on('secureConnection', (socket) => this.#secured(socket));
-    this.#server.on('tlsClientError', (error) => acceptor.notAccepted(handshakeFailed(error)));
+    this.#server.on('tlsClientError', (error, socket) => {
+      // Of itself a handshake that takes too long is only told.
+      socket.destroy();
+      acceptor.notAccepted(handshakeFailed(error));
+    });
   }
 
   /** With other authorities for clients those are cut off whom the ones before let in. Throws INVALID_ARGUMENT. */
@@ -58,7 +65,7 @@ export class TlsAcceptor {
 
   arrived(socket: Socket): void {
     const key = keyOf(socket);
-    const timer = setTimeout(() => socket.destroy(), LIMITS.handshakeTimeoutMs);
+    const timer = setTimeout(() => socket.destroy(), this.#timeoutMs);
     this.#shaking.set(key, socket);
     this.#makeRoom();
     // It closes then, and has told nobody anything.

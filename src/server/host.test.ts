@@ -114,11 +114,49 @@ describe('a host with many connections', () => {
   });
 });
 
+describe('a host with a bound for the connections of each address', () => {
+  test('refuses who has as many, lets others in, and has room again when one is gone', async () => {
+    const clock = new ManualClock();
+    const host = await Host.start({ directory: null, clock, connectionsPerAddressMax: 2 });
+    const come = (address: string): ScriptedLink => {
+      const link = new ScriptedLink(address);
+      host.accept(link);
+      return link;
+    };
+    const links = [come('192.0.2.1'), come('::ffff:192.0.2.1')];
+    for (let round = 0; round < 1000; round++) expect(come('192.0.2.1').lastCode).toBe('CONNECTION_LIMIT');
+    expect(host.sessionCount).toBe(2);
+    links.push(come('192.0.2.2'), come('2001:db8::1'), come('2001:db8::2'));
+    expect(come('2001:db8::3').lastError).toMatchObject({
+      message: expect.stringMatching(/^2001:db8:0:0::\/64 has 2 .*--connections-per-address-max/),
+      details: { address: '2001:db8:0:0::/64', connections: 2, bound: 2 },
+    });
+    expect(links.some((link) => link.ended)).toBe(false);
+    links[0].handler.close(undefined);
+    expect(come('192.0.2.1').ended).toBe(false);
+    expect(come('192.0.2.1').ended).toBe(true);
+    // Those who say nothing lose their place.
+    clock.advance(LIMITS.handshakeTimeoutMs + 2000);
+    expect(host.sessionCount).toBe(0);
+    expect(come('192.0.2.1').ended).toBe(false);
+    await host.stop({ timeoutMs: 0 });
+  });
+
+  test('counts nobody who is in its own process', async () => {
+    const host = await Host.start({ directory: null, connectionsPerAddressMax: 1 });
+    const inside = Array.from({ length: 3 }, () => new ScriptedLink('in-process'));
+    for (const link of inside) host.acceptInside(link);
+    expect(inside.some((link) => link.ended)).toBe(false);
+    await host.stop({ timeoutMs: 0 });
+  });
+});
+
 test.each([
   [{ fsync: 'Always' }, /fsync is "Always"/],
   [{ fsyncIntervalMs: 0 }, /fsyncIntervalMs is 0/],
   [{ timeoutGraceMs: -1e9 }, /timeoutGraceMs is -1000000000/],
   [{ connectionsMax: '5' }, /connectionsMax is "5"/],
+  [{ connectionsPerAddressMax: 0 }, /connectionsPerAddressMax is 0/],
   [{ retention: { deadAgeMs: -1 } }, /retention.deadAgeMs is -1/],
 ])('a host does not start with %j', async (options, message) => {
   await expect(Host.start({ directory: null, ...(options as object) })).rejects.toMatchObject({

@@ -6,6 +6,7 @@ import { shareOf } from '../access/share.ts';
 import type { RetentionPolicy } from '../core/queue.ts';
 import { asStorageError, Engine } from '../engine/engine.ts';
 import { MillraceError } from '../errors.ts';
+import { AddressCounts } from '../io/address-counts.ts';
 import { type Clock, SystemClock, type Timer } from '../io/clock.ts';
 import type { Disk } from '../io/disk.ts';
 import type { Link } from '../io/net.ts';
@@ -33,6 +34,8 @@ export interface HostOptions {
   segmentBytes?: number;
   cacheBytes?: number;
   connectionsMax?: number;
+  /** Of one address, or network of 64 bits of IPv6. Default: as many as there may be. */
+  connectionsPerAddressMax?: number | undefined;
   /** Refused connections that may wait for the other side to close. */
   refusedConnectionsMax?: number;
   retention?: Partial<RetentionPolicy>;
@@ -65,6 +68,9 @@ export class Host implements SessionOwner, Telemetry {
   readonly #sessions = new Set<Session>();
   /** Those from within this process, with what they may do. */
   readonly #inside = new Map<Session, Grant>();
+  readonly #addresses: AddressCounts;
+  /** Of the sessions that are counted for an address: how to end that. */
+  readonly #counted = new Map<Session, () => void>();
   readonly #awaiting = new Set<Session>();
   /** The links that were refused last, for want of room. */
   readonly #turnedAway: Link[] = [];
@@ -108,6 +114,7 @@ export class Host implements SessionOwner, Telemetry {
 
   private constructor(options: HostOptions, engine: Engine, report: OpenReport, io: { clock: Clock; random: Random }) {
     this.#options = options;
+    this.#addresses = new AddressCounts(options.connectionsPerAddressMax ?? Number.POSITIVE_INFINITY);
     this.engine = engine;
     this.report = report;
     this.#clock = io.clock;
@@ -159,19 +166,26 @@ export class Host implements SessionOwner, Telemetry {
 
   /** Takes over a link that has just been made. */
   accept(link: Link): void {
-    const connectionsMax = this.#options.connectionsMax ?? LIMITS.connectionsMax;
-    const full = this.sessionCount >= connectionsMax;
+    const { sessionCount } = this;
     const session = this.#open(link);
-    if (session !== undefined && full) {
-      session.refuse(
-        new MillraceError(
-          'CONNECTION_LIMIT',
-          `the server has ${connectionsMax} connections, as many as it may; close some, or raise --connections-max and the limit of open files (ulimit -n)`,
-          { details: { bound: connectionsMax } },
-        ),
-      );
+    if (session === undefined) return;
+    try {
+      this.#count(session, link, sessionCount);
+    } catch (error) {
+      if (!(error instanceof MillraceError)) throw error;
+      session.refuse(error);
       this.#turnAway(link);
     }
+  }
+
+  /** Throws CONNECTION_LIMIT. */
+  #count(session: Session, { address }: Link, others: number): void {
+    const { connectionsMax = LIMITS.connectionsMax } = this.#options;
+    if (others >= connectionsMax) {
+      const message = `the server has ${connectionsMax} connections, as many as it may; close some, or raise --connections-max and the limit of open files (ulimit -n)`;
+      throw new MillraceError('CONNECTION_LIMIT', message, { details: { bound: connectionsMax } });
+    }
+    this.#counted.set(session, this.#addresses.enter(address));
   }
 
   /** Says why to who has a link and no right to it. */
@@ -249,6 +263,8 @@ export class Host implements SessionOwner, Telemetry {
   closed(session: Session): void {
     this.#sessions.delete(session);
     this.#inside.delete(session);
+    this.#counted.get(session)?.();
+    this.#counted.delete(session);
     this.#awaiting.delete(session);
     this.#checkIdle();
   }

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { request } from 'node:https';
-import { connect as connectSocket } from 'node:net';
+import { type AddressInfo, connect as connectSocket, createServer } from 'node:net';
 import { join } from 'node:path';
 import { connect as connectTls } from 'node:tls';
 import { afterEach, describe, expect, test } from 'vitest';
@@ -8,6 +8,7 @@ import { Credentials } from '../../src/access/credentials.ts';
 import { Keyring } from '../../src/access/keyring.ts';
 import { type ClientOptions, connect, type TlsOptions } from '../../src/index.ts';
 import type { TlsServing } from '../../src/io/tls.ts';
+import { TlsAcceptor } from '../../src/io/tls-acceptor.ts';
 import { LIMITS } from '../../src/limits.ts';
 import { Server } from '../../src/server/server.ts';
 import { HttpPlace } from '../http/place.ts';
@@ -271,4 +272,30 @@ test('connections that never finish their handshake are cut off when there are t
   expect(performance.now() - beganMs).toBeLessThan(LIMITS.handshakeTimeoutMs - 500);
   expect(await attempt(server.url, { tls: { ca: CA } })).toBe('connected');
   for (const socket of sockets) socket.destroy();
+});
+
+test.each([
+  ['says nothing', Buffer.alloc(0)],
+  ['begins a handshake and does not go on', Buffer.from([0x16, 3, 1, 2, 0, 1])],
+])('who %s is cut off in time, on both ports', async (_what, begin) => {
+  const notAccepted: Error[] = [];
+  const acceptor = { accept: () => {}, refuse: () => {}, notAccepted: (error: Error) => notAccepted.push(error) };
+  const secure = new TlsAcceptor(serving('server'), acceptor, { timeoutMs: 100 });
+  const tcp = createServer((socket) => secure.arrived(socket));
+  await new Promise<void>((listening) => tcp.listen(0, '127.0.0.1', listening));
+  const place = await HttpPlace.open(
+    undefined,
+    {},
+    { over: { tls: serving('server'), bounds: { handshakeTimeoutMs: 100 } } },
+  );
+  const ports = [(tcp.address() as AddressInfo).port, Number(new URL(place.url).port)];
+  for (const port of ports) {
+    const socket = connectSocket(port, '127.0.0.1');
+    socket.on('error', () => {}).resume();
+    socket.write(begin);
+    await new Promise((closed) => socket.once('close', closed));
+  }
+  await place.close();
+  secure.close();
+  await new Promise((closed) => tcp.close(closed));
 });

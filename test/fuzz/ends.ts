@@ -34,6 +34,7 @@ export class GuardedClock extends ManualClock {
 /** One end of a link, whose other end is whatever a test says. */
 export class FuzzedLink implements Link {
   readonly remote = 'fuzz';
+  readonly address = 'fuzz';
   readonly bufferedBytes = 0;
   handler: LinkHandler = { data: () => {}, drain: () => {}, close: () => {} };
   isOver = false;

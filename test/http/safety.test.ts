@@ -5,6 +5,7 @@ import { Keyring } from '../../src/access/keyring.ts';
 import type { HttpServerOptions } from '../../src/http/http-server.ts';
 import { LIMITS } from '../../src/limits.ts';
 import { Gate } from '../support/embedded.ts';
+import { ManualClock } from '../twins/manual-clock.ts';
 import { ask, askRaw, type Method } from './ask.ts';
 import { HttpPlace } from './place.ts';
 
@@ -285,6 +286,57 @@ describe('what one may send', () => {
     const { json } = await askRaw(`${place.url}/v1/tasks`, 'POST', { headers, body });
     const { payload } = await place.client.tasks.get(json.id);
     expect(payload?.data).toBe('{"__proto__": 1, "constructor": 2}');
+  });
+});
+
+describe('connections', () => {
+  const stranger = (place: HttpPlace): Socket => connect(Number(new URL(place.url).port), '127.0.0.1');
+  const closed = (socket: Socket): Promise<unknown> => new Promise((resolve) => socket.resume().once('close', resolve));
+
+  test.each([
+    ['of one address', { connectionsPerAddressMax: 2 }, { address: '127.0.0.1', connections: 2, bound: 2 }],
+    ['in all', { bounds: { connectionsMax: 2 } }, { bound: 2 }],
+  ])(
+    '%s that are too many are told so, and there is room again when others have gone',
+    async (_what, over, details) => {
+      const place = await open(over);
+      const held = [stranger(place), stranger(place)];
+      await Promise.all(held.map((socket) => new Promise((resolve) => socket.once('connect', resolve))));
+      const refused = await askRaw(`${place.url}/healthz`);
+      expect(refused).toMatchObject({ status: 503, json: { code: 'CONNECTION_LIMIT', retryable: true, details } });
+      expect(refused.headers.get('connection')).toBe('close');
+      held[0]?.destroy();
+      await expect.poll(async () => (await askRaw(`${place.url}/healthz`)).status).toBe(200);
+      held[1]?.destroy();
+    },
+  );
+
+  test('that are too many and ask for nothing are cut off', async () => {
+    const clock = new ManualClock();
+    const place = await open({ clock, connectionsPerAddressMax: 1 });
+    const first = stranger(place);
+    await new Promise((resolve) => first.once('connect', resolve));
+    const second = stranger(place);
+    // Whoever comes after it has come later there too.
+    expect((await askRaw(`${place.url}/healthz`)).status).toBe(503);
+    clock.advance(LIMITS.handshakeTimeoutMs);
+    await closed(second);
+    expect(first.destroyed).toBe(false);
+    first.destroy();
+  });
+
+  test.each([
+    ['say nothing', ''],
+    ['send their headers drop by drop', 'GET /healthz HTTP/1.1\r\nhost: localhost\r\nx-'],
+  ])('that %s are cut off in time, and others go on', async (_what, begin) => {
+    const place = await open({ bounds: { headersTimeoutMs: 200, checkMs: 50 } });
+    const slow = stranger(place);
+    slow.write(begin);
+    const drops = begin === '' ? undefined : setInterval(() => slow.write('x'), 20);
+    slow.on('error', () => {});
+    await closed(slow);
+    clearInterval(drops);
+    expect((await askRaw(`${place.url}/healthz`)).status).toBe(200);
   });
 });
 

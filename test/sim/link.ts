@@ -47,6 +47,7 @@ const READ_BYTES_MAX = 65_536;
  */
 export class SimLink implements Link {
   readonly remote: string;
+  readonly address: string;
   readonly process: SimProcess;
   handler: LinkHandler = NO_HANDLER;
   tap: LinkTap | undefined;
@@ -81,6 +82,7 @@ export class SimLink implements Link {
     this.#wire = wire;
     this.process = process;
     this.remote = remote;
+    this.address = remote;
     this.#windowBytes = windowBytes;
   }
 

@@ -7,6 +7,7 @@ import type { Frame } from './frames.ts';
 /** The server's end of a link whose other end is the test: it says what came, and how much of that is still unread. */
 export class ScriptedLink implements Link {
   readonly remote = 'scripted';
+  readonly address: string;
   handler: LinkHandler = { data: () => {}, drain: () => {}, close: () => {} };
   bufferedBytes = 0;
   /** Whether what is written stays unread until `drain`. */
@@ -18,6 +19,10 @@ export class ScriptedLink implements Link {
   readonly #reader = new FrameReader((type, requestId, buffer, start, end) => {
     this.frames.push({ type, requestId, body: Buffer.from(buffer.subarray(start, end)) });
   });
+
+  constructor(address = 'scripted') {
+    this.address = address;
+  }
 
   write(bytes: Uint8Array, written?: () => void): void {
     this.#reader.push(Buffer.from(bytes));
@@ -54,10 +59,14 @@ export class ScriptedLink implements Link {
     this.handler.data(bytes);
   }
 
-  /** The code in the last frame. */
-  get lastCode(): unknown {
+  /** In the last frame. */
+  get lastError(): Record<string, unknown> {
     const { body } = this.frames.at(-1) as Frame;
-    return readJson(body, 0, body.length).code;
+    return readJson(body, 0, body.length);
+  }
+
+  get lastCode(): unknown {
+    return this.lastError.code;
   }
 }
 
