@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { MillraceError } from '../errors.ts';
 import type { Answer, MethodName, Methods, Params, Request, Result } from './methods.ts';
 
-export type Role = 'server' | 'producer' | 'worker' | 'bare' | 'headline' | 'load';
+export type Role = 'server' | 'producer' | 'worker' | 'bare' | 'headline' | 'load' | 'noise';
 
 /** A module that answers its parent, and what runs it. */
 export interface Program {

@@ -66,19 +66,36 @@ const methods = {
     return { p50Us: percentile(tookNs, 0.5) / 1000 };
   },
 
-  /** One call every `1000 / perSecond` ms, whatever became of those before. */
   async enqueuePaced({ tasks, perSecond }: { tasks: number; perSecond: number }): Promise<void> {
-    const calls = new Outstanding();
-    const startNs = sharedNs();
-    for (let index = 0; index < tasks; index++) {
-      const dueNs = startNs + (index * 1e9) / perSecond;
-      // What a timer was late shows as two calls in a row, not as a lower rate.
-      if (sharedNs() < dueNs) await sleepUntil(dueNs);
-      calls.add(connected().enqueue(TASK_NAME, buildTimedPayload(index, sharedNs())));
-    }
-    await calls.settled();
+    await paced(tasks, perSecond, (index) => connected().enqueue(TASK_NAME, buildTimedPayload(index, sharedNs())));
+  },
+
+  /** From before the call of each enqueue to its result. */
+  async enqueueForResults(options: Numbers & { perSecond: number }): Promise<{ p50Ms: number; p99Ms: number }> {
+    const { first, tasks, perSecond } = options;
+    const tookNs = new Float64Array(tasks);
+    await paced(tasks, perSecond, async (index) => {
+      const startNs = nowNs();
+      const task = await connected().enqueue(TASK_NAME, buildPayload(first + index));
+      await task.result();
+      tookNs[index] = nowNs() - startNs;
+    });
+    return { p50Ms: percentile(tookNs, 0.5) / 1e6, p99Ms: percentile(tookNs, 0.99) / 1e6 };
   },
 };
+
+/** One call every `1000 / perSecond` ms, whatever became of those before. */
+async function paced(tasks: number, perSecond: number, make: (index: number) => Promise<unknown>): Promise<void> {
+  const calls = new Outstanding();
+  const startNs = sharedNs();
+  for (let index = 0; index < tasks; index++) {
+    const dueNs = startNs + (index * 1e9) / perSecond;
+    // What a timer was late shows as two calls in a row, not as a lower rate.
+    if (sharedNs() < dueNs) await sleepUntil(dueNs);
+    calls.add(make(index));
+  }
+  await calls.settled();
+}
 
 export type ProducerMethods = typeof methods;
 

@@ -1,5 +1,6 @@
 import type { Ratio } from './comparison.ts';
 import { HEADLINE_TASKS, headline } from './headline.ts';
+import { quietAmongNoise } from './quiet-scene.ts';
 import { consumeAgainstBare, consumeWithStore, publishAgainstBare, publishWithStore } from './rabbit-scenes.ts';
 import {
   awaitedByMany,
@@ -61,6 +62,7 @@ export function scenarios(settings: Settings): Scenario[] {
     CPU_IN_THREADS,
     NOTHING_IN_THREADS,
     IN_PROCESS,
+    AMONG_NOISE,
   ];
   return all.filter(({ figures }) => figures.some(({ row }) => settings.rows.includes(row)));
 }
@@ -282,6 +284,28 @@ const IN_PROCESS: Scenario = {
   ],
   run: headline,
 };
+
+const AMONG_NOISE: Scenario = {
+  title: 'a quiet client beside noisy ones',
+  figures: [
+    { row: 15, name: 'quiet-alone-p50', title: 'enqueue to result, 200/s, alone, p50', unit: 'ms' },
+    { row: 15, name: 'quiet-alone-p99', title: '  p99', unit: 'ms' },
+    ...beside('small', 'lists of 1,000 tasks', 'tasks/s'),
+    ...beside('large', 'payloads of 100 KiB', 'tasks/s'),
+    ...beside('lists', 'task lists asked for', 'calls/s'),
+    ...beside('connections', 'connections opened', 'connections/s'),
+    ...beside('slow', 'workers that do not read', 'workers'),
+  ],
+  run: quietAmongNoise,
+};
+
+function beside(name: string, what: string, unit: string): Figure[] {
+  return [
+    { row: 15, name: `quiet-${name}-p50`, title: `beside ${what}, p50`, unit: 'ms' },
+    { row: 15, name: `quiet-${name}-p99`, title: '  p99', unit: 'ms' },
+    { row: 15, name: `quiet-${name}-noise`, title: `  ${what}`, unit },
+  ];
+}
 
 function grouped(count: number): string {
   return count.toString().replaceAll(/\B(?=(\d{3})+$)/g, ',');

@@ -2,7 +2,8 @@ import { mkdtempSync } from 'node:fs';
 import { open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { QueueStatus } from '../broker/contract.ts';
-import type { Child } from './child.ts';
+import type { Child, Role } from './child.ts';
+import type { Methods } from './methods.ts';
 import { Observer } from './observer.ts';
 import type { ProducerMethods } from './producer-process.ts';
 import type { ServerMethods, ServerStats } from './server-process.ts';
@@ -50,6 +51,11 @@ export class Stage {
     this.#server = troupe.start('server', `${name}-server`);
     this.producer = troupe.start('producer', `${name}-producer`);
     this.worker = troupe.start('worker', `${name}-worker`);
+  }
+
+  /** Another process, which ends with the others. */
+  start<M extends Methods>(role: Role): Child<M> {
+    return this.#troupe.start(role, `${this.#name}-${role}`);
   }
 
   /** Opens the data directory; resolves with the URL. */

@@ -6,6 +6,10 @@ export type FsyncPolicy = NonNullable<ServerOptions['fsync']>;
 
 export const TASK_NAME = 'bench.send';
 
+/** What clients do beside the quiet one of row 15, as much of it as they can. */
+export const NOISES = ['small', 'large', 'lists', 'connections', 'slow'] as const;
+export type Noise = (typeof NOISES)[number];
+
 /** How the worker of a row handles tasks. */
 export type Handling = 'batch' | 'each' | 'plain' | 'timed';
 

@@ -15,7 +15,7 @@ import { print, printJson, printNote } from './output.ts';
 import { catchStopSignals } from './signals.ts';
 
 const ENCRYPTED_ROWS = [1, 2, 3, 4, 5, 6, 7];
-const SERVER_ROWS = [...ENCRYPTED_ROWS, 12, 13, 14];
+const SERVER_ROWS = [...ENCRYPTED_ROWS, 12, 13, 14, 15];
 const ROWS = [...SERVER_ROWS, ...RABBIT_ROWS, ...RABBIT_STORE_ROWS];
 
 const FLAGS = {

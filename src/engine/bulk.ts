@@ -35,7 +35,7 @@ async function step(
 ): Promise<Report> {
   const place = filter.after === undefined ? undefined : parsePlace(filter.after);
   // Whoever goes on in the same process would leave no turn to others.
-  if (place !== undefined) await new Promise<void>((resolve) => engine.clock.deferPastInput(resolve));
+  if (place !== undefined) await engine.turns.next();
   const endId = place?.endId ?? engine.core.ids.reserveIds(0);
   const { ids, last } = await searchTasks(engine, {
     ...{ ...wanted, workerIndex, endId },

@@ -9,6 +9,7 @@ import type { Clock } from '../io/clock.ts';
 import type { Journal } from '../journal/journal.ts';
 import { NO_LIMITS, type QueueLimits } from '../limits.ts';
 import { type Command, forEachId, idRuns, RECORD, readLimits } from './records.ts';
+import type { Turns } from './turns.ts';
 
 /** First ids and counts in one record, which then stays far below what the journal takes. */
 const RUN_NUMBERS_MAX = 100_000;
@@ -20,13 +21,15 @@ export class Commands {
   readonly #core: Core;
   readonly #journal: Journal;
   readonly #clock: Clock;
+  readonly #turns: Turns;
   readonly #changed: () => void;
 
   /** `changed` is called after each command: something may be ready now. */
-  constructor(parts: { core: Core; journal: Journal; clock: Clock; changed: () => void }) {
+  constructor(parts: { core: Core; journal: Journal; clock: Clock; turns: Turns; changed: () => void }) {
     this.#core = parts.core;
     this.#journal = parts.journal;
     this.#clock = parts.clock;
+    this.#turns = parts.turns;
     this.#changed = parts.changed;
   }
 
@@ -113,7 +116,7 @@ export class Commands {
     const endId = this.#core.ids.reserveIds(0);
     let count = 0;
     for (let from: number | undefined = 0; from !== undefined && from < endId; ) {
-      if (from > 0) await this.#pause();
+      if (from > 0) await this.#turns.next();
       const { ids, next } = waitingIds(this.#core, name, from, TURN_TASKS_MAX);
       const old = ids.filter((id) => id < endId);
       this.#runAll('purge', old);
@@ -128,16 +131,12 @@ export class Commands {
     const ids = deadIds(this.#core, this.#known(name));
     let count = 0;
     for (let from = 0; from < ids.length; from += TURN_TASKS_MAX) {
-      if (from > 0) await this.#pause();
+      if (from > 0) await this.#turns.next();
       const dead = ids.slice(from, from + TURN_TASKS_MAX).filter((id) => this.#stateOf(id) === State.DEAD);
       this.#runAll('retry', dead);
       count += dead.length;
     }
     return count;
-  }
-
-  #pause(): Promise<void> {
-    return new Promise((resolve) => this.#clock.deferPastInput(resolve));
   }
 
   setRetention(name: string, change: Partial<RetentionPolicy>): RetentionPolicy {

@@ -27,7 +27,7 @@ export async function deadGroups(
   for (const [index, id] of ids.entries()) {
     if (budget.left === 0) return tally.report(false);
     if (index > 0 && index % TURN_FAILURES_MAX === 0) {
-      await new Promise<void>((resolve) => engine.clock.deferPastInput(resolve));
+      await engine.turns.next();
     }
     const failure = await budget.newest(engine, id);
     const slot = core.index.get(id);

@@ -16,8 +16,8 @@ import { Cleaner } from './cleaner.ts';
 import { Commands } from './commands.ts';
 import { type DeliveryTarget, Dispatcher } from './dispatcher.ts';
 import { Events } from './events.ts';
-import { describeRecord, ENQUEUE_HEAD_BYTES, packEnqueueHead, RECORD } from './records.ts';
 import { QueueRoom } from './queue-room.ts';
+import { describeRecord, ENQUEUE_HEAD_BYTES, packEnqueueHead, RECORD } from './records.ts';
 import { Replay } from './replay.ts';
 import { Scheduler } from './scheduler.ts';
 import { type KeptOutcome, SegmentReader, type StoredOutcome } from './segment-reader.ts';
@@ -26,6 +26,7 @@ import { applyEnqueue, kindOfSpec, packState } from './state.ts';
 import { Stats } from './stats.ts';
 import { applySubmission, planSubmission, type Shape, shapeOf } from './submissions.ts';
 import { TaskLogs } from './task-logs.ts';
+import { Turns } from './turns.ts';
 import { Unreadable } from './unreadable.ts';
 import { Waiters, type Waiting } from './waiters.ts';
 
@@ -87,6 +88,8 @@ export class Engine {
   readonly logs = new TaskLogs();
   readonly waiters: Waiters;
   readonly events: Events;
+  /** For what takes long, or is asked for in any amount. */
+  readonly turns: Turns;
   readonly clock: Clock;
   readonly startedAtMs: number;
   readonly #onFailure: (error: MillraceError) => void;
@@ -184,8 +187,10 @@ export class Engine {
     this.clock = clock;
     this.startedAtMs = clock.steadyMs();
     this.#onFailure = options.onFailure;
+    this.turns = new Turns(clock);
     this.events = new Events(core, journal, clock);
-    this.commands = new Commands({ core, journal, clock, changed: () => this.#dispatchSoon() });
+    const { turns } = this;
+    this.commands = new Commands({ core, journal, clock, turns, changed: () => this.#dispatchSoon() });
     this.settlements = new Settlements({
       core,
       journal,
@@ -356,10 +361,9 @@ export class Engine {
       throw new MillraceError('DISK_FULL', NO_ROOM);
     }
     if (this.core.table.count + taskCount > LIMITS.tasksMax) {
-      throw new MillraceError(
-        'QUEUE_FULL',
-        `the server holds ${this.core.table.count} tasks; at most ${LIMITS.tasksMax} are allowed`,
-      );
+      const { count } = this.core.table;
+      const message = `the server holds ${count} tasks, and ${taskCount} more would be beyond the ${LIMITS.tasksMax} that it may: let workers finish some, keep fewer ended ones (millrace queue retention), or divide them over several servers`;
+      throw new MillraceError('QUEUE_FULL', message, { details: { count, bound: LIMITS.tasksMax } });
     }
   }
 

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { type BenchWorker, EngineBench, SPEC, turns } from '../../test/model/engine-bench.ts';
-import { NO_LIMITS } from '../limits.ts';
+import { LIMITS, NO_LIMITS } from '../limits.ts';
 import { RECORD } from './records.ts';
 
 const text = (count: number): string[] => Array.from({ length: count }, (_, i) => `p${i}`);
@@ -197,5 +197,18 @@ it('finds no limit of length in what was written before there was one', async ()
   await bench.crash();
   expect(bench.engine.core.queue('q').limits).toEqual({ ...limits, length: null });
   expect(bench.enqueue(text(50))).toHaveLength(50);
+  await bench.engine.close();
+});
+
+it('holds no more tasks in all than it may', async () => {
+  const bench = await EngineBench.open({ directory: null });
+  Object.defineProperty(bench.engine.core.table, 'count', { get: () => LIMITS.tasksMax - 1 });
+  bench.enqueue(text(1));
+  const refused = expect.objectContaining({
+    code: 'QUEUE_FULL',
+    message: expect.stringContaining('retention'),
+    details: { count: LIMITS.tasksMax - 1, bound: LIMITS.tasksMax },
+  });
+  expect(() => bench.enqueue(text(2))).toThrow(refused);
   await bench.engine.close();
 });

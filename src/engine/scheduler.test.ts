@@ -449,6 +449,19 @@ describe('bounds', () => {
     await bench.engine.close();
   });
 
+  it('there are no more schedules than allowed, and one that is there may change', async () => {
+    const bench = await EngineBench.open({ directory: null });
+    const first = bench.engine.scheduler.set('first', every(MINUTE));
+    const { schedules } = bench.engine.core;
+    const known = schedules.get('first') as NonNullable<ReturnType<typeof schedules.get>>;
+    for (let count = 1; count < LIMITS.schedulesMax; count++) schedules.set({ ...known, name: `s${count}` });
+    const refused = { code: 'QUEUE_FULL', details: { bound: LIMITS.schedulesMax } };
+    expect(() => bench.engine.scheduler.set('one more', every(MINUTE))).toThrow(expect.objectContaining(refused));
+    bench.engine.scheduler.remove('s1');
+    expect(first.firedCount).toBe(0);
+    await bench.engine.close();
+  });
+
   it('what cannot fire is told once, tried again, and fires when it can', async () => {
     const bench = await EngineBench.open();
     for (const name of ['a', 'b']) bench.engine.scheduler.set(name, every(SECOND));

@@ -91,7 +91,7 @@ class Search {
     const { countMax, filter } = this.#wanted;
     const reads = this.#text !== undefined || filter.errorGroup !== undefined;
     for (let turn = 0; ; turn++) {
-      if (turn > 0) await this.#pause();
+      if (turn > 0) await this.#engine.turns.next();
       const room = countMax - this.#ids.length;
       const { ids, last, more } = this.#turn(reads ? Math.min(TURN_FAILURES_MAX, this.#budget.left) : room);
       if (!reads) this.#ids.push(...ids);
@@ -206,10 +206,6 @@ class Search {
       }
       return also === undefined || also(slot);
     };
-  }
-
-  #pause(): Promise<void> {
-    return new Promise((resolve) => this.#engine.clock.deferPastInput(resolve));
   }
 }
 

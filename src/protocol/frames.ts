@@ -110,6 +110,11 @@ export class FrameReader {
     return this.#held;
   }
 
+  /** What has not come yet of the unfinished frame; 0 when there is none, or its header is not whole. */
+  get missingBytes(): number {
+    return Math.max(0, this.#wanted - this.#held);
+  }
+
   /** Ignores whatever comes from now on, also the rest of the chunk that is being read. */
   stop(): void {
     this.#stopped = true;

@@ -7,6 +7,7 @@ test('an answer that no frame can hold is an error of its call', async () => {
   const refused = new Promise<MillraceError>((resolve) => {
     const calls = new CallQueue({
       room: () => 1,
+      turn: (begin) => begin(),
       run: () => 'x'.repeat(LIMITS.frameBytesMax),
       reply: () => {},
       begun: () => {},
@@ -21,7 +22,14 @@ test('an answer that no frame can hold is an error of its call', async () => {
 });
 
 test('more calls than may wait are refused one by one', () => {
-  const calls = new CallQueue({ room: () => 0, run: () => ({}), reply: () => {}, refuse: () => {}, begun: () => {} });
+  const calls = new CallQueue({
+    room: () => 0,
+    turn: () => {},
+    run: () => ({}),
+    reply: () => {},
+    refuse: () => {},
+    begun: () => {},
+  });
   for (let id = 1; id <= LIMITS.callsInFlightPerConnectionMax; id++) calls.add(id, { method: 'status' }, 1);
   expect(() => calls.add(0, { method: 'status' }, 1)).toThrow(expect.objectContaining({ code: 'BUFFER_FULL' }));
 });

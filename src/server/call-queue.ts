@@ -12,6 +12,8 @@ interface Waiting {
 export interface CallSink {
   /** How many more bytes the link may be given. */
   room(): number;
+  /** Begins soon, when others have had their turn. */
+  turn(begin: () => void): void;
   run(request: Call): unknown;
   /**
    * Calls `written` when the answer is in the link. `urgent`: without waiting for the disk, which whoever asks how things
@@ -77,8 +79,13 @@ export class CallQueue {
     return this.#sink.room() > this.#replyBytes;
   }
 
-  #start({ requestId, message }: Waiting): void {
+  #start(waiting: Waiting): void {
     this.#running++;
+    this.#sink.turn(() => this.#run(waiting));
+  }
+
+  #run({ requestId, message }: Waiting): void {
+    if (this.#closed) return;
     const urgent = message.method === 'status';
     Promise.resolve()
       .then(() => this.#sink.run(call(message)))

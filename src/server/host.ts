@@ -20,6 +20,7 @@ import { checkCall, visibleTo } from './call-access.ts';
 import { type Call, createMethods, runMethod } from './calls.ts';
 import { checkHostOptions } from './host-options.ts';
 import { type ProcessUsage, usageOfThisProcess } from './process-usage.ts';
+import { ReadingTurns } from './reading-turns.ts';
 import { Session, type SessionOwner } from './session.ts';
 import { buildStatus } from './status.ts';
 import { Supervisors } from './supervisors.ts';
@@ -78,6 +79,7 @@ export class Host implements SessionOwner, Telemetry {
   #notAccepted: { count: number; last: Error } | undefined;
   readonly #keyring: Keyring;
   readonly #forgetKeyring: () => void;
+  readonly #reading: ReadingTurns;
   readonly #supervisors: Supervisors;
   readonly #producers: KeptShare<string>;
   readonly #logs: KeptShare<number>;
@@ -121,6 +123,7 @@ export class Host implements SessionOwner, Telemetry {
     this.#random = io.random;
     this.#keyring = options.keyring ?? new Keyring();
     this.#forgetKeyring = this.#keyring.onReplaced(() => this.#revoke());
+    this.#reading = new ReadingTurns(io.clock);
     this.#supervisors = new Supervisors(io.clock);
     const { producers } = engine.core;
     this.#producers = new KeptShare<string>({
@@ -256,6 +259,11 @@ export class Host implements SessionOwner, Telemetry {
     this.#awaiting.add(session);
   }
 
+  /** Who is in this process takes turns with it by himself. */
+  hasRead(session: Session, bytes: number): boolean {
+    return !this.#inside.has(session) && this.#reading.read(session, bytes);
+  }
+
   answered(session: Session): void {
     if (this.#awaiting.delete(session)) this.#checkIdle();
   }
@@ -263,6 +271,7 @@ export class Host implements SessionOwner, Telemetry {
   closed(session: Session): void {
     this.#sessions.delete(session);
     this.#inside.delete(session);
+    this.#reading.leave(session);
     this.#counted.get(session)?.();
     this.#counted.delete(session);
     this.#awaiting.delete(session);
@@ -376,22 +385,18 @@ export class Host implements SessionOwner, Telemetry {
 
   #examine(session: Session, nowMs: number): void {
     if (session.hello === undefined && nowMs - session.openedAtMs > LIMITS.handshakeTimeoutMs) {
-      session.refuse(new MillraceError('HANDSHAKE_TIMEOUT', `no HELLO came within ${LIMITS.handshakeTimeoutMs} ms`));
+      const bound = LIMITS.handshakeTimeoutMs;
+      const message = `no HELLO came within ${bound} ms: whoever connects says it first, and at once`;
+      session.refuse(new MillraceError('HANDSHAKE_TIMEOUT', message, { details: { bound } }));
     } else if (session.frameBeganMs > 0 && nowMs - session.frameBeganMs > LIMITS.frameTimeoutMs) {
-      session.refuse(
-        new MillraceError('PROTOCOL', `a frame that was begun was not whole after ${LIMITS.frameTimeoutMs} ms`),
-      );
+      const bound = LIMITS.frameTimeoutMs;
+      const message = `a frame that was begun was not whole after ${bound} ms: ${session.unfinishedFrameBytes} bytes of it came; send smaller ones over a slow line`;
+      session.refuse(new MillraceError('PROTOCOL', message, { details: { bound } }));
     } else if (session.bufferedBytes > LIMITS.sendBufferBytesEvict) {
-      session.refuse(
-        new MillraceError('TOO_SLOW', `the client has left ${session.bufferedBytes} bytes unread; it is cut off`),
-      );
+      session.refuse(tooSlow(session.bufferedBytes, LIMITS.sendBufferBytesEvict, 'has left'));
     } else if (this.#keptBytes(session) > LIMITS.keptForResultsBytesMax) {
-      session.refuse(
-        new MillraceError(
-          'TOO_SLOW',
-          `the client leaves results unread for which ${this.#keptBytes(session)} bytes of the journal are kept; it is cut off`,
-        ),
-      );
+      const kept = this.#keptBytes(session);
+      session.refuse(tooSlow(kept, LIMITS.keptForResultsBytesMax, 'leaves results of which the journal keeps'));
     }
   }
 
@@ -419,7 +424,7 @@ export class Host implements SessionOwner, Telemetry {
       session.refuse(
         new MillraceError(
           'TOO_SLOW',
-          `${message} ${sum} bytes, at most ${bytesMax} are allowed; this one, with ${bytes}, is cut off`,
+          `${message} ${sum} bytes, at most ${bytesMax} are allowed; this one, with ${bytes}, is cut off and may come back`,
           { details: { bytes, sum, bound: bytesMax } },
         ),
       );
@@ -463,4 +468,9 @@ export class Host implements SessionOwner, Telemetry {
     for (const { worker } of this.#sessions) if (worker !== undefined && worker.held > 0) return;
     if (this.#awaiting.size === 0) this.#idle();
   }
+}
+
+function tooSlow(bytes: number, bound: number, what: string): MillraceError {
+  const message = `the client ${what} ${bytes} bytes unread, at most ${bound} may be: it is cut off, and may come back when it reads`;
+  return new MillraceError('TOO_SLOW', message, { details: { bytes, bound } });
 }

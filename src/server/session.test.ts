@@ -3,12 +3,15 @@ import { connectHost } from '../../test/support/embedded.ts';
 import { frame, ScriptedLink } from '../../test/support/scripted-link.ts';
 import { PRODUCER, settle } from '../../test/support/scripted-server.ts';
 import { ManualClock } from '../../test/twins/manual-clock.ts';
+import { MemoryDisk, memoryDirectory } from '../../test/twins/memory-disk.ts';
 import { Credentials } from '../access/credentials.ts';
 import { Keyring } from '../access/keyring.ts';
 import { parseTaskId } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
+import { BatchWriter } from '../protocol/batch-writer.ts';
 import { FRAME } from '../protocol/frames.ts';
 import { RESULT_STATE, readResults } from '../protocol/settlement.ts';
+import { BufferPool } from '../protocol/writer.ts';
 import { Host } from './host.ts';
 
 const HELLO = frame(FRAME.HELLO, 1, (writer) => {
@@ -219,6 +222,49 @@ describe('a client that reads slowly', () => {
     clock.advance(1000);
     expect(link.ended).toBe(true);
     expect(link.lastCode).toBe('TOO_SLOW');
+    await host.stop({ timeoutMs: 0 });
+  });
+});
+
+describe('a producer that is faster than the disk', () => {
+  const SPEC = {
+    ...{ queue: 'q', name: 'n', priority: 4, maxAttempts: 1, timeoutMs: 1000 },
+    backoff: { type: 'fixed', delayMs: 0, maxDelayMs: 0, jitter: false },
+  } as const;
+  const payload = 'x'.repeat(LIMITS.payloadBytesMax);
+
+  function batchOf(tasks: number, number: number): Buffer {
+    const writer = new BatchWriter(new BufferPool());
+    for (let count = 0; count < tasks; count++) writer.add(SPEC, { kind: 'now' }, payload);
+    const bytes = writer.seal(number);
+    writer.address(number, 1);
+    return bytes;
+  }
+
+  test('is read from no further while so much of it waits, goes on when that is on disk, and holds up nobody else', async () => {
+    const disk = new MemoryDisk();
+    const host = await Host.start({ directory: memoryDirectory(), disk });
+    const [link, other] = [new ScriptedLink(), new ScriptedLink()];
+    for (const each of [link, other]) {
+      host.accept(each);
+      each.say(HELLO);
+    }
+    disk.hold('write');
+    let said = 0;
+    // Others have their turn after each of them; that is over then.
+    while (!link.paused) {
+      link.say(batchOf(4, ++said));
+      await settle();
+    }
+    expect(said * 4 * LIMITS.payloadBytesMax).toBeLessThanOrEqual(
+      LIMITS.unconfirmedBytesPerConnectionMax + LIMITS.frameBytesMax,
+    );
+    other.say(CALL);
+    await settle();
+    expect(other.frames.at(-1)?.type).toBe(FRAME.REPLY);
+    disk.release();
+    while (link.frames.filter(({ type }) => type === FRAME.CONFIRM).length < said) await settle();
+    expect(link.paused).toBe(false);
     await host.stop({ timeoutMs: 0 });
   });
 });

@@ -63,6 +63,8 @@ export interface SessionOwner {
   tookLog(session: Session, id: number): void;
   /** The session has answers to send once more is durable. */
   awaiting(session: Session): void;
+  /** So much has come: whether the session is to rest until it is told to read on. */
+  hasRead(session: Session, bytes: number): boolean;
   /** It has none any more. */
   answered(session: Session): void;
   closed(session: Session): void;
@@ -114,6 +116,9 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
   #eventsDeferred = false;
   readonly #progress = new TaskProgress();
   #unconfirmedBytes = 0;
+  /** Its link is not read from: it is ahead of the disk, or does not read; or others have their turn. */
+  #isBehind = false;
+  #isResting = false;
   #paused = false;
   #first = true;
   /** The other one of a session and its lifeline. */
@@ -142,6 +147,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
       refuse: (requestId, error) => this.#error(requestId, error),
       begun: () => this.#throttle(),
       room: () => this.roomBytes,
+      turn: (begin) => owner.engine.turns.add(begin),
     });
     link.handler = this;
   }
@@ -187,6 +193,10 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     return this.#reader.heldBytes;
   }
 
+  get missingFrameBytes(): number {
+    return this.#reader.missingBytes;
+  }
+
   /** The oldest segment of the journal that is kept for results which its reader has no room for; infinite when none is. */
   get oldestSegment(): number {
     return this.#results.oldestSegment;
@@ -208,7 +218,14 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     }
     if (!this.#reader.insideFrame) this.frameBeganMs = 0;
     else if (this.frameBeganMs === 0 && !this.#paused) this.frameBeganMs = this.heardMs;
+    this.#isResting = this.#owner.hasRead(this, chunk.length);
     this.#throttle();
+  }
+
+  /** Others have had their turn. */
+  readOn(): void {
+    this.#isResting = false;
+    this.#pauseOrResume();
   }
 
   drain(): void {
@@ -349,12 +366,18 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
       (this.#unconfirmedBytes > 0 && this.#engine.journal.unwrittenBytes > LIMITS.unconfirmedBytesMax) ||
       this.#link.bufferedBytes > LIMITS.sendBufferBytesMax ||
       this.#calls.waitingBytes > LIMITS.waitingCallBytesPerConnectionMax;
-    if (behind === this.#paused || this.#closed) return;
-    this.#paused = behind;
-    if (behind) this.#link.pause();
+    this.#isBehind = behind;
+    this.#pauseOrResume();
+  }
+
+  #pauseOrResume(): void {
+    const paused = this.#isBehind || this.#isResting;
+    if (paused === this.#paused || this.#closed) return;
+    this.#paused = paused;
+    if (paused) this.#link.pause();
     else this.#link.resume();
     // What is not read cannot become whole.
-    this.frameBeganMs = behind || !this.#reader.insideFrame ? 0 : this.#engine.clock.steadyMs();
+    this.frameBeganMs = paused || !this.#reader.insideFrame ? 0 : this.#engine.clock.steadyMs();
   }
 
   // ── Frames ────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -655,7 +678,8 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     const { count } = this.#results;
     const bound = LIMITS.resultWaitersPerConnectionMax;
     if (count < bound) return;
-    throw new MillraceError('PROTOCOL', `a connection waits for ${count} results; at most ${bound} are allowed`);
+    const message = `a connection waits for ${count} results; at most ${bound} are allowed: wait for some before more are asked for`;
+    throw new MillraceError('PROTOCOL', message, { details: { bound } });
   }
 
   /** Of who may use some queues only, when all his connections together have the share that is for him. */

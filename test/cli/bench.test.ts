@@ -23,7 +23,7 @@ test(
   'a quick run fills its rows, with each task processed exactly once, and leaves nothing behind',
   async () => {
     // Row 13 is made of what rows 2 and 12 do; it would take six more processes.
-    const rows = [1, 2, 3, 4, 5, 6, 7, 12, 14];
+    const rows = [1, 2, 3, 4, 5, 6, 7, 12, 14, 15];
     const { stdout } = await bench('--json', '--rows', rows.join(','));
     const report = JSON.parse(stdout);
     expect(report).toMatchObject({

@@ -296,6 +296,21 @@ describe('frames that do not hold what they announce', () => {
     await expectOthersUntouched(client);
   });
 
+  test.each([
+    ['more tasks than a worker may hold', { prefetch: LIMITS.prefetchMax + 1 }, /prefetch is 65537.* 1 to 65536/],
+    ['more handlers than that', { concurrency: LIMITS.prefetchMax + 1 }, /concurrency is 65537/],
+    ['more queues than it may listen to', { queues: new Array(1001).fill('q') }, /list of 1 to 1000 names/],
+    ['a queue whose name is too long', { queues: ['q'.repeat(129)] }, /has 129 bytes; allowed are 1 to 128/],
+  ])('a worker that asks for %s is told the bound and keeps the connection', async (_what, changes, message) => {
+    const client = await open();
+    await client.greet();
+    const options = { worker: 'w', queues: ['q'], concurrency: 1, prefetch: 1, resume: [] };
+    client.writer.json(FRAME.SUBSCRIBE, 2, { ...options, ...changes });
+    const refused = { code: 'INVALID_ARGUMENT', message: expect.stringMatching(message) };
+    expect(await client.json(FRAME.ERROR)).toMatchObject(refused);
+    await expectOthersUntouched(client);
+  });
+
   const DEEP = '['.repeat(30_000) + ']'.repeat(30_000);
   const LONG = JSON.stringify('x'.repeat(900_000));
   const ODD = '{"toString":1,"valueOf":1,"toJSON":1}';
