@@ -3,7 +3,7 @@ import { SPEC } from '../../../test/support/frames.ts';
 import {
   connected,
   type ScriptedConnection,
-  type ScriptedServer,
+  ScriptedServer,
   settle,
   watch,
 } from '../../../test/support/scripted-server.ts';
@@ -14,7 +14,7 @@ import { FRAME } from '../../protocol/frames.ts';
 import { CompletionReader, FailureReader, REVOKE_REASON, ReleaseReader, readToken } from '../../protocol/settlement.ts';
 import { encodeSpec } from '../../protocol/spec.ts';
 import type { Consumer, Consumption, DeliveryRun } from '../contract.ts';
-import type { RemoteBroker } from './remote-broker.ts';
+import { RemoteBroker } from './remote-broker.ts';
 
 const EPOCH = 2 ** 32;
 const consumeOptions = { workerName: 'w', queues: ['q'], concurrency: 2, prefetch: 10 };
@@ -38,6 +38,17 @@ class RecordingConsumer implements Consumer {
   ended(error: MillraceError): void {
     this.events.push(`ended ${error.code}`);
   }
+}
+
+/** Tasks by id and token. */
+function revoke(connection: ScriptedConnection, ...tasks: [id: number, token: number, reason: number][]): void {
+  connection.frame(FRAME.REVOKE, 0, (writer) => {
+    for (const [id, token, reason] of tasks) {
+      writer.u64(EPOCH + id);
+      writer.u64(EPOCH + token);
+      writer.u8(reason);
+    }
+  });
 }
 
 function deliver(connection: ScriptedConnection, firstId: number, firstToken: number, count: number): void {
@@ -172,9 +183,25 @@ describe('a consumption', () => {
     other.json(FRAME.REPLY, requestId, { kept: [], lost: [] });
     deliver(other, 1, 1, 1);
     deliver(other, 2, 2, 1);
+    revoke(other, [2, 2, REVOKE_REASON.CANCELLED]);
+    other.drop();
     await consuming;
     await settle();
     expect(early.runs.map((run) => run.id(0))).toEqual(['1-1', '1-2']);
+    expect(early.events).toEqual(['1-2 cancelled', 'lost']);
+  });
+
+  test('ends its lifeline with its connection, also one that was never taken', async () => {
+    const [own, lifelines] = [new ScriptedServer(), true];
+    const connecting = RemoteBroker.connect(own.options({ lifelines }));
+    await own.welcome();
+    void (await connecting).consume(consumeOptions, consumer);
+    const refusing = await own.welcome();
+    const { requestId } = await refusing.expectJson(FRAME.SUBSCRIBE);
+    const lifeline = await own.welcome();
+    refusing.json(FRAME.ERROR, requestId, { code: 'STOPPING', message: 'bye' });
+    await settle();
+    expect(lifeline.closed).toBe(true);
   });
 
   test('gathers the settlements of a turn, consecutive ones as one run', async () => {
@@ -281,18 +308,13 @@ describe('a consumption', () => {
   test('passes on what the server revokes, unless it was settled meanwhile', async () => {
     const run = await receive(0, 50, 3);
     consumption.complete(run, 2, undefined);
-    connection.frame(FRAME.REVOKE, 0, (writer) => {
-      for (const [id, token, reason] of [
-        [0, 50, REVOKE_REASON.CANCELLED],
-        [1, 51, REVOKE_REASON.LEASE_LOST],
-        [2, 52, REVOKE_REASON.LEASE_LOST],
-        [0, 49, REVOKE_REASON.LEASE_LOST],
-      ] as const) {
-        writer.u64(EPOCH + id);
-        writer.u64(EPOCH + token);
-        writer.u8(reason);
-      }
-    });
+    revoke(
+      connection,
+      [0, 50, REVOKE_REASON.CANCELLED],
+      [1, 51, REVOKE_REASON.LEASE_LOST],
+      [2, 52, REVOKE_REASON.LEASE_LOST],
+      [0, 49, REVOKE_REASON.LEASE_LOST],
+    );
     await settle();
     expect(consumer.events).toEqual(['1-0 cancelled', '1-1 lease-lost']);
     consumption.completeMany(run, 0, 2);
@@ -305,11 +327,7 @@ describe('a consumption', () => {
     consumption.release(first, 0);
     await takeSettlements(connection, FRAME.RELEASE);
     const again = await receive(6, 60, 2);
-    connection.frame(FRAME.REVOKE, 0, (writer) => {
-      writer.u64(EPOCH + 7);
-      writer.u64(EPOCH + 61);
-      writer.u8(REVOKE_REASON.CANCELLED);
-    });
+    revoke(connection, [7, 61, REVOKE_REASON.CANCELLED]);
     await settle();
     expect(consumer.events).toEqual([`${again.id(1)} cancelled`]);
   });
@@ -386,6 +404,18 @@ describe('a consumption', () => {
     const next = await server.reconnect();
     await subscribe(next);
     await next.expect(FRAME.UNSUBSCRIBE);
+  });
+
+  test('stops while its subscription is not answered yet, and is given nothing when it is', async () => {
+    connection.drop();
+    const next = await server.reconnect();
+    const { requestId } = await next.expectJson(FRAME.SUBSCRIBE);
+    const stopped = watch(consumption.stop());
+    const unsubscribe = await next.expect(FRAME.UNSUBSCRIBE);
+    next.json(FRAME.REPLY, requestId, { kept: [], lost: [] });
+    expect(await stopped()).toBe('pending');
+    next.json(FRAME.REPLY, unsubscribe.requestId, {});
+    expect(await stopped()).toBe('resolved');
   });
 
   test('hands back what it holds when it closes, and waits for the answer', async () => {

@@ -50,8 +50,8 @@ export class RemoteConsumption implements Consumption {
   #stopping = false;
   #stopped: (() => void)[] = [];
   readonly #runs = new HeldRuns();
-  /** Deliveries that came before the caller of `consume` could have its answer. */
-  #early: HeldRun[] | undefined = [];
+  /** What the consumer is to be told that came before the caller of `consume` could have its answer. */
+  #early: (() => void)[] | undefined = [];
   readonly #gathered = new SettlementList();
   readonly #remarks = new Remarks();
   /** Sent on this connection, by request id. */
@@ -146,7 +146,8 @@ export class RemoteConsumption implements Consumption {
 
   stop(): Promise<void> {
     this.#stopping = true;
-    if (this.#state !== 'consuming') return Promise.resolve();
+    // The next connection is told together with its SUBSCRIBE.
+    if (this.#state !== 'consuming' && this.#state !== 'resuming') return Promise.resolve();
     return new Promise((resolve) => {
       // A server that does not answer must not hold the stop: what it delivers later is handed back unseen.
       const timer = this.#clock.setTimer(DEFAULTS.callTimeoutMs, resolve);
@@ -179,8 +180,11 @@ export class RemoteConsumption implements Consumption {
     for (const run of this.#runs) {
       for (let index = 0; index < run.length; index++) this.release(run, index);
     }
-    // Without an answer in time the server takes back what is left when the connection ends.
-    if (this.#state === 'consuming') await this.settled(CLOSE_TIMEOUT_MS).catch(() => {});
+    if (this.#state === 'consuming') {
+      await this.settled(CLOSE_TIMEOUT_MS).catch(() => {
+        // Without an answer in time the server takes back what is left when the connection ends.
+      });
+    }
     this.#finish();
     this.#connection.close();
   }
@@ -248,30 +252,41 @@ export class RemoteConsumption implements Consumption {
     if (!resumed) {
       this.#opened?.resolve();
       this.#opened = undefined;
-      this.#clock.deferPastInput(() => this.#deliverEarly());
+      this.#clock.deferPastInput(() => this.#tellEarly());
       return;
     }
     const unsent = [...this.#unanswered.values()].flat();
     this.#unanswered.clear();
-    this.#runs.sort(readKept(reply), (run, index) => this.#consumer.revoke(run, index, 'lease-lost'));
-    this.#consumer.connection('restored');
+    this.#runs.sort(readKept(reply), (run, index) => this.#revoke(run, index, 'lease-lost'));
+    this.#tell(() => this.#consumer.connection('restored'));
     this.#tellRemarks();
     this.#send([...unsent, ...this.#gathered.take()]);
     if (this.#begunRun !== undefined) this.#writeBegun(this.#runs.lastHeldToken(this.#begunRun, this.#begunIndex));
   }
 
-  #deliverEarly(): void {
+  #tellEarly(): void {
     const early = this.#early ?? [];
     this.#early = undefined;
-    for (const run of early) this.#deliver(run);
+    for (const tell of early) tell();
+  }
+
+  #tell(tell: () => void): void {
+    if (this.#early === undefined) tell();
+    else this.#early.push(tell);
+  }
+
+  #revoke(run: HeldRun, index: number, reason: 'cancelled' | 'lease-lost'): void {
+    this.#tell(() => this.#consumer.revoke(run, index, reason));
   }
 
   #deliver(run: HeldRun): void {
-    if (this.#early !== undefined) {
-      this.#early.push(run);
-      return;
-    }
     this.#runs.add(run);
+    if (this.#early === undefined) this.#handOver(run);
+    else this.#early.push(() => this.#handOver(run));
+  }
+
+  #handOver(run: HeldRun): void {
+    if (this.#state === 'closed') return;
     if (!this.#stopping) {
       this.#consumer.deliver(run);
       return;
@@ -285,7 +300,7 @@ export class RemoteConsumption implements Consumption {
     this.#unanswered.delete(requestId);
     readIds(buffer, start, end, (id) => {
       const [run, index] = this.#runs.find(id, 'settled');
-      if (run !== undefined) this.#consumer.revoke(run, index, 'lease-lost');
+      if (run !== undefined) this.#revoke(run, index, 'lease-lost');
     });
     for (const { run, from, to } of settlements) {
       for (let index = from; index < to; index++) run.drop(index);
@@ -299,12 +314,12 @@ export class RemoteConsumption implements Consumption {
     // Settled here, or delivered anew, while the message was on its way.
     if (run === undefined || run.token(index) !== token) return;
     if (reason === REVOKE_REASON.CANCELLED) {
-      this.#consumer.revoke(run, index, 'cancelled');
+      this.#revoke(run, index, 'cancelled');
       return;
     }
     run.drop(index);
     this.#runs.forgetIfGone(run);
-    this.#consumer.revoke(run, index, 'lease-lost');
+    this.#revoke(run, index, 'lease-lost');
   }
 
   #schedule(): void {
@@ -365,12 +380,12 @@ export class RemoteConsumption implements Consumption {
 
   #lost(): void {
     this.#subscribeTimer?.cancel();
+    this.#lifeline?.close();
     if (this.#state === 'closed' || this.#state === 'opening') return;
     const wasConsuming = this.#state === 'consuming';
     this.#state = 'lost';
-    this.#lifeline?.close();
     this.#unsubscribed();
-    if (wasConsuming) this.#consumer.connection('lost');
+    if (wasConsuming) this.#tell(() => this.#consumer.connection('lost'));
   }
 
   /** The server refused the subscription or a settlement. */
@@ -394,7 +409,7 @@ export class RemoteConsumption implements Consumption {
     const opened = this.#opened;
     this.#finish();
     if (opened !== undefined) opened.reject(error);
-    else this.#consumer.ended(error);
+    else this.#tell(() => this.#consumer.ended(error));
   }
 
   #finish(): void {
