@@ -96,6 +96,11 @@ export class MillraceError extends Error {
   }
 }
 
+/** For whatever is asked of a client after its `close`, or waits then. */
+export function clientClosed(): MillraceError {
+  return new MillraceError('CLOSED', 'the client was closed: connect again for a new one');
+}
+
 const SHOWN_CHARACTERS_MAX = 200;
 
 /** What was given, for a message: short, however long or deep it is. Never throws. */

@@ -573,12 +573,15 @@ export class Engine {
     const wallMs = this.clock.wallMs();
     this.core.tick(steadyMs, wallMs, TICK_TASKS_MAX);
     this.scheduler.fireDue(wallMs);
-    this.#endOverdue(steadyMs);
+    // A process that was stopped, or busy, for long finds what has ended in time behind its own timer.
+    if (this.core.assignments.nextDeadlineMs() <= steadyMs) this.clock.deferPastInput(this.#endOverdue);
     this.#dispatchSoon();
   };
 
   /** Workers end their handlers themselves; this is for those that do not. */
-  #endOverdue(steadyMs: number): void {
+  readonly #endOverdue = (): void => {
+    if (this.#closed || this.#failure !== undefined) return;
+    const steadyMs = this.clock.steadyMs();
     for (
       let slots = this.core.assignments.overdue(steadyMs);
       slots.length > 0;
@@ -595,7 +598,8 @@ export class Engine {
         this.core.queues.markQueuesOf(worker);
       }
     }
-  }
+    this.#dispatchSoon();
+  };
 
   /** What is overdue without having run beyond its time: it was only presumed to run, or its worker did not come back. */
   #putOff(slot: number, steadyMs: number): boolean {

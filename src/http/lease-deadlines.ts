@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../io/clock.ts';
+import { type Clock, setPatientTimer, type Timer } from '../io/clock.ts';
 
 /** What has a deadline; `place` is the heap's. */
 export interface Timed {
@@ -54,7 +54,7 @@ export class LeaseDeadlines<Item extends Timed> {
     if (first === undefined || first.endsAtMs >= this.#armedForMs) return;
     this.#timer?.cancel();
     this.#armedForMs = first.endsAtMs;
-    this.#timer = this.#clock.setTimer(first.endsAtMs - this.#clock.steadyMs(), () => this.#sweep());
+    this.#timer = setPatientTimer(this.#clock, first.endsAtMs - this.#clock.steadyMs(), () => this.#sweep());
     this.#timer.unref();
   }
 

@@ -19,10 +19,30 @@ export interface Timer {
   unref(): void;
 }
 
+/**
+ * A timer for what is waited for from outside. What has come by then is read before `callback` runs: a process that was busy, or
+ * stopped, for longer than it waits finds its timer due together with the answer.
+ */
+export function setPatientTimer(clock: Clock, delayMs: number, callback: () => void): Timer {
+  let cancelled = false;
+  const timer = clock.setTimer(delayMs, () => {
+    clock.deferPastInput(() => {
+      if (!cancelled) callback();
+    });
+  });
+  return {
+    cancel: () => {
+      cancelled = true;
+      timer.cancel();
+    },
+    unref: () => timer.unref(),
+  };
+}
+
 /** Whether the promise settles within `ms`. */
 export function settlesWithin(clock: Clock, ms: number, promise: Promise<unknown>): Promise<boolean> {
   return new Promise((resolve) => {
-    const timer = clock.setTimer(ms, () => resolve(false));
+    const timer = setPatientTimer(clock, ms, () => resolve(false));
     const settled = (): void => {
       timer.cancel();
       resolve(true);

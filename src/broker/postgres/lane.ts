@@ -1,6 +1,6 @@
 import { connect as dial, type Socket } from 'node:net';
 import type { Options, Sql } from 'postgres';
-import type { Clock } from '../../io/clock.ts';
+import { type Clock, setPatientTimer } from '../../io/clock.ts';
 import { connectionLost, statementTimeout, troubleOf } from './failures.ts';
 import type { Settings } from './settings.ts';
 
@@ -94,7 +94,7 @@ export class Lane {
 
   #inTime<T>(promise: Promise<T>, timeoutMs: number): Promise<T> {
     return new Promise((resolve, reject) => {
-      const timer = this.#options.clock.setTimer(timeoutMs, () => reject(statementTimeout(timeoutMs)));
+      const timer = setPatientTimer(this.#options.clock, timeoutMs, () => reject(statementTimeout(timeoutMs)));
       promise.then(resolve, reject).finally(() => timer.cancel());
     });
   }

@@ -1,6 +1,6 @@
 import type { Duplex } from 'node:stream';
 import { MillraceError } from '../../errors.ts';
-import { type Clock, settlesWithin, type Timer } from '../../io/clock.ts';
+import { type Clock, setPatientTimer, settlesWithin, type Timer } from '../../io/clock.ts';
 import type { Random } from '../../io/random.ts';
 import { readTls, type TlsOptions, tlsReason } from '../../io/tls.ts';
 import { LIMITS } from '../../limits.ts';
@@ -140,7 +140,7 @@ export class Link {
     this.#state = 'connecting';
     const spentMs = clock.steadyMs() - this.#downSinceMs;
     const timeoutMs = this.#everReady ? connectTimeoutMs : Math.max(connectTimeoutMs - spentMs, 1);
-    this.#timer = clock.setTimer(timeoutMs, () => {
+    this.#timer = setPatientTimer(clock, timeoutMs, () => {
       if (isCurrent()) this.#failed(`no answer within ${Math.round(timeoutMs)} ms`);
     });
     try {

@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
 import { beforeEach, describe, expect, test } from 'vitest';
+import { settle } from '../../../test/support/scripted-server.ts';
 import { ManualClock } from '../../../test/twins/manual-clock.ts';
 import { MillraceError } from '../../errors.ts';
 import { LIMITS } from '../../limits.ts';
@@ -49,6 +50,11 @@ function attach(): void {
   publisher.attach(channel as unknown as ConfirmChannel);
 }
 
+async function pass(ms: number): Promise<void> {
+  clock.advance(ms);
+  await settle();
+}
+
 function send(id: string, options: ParcelOptions = { routingKey: 'queue' }): Parcel {
   const made = parcel(options, [Buffer.from(id)], [id], (error) => answers.set(id, error?.code ?? 'confirmed'));
   publisher.send(made);
@@ -90,14 +96,27 @@ describe('what is withdrawn', () => {
     expect(channel.sent.at(-1)?.id).toBe('waits');
   });
 
-  test('is not why a channel that confirms is taken for one that hangs', () => {
+  test('is not why a channel that confirms is taken for one that hangs', async () => {
     const silent = send('silent');
-    clock.advance(LIMITS.amqpConfirmMs);
+    await pass(LIMITS.amqpConfirmMs);
     publisher.withdraw(new Set([silent]), LATE);
     send('new');
-    clock.advance(LIMITS.amqpConfirmMs);
+    await pass(LIMITS.amqpConfirmMs);
     expect(reopened).toBe(0);
   });
+});
+
+test('a channel hangs when nothing is confirmed in time, and not when the confirm is there: the loop may have been busy', async () => {
+  send('a');
+  await pass(LIMITS.amqpConfirmMs);
+  process.nextTick(() => channel.ack(1));
+  await pass(LIMITS.amqpConfirmMs);
+  expect({ reopened, answers }).toEqual({ reopened: 0, answers: new Map([['a', 'confirmed']]) });
+  send('b');
+  await pass(LIMITS.amqpConfirmMs);
+  expect(reopened).toBe(0);
+  await pass(LIMITS.amqpConfirmMs);
+  expect(reopened).toBe(1);
 });
 
 describe('a refusal', () => {

@@ -1,5 +1,5 @@
 import { MillraceError } from '../../errors.ts';
-import type { Clock } from '../../io/clock.ts';
+import { type Clock, setPatientTimer } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import type { ConfirmChannel, Options } from './amqplib.ts';
 import { blamedBy, blameOf, type Fault, isChannelClosed, isOfAMessage, unwritable } from './channel-fault.ts';
@@ -188,14 +188,12 @@ export class Publisher {
 
   /** `head`: the delivery tag that was the oldest without an answer when this was looked at last. */
   #watch(channel: ConfirmChannel, head: number): void {
-    this.#clock
-      .setTimer(LIMITS.amqpConfirmMs, () => {
-        if (this.#channel !== channel) return;
-        const oldest = this.#inFlight === 0 ? 0 : this.#firstTag + this.#sentHead;
-        if (oldest !== 0 && oldest === head && !this.blocked) this.#hooks.stalled();
-        else this.#watch(channel, oldest);
-      })
-      .unref();
+    setPatientTimer(this.#clock, LIMITS.amqpConfirmMs, () => {
+      if (this.#channel !== channel) return;
+      const oldest = this.#inFlight === 0 ? 0 : this.#firstTag + this.#sentHead;
+      if (oldest !== 0 && oldest === head && !this.blocked) this.#hooks.stalled();
+      else this.#watch(channel, oldest);
+    }).unref();
   }
 
   #reset(): void {

@@ -1,4 +1,4 @@
-import { MillraceError } from '../../errors.ts';
+import { clientClosed, MillraceError } from '../../errors.ts';
 import { type Clock, settlesWithin } from '../../io/clock.ts';
 import type { Random } from '../../io/random.ts';
 import { checkName, DEFAULTS, LIMITS, type QueueLimits } from '../../limits.ts';
@@ -352,7 +352,7 @@ export class RabbitBroker implements Broker {
       );
     }
     this.#remembered?.stop();
-    this.#refuse(closedError());
+    this.#refuse(clientClosed());
     const gone = this.#replyQueue?.close() ?? Promise.resolve();
     await settlesWithin(this.#clock, LIMITS.amqpCloseTimeoutMs, gone);
     await Promise.all([this.#link.close(), this.#remembered?.store.close(Math.min(timeoutMs, DEFAULTS.stopTimeoutMs))]);
@@ -417,12 +417,8 @@ export class RabbitBroker implements Broker {
 
   #check(): void {
     if (this.#failure !== undefined) throw this.#failure;
-    if (this.#closing !== undefined) throw closedError();
+    if (this.#closing !== undefined) throw clientClosed();
   }
-}
-
-function closedError(): MillraceError {
-  return new MillraceError('CLOSED', 'the client was closed: connect again for a new one');
 }
 
 function redriveRefused(queue: string, moved: number, cause: MillraceError): MillraceError {

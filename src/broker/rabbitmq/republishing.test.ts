@@ -63,8 +63,9 @@ test('what is not confirmed in time is left to the outbox, and the rest of its e
 });
 
 test('a queue that took nothing in time is given nothing for a while; others are', async () => {
-  void republishing.publish(due('e', { a: 'stuck' }));
+  const late = republishing.publish(due('e', { a: 'stuck' }));
   clock.advance(LIMITS.amqpPublishMs);
+  await late;
   const done = republishing.publish(due('f', { b: 'stuck', c: 'quick' }));
   expect(sent.map(({ ids }) => ids[0])).toEqual(['c']);
   sent[0]?.settled(undefined);
@@ -75,10 +76,11 @@ test('a queue that took nothing in time is given nothing for a while; others are
   expect(sent.at(-1)?.ids).toEqual(['d']);
 });
 
-test('a broker that is away says nothing of its queues', () => {
+test('a broker that is away says nothing of its queues', async () => {
   takes = false;
-  void republishing.publish(due('e', { a: 'queue' }));
+  const late = republishing.publish(due('e', { a: 'queue' }));
   clock.advance(LIMITS.amqpPublishMs);
+  await late;
   takes = true;
   void republishing.publish(due('f', { b: 'queue' }));
   expect(sent.map(({ ids }) => ids[0])).toEqual(['b']);

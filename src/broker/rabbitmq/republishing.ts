@@ -1,5 +1,5 @@
 import { MillraceError } from '../../errors.ts';
-import type { Clock, Timer } from '../../io/clock.ts';
+import { type Clock, setPatientTimer, type Timer } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import type { Republish, Store } from '../store.ts';
 import { bodyOf, headOf, payloadFrom, tailOf } from './message.ts';
@@ -69,7 +69,7 @@ export class Republishing {
         this.#outbound.send(made);
       }
       if (open.size === 0) return;
-      timer = this.#clock.setTimer(LIMITS.amqpPublishMs, () => this.#giveUp(open));
+      timer = setPatientTimer(this.#clock, LIMITS.amqpPublishMs, () => this.#giveUp(open));
       timer.unref();
     });
   }

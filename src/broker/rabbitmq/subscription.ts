@@ -1,6 +1,6 @@
 import type { Channel, ConsumeMessage, Message } from 'amqplib';
 import { MillraceError } from '../../errors.ts';
-import { type Clock, settlesWithin, type Timer } from '../../io/clock.ts';
+import { type Clock, setPatientTimer, settlesWithin, type Timer } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import type { ChannelModel } from './amqplib.ts';
 import type { Link } from './link.ts';
@@ -107,7 +107,7 @@ export class Subscription {
   /** Connected. */
   open(model: ChannelModel): void {
     if (!this.#everOpen && this.#patience === undefined) {
-      this.#patience = this.#clock.setTimer(this.#link.connectTimeoutMs, () => this.#giveUp());
+      this.#patience = setPatientTimer(this.#clock, this.#link.connectTimeoutMs, () => this.#giveUp());
       this.#patience.unref();
     }
     this.#open(model).catch((error: unknown) => this.#failed(model, error));

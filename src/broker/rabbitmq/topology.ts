@@ -1,5 +1,5 @@
 import { MillraceError } from '../../errors.ts';
-import type { Clock, Timer } from '../../io/clock.ts';
+import { type Clock, setPatientTimer, type Timer } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import type { Channel, ChannelModel, Options } from './amqplib.ts';
 import { duePattern, levelMs, patternOf } from './delay.ts';
@@ -98,7 +98,7 @@ export class Topology {
     const opening = model.createChannel();
     let timer: Timer | undefined;
     const late = new Promise<never>((_, reject) => {
-      timer = this.#clock.setTimer(timeoutMs, () => reject(unanswered(timeoutMs)));
+      timer = setPatientTimer(this.#clock, timeoutMs, () => reject(unanswered(timeoutMs)));
     });
     try {
       return await Promise.race([late, opening.then((channel) => calls(quiet(channel)))]);

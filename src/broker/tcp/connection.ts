@@ -1,5 +1,5 @@
 import { type ErrorCode, errorFromJSON, MillraceError, shown, shownValue } from '../../errors.ts';
-import type { Clock, Timer } from '../../io/clock.ts';
+import { type Clock, setPatientTimer, type Timer } from '../../io/clock.ts';
 import type { Link } from '../../io/net.ts';
 import type { Random } from '../../io/random.ts';
 import { LIMITS } from '../../limits.ts';
@@ -177,7 +177,7 @@ export class Connection {
   #connect(): void {
     const { clock, dial } = this.#dialing;
     this.#state = 'connecting';
-    this.#timer = clock.setTimer(LIMITS.handshakeTimeoutMs, () => {
+    this.#timer = setPatientTimer(clock, LIMITS.handshakeTimeoutMs, () => {
       this.#failed(new MillraceError('TIMEOUT', `no answer within ${LIMITS.handshakeTimeoutMs} ms`));
     });
     const attempt = this.#timer;
@@ -277,13 +277,7 @@ export class Connection {
   /** Measures the way to the server when nothing else does, and gives up a server from which nothing comes any more. */
   #pingWhenIdle(): void {
     const { clock } = this.#dialing;
-    const link = this.#link;
-    this.#pinger = clock.setTimer(PING_INTERVAL_MS, () => {
-      // After a busy time of our own, what the server has sent may still wait to be read.
-      clock.deferPastInput(() => {
-        if (this.#link === link && this.#state === 'ready') this.#ping();
-      });
-    });
+    this.#pinger = setPatientTimer(clock, PING_INTERVAL_MS, () => this.#ping());
     this.#pinger.unref();
   }
 

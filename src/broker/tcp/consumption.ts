@@ -1,6 +1,6 @@
 import { errorFromJSON, MillraceError, shown } from '../../errors.ts';
 import type { TaskNumber } from '../../ids.ts';
-import type { Clock, Timer } from '../../io/clock.ts';
+import { type Clock, setPatientTimer, type Timer } from '../../io/clock.ts';
 import { DEFAULTS, LIMITS } from '../../limits.ts';
 import { DeliveryReader } from '../../protocol/delivery.ts';
 import { FRAME, frameName, readJson } from '../../protocol/frames.ts';
@@ -150,7 +150,7 @@ export class RemoteConsumption implements Consumption {
     if (this.#state !== 'consuming' && this.#state !== 'resuming') return Promise.resolve();
     return new Promise((resolve) => {
       // A server that does not answer must not hold the stop: what it delivers later is handed back unseen.
-      const timer = this.#clock.setTimer(DEFAULTS.callTimeoutMs, resolve);
+      const timer = setPatientTimer(this.#clock, DEFAULTS.callTimeoutMs, resolve);
       this.#stopped.push(() => {
         timer.cancel();
         resolve();
@@ -165,7 +165,9 @@ export class RemoteConsumption implements Consumption {
         resolve();
         return;
       }
-      const timer = this.#clock.setTimer(timeoutMs, () => reject(settleTimeout(timeoutMs, this.#connection.ready)));
+      const timer = setPatientTimer(this.#clock, timeoutMs, () => {
+        reject(settleTimeout(timeoutMs, this.#connection.ready));
+      });
       this.#settledWaits.push(() => {
         timer.cancel();
         resolve();
@@ -235,7 +237,7 @@ export class RemoteConsumption implements Consumption {
       prefetch,
       resume,
     });
-    this.#subscribeTimer = this.#clock.setTimer(DEFAULTS.callTimeoutMs, () => this.#subscribeUnanswered());
+    this.#subscribeTimer = setPatientTimer(this.#clock, DEFAULTS.callTimeoutMs, () => this.#subscribeUnanswered());
     if (this.#stopping) this.#unsubscribe();
   }
 

@@ -1,4 +1,4 @@
-import type { Clock, Timer } from '../../io/clock.ts';
+import { type Clock, setPatientTimer, type Timer } from '../../io/clock.ts';
 
 /** One timer for any number of deadlines: a deadline of its own for each of many thousands of waits would cost more. */
 export class DeadlineTimer {
@@ -18,7 +18,7 @@ export class DeadlineTimer {
     if (deadlineMs >= this.#armedForMs) return;
     this.#timer?.cancel();
     this.#armedForMs = deadlineMs;
-    this.#timer = this.#clock.setTimer(deadlineMs - this.#clock.steadyMs(), () => this.#fire());
+    this.#timer = setPatientTimer(this.#clock, deadlineMs - this.#clock.steadyMs(), () => this.#fire());
   }
 
   cancel(): void {

@@ -1,6 +1,6 @@
-import { errorFromJSON, MillraceError, shown } from '../../errors.ts';
+import { clientClosed, errorFromJSON, MillraceError, shown } from '../../errors.ts';
 import { parseTaskId } from '../../ids.ts';
-import type { Clock } from '../../io/clock.ts';
+import { type Clock, settlesWithin } from '../../io/clock.ts';
 import { DEFAULTS, type QueueLimits, type QueueLimitsChange } from '../../limits.ts';
 import { FRAME, frameName, readJson } from '../../protocol/frames.ts';
 import { parseScalingReport } from '../../protocol/scaling-report.ts';
@@ -110,7 +110,7 @@ export class RemoteBroker implements Broker {
   }
 
   async consume(options: ConsumeOptions, consumer: Consumer): Promise<Consumption> {
-    if (this.#closing !== undefined) throw closedError();
+    if (this.#closing !== undefined) throw clientClosed();
     const consumption = new RemoteConsumption(this.#options, options, consumer, () => {
       this.#consumptions.delete(consumption);
     });
@@ -209,20 +209,10 @@ export class RemoteBroker implements Broker {
 
   async #close(timeoutMs: number): Promise<void> {
     await Promise.all([...this.#consumptions].map((consumption) => consumption.close()));
-    await this.#drained(timeoutMs);
-    this.#refuse(closedError());
+    await settlesWithin(this.#clock, timeoutMs, this.#producer.drained());
+    this.#refuse(clientClosed());
     this.#connection.close();
     await this.#options.closed?.();
-  }
-
-  #drained(timeoutMs: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = this.#clock.setTimer(timeoutMs, resolve);
-      void this.#producer.drained().then(() => {
-        timer.cancel();
-        resolve();
-      });
-    });
   }
 
   #ready(): void {
@@ -276,8 +266,4 @@ export class RemoteBroker implements Broker {
     this.#calls.close(error);
     this.#watches.close(error);
   }
-}
-
-function closedError(): MillraceError {
-  return new MillraceError('CLOSED', 'the client was closed: connect again for a new one');
 }

@@ -1,5 +1,5 @@
 import { MillraceError, shown } from '../../errors.ts';
-import type { Clock, Timer } from '../../io/clock.ts';
+import { type Clock, setPatientTimer, type Timer } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import { FRAME } from '../../protocol/frames.ts';
 import type { EventFilter, TaskEvent, Watcher } from '../contract.ts';
@@ -36,7 +36,7 @@ export class Watches {
   watch(filter: EventFilter, watcher: Watcher): Promise<() => void> {
     return new Promise((resolve, reject) => {
       if (this.#closed !== undefined) throw this.#closed;
-      const timer = this.#clock.setTimer(this.#timeoutMs, () => {
+      const timer = setPatientTimer(this.#clock, this.#timeoutMs, () => {
         this.#end(watch);
         const message = `events could not be watched within ${this.#timeoutMs} ms: the server did not answer`;
         reject(new MillraceError('TIMEOUT', message, { details: { timeoutMs: this.#timeoutMs } }));
