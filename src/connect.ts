@@ -177,7 +177,10 @@ function connectServer(url: string, scheme: 'tcp:' | 'tls:', options: ClientOpti
     ...remote,
     token: tokenOf(options),
     lifelines: true,
-    dial: async () => nodeNet.connect(scheme === 'tls:' ? { ...address, tls: await readTls(tls) } : address, timeoutMs),
+    dial: async (signal) => {
+      const target = scheme === 'tls:' ? { ...address, tls: await readTls(tls) } : address;
+      return nodeNet.connect(target, timeoutMs, signal);
+    },
   });
 }
 

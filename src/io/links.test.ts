@@ -182,6 +182,25 @@ describe('tcp', () => {
     a.destroy();
   });
 
+  test('a connection that is given up while it is made rejects with the reason, and nothing is left of it', async () => {
+    const attempt = new AbortController();
+    const reason = new Error('not wanted any more');
+    let close = (): void => {};
+    const closed = new Promise<void>((resolve) => {
+      close = resolve;
+    });
+    const accept = (link: Link): void => {
+      link.handler = { data: () => attempt.abort(reason), drain: () => {}, close };
+    };
+    const listener = await nodeNet.listen({ host: '127.0.0.1', port: 0 }, { ...DEAF, accept });
+    listeners.push(listener);
+    const { port } = listener;
+    const address = { host: '127.0.0.1', port, tls: { ca: pem('ca.pem'), rejectUnauthorized: true } };
+    await expect(nodeNet.connect(address, 60_000, attempt.signal)).rejects.toBe(reason);
+    await closed;
+    await expect(nodeNet.connect(address, 60_000, attempt.signal)).rejects.toBe(reason);
+  });
+
   test('a refused connection rejects with the system’s code', async () => {
     const listener = await nodeNet.listen({ host: '127.0.0.1', port: 0 }, DEAF);
     await listener.close();

@@ -64,9 +64,10 @@ export interface Acceptor {
 export interface Net {
   /**
    * Rejects with the system's error (`ECONNREFUSED`, …), with TIMEOUT, or, with TLS, with UNAUTHENTICATED when the other end is
-   * not whom it should be and PROTOCOL when it does not speak TLS.
+   * not whom it should be and PROTOCOL when it does not speak TLS. `signal` gives it up: nothing is left of it, and it rejects with
+   * the signal's reason.
    */
-  connect(address: Address, timeoutMs: number): Promise<Link>;
+  connect(address: Address, timeoutMs: number, signal?: AbortSignal): Promise<Link>;
   /** Rejects with ADDRESS_IN_USE, the system's error, or INVALID_ARGUMENT for a certificate that is none. */
   listen(
     address: { readonly host: string; readonly port: number; readonly tls?: TlsServing | undefined },

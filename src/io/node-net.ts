@@ -1,6 +1,7 @@
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { MillraceError } from '../errors.ts';
+import { SystemClock, setPatientTimer } from './clock.ts';
 import type { Acceptor, Address, Listener, Net } from './net.ts';
 import { SOCKET_OPTIONS, SocketLink } from './socket-link.ts';
 import { describeTlsError, type TlsServing } from './tls.ts';
@@ -13,25 +14,41 @@ import { TlsAcceptor } from './tls-acceptor.ts';
  */
 const READ_BYTES = 64 * 1024;
 
+const clock = new SystemClock();
+
 /** TCP over node:net, and TLS over node:tls. */
 export const nodeNet: Net = {
-  connect(address, timeoutMs) {
+  connect(address, timeoutMs, signal) {
     return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
       const { host, port, tls } = address;
       let link: SocketLink | undefined;
       const socket = dial(address, (bytes) => link?.received(bytes));
-      const timer = setTimeout(() => {
+      const timer = setPatientTimer(clock, timeoutMs, () => {
         const message = `no connection to ${host}:${port} within ${timeoutMs} ms: check the address and the firewall`;
         socket.destroy(new MillraceError('TIMEOUT', message, { details: { host, port, timeoutMs } }));
-      }, timeoutMs);
+      });
+      const over = (): void => {
+        timer.cancel();
+        socket.off('error', failed);
+        signal?.removeEventListener('abort', givenUp);
+      };
       const failed = (error: Error): void => {
-        clearTimeout(timer);
+        over();
         reject(tls === undefined ? error : describeTlsError(error, `${host}:${port}`));
       };
+      const givenUp = (): void => {
+        over();
+        socket.on('error', () => {
+          // Nobody wants to know any more.
+        });
+        socket.destroy();
+        reject(signal?.reason);
+      };
+      signal?.addEventListener('abort', givenUp);
       socket.once('error', failed);
       socket.once(tls === undefined ? 'connect' : 'secureConnect', () => {
-        clearTimeout(timer);
-        socket.off('error', failed);
+        over();
         link = new SocketLink(socket);
         resolve(link);
       });

@@ -48,7 +48,8 @@ export interface Identity {
 export interface Dialing {
   /** For messages. */
   readonly url: string;
-  readonly dial: () => Promise<Link>;
+  /** `signal`: nobody wants the link any more. */
+  readonly dial: (signal: AbortSignal) => Promise<Link>;
   /** Whether workers need a second connection to notice that a host is cut off. */
   readonly lifelines: boolean;
   readonly clock: Clock;
@@ -99,6 +100,8 @@ export class Connection {
   #state: State = 'idle';
   #link: Link | undefined;
   #writer: FrameWriter | undefined;
+  /** The last one, which may have led to a link. */
+  #attempt: AbortController | undefined;
   #timer: Timer | undefined;
   #pinger: Timer | undefined;
   #requestId = 0;
@@ -170,24 +173,27 @@ export class Connection {
 
   #stop(): void {
     this.#state = 'closed';
+    this.#attempt?.abort();
     this.#timer?.cancel();
     this.#pinger?.cancel();
   }
 
   #connect(): void {
     const { clock, dial } = this.#dialing;
+    const attempt = new AbortController();
+    const isCurrent = (): boolean => this.#attempt === attempt && this.#state === 'connecting';
+    this.#attempt = attempt;
     this.#state = 'connecting';
     this.#timer = setPatientTimer(clock, LIMITS.handshakeTimeoutMs, () => {
       this.#failed(new MillraceError('TIMEOUT', `no answer within ${LIMITS.handshakeTimeoutMs} ms`));
     });
-    const attempt = this.#timer;
-    dial().then(
+    dial(attempt.signal).then(
       (link) => {
-        if (this.#timer === attempt && this.#state === 'connecting') this.#greet(link);
+        if (isCurrent()) this.#greet(link);
         else link.destroy();
       },
       (error: unknown) => {
-        if (this.#timer === attempt && this.#state === 'connecting') this.#notReached(asError(error));
+        if (isCurrent()) this.#notReached(asError(error));
       },
     );
   }
@@ -339,6 +345,7 @@ export class Connection {
   }
 
   #dropLink(reason: Error): void {
+    this.#attempt?.abort();
     this.#timer?.cancel();
     this.#pinger?.cancel();
     const link = this.#link;

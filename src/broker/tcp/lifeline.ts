@@ -8,12 +8,13 @@ import type { Dialing } from './connection.ts';
  * docs/protocol.md. A worker that cannot have one (the server has no connection left) goes on without.
  */
 export class Lifeline {
+  readonly #attempt = new AbortController();
   #link: Link | undefined;
   #closed = false;
 
   /** `onEnd` is called once if the lifeline ends after it had begun. */
   constructor(dialing: Dialing, key: string, onEnd: () => void) {
-    dialing.dial().then(
+    dialing.dial(this.#attempt.signal).then(
       (link) => {
         if (this.#closed) link.destroy();
         else this.#greet(link, dialing, key, onEnd);
@@ -26,6 +27,7 @@ export class Lifeline {
 
   close(): void {
     this.#closed = true;
+    this.#attempt.abort();
     this.#link?.destroy();
     this.#link = undefined;
   }

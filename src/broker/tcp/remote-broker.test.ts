@@ -105,6 +105,27 @@ describe('a connection', () => {
     await expect(broker.status()).rejects.toMatchObject({ code: 'DISCONNECTED' });
   });
 
+  test('that is closed while it is being made anew gives the attempt up', async () => {
+    const server = new ScriptedServer();
+    const signals: AbortSignal[] = [];
+    const { dial, ...options } = server.options();
+    const connecting = RemoteBroker.connect({
+      ...options,
+      dial: (signal) => {
+        signals.push(signal);
+        return signals.length === 1 ? dial(signal) : new Promise(() => {});
+      },
+    });
+    const connection = await server.welcome();
+    const broker = await connecting;
+    connection.drop();
+    await settle();
+    server.clock.advance(1000);
+    expect(signals.map(({ aborted }) => aborted)).toEqual([true, false]);
+    await broker.close();
+    expect(signals[1]?.aborted).toBe(true);
+  });
+
   test('pauses longer before each attempt, up to the longest', () => {
     const options = { initialDelayMs: 100, factor: 2, maxDelayMs: 1000, jitter: 0.5, giveUpAfterMs: 0 };
     expect([0, 1, 2, 3, 4, 50].map((attempts) => reconnectDelay(options, attempts, 0))).toEqual([
