@@ -391,7 +391,7 @@ export class Host implements SessionOwner, Telemetry {
     } else if (session.frameBeganMs > 0 && nowMs - session.frameBeganMs > LIMITS.frameTimeoutMs) {
       const bound = LIMITS.frameTimeoutMs;
       const message = `a frame that was begun was not whole after ${bound} ms: ${session.unfinishedFrameBytes} bytes of it came; send smaller ones over a slow line`;
-      session.refuse(new MillraceError('PROTOCOL', message, { details: { bound } }));
+      session.refuse(new MillraceError('TOO_SLOW', message, { details: { bound } }));
     } else if (session.bufferedBytes > LIMITS.sendBufferBytesEvict) {
       session.refuse(tooSlow(session.bufferedBytes, LIMITS.sendBufferBytesEvict, 'has left'));
     } else if (this.#keptBytes(session) > LIMITS.keptForResultsBytesMax) {

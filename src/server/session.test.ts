@@ -38,7 +38,8 @@ test('the time for a frame does not run while the server itself does not read', 
   expect(link.ended).toBe(false);
   clock.advance(2000);
   expect(link.ended).toBe(true);
-  expect(link.lastCode).toBe('PROTOCOL');
+  // A client whose event loop is busy sends the rest too late, and may come back.
+  expect(link.lastCode).toBe('TOO_SLOW');
   await host.stop({ timeoutMs: 0 });
 });
 

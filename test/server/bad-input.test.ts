@@ -150,7 +150,7 @@ describe('a client that is slow or silent', () => {
     await bystander.greet();
     await expectOthersUntouched(bystander);
     clock.advance(LIMITS.frameTimeoutMs + 1);
-    expect(await client.json(FRAME.ERROR)).toMatchObject({ code: 'PROTOCOL' });
+    expect(await client.json(FRAME.ERROR)).toMatchObject({ code: 'TOO_SLOW' });
     await client.closed;
   });
 
