@@ -11,8 +11,8 @@ import type {
   TaskPage,
   TaskSpec,
 } from '../broker/contract.ts';
-import { MillraceError, shown } from '../errors.ts';
-import type { Clock } from '../io/clock.ts';
+import { clientClosed, MillraceError, shown } from '../errors.ts';
+import { type Clock, settlesWithin } from '../io/clock.ts';
 import { checkName, LIMITS, parseHeaders } from '../limits.ts';
 import { SealedBroker } from '../sealing/sealed-broker.ts';
 import type { Sealing } from '../sealing/sealing.ts';
@@ -58,6 +58,8 @@ export class Client {
   readonly #world: ClientWorld;
   readonly #specs = new Map<string, SpecTable>();
   readonly #workers = new Set<Worker>();
+  /** Calls of `work` that are under way. */
+  readonly #starts = new Set<Promise<Worker>>();
   #closing: Promise<void> | undefined;
 
   constructor(given: Broker, world: ClientWorld) {
@@ -241,6 +243,17 @@ export class Client {
    * DISCONNECTED, STOPPING, CLOSED.
    */
   async work(handlers: Handlers | HandlersModule, options: WorkerOptions = {}): Promise<Worker> {
+    const start = this.#start(handlers, options);
+    this.#starts.add(start);
+    try {
+      return await start;
+    } finally {
+      this.#starts.delete(start);
+    }
+  }
+
+  async #start(handlers: Handlers | HandlersModule, options: WorkerOptions): Promise<Worker> {
+    if (this.#closing !== undefined) throw clientClosed();
     const worker = await Worker.start(this.#broker, handlers, options, {
       clock: this.#world.clock,
       defaultName: this.#world.workerName,
@@ -249,13 +262,17 @@ export class Client {
       sealing: this.#world.sealing,
       onEnded: (ended) => void this.#workers.delete(ended),
     });
-    this.#workers.add(worker);
-    return worker;
+    if (this.#closing === undefined) {
+      this.#workers.add(worker);
+      return worker;
+    }
+    await worker.stop({ timeoutMs: 0 });
+    throw clientClosed();
   }
 
   /**
    * Stops the workers, then sends what waits, each for up to `timeoutMs` (default 10,000), then closes. Waits that are
-   * still open reject with CLOSED. Always resolves.
+   * still open, and workers that are starting, reject with CLOSED. Always resolves.
    */
   close(options: { timeoutMs?: number | undefined } = {}): Promise<void> {
     this.#closing ??= this.#close(stopTimeoutMs(options));
@@ -269,6 +286,8 @@ export class Client {
   async #close(timeoutMs: number): Promise<void> {
     await Promise.all([...this.#workers].map((worker) => worker.stop({ timeoutMs })));
     await this.#broker.close({ timeoutMs });
+    // A module of handlers may load for ever.
+    if (this.#starts.size > 0) await settlesWithin(this.#world.clock, timeoutMs, Promise.allSettled(this.#starts));
   }
 
   async #prepare(

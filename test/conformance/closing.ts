@@ -57,6 +57,28 @@ export const closing: Behaviours = {
     expect(await keeper.task(task.id).result()).toBe('finished');
   },
 
+  'a worker that is starting while its client closes does not outlive it': async (place) => {
+    const keeper = await place.connect();
+    const client = await place.connect();
+    const started = new Deferred();
+    const go = new Deferred();
+    await client.work({
+      long: () => {
+        started.resolve();
+        return go.promise;
+      },
+    });
+    await keeper.enqueue('long', null);
+    await started.promise;
+    const starting = failure(client.work({ late: () => 1 }));
+    const closed = client.close();
+    expect((await failure(() => client.work({ later: () => 1 }))).code).toBe('CLOSED');
+    expect((await starting).code).toBe('CLOSED');
+    go.resolve();
+    await closed;
+    expect(client.workers).toEqual([]);
+  },
+
   'close() resolves although a handler never ends, and its task goes back uncharged': async (place) => {
     const keeper = await place.connect();
     const client = await place.connect();
