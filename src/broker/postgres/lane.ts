@@ -23,6 +23,10 @@ export interface LaneOptions {
   readonly onClose?: (() => void) | undefined;
 }
 
+/** The driver takes seconds. */
+const SECOND = 1000;
+const KEEP_ALIVE_S = 10;
+
 /** One connection, opened when it is needed. After trouble it is given up whole, and the next call opens another. */
 export class Lane {
   readonly #options: LaneOptions;
@@ -72,8 +76,9 @@ export class Lane {
   async close(timeoutMs: number): Promise<void> {
     const sql = this.#sql;
     this.#sql = undefined;
-    // A connection that breaks meanwhile is as closed as it was to be.
-    if (sql !== undefined) await sql.end({ timeout: timeoutMs / 1000 }).catch(() => {});
+    await sql?.end({ timeout: timeoutMs / SECOND }).catch(() => {
+      // A connection that breaks meanwhile is as closed as it was to be.
+    });
     // What does not end in order (the server hangs) must not keep the process alive.
     for (const socket of this.#sockets) socket.destroy();
   }
@@ -104,8 +109,9 @@ export class Lane {
     if (this.#sql !== sql) return;
     this.#sql = undefined;
     for (const socket of this.#sockets) socket.destroy();
-    // It has no connection any more: nothing can be told.
-    sql.end({ timeout: 0 }).catch(() => {});
+    sql.end({ timeout: 0 }).catch(() => {
+      // It has no connection any more: nothing can be told.
+    });
   }
 
   #start(): Sql {
@@ -114,11 +120,11 @@ export class Lane {
       max: 1,
       idle_timeout: undefined,
       max_lifetime: null,
-      connect_timeout: settings.connectTimeoutMs / 1000,
+      connect_timeout: settings.connectTimeoutMs / SECOND,
       backoff: () => 0,
       // Arrays travel as texts that we write ourselves.
       fetch_types: false,
-      keep_alive: 10,
+      keep_alive: KEEP_ALIVE_S,
       ssl: settings.ssl,
       onnotice: () => {},
       onnotify: (_channel: string, payload: string) => onNotify?.(payload),
@@ -130,6 +136,7 @@ export class Lane {
       // Our own, so that one to a server that hangs can be cut off.
       socket: (target: { host: string[]; port: number[]; path?: string | false }) => this.#dial(target),
     };
+    // The driver's types do not know `socket`, nor that a connection without types of its own is one.
     const sql = driver(settings.url, options as unknown as Options<Record<string, never>>) as unknown as Sql;
     return sql;
   }

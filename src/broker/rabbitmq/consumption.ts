@@ -1,15 +1,16 @@
 import { MillraceError } from '../../errors.ts';
-import type { Clock } from '../../io/clock.ts';
+import { type Clock, setPatientTimer } from '../../io/clock.ts';
 import { DEFAULTS, LIMITS } from '../../limits.ts';
 import type { ConsumeOptions, Consumer, Consumption, FailOptions, Payload, TaskError } from '../contract.ts';
-import type { EndReport, Verdict } from '../store.ts';
+import type { Verdict } from '../store.ts';
 import { DeadlineTimer } from '../tcp/deadlines.ts';
 import { Acknowledgements } from './acknowledgements.ts';
 import { Arrivals } from './arrivals.ts';
-import { Ends, type TaskEnd } from './ends.ts';
+import type { TaskEnd } from './ends.ts';
 import { HeldRun, type HeldTask } from './held-task.ts';
 import { Link } from './link.ts';
 import { backoffMs, MessageReader } from './message.ts';
+import { Recorder } from './recorder.ts';
 import type { Shared } from './shared.ts';
 import { Subscription } from './subscription.ts';
 import { Topology } from './topology.ts';
@@ -24,7 +25,7 @@ import { type WorkerFigures, WorkerMemory } from './worker-memory.ts';
  *                                    └──────────▶ lost ────────┘
  *
  * Messages are read once a turn (Arrivals), wait here in the order of their priorities, and are handed out when the worker
- * has a slot for them. What it settles in one turn is recorded together (Ends) and then acknowledged. While lost, handlers
+ * has a slot for them. What it settles in one turn is recorded together (Recorder) and then acknowledged. While lost, handlers
  * run on; when the broker gives the same task to this worker again, it goes on under the new delivery tag. What does not
  * come back in time is revoked.
  */
@@ -41,9 +42,9 @@ export class RabbitConsumption implements Consumption {
   readonly #link: Link;
   readonly #subscription: Subscription;
   readonly #arrivals: Arrivals;
-  readonly #ends: Ends;
   /** Undefined without a store. */
   readonly #memory: WorkerMemory | undefined;
+  readonly #recorder: Recorder;
   #acks = new Acknowledgements();
   readonly #waiting = new WaitingTasks();
   /** Everything that is not gone, by id. */
@@ -58,16 +59,14 @@ export class RabbitConsumption implements Consumption {
   #outstanding = 0;
   /** Settled and not acknowledged. */
   #unanswered = 0;
-  #completed = 0;
-  #failed = 0;
   #paused: ReadonlySet<string> = new Set();
   /** The caller of `consume` has no answer yet, or not all is known that came before the consumers were taken. */
   #early = true;
   #handingOut = false;
   #flushing = false;
   #stopping = false;
-  /** What is given back while the broker still delivers. */
-  #postponed: TaskEnd[] | undefined;
+  /** The broker has said that it delivers no more, or has had its time for that. */
+  #stopped = false;
   /** Counts what was handed out; handlers have begun up to `#begun`. */
   #handedOut = 0;
   #begun = 0;
@@ -96,14 +95,16 @@ export class RabbitConsumption implements Consumption {
       acknowledge: (tag, generation) => this.#acknowledge(tag, generation),
       refused: (error) => this.#endedBy(error),
     });
-    this.#ends = new Ends(
-      shared,
-      (task) => this.#done(task),
-      (task) => this.#giveBack(task),
-      (error) => this.#endedBy(error),
-    );
     this.#memory =
       shared.store === undefined ? undefined : new WorkerMemory(shared.store, shared, options, () => this.#figures());
+    this.#recorder = new Recorder(shared, this.#memory, {
+      done: (task) => this.#done(task),
+      giveBack: (task) => this.#giveBack(task),
+      refused: ({ run, index }) => {
+        if (run !== undefined) this.#consumer.revoke(run, index, 'lease-lost');
+      },
+      failed: (error) => this.#endedBy(error),
+    });
     const newId = shared.newId;
     const nowMs = (): number => this.#clock.wallMs();
     this.#subscription = new Subscription(
@@ -211,13 +212,11 @@ export class RabbitConsumption implements Consumption {
 
   async stop(): Promise<void> {
     this.#stopping = true;
-    // Given back sooner, a task would come again at once.
-    this.#postponed ??= [];
+    this.#recorder.postponeReleases();
     await this.#subscription.stop();
-    const postponed = this.#postponed ?? [];
-    this.#postponed = undefined;
     if (this.#state === 'closed') return;
-    if (postponed.length > 0) this.#record(postponed);
+    this.#stopped = true;
+    this.#recorder.recordPostponed();
     this.#returnWaiting();
   }
 
@@ -233,13 +232,17 @@ export class RabbitConsumption implements Consumption {
   async close(): Promise<void> {
     if (this.#state === 'closed') return;
     this.#stopping = true;
+    this.#stopped = true;
     this.#opened?.reject(new MillraceError('CLOSED', 'the client was closed while the worker was starting'));
     this.#returnWaiting();
     for (const task of this.#tasks.values()) {
       if (task.state === 'held') this.#settle({ kind: 'released', task });
     }
-    // What is not given back in time the broker takes back when the connection ends.
-    if (this.#state === 'consuming') await this.settled(CLOSE_TIMEOUT_MS).catch(() => {});
+    if (this.#state === 'consuming') {
+      await this.settled(CLOSE_TIMEOUT_MS).catch(() => {
+        // What is not given back in time the broker takes back when the connection ends.
+      });
+    }
     this.#finish();
     await this.#link.close();
   }
@@ -278,12 +281,12 @@ export class RabbitConsumption implements Consumption {
     this.#enter(entering);
   }
 
-  /** The store will never take it: it is kept where messages are that are no tasks. */
+  /** The store will never take it. */
   #cannotBegin(task: HeldTask, error: MillraceError): void {
     if (task.state === 'gone') return;
     task.state = 'settled';
     this.#unanswered++;
-    this.#ends.bury(task, asTaskError(error, 'the store does not take the task'), Math.floor(this.#clock.wallMs()));
+    this.#recorder.bury(task, error);
   }
 
   #enter(tasks: readonly HeldTask[]): void {
@@ -291,7 +294,7 @@ export class RabbitConsumption implements Consumption {
       if (task.fatal === undefined) this.#waiting.push(task);
       else this.#settle({ kind: 'dead', task, error: task.fatal, atMs: Math.floor(this.#clock.wallMs()) });
     }
-    if (this.#stopping && this.#postponed === undefined) this.#returnWaiting();
+    if (this.#stopped) this.#returnWaiting();
     if (this.#paused.size > 0) this.#returnPaused();
     this.#handOut();
   }
@@ -433,62 +436,13 @@ export class RabbitConsumption implements Consumption {
       this.#flushing = false;
       const ended = this.#ended;
       this.#ended = [];
-      if (ended.length > 0) this.#record(ended);
+      if (ended.length > 0) {
+        this.#memory?.changed(this.#outstanding, []);
+        this.#recorder.record(ended);
+      }
       this.#flushAcks();
       this.#handOut();
     });
-  }
-
-  #record(settled: readonly TaskEnd[]): void {
-    let ended = settled;
-    if (this.#postponed !== undefined) {
-      for (const end of settled) if (end.kind === 'released') this.#postponed.push(end);
-      ended = settled.filter(({ kind }) => kind !== 'released');
-    }
-    if (ended.length === 0) return;
-    for (const { kind } of ended) {
-      if (kind === 'completed') this.#completed++;
-      else if (kind !== 'released') this.#failed++;
-    }
-    this.#memory?.changed(this.#outstanding, []);
-    if (this.#memory === undefined) this.#ends.record(ended);
-    else this.#recordInStore(this.#memory, ended);
-  }
-
-  #recordInStore(memory: WorkerMemory, ended: readonly TaskEnd[]): void {
-    memory.end(ended, (ends, report) => {
-      if (!(report instanceof MillraceError)) this.#recordedInStore(ends, report);
-      else for (const end of ends) this.#cannotEnd(memory, end, report);
-    });
-  }
-
-  /** The store will never take that it ended so: it is dead for that reason, or, where not even this is taken, the worker ends. */
-  #cannotEnd(memory: WorkerMemory, { kind, task }: TaskEnd, error: MillraceError): void {
-    const { id, spec } = task.message;
-    if (kind === 'completed' || kind === 'failed') {
-      const reason = asTaskError(error, `the task ${kind}, and the store does not take with what`);
-      this.#recordInStore(memory, [{ kind: 'dead', task, error: reason, atMs: Math.floor(this.#clock.wallMs()) }]);
-      return;
-    }
-    const text = `the worker ends: the store does not take how task ${id} of queue ${spec.queue} ended, which is with the broker as it was: ${error.message}`;
-    this.#endedBy(new MillraceError(error.code, text, { cause: error, details: error.details }));
-  }
-
-  #recordedInStore(ends: readonly TaskEnd[], { verdicts, unpublished }: EndReport): void {
-    const taken: TaskEnd[] = [];
-    const cancelled: TaskEnd[] = [];
-    const refused: TaskEnd[] = [];
-    ends.forEach((end, index) => {
-      const verdict = verdicts[index];
-      (verdict === 'taken' ? taken : verdict === 'cancelled' ? cancelled : refused).push(end);
-    });
-    this.#ends.record(taken, unpublished);
-    this.#ends.cancelled(cancelled);
-    for (const { task, kind } of refused) {
-      // Whoever has the task now has another message of it.
-      this.#done(task);
-      if (kind !== 'released' && task.run !== undefined) this.#consumer.revoke(task.run, task.index, 'lease-lost');
-    }
   }
 
   #flushAcks(): void {
@@ -529,8 +483,8 @@ export class RabbitConsumption implements Consumption {
     return {
       held: this.#tasks.size,
       running: this.#outstanding,
-      completed: this.#completed,
-      failed: this.#failed,
+      completed: this.#recorder.completed,
+      failed: this.#recorder.failed,
       started: this.#started(),
     };
   }
@@ -594,14 +548,10 @@ export class RabbitConsumption implements Consumption {
   }
 }
 
-function asTaskError({ name, message, code }: MillraceError, what: string): TaskError {
-  return { name, message: `${what}: ${message}`, code };
-}
-
 /** Rejects with `error` when the promise does not settle in time. */
 function within(clock: Clock, ms: number, promise: Promise<void>, error: MillraceError): Promise<void> {
   return new Promise((resolve, reject) => {
-    const timer = clock.setTimer(ms, () => reject(error));
+    const timer = setPatientTimer(clock, ms, () => reject(error));
     const settle = (): void => {
       timer.cancel();
       resolve();

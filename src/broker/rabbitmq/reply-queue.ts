@@ -87,15 +87,19 @@ export class ReplyQueue {
   async #consume(model: ChannelModel): Promise<void> {
     await this.#topology.ensure([this.need]);
     const channel = await this.#link.answer(model, model.createChannel(), LIMITS.amqpCallTimeoutMs);
-    channel.on('error', () => {});
+    channel.on('error', () => {
+      // `close` follows.
+    });
     channel.on('close', () => this.#gone(model, channel));
     if (this.#model !== model) return;
     this.#channel = channel;
     await this.#link.answer(model, channel.prefetch(PREFETCH), LIMITS.amqpCallTimeoutMs);
     const consuming = channel.consume(this.#name, (message) => {
       if (message === null) {
-        // Deleted, or its node went down: it is made anew when the channel has ended, or the connection that does not answer.
-        this.#link.answer(model, channel.close(), LIMITS.amqpCloseTimeoutMs).catch(() => {});
+        // Deleted, or its node went down: it is made anew when the channel has ended, …
+        this.#link.answer(model, channel.close(), LIMITS.amqpCloseTimeoutMs).catch(() => {
+          // … or the connection, which is given up when it does not answer.
+        });
         return;
       }
       this.#arrived(message);

@@ -60,8 +60,9 @@ export class Topology {
   #inTurn(turns: 'queues' | 'ladder', needs: readonly Need[]): Promise<void> {
     if (needs.length === 0) return Promise.resolve();
     const done = this.#last[turns].then(() => this.#declare(needs.filter((need) => !this.has(need))));
-    // Whoever asked is told; the next declares what it needs all the same.
-    this.#last[turns] = done.catch(() => {});
+    this.#last[turns] = done.catch(() => {
+      // Whoever asked is told; the next declares what it needs all the same.
+    });
     return done;
   }
 

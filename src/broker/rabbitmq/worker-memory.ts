@@ -52,7 +52,7 @@ export class WorkerMemory {
   #beats = 0;
   #timer: Timer | undefined;
   #closed = false;
-  #wakers: (() => void)[] = [];
+  readonly #wakers = new Set<() => void>();
 
   constructor(store: Store, shared: Shared, options: ConsumeOptions, figures: () => WorkerFigures) {
     this.#store = store;
@@ -139,7 +139,7 @@ export class WorkerMemory {
     if (this.#closed) return;
     this.#closed = true;
     this.#timer?.cancel();
-    for (const wake of this.#wakers.splice(0)) wake();
+    for (const wake of this.#wakers) wake();
     this.#store.left(this.#id);
   }
 
@@ -190,11 +190,13 @@ export class WorkerMemory {
 
   #pause(ms: number): Promise<void> {
     return new Promise((resolve) => {
-      const timer = this.#clock.setTimer(ms, resolve);
-      this.#wakers.push(() => {
+      const wake = (): void => {
         timer.cancel();
+        this.#wakers.delete(wake);
         resolve();
-      });
+      };
+      const timer = this.#clock.setTimer(ms, wake);
+      this.#wakers.add(wake);
     });
   }
 }
