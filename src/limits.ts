@@ -209,6 +209,8 @@ export const LIMITS = {
   // Scaling
   /** Worker processes of one supervisor. */
   workerProcessesMax: 256,
+  /** Of a line that one of them prints; longer ones are cut, and say so. */
+  workerLineCharactersMax: 64 * KiB,
   /** How often a supervisor tells its server of itself at least, and after how long without a word it is forgotten. */
   scalingReportMs: 5 * SECOND,
   scalingForgottenMs: 60 * SECOND,

@@ -1,6 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
-import { createInterface } from 'node:readline';
 import type { Clock } from '../io/clock.ts';
+import { LIMITS } from '../limits.ts';
+import { OutputLines } from './output-lines.ts';
 import type { Order, Word } from './steering.ts';
 
 /** How a worker process ended. */
@@ -20,6 +21,7 @@ export interface WorkerProcessOptions {
   readonly name: string;
   /** Told to it with the order to start. */
   readonly values: object;
+  /** Called with each line that it prints, cut at LIMITS.workerLineCharactersMax. */
   readonly onLine: (stream: 'stdout' | 'stderr', line: string) => void;
 }
 
@@ -48,10 +50,11 @@ export class WorkerProcess {
     for (const stream of ['stdout', 'stderr'] as const) {
       const input = this.#child[stream];
       if (input === null) continue;
-      createInterface({ input }).on('line', (line) => {
+      const lines = new OutputLines(LIMITS.workerLineCharactersMax, (line) => {
         if (stream === 'stderr') this.#keep(line);
         onLine(stream, line);
       });
+      input.on('data', (chunk: Buffer) => lines.push(chunk)).on('end', () => lines.end());
     }
     this.working = new Promise((resolve) => {
       this.#child.on('message', (word: Word) => {
