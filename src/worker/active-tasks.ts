@@ -1,5 +1,5 @@
 import type { DeliveryRun } from '../broker/contract.ts';
-import type { Clock, Timer } from '../io/clock.ts';
+import { type Clock, setPatientTimer, type Timer } from '../io/clock.ts';
 import type { RunningTasks } from './attempt.ts';
 
 /**
@@ -45,16 +45,10 @@ export class ActiveTasks<Task extends RunningTasks> {
     return this.#tasks.find((task) => task.holds(run, index));
   }
 
-  /** Resolves when nothing is active, or after `timeoutMs`. */
-  empty(timeoutMs: number): Promise<void> {
-    if (this.#tasks.length === 0 || timeoutMs <= 0) return Promise.resolve();
-    return new Promise((resolve) => {
-      const timer = this.#clock.setTimer(timeoutMs, resolve);
-      this.#emptied.push(() => {
-        timer.cancel();
-        resolve();
-      });
-    });
+  /** Resolves when nothing is active. */
+  empty(): Promise<void> {
+    if (this.#tasks.length === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#emptied.push(resolve));
   }
 
   close(): void {
@@ -64,7 +58,7 @@ export class ActiveTasks<Task extends RunningTasks> {
   #arm(deadlineMs: number): void {
     this.#timer?.cancel();
     this.#armedForMs = deadlineMs;
-    this.#timer = this.#clock.setTimer(deadlineMs - this.#clock.steadyMs(), () => this.#sweep());
+    this.#timer = setPatientTimer(this.#clock, deadlineMs - this.#clock.steadyMs(), () => this.#sweep());
     // The connection keeps the process alive for as long as there is anything to time.
     this.#timer.unref();
   }

@@ -30,11 +30,10 @@ export abstract class RunningTasks {
   slot = -1;
   /** Its slots are free and its tasks are settled, or no longer ours: what the handler still does is ignored. */
   over = false;
-  /** Of its tasks, those that were cancelled or lost. */
-  revoked = 0;
-  /** Of these, those that were lost. */
-  lost = 0;
   trace: AttemptTrace | undefined = undefined;
+  /** Of its tasks, by index in the run, those that were lost, and those that were cancelled and are still here. */
+  #lost: Set<number> | undefined;
+  #cancelled: Set<number> | undefined;
   #controller: AbortController | undefined;
   #abortReason: MillraceError | undefined;
 
@@ -73,6 +72,28 @@ export abstract class RunningTasks {
   abort(reason: MillraceError): void {
     this.#abortReason ??= reason;
     this.#controller?.abort(reason);
+  }
+
+  /** One of its tasks is not wanted any more, here or at all. */
+  revoke(index: number, reason: 'cancelled' | 'lease-lost'): void {
+    if (reason === 'lease-lost') {
+      this.#cancelled?.delete(index);
+      this.#lost ??= new Set();
+      this.#lost.add(index);
+    } else {
+      this.#cancelled ??= new Set();
+      this.#cancelled.add(index);
+    }
+  }
+
+  /** Whether none of its tasks is wanted. */
+  get isUnwanted(): boolean {
+    return (this.#lost?.size ?? 0) + (this.#cancelled?.size ?? 0) === this.length;
+  }
+
+  /** Whether all of its tasks were lost. */
+  get isLost(): boolean {
+    return this.#lost?.size === this.length;
   }
 
   holds(run: DeliveryRun, index: number): boolean {

@@ -31,14 +31,15 @@ export interface Execution {
   readonly completed: number;
   readonly failed: number;
   deliver(run: DeliveryRun): void;
-  revoke(run: DeliveryRun, index: number, reason: 'cancelled' | 'lease-lost'): void;
+  /** False when the task is not here any more: it has ended, and its outcome was refused. */
+  revoke(run: DeliveryRun, index: number, reason: 'cancelled' | 'lease-lost'): boolean;
   /** The connection is lost: what runs may be kept, what did not start is better left to others. */
   pause(): void;
   resume(): void;
   /** Hands back what did not start, and whatever still comes. */
   stopStarting(): void;
-  /** Resolves when nothing runs, or after `timeoutMs`. */
-  idle(timeoutMs: number): Promise<void>;
+  /** Resolves when nothing runs. */
+  idle(): Promise<void>;
   /** Aborts what runs, and hands it back. Returns how many tasks that were. */
   abandon(reason: MillraceError): number;
   /** What runs; not what ends in the turn in which it begins. */
@@ -53,5 +54,3 @@ export interface RunningTask {
   /** Steady time. */
   readonly deadlineMs: number;
 }
-
-export const SETTLEMENT_REFUSED = 'the outcome of a task was refused: its lease was lost, it may run twice';

@@ -46,39 +46,36 @@ export function checkHooks(hooks: WorkerHooks | undefined): void {
   }
 }
 
-/** Told what becomes of attempts, as it happens. */
+/** Told what becomes of attempts, as it happens; each only where somebody wants to know. */
 export interface AttemptHooks {
   /** The handler is about to be called. */
-  started(run: DeliveryRun, from: number, length: number): void;
-  completed(run: DeliveryRun, index: number, result: unknown): void;
-  failed(run: DeliveryRun, index: number, error: unknown, isLast: boolean): void;
+  readonly started: ((run: DeliveryRun, from: number, length: number) => void) | undefined;
+  readonly completed: ((run: DeliveryRun, index: number, result: unknown) => void) | undefined;
+  readonly failed: ((run: DeliveryRun, index: number, error: unknown, isLast: boolean) => void) | undefined;
 }
 
 /** Calls a worker's hooks. */
 export class Hooks implements AttemptHooks {
-  readonly #hooks: WorkerHooks;
+  readonly started: AttemptHooks['started'];
+  readonly completed: AttemptHooks['completed'];
+  readonly failed: AttemptHooks['failed'];
   readonly #logger: Logger | undefined;
 
-  constructor(hooks: WorkerHooks, logger: Logger | undefined) {
-    this.#hooks = hooks;
+  constructor({ onStart, onComplete, onFail, onDead }: WorkerHooks, logger: Logger | undefined) {
     this.#logger = logger;
-  }
-
-  started(run: DeliveryRun, from: number, length: number): void {
-    const { onStart } = this.#hooks;
-    if (onStart === undefined) return;
-    for (let index = from; index < from + length; index++) this.#call('onStart', () => onStart(infoOf(run, index)));
-  }
-
-  completed(run: DeliveryRun, index: number, result: unknown): void {
-    const { onComplete } = this.#hooks;
-    if (onComplete !== undefined) this.#call('onComplete', () => onComplete(infoOf(run, index), result));
-  }
-
-  failed(run: DeliveryRun, index: number, error: unknown, isLast: boolean): void {
-    const { onFail, onDead } = this.#hooks;
-    if (onFail !== undefined) this.#call('onFail', () => onFail(infoOf(run, index), error));
-    if (isLast && onDead !== undefined) this.#call('onDead', () => onDead(infoOf(run, index), error));
+    if (onStart !== undefined) {
+      this.started = (run, from, length) => {
+        for (let index = from; index < from + length; index++) this.#call('onStart', () => onStart(infoOf(run, index)));
+      };
+    }
+    if (onComplete !== undefined) {
+      this.completed = (run, index, result) => this.#call('onComplete', () => onComplete(infoOf(run, index), result));
+    }
+    if (onFail === undefined && onDead === undefined) return;
+    this.failed = (run, index, error, isLast) => {
+      if (onFail !== undefined) this.#call('onFail', () => onFail(infoOf(run, index), error));
+      if (isLast && onDead !== undefined) this.#call('onDead', () => onDead(infoOf(run, index), error));
+    };
   }
 
   #call(name: string, hook: () => unknown): void {
@@ -97,16 +94,17 @@ export class Hooks implements AttemptHooks {
   }
 }
 
-/** Each is called for both; what the second returns counts. */
+/** Each is called for both, if both have it; what the second returns counts. */
 export function bothHooks(first: WorkerHooks | undefined, second: WorkerHooks | undefined): WorkerHooks | undefined {
   if (first === undefined || second === undefined) return first ?? second;
   const both = <Args extends unknown[]>(
     one: ((...args: Args) => unknown) | undefined,
     other: ((...args: Args) => unknown) | undefined,
-  ): ((...args: Args) => unknown) => {
+  ): ((...args: Args) => unknown) | undefined => {
+    if (one === undefined || other === undefined) return one ?? other;
     return (...args) => {
-      one?.(...args);
-      return other?.(...args);
+      one(...args);
+      return other(...args);
     };
   };
   return {

@@ -410,6 +410,17 @@ describe('a signal', () => {
     expect(worker).toMatchObject({ completed: 1, failed: 1, running: 0 });
   });
 
+  test('is not aborted when what its handler waits for is there with the end of its time: the loop may have been busy', async () => {
+    const answer = new Gate();
+    await client.work({ asking: () => answer.opened.then(() => 'in time') });
+    const task = await client.enqueue('asking', null, { ...once, timeoutMs: 1000 });
+    await settle();
+    answer.open();
+    // Also for the server, which takes it away a little later.
+    clock.advance(5000);
+    expect(await task.result()).toBe('in time');
+  });
+
   test('says that time is over', async () => {
     const { handler, started, reason } = hanging();
     await client.work([handler]);
@@ -452,6 +463,7 @@ describe('a signal', () => {
     await client.enqueue('late', null, { ...once, timeoutMs: 1000 });
     await settle();
     clock.advance(1000);
+    await settle();
     resumed.open();
     await settle();
     expect(signal?.aborted).toBe(true);

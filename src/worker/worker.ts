@@ -10,6 +10,7 @@ import type { HandlersModule } from './handlers-module.ts';
 import { type AttemptInfo, bothHooks, Hooks, infoOf, type WorkerHooks } from './hooks.ts';
 import { checkWorkerOptions, type Logger, resolveWorkerOptions, type WorkerOptions } from './options.ts';
 import { readParents } from './parents.ts';
+import { Patience } from './patience.ts';
 import { inLoop, inThreads } from './places.ts';
 
 export interface StopReport {
@@ -36,8 +37,10 @@ export interface RunningAttempt extends AttemptInfo {
   readonly timesOutAt: Date;
 }
 
-/** Answers to settlements are awaited at least so long when a worker stops. */
-const SETTLE_MS_MIN = 1000;
+/** A server is given at least so long to answer when a worker stops. */
+const ANSWER_MS_MIN = 2000;
+const REFUSED = 'the outcome of a task was refused: its lease was lost, it may run twice';
+const UNANSWERED = 'the worker stopped before the server had answered everything';
 
 /** How long a stop waits: the default for what is no time, because whoever stops must not be kept from it. */
 export function stopTimeoutMs(options: { timeoutMs?: number | undefined } | null): number {
@@ -53,18 +56,20 @@ export class Worker {
   readonly handlers: readonly string[];
   readonly concurrency: number;
   readonly prefetch: number;
-  /** Resolves when the worker has ended: with nothing after `stop`, with the reason when its backend gave up. */
+  /**
+   * Resolves when the worker has ended, and its threads, if it has any: with nothing after `stop`, with the reason when its
+   * backend gave up.
+   */
   readonly ended: Promise<MillraceError | undefined>;
   readonly #clock: Clock;
   readonly #logger: Logger | undefined;
   readonly #world: WorkerWorld;
   #execution!: Execution;
   #consumption!: Consumption;
-  #end!: (error: MillraceError | undefined) => void;
-  #stopping: Promise<StopReport> | undefined;
-  /** Shortens what a stop waits for. */
-  #hurry: (timeoutMs: number) => void = () => {};
-  #over = false;
+  #resolveEnded!: (error: MillraceError | undefined) => void;
+  #stopping: { readonly patience: Patience; readonly report: Promise<StopReport> } | undefined;
+  /** Once it ends, for whatever reason. */
+  #ending: Promise<void> | undefined;
 
   /** Resolves when the backend has taken the worker. Rejects with INVALID_ARGUMENT, HANDLERS and what the backend says. */
   static async start(
@@ -115,7 +120,7 @@ export class Worker {
     this.#logger = logger;
     this.#world = world;
     this.ended = new Promise((resolve) => {
-      this.#end = resolve;
+      this.#resolveEnded = resolve;
     });
   }
 
@@ -152,63 +157,68 @@ export class Worker {
    */
   stop(options: { timeoutMs?: number | undefined } = {}): Promise<StopReport> {
     const timeoutMs = stopTimeoutMs(options);
-    if (this.#stopping === undefined) this.#stopping = this.#stop(timeoutMs);
-    else this.#hurry(timeoutMs);
-    return this.#stopping;
+    if (this.#stopping === undefined) {
+      const patience = new Patience(this.#clock, timeoutMs);
+      this.#stopping = { patience, report: this.#stop(patience) };
+    } else this.#stopping.patience.shorten(timeoutMs);
+    return this.#stopping.report;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
   }
 
-  async #stop(timeoutMs: number): Promise<StopReport> {
+  async #stop(patience: Patience): Promise<StopReport> {
     const execution = this.#execution;
-    if (this.#over) return { finished: 0, abandoned: 0 };
+    if (this.#ending !== undefined) {
+      await this.#ending;
+      return { finished: 0, abandoned: 0 };
+    }
     const before = execution.completed + execution.failed;
     const startMs = this.#clock.steadyMs();
-    let deadlineMs = startMs + timeoutMs;
-    const patiently = (wait: (ms: number) => Promise<void>): Promise<void> =>
-      new Promise((resolve, reject) => {
-        this.#hurry = (ms) => {
-          deadlineMs = Math.min(deadlineMs, this.#clock.steadyMs() + ms);
-          wait(Math.max(0, deadlineMs - this.#clock.steadyMs())).then(resolve, reject);
-        };
-        this.#hurry(Number.POSITIVE_INFINITY);
-      });
     execution.stopStarting();
     const noMore = this.#consumption.stop();
-    await patiently((ms) => execution.idle(ms));
+    await patience.settles(execution.idle());
     const finished = execution.completed + execution.failed - before;
     const waitedMs = Math.round(this.#clock.steadyMs() - startMs);
     const abandoned = execution.abandon(
       new MillraceError('STOPPING', `the worker stopped waiting for the task after ${waitedMs} ms`),
     );
-    await noMore;
-    await patiently((ms) => this.#settled(Math.max(ms, SETTLE_MS_MIN)));
+    // Threads take their time, too.
+    void execution.close();
+    patience.leaveAtLeast(ANSWER_MS_MIN);
+    // A server that does not answer must not hold the stop: what it delivers later goes back unseen.
+    await patience.settles(noMore);
+    await this.#settled(patience);
     await this.#consumption.close();
-    await execution.close();
-    this.#finish(undefined);
+    await this.#end(undefined);
     return { finished, abandoned };
   }
 
-  async #settled(timeoutMs: number): Promise<void> {
-    try {
-      await this.#consumption.settled(timeoutMs);
-    } catch (error) {
-      this.#logger?.warn({ err: error }, 'the worker stopped before the server had answered everything');
-    }
+  async #settled(patience: Patience): Promise<void> {
+    let failure: unknown;
+    const settled = this.#consumption.settled(Math.max(patience.leftMs, 0)).catch((error: unknown) => {
+      failure = error;
+    });
+    if ((await patience.settles(settled)) && failure === undefined) return;
+    this.#logger?.warn({ worker: this.name, err: failure }, UNANSWERED);
   }
 
-  #finish(error: MillraceError | undefined): void {
-    this.#over = true;
-    this.#end(error);
-    this.#world.onEnded?.(this);
+  /** Nothing that it ran runs on in a thread when whoever waits for the end hears of it. */
+  #end(error: MillraceError | undefined): Promise<void> {
+    this.#ending ??= this.#execution.close().then(() => {
+      this.#resolveEnded(error);
+      this.#world.onEnded?.(this);
+    });
+    return this.#ending;
   }
 
   #consumer(): Consumer {
     return {
       deliver: (run) => this.#execution.deliver(run),
-      revoke: (run, index, reason) => this.#execution.revoke(run, index, reason),
+      revoke: (run, index, reason) => {
+        if (!this.#execution.revoke(run, index, reason)) this.#logger?.warn({ task: run.id(index) }, REFUSED);
+      },
       connection: (state) => {
         if (state === 'lost') {
           this.#logger?.warn({ worker: this.name }, 'the connection was lost; running tasks go on');
@@ -222,8 +232,7 @@ export class Worker {
         this.#logger?.error({ worker: this.name, err: error }, 'the worker ended: it will get no more tasks');
         this.#execution.stopStarting();
         this.#execution.abandon(error);
-        void this.#execution.close();
-        this.#finish(error);
+        void this.#end(error);
       },
     };
   }

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { setEnvironmentData } from 'node:worker_threads';
-import { afterEach, describe, expect, test } from 'vitest';
+import { afterEach, describe, expect, onTestFinished, test } from 'vitest';
 // What is built: a thread is started from a file that Node can load as it is.
 import { type Client, connect, defineTask, type Task, type Worker, type WorkerOptions } from '../../dist/index.js';
+import { TcpScene } from '../conformance/tcp-scene.ts';
 
 const HANDLERS = new URL('./modules/handlers.js', import.meta.url);
 const once = { maxAttempts: 1 };
@@ -194,6 +195,43 @@ test('what waits in a thread that is kept by what a handler has left behind goes
   expect(await others.results()).toEqual(Array(50).fill(1));
 });
 
+describe('a task that is cancelled while it waits in a thread', () => {
+  /** One that keeps the thread, and one behind it; what they are called for is known to be short. */
+  async function waiting(exit = false): Promise<{ first: Task; second: Task; go: number; ran: number }> {
+    await work({ threads: 1 });
+    const [at, go, ran, open] = [word(), word(), word(), word()];
+    Atomics.store(words, open, 1);
+    for (let round = 0; round < 3; round++) await run('held', { word: word(), go: open });
+    const inputs = [
+      { word: at, go, exit },
+      { word: ran, go: open },
+    ];
+    const batch = await client.enqueueMany('held', inputs, once);
+    await reached(at);
+    return { first: batch.at(0), second: batch.at(1), go, ran };
+  }
+
+  test('does not begin when it is taken back from a thread that is kept', async () => {
+    const { first, second, go, ran } = await waiting();
+    expect(await second.cancel()).toBe('requested');
+    await expect(second.result({ timeoutMs: 5000 })).rejects.toMatchObject({ code: 'TASK_CANCELLED' });
+    Atomics.store(words, go, 1);
+    await first.result();
+    await run('where');
+    expect(Atomics.load(words, ran)).toBe(0);
+  });
+
+  test('does not begin when its thread crashes', async () => {
+    const { first, second, go, ran } = await waiting(true);
+    expect(await second.cancel()).toBe('requested');
+    Atomics.store(words, go, 1);
+    await expect(second.result()).rejects.toMatchObject({ code: 'TASK_CANCELLED' });
+    expect(await failureOf(first)).toMatchObject({ code: 'THREAD_CRASHED' });
+    await run('where');
+    expect(Atomics.load(words, ran)).toBe(0);
+  });
+});
+
 describe('a thread that crashes', () => {
   test('fails what ran in it, and nothing else', async () => {
     const errors: string[] = [];
@@ -248,6 +286,21 @@ describe('a worker with threads', () => {
     await Promise.all([reached(at), reached(loop)]);
     expect(await worker.stop({ timeoutMs: 20 })).toEqual({ finished: 0, abandoned: 2 });
     expect(await task.info()).toMatchObject({ state: 'ready', failures: [] });
+  });
+
+  test('that its backend has given up ends with its threads', async () => {
+    const scene = await TcpScene.open();
+    onTestFinished(() => scene.close());
+    client = await connect(scene.server.url, { reconnect: { giveUpAfterMs: 10 } });
+    const worker = await client.work(HANDLERS, { threads: 1 });
+    const at = word();
+    await client.enqueue('ticking', { word: at });
+    await reached(at);
+    await scene.stopServer();
+    expect(await worker.ended).toMatchObject({ code: 'DISCONNECTED' });
+    // A thread that still ran would wake this one at once.
+    expect(Atomics.wait(words, at, Atomics.load(words, at), 200)).toBe('timed-out');
+    expect(await worker.stop()).toEqual({ finished: 0, abandoned: 0 });
   });
 
   test('refuses what cannot be', async () => {

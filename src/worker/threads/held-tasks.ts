@@ -1,12 +1,13 @@
 import type { DeliveryRun } from '../../broker/contract.ts';
 
 /**
- * A task that was handed to a thread is HELD until it is settled, by the thread or for it; LOST when its lease was lost and the
- * thread has it still; and then OVER.
+ * A task that was handed to a thread is HELD until it is settled, by the thread or for it; CANCELLED when nobody is to begin it
+ * any more, but somebody has to settle it still; LOST when its lease was lost and the thread has it still; and then OVER.
  */
 const HELD = 0;
-const LOST = 1;
-const OVER = 2;
+const CANCELLED = 1;
+const LOST = 2;
+const OVER = 3;
 
 /** Consecutive tasks of a run, with what became of each. */
 export class Parcel {
@@ -17,7 +18,7 @@ export class Parcel {
   readonly first: number;
   /** Which of the worker's deliveries the run was. */
   readonly order: number;
-  /** Tasks that are not OVER, and those that are HELD. */
+  /** Tasks that are not OVER, and those of them that are to be settled: HELD and CANCELLED. */
   open: number;
   held: number;
   /** From the first on, those that were not taken back before they began. */
@@ -51,28 +52,36 @@ export class Parcel {
     return this.from + number - this.first;
   }
 
+  /** Whether it is to be settled. */
   isHeld(number: number): boolean {
-    return this.#states[number - this.first] === HELD;
+    const state = this.#states[number - this.first];
+    return state === HELD || state === CANCELLED;
   }
 
-  /** Whether it was HELD. */
+  isCancelled(number: number): boolean {
+    return this.#states[number - this.first] === CANCELLED;
+  }
+
+  /** Whether it was to be settled. */
   end(number: number): boolean {
+    const wasHeld = this.isHeld(number);
     const at = number - this.first;
-    const state = this.#states[at];
-    if (state === OVER) return false;
+    if (this.#states[at] === OVER) return false;
     this.#states[at] = OVER;
     this.open--;
-    if (state !== HELD) return false;
-    this.held--;
-    return true;
+    if (wasHeld) this.held--;
+    return wasHeld;
   }
 
-  /** Whether it was HELD. */
-  lose(number: number): boolean {
-    if (!this.isHeld(number)) return false;
+  /** It is to be settled. */
+  cancel(number: number): void {
+    this.#states[number - this.first] = CANCELLED;
+  }
+
+  /** It is to be settled, and is not any more. */
+  lose(number: number): void {
     this.#states[number - this.first] = LOST;
     this.held--;
-    return true;
   }
 
   /** All at once; false, and nothing is done, when not every one of them is HELD. */
@@ -84,6 +93,12 @@ export class Parcel {
     this.held -= to - from;
     return true;
   }
+}
+
+/** One task of a parcel, by its number. */
+export interface HeldTask {
+  readonly parcel: Parcel;
+  readonly number: number;
 }
 
 /** Parcels that are over may be kept beside so many that are not. */
@@ -144,14 +159,25 @@ export class HeldTasks {
     return undefined;
   }
 
-  /** The number of a task; -1 when it is not HELD here. */
-  locate(run: DeliveryRun, index: number): number {
+  /** Where a task is that is to be settled; undefined when it is not here. */
+  locate(run: DeliveryRun, index: number): HeldTask | undefined {
     for (const parcel of this.#parcels) {
       if (parcel.run !== run || index < parcel.from || index >= parcel.from + parcel.length) continue;
       const number = parcel.first + index - parcel.from;
-      if (parcel.isHeld(number)) return number;
+      if (parcel.isHeld(number)) return { parcel, number };
     }
-    return -1;
+    return undefined;
+  }
+
+  /** Those that are to be settled. A copy: they may be settled while it is walked. */
+  tasks(): HeldTask[] {
+    const tasks: HeldTask[] = [];
+    for (const parcel of this.#parcels) {
+      for (let number = parcel.first; number <= parcel.last; number++) {
+        if (parcel.isHeld(number)) tasks.push({ parcel, number });
+      }
+    }
+    return tasks;
   }
 
   /** What comes after this one is taken back. */

@@ -3,9 +3,12 @@ import { ERROR_CODES, type ErrorCode, MillraceError } from '../../errors.ts';
 import type { Clock } from '../../io/clock.ts';
 import { describeThrown } from '../failures.ts';
 import type { AttemptHooks } from '../hooks.ts';
+import { isLast } from '../outcomes.ts';
 import type { Parcel } from './held-tasks.ts';
 import type { FailedTask, Report, TextResults } from './messages.ts';
 import type { WorkerThread } from './worker-thread.ts';
+
+const AGAIN: FailOptions = { final: false, retryDelayMs: undefined };
 
 /** Passes on what threads say of their tasks: to the consumption that they came from, and to the worker's hooks. */
 export class Relay {
@@ -51,7 +54,7 @@ export class Relay {
   /** Notices how far the thread is. */
   begin(thread: WorkerThread): void {
     const begun = thread.marks.begun(thread.begun);
-    if (this.#hooks !== undefined) {
+    if (this.#hooks?.started !== undefined) {
       for (let number = thread.begun + 1; number <= begun; number++) {
         const parcel = thread.held.find(number);
         if (parcel?.isHeld(number) === true) this.#hooks.started(parcel.run, parcel.indexOf(number), 1);
@@ -60,10 +63,10 @@ export class Relay {
     thread.begun = begun;
   }
 
-  /** What the worker itself has to say of an attempt. The task is HELD. */
+  /** What the worker itself has to say of an attempt. The task is to be settled. */
   fail(parcel: Parcel, number: number, error: MillraceError, startedMs: number): void {
-    const options = { final: false, retryDelayMs: undefined };
-    this.#fail(parcel, number, describeThrown(error, error.code), error, options, startedMs);
+    this.#fail(parcel, number, describeThrown(error, error.code), AGAIN, startedMs);
+    this.#hooks?.failed?.(parcel.run, parcel.indexOf(number), error, isLast(parcel.run, AGAIN));
   }
 
   #release(thread: WorkerThread, number: number): void {
@@ -77,7 +80,7 @@ export class Relay {
       const parcel = thread.held.find(number);
       if (parcel === undefined) return;
       const end = Math.min(to, parcel.last + 1);
-      if (this.#hooks === undefined && parcel.endRange(number, end)) {
+      if (this.#hooks?.completed === undefined && parcel.endRange(number, end)) {
         this.completed += end - number;
         this.#consumption.completeMany(parcel.run, parcel.indexOf(number), parcel.indexOf(end));
       } else {
@@ -102,31 +105,27 @@ export class Relay {
     const index = parcel.indexOf(number);
     this.completed++;
     this.#consumption.complete(parcel.run, index, result);
-    this.#hooks?.completed(parcel.run, index, typeof result === 'string' ? JSON.parse(result) : result);
+    if (this.#hooks?.completed === undefined) return;
+    this.#hooks.completed(parcel.run, index, typeof result === 'string' ? JSON.parse(result) : result);
   }
 
   #failed(thread: WorkerThread, { number, error, final, retryDelayMs, startedMs }: FailedTask): void {
     const parcel = thread.held.find(number);
-    if (parcel?.isHeld(number) === true) {
-      this.#fail(parcel, number, error, asThrown(error), { final, retryDelayMs }, startedMs);
-    } else parcel?.end(number);
+    if (parcel?.isHeld(number) !== true) {
+      parcel?.end(number);
+      return;
+    }
+    const options = { final, retryDelayMs };
+    this.#fail(parcel, number, error, options, startedMs);
+    this.#hooks?.failed?.(parcel.run, parcel.indexOf(number), asThrown(error), isLast(parcel.run, options));
   }
 
-  #fail(
-    parcel: Parcel,
-    number: number,
-    error: TaskError,
-    thrown: Error,
-    options: FailOptions,
-    startedMs: number,
-  ): void {
-    const { run } = parcel;
-    const index = parcel.indexOf(number);
+  #fail(parcel: Parcel, number: number, error: TaskError, options: FailOptions, startedMs: number): void {
     const ageMs = this.#sharedClock.steadyMs() - startedMs;
     parcel.end(number);
     this.failed++;
-    this.#consumption.fail(run, index, error, options, Math.round(this.#clock.steadyMs() - ageMs));
-    this.#hooks?.failed(run, index, thrown, options.final || run.attempt >= run.spec.maxAttempts);
+    const startedAtMs = Math.round(this.#clock.steadyMs() - ageMs);
+    this.#consumption.fail(parcel.run, parcel.indexOf(number), error, options, startedAtMs);
   }
 
   /** What the thread had of it whose lease was lost. */

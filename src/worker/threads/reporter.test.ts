@@ -1,7 +1,7 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { ManualClock } from '../../../test/twins/manual-clock.ts';
 import type { DeliveryRun, TaskSpec } from '../../broker/contract.ts';
-import { SystemClock } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import { defineTask } from '../../task/definition.ts';
 import type { TaskHandler } from '../../task/handler.ts';
@@ -14,10 +14,12 @@ import { Reporter } from './reporter.ts';
 
 let ports: { port1: MessagePort; port2: MessagePort };
 let reporter: Reporter;
+let clock: ManualClock;
 
 beforeEach(() => {
+  clock = new ManualClock();
   ports = new MessageChannel();
-  reporter = new Reporter(ports.port2, new Marks(), new SystemClock(), 1);
+  reporter = new Reporter(ports.port2, new Marks(), clock, 1);
 });
 
 afterEach(() => {
@@ -40,7 +42,7 @@ function deliver(handler: TaskHandler): { runner: Runner; task: GroupRun } {
   group.add({ ...of, bytes: () => Buffer.from('1') } as unknown as DeliveryRun, 0, 1, 1);
   const [task] = readGroup(group.build()) as [GroupRun];
   const runner = new Runner({
-    ...{ clock: new SystemClock(), consumption: reporter, parents: async () => [], concurrency: 1, gate: reporter },
+    ...{ clock, consumption: reporter, parents: async () => [], concurrency: 1, gate: reporter },
     ...{ handlers: indexHandlers([handler]) },
     ...{ logger: undefined, hooks: undefined, tracing: undefined, sealing: undefined },
   });

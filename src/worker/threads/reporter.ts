@@ -96,7 +96,7 @@ export class Reporter implements Consumption, AttemptGate {
     if (this.#running.get(task)) {
       this.#ended.push(first);
       this.#gathered();
-    } else if (task.lost === task.length) {
+    } else if (task.isLost) {
       // Nothing else is said of it, and the worker does not know that it ran.
       for (let number = first; number < first + task.length; number++) this.#dropped.push(number);
       this.#gathered();

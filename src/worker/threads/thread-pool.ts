@@ -1,3 +1,4 @@
+import type { Worker } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
 import type { MillraceError } from '../../errors.ts';
 import { SystemClock, settlesWithin, type Timer } from '../../io/clock.ts';
@@ -38,6 +39,9 @@ export class ThreadPool {
   readonly #piscina: Piscina;
   readonly #options: PoolOptions;
   readonly #places: Place[];
+  /** The threads themselves that have not exited, those included that were ended: piscina forgets these at once. */
+  readonly #alive = new Set<Worker>();
+  #gone: () => void = () => {};
   #replacing = true;
 
   /** Resolves when all threads have loaded the handlers. Rejects with HANDLERS and INVALID_ARGUMENT. */
@@ -119,10 +123,32 @@ export class ThreadPool {
     }
     await settlesWithin(this.clock, LIMITS.threadGraceMs, Promise.all(threads.map(({ ended }) => ended)));
     for (const thread of threads) thread.terminate();
-    await settlesWithin(this.clock, TERMINATE_MS, this.#piscina.destroy());
+    await settlesWithin(this.clock, TERMINATE_MS, Promise.all([this.#piscina.destroy(), this.#allGone()]));
+  }
+
+  #allGone(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#gone = () => {
+        if (this.#alive.size === 0) resolve();
+      };
+      this.#gone();
+    });
   }
 
   #start(): WorkerThread {
+    const thread = this.#begin();
+    for (const worker of this.#piscina.threads) {
+      if (this.#alive.has(worker)) continue;
+      this.#alive.add(worker);
+      worker.once('exit', () => {
+        this.#alive.delete(worker);
+        this.#gone();
+      });
+    }
+    return thread;
+  }
+
+  #begin(): WorkerThread {
     return new WorkerThread(this.#piscina, this.#options.url, this.clock, {
       reported: (thread, report) => this.user?.reported(thread, report),
       parents: (thread, call, id) => this.user?.parents(thread, call, id),

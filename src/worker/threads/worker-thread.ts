@@ -1,7 +1,7 @@
 import { MessageChannel, type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import type { Piscina } from 'piscina';
 import { errorFromJSON, MillraceError } from '../../errors.ts';
-import type { SystemClock } from '../../io/clock.ts';
+import { type SystemClock, setPatientTimer } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import type { KeyRing } from '../../sealing/key-ring.ts';
 import type { HandlerKind } from '../options.ts';
@@ -78,7 +78,7 @@ export class WorkerThread {
       () => this.#over(new Error('its session ended')),
       (error: unknown) => this.#over(error),
     );
-    const loading = clock.setTimer(LIMITS.threadStartMs, () => {
+    const loading = setPatientTimer(clock, LIMITS.threadStartMs, () => {
       const message = `the module of handlers did not load within ${LIMITS.threadStartMs} ms: ${url.href}`;
       this.#load.reject(new MillraceError('HANDLERS', message));
       this.terminate();
@@ -100,6 +100,14 @@ export class WorkerThread {
     const { length } = this.marks;
     const timeoutMs = this.held.find(this.begun)?.run.spec.timeoutMs;
     return timeoutMs === undefined ? undefined : { first: this.begun - length + 1, length, timeoutMs };
+  }
+
+  /** When the handler of a task began that has begun; by the clock that the threads share. */
+  startOf(number: number, nowMs: number): number {
+    for (const { first, length, startedMs } of this.running.values()) {
+      if (number >= first && number < first + length) return startedMs;
+    }
+    return this.marks.startedMs(nowMs);
   }
 
   /** Whether it has something that it did not begin. */

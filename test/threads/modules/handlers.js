@@ -74,6 +74,19 @@ export const circle = plain('circle', () => {
   it.self = it;
   return it;
 });
+/** Keeps its thread until it may go on; ends it then if it is to. */
+export const held = plain('held', ({ word, go, exit }) => {
+  Atomics.add(words, word, 1);
+  while (Atomics.load(words, go) === 0) Atomics.wait(words, go, 0, 5);
+  if (exit) process.exit(3);
+});
+/** Never ends, keeps its thread, and shows that it goes on. */
+export const ticking = plain('ticking', ({ word }) => {
+  for (;;) {
+    Atomics.add(words, word, 1);
+    Atomics.notify(words, word);
+  }
+});
 export const busy = plain('busy', (input) => {
   Atomics.add(words, input.word, 1);
   keepThread();
