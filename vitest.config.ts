@@ -24,9 +24,13 @@ class LongestFirst extends BaseSequencer {
 const LONG = [
   'src/schedule/timing.test.ts',
   'test/access/backends-tls.test.ts',
+  'test/amqp/broker.test.ts',
+  'test/amqp/outages.test.ts',
   'test/amqp/programs.test.ts',
   'test/browser/content.test.ts',
+  'test/browser/live.test.ts',
   'test/browser/pages.test.ts',
+  'test/browser/places.test.ts',
   'test/cli/bench.test.ts',
   'test/fuzz/**',
   'test/operating/**',

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { EngineBench, KEEP_ALL, SPEC, turns } from '../../test/model/engine-bench.ts';
+import { EngineBench, KEEP_ALL, SPEC, slowDown, turns } from '../../test/model/engine-bench.ts';
 import { LIMITS } from '../limits.ts';
 import { idRuns } from './records.ts';
 
@@ -107,6 +107,7 @@ describe('purging', () => {
     const bench = await EngineBench.open({ directory: null, segmentBytes: LIMITS.segmentBytes });
     for (let i = 0; i < 4; i++) bench.enqueue(new Array(50_000).fill(''));
     const [cancelled] = bench.enqueue(['c']);
+    slowDown(bench);
     const purged = bench.engine.commands.purgeQueue('q');
     const left = bench.engine.core.queue('q').ready;
     expect(left).toBeGreaterThan(100_000);

@@ -61,7 +61,10 @@ describe('durations', () => {
       const worker = await bench.addWorker(['q'], 1);
       const startedAtMs = bench.clock.steadyMs();
       const { taskRun } = bench.engine.stats;
-      while (worker.probes === 0) bench.clock.advance(100);
+      while (worker.probes === 0) {
+        bench.clock.advance(100);
+        await turns(1);
+      }
       if (isHeard) bench.engine.heard(worker.worker as CoreWorker);
       bench.clock.advance(50);
       completeAll(bench, worker);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { EngineBench, KEEP_ALL, SPEC, turns } from '../../test/model/engine-bench.ts';
+import { EngineBench, KEEP_ALL, SPEC, slowDown, turns } from '../../test/model/engine-bench.ts';
 import { formatTaskId } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
 import type { TaskFilter } from '../protocol/task-filter.ts';
@@ -116,6 +116,7 @@ describe('looking for tasks', () => {
   it('leaves its turn to others while it goes through very many', async () => {
     const bench = await EngineBench.open({ segmentBytes: 4 * 1024 * 1024 });
     bench.enqueue(new Array(60_000).fill(''));
+    slowDown(bench);
     let isOver = false;
     const looked = page(bench, { name: 'nobody' }).then(() => {
       isOver = true;

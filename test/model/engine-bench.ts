@@ -64,6 +64,15 @@ export async function turns(count = 3): Promise<void> {
   for (let i = 0; i < count; i++) await new Promise<void>((resolve) => setImmediate(resolve));
 }
 
+/** From now on everything takes time: two milliseconds between two looks at the clock. */
+export function slowDown({ clock }: { readonly clock: ManualClock }): void {
+  const steadyMs = clock.steadyMs.bind(clock);
+  clock.steadyMs = () => {
+    clock.advance(2);
+    return steadyMs();
+  };
+}
+
 export class BenchWorker implements DeliveryTarget {
   readonly writer: FrameWriter;
   roomBytes = 1e9;

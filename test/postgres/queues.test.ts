@@ -183,7 +183,7 @@ describe.skipIf(shared === undefined)('a whole queue', () => {
       for (const error of await Promise.all(calls.map((call) => failure(call)))) {
         expect(error.code).toBe('NOT_FOUND');
         expect(error.message).toContain('"reel"');
-        expect(error.message).toContain('real');
+        expect(error.message).toContain('client.status()');
       }
     }),
   );

@@ -46,7 +46,7 @@ test('a world where nothing goes wrong confirms, delivers and completes', async 
 });
 
 test('where nothing goes wrong, streams of events have no gaps, and what slow ones miss is counted', async () => {
-  const { counts, violation } = await simulate({ seed: 12, steps: STEPS, without: ['*'] });
+  const { counts, violation } = await simulate({ seed: 26, steps: STEPS, without: ['*'] });
   expect(violation).toBeUndefined();
   expect(counts).toMatchObject({ eventGaps: 0 });
   expect(counts.eventsTold).toBeGreaterThan(1000);
