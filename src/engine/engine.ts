@@ -310,9 +310,9 @@ export class Engine {
     const firstId = this.core.ids.reserveIds(0);
     const plan = this.#checkSections(buffer, () => {
       const shape = (): Shape => shapeOf(this.core, reader, buffer, start, enqueueEnd);
-      const plan = planSubmission(this.core, parsed, shape, firstId, nowMs);
-      if (plan.existing.length > 0 && !this.#queueRoom.isEmpty) this.#leaveOut(plan.existing, shape());
-      return plan;
+      const planned = planSubmission(this.core, parsed, shape, firstId, nowMs);
+      if (planned.existing.length > 0 && !this.#queueRoom.isEmpty) this.#leaveOut(planned.existing, shape());
+      return planned;
     });
     const parts = [buffer.subarray(start, enqueueEnd), packTrailer(plan)];
     const place = this.#place(RECORD.SUBMIT, producer, taskCount, nowMs, start, ...parts);
