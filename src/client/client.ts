@@ -60,6 +60,8 @@ export class Client {
   readonly #workers = new Set<Worker>();
   /** Calls of `work` that are under way. */
   readonly #starts = new Set<Promise<Worker>>();
+  /** Gives them up. */
+  readonly #closes = new AbortController();
   #closing: Promise<void> | undefined;
 
   constructor(given: Broker, world: ClientWorld) {
@@ -257,6 +259,7 @@ export class Client {
     const worker = await Worker.start(this.#broker, handlers, options, {
       clock: this.#world.clock,
       defaultName: this.#world.workerName,
+      signal: this.#closes.signal,
       hooks: this.#world.hooks,
       tracing: this.#world.tracing,
       sealing: this.#world.sealing,
@@ -284,9 +287,10 @@ export class Client {
   }
 
   async #close(timeoutMs: number): Promise<void> {
+    this.#closes.abort(clientClosed());
     await Promise.all([...this.#workers].map((worker) => worker.stop({ timeoutMs })));
     await this.#broker.close({ timeoutMs });
-    // A module of handlers may load for ever.
+    // A module of handlers that is loaded in this thread may load for ever.
     if (this.#starts.size > 0) await settlesWithin(this.#world.clock, timeoutMs, Promise.allSettled(this.#starts));
   }
 

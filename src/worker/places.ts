@@ -30,6 +30,7 @@ export interface ThreadPlaceOptions {
   readonly threads: number;
   readonly heapMb: number | undefined;
   readonly logger: Logger | undefined;
+  readonly signal: AbortSignal;
 }
 
 /** In threads, each of which loads the module; this one does not. */

@@ -24,6 +24,8 @@ export interface StopReport {
 export interface WorkerWorld {
   readonly clock: Clock;
   readonly defaultName: string;
+  /** A worker that is starting is not wanted any more. */
+  readonly signal: AbortSignal;
   readonly onEnded?: (worker: Worker) => void;
   /** Called before those of the worker itself, which they may not hinder. */
   readonly hooks?: WorkerHooks | undefined;
@@ -80,7 +82,10 @@ export class Worker {
   ): Promise<Worker> {
     checkWorkerOptions(options);
     const { logger, threads, threadHeapMb: heapMb } = options;
-    const place = await (threads === undefined ? inLoop(handlers) : inThreads(handlers, { threads, heapMb, logger }));
+    const { signal } = world;
+    const place = await (threads === undefined
+      ? inLoop(handlers)
+      : inThreads(handlers, { threads, heapMb, logger, signal }));
     try {
       const consumeOptions = resolveWorkerOptions(options, place.handlers, world.defaultName);
       const names = place.handlers.map(({ name }) => name);

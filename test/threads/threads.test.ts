@@ -303,6 +303,17 @@ describe('a worker with threads', () => {
     expect(await worker.stop()).toEqual({ finished: 0, abandoned: 0 });
   });
 
+  test('that still loads its handlers is given up with its threads when its client closes', async () => {
+    client = await connect('memory:');
+    const at = word();
+    const starting = client.work(new URL(`./modules/loading.js?word=${at}`, import.meta.url), { threads: 1 });
+    const refused = expect(starting).rejects.toMatchObject({ code: 'CLOSED' });
+    await reached(at);
+    await client.close({ timeoutMs: 60_000 });
+    expect(Atomics.wait(words, at, Atomics.load(words, at), 200)).toBe('timed-out');
+    await refused;
+  });
+
   test('refuses what cannot be', async () => {
     client = await connect('memory:');
     const refusal = (module: string): Promise<unknown> =>

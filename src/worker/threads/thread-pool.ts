@@ -11,6 +11,8 @@ export interface PoolOptions {
   readonly threads: number;
   readonly heapMb: number | undefined;
   readonly logger: Logger | undefined;
+  /** Gives up those that load. */
+  readonly signal: AbortSignal;
 }
 
 /** Who uses the threads of a pool. */
@@ -44,7 +46,7 @@ export class ThreadPool {
   #gone: () => void = () => {};
   #replacing = true;
 
-  /** Resolves when all threads have loaded the handlers. Rejects with HANDLERS and INVALID_ARGUMENT. */
+  /** Resolves when all threads have loaded the handlers. Rejects with HANDLERS, INVALID_ARGUMENT and the signal's reason. */
   static async open(options: PoolOptions): Promise<ThreadPool> {
     // Only who wants threads pays for loading it.
     const { Piscina: Pool } = await import('piscina');
@@ -57,14 +59,20 @@ export class ThreadPool {
       recordTiming: false,
       ...(options.heapMb === undefined ? {} : { resourceLimits: { maxOldGenerationSizeMb: options.heapMb } }),
     });
+    const { signal } = options;
+    signal.throwIfAborted();
     const pool = new ThreadPool(piscina, options);
+    const giveUp = (): void => pool.#terminate();
+    signal.addEventListener('abort', giveUp);
     try {
       const loaded = await Promise.all(pool.#places.map(({ thread }) => thread.ready));
       (pool as { handlers: readonly HandlerKind[] }).handlers = loaded[0] as readonly HandlerKind[];
       return pool;
     } catch (error) {
       await pool.close(undefined);
-      throw error;
+      throw signal.aborted ? signal.reason : error;
+    } finally {
+      signal.removeEventListener('abort', giveUp);
     }
   }
 
@@ -122,8 +130,12 @@ export class ThreadPool {
       else thread.close(reason);
     }
     await settlesWithin(this.clock, LIMITS.threadGraceMs, Promise.all(threads.map(({ ended }) => ended)));
-    for (const thread of threads) thread.terminate();
+    this.#terminate();
     await settlesWithin(this.clock, TERMINATE_MS, Promise.all([this.#piscina.destroy(), this.#allGone()]));
+  }
+
+  #terminate(): void {
+    for (const thread of this.threads) thread.terminate();
   }
 
   #allGone(): Promise<void> {
