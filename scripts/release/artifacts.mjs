@@ -15,6 +15,17 @@ import { installedLock } from './lock.mjs';
 export const ROOT = resolve(import.meta.dirname, '../..');
 const BUILD_TIMEOUT_MS = 5 * 60_000;
 
+/**
+ * Resolves with what it printed.
+ *
+ * @param {readonly string[]} args
+ * @param {{ cwd?: string, timeoutMs?: number }} [options]
+ */
+export function npm(args, { cwd = ROOT, timeoutMs = BUILD_TIMEOUT_MS } = {}) {
+  // On Windows it is a script.
+  return run('npm', args, { cwd, timeoutMs, shell: process.platform === 'win32' });
+}
+
 /** @returns {Promise<Manifest>} */
 export async function readManifest() {
   return JSON.parse(await readFile(join(ROOT, 'package.json'), 'utf8'));
@@ -32,8 +43,8 @@ export async function readLock() {
  * @param {{ build: boolean }} options
  */
 export async function pack(folder, { build }) {
-  const args = ['pack', '--json', '--pack-destination', folder, ...(build ? [] : ['--ignore-scripts'])];
-  const said = await run('npm', args, { cwd: ROOT, timeoutMs: BUILD_TIMEOUT_MS });
+  const args = ['pack', '--json', '--offline', '--pack-destination', folder, ...(build ? [] : ['--ignore-scripts'])];
+  const said = await npm(args);
   // What the build prints comes before it.
   const [{ filename }] = JSON.parse(said.slice(said.lastIndexOf('\n[\n') + 1));
   return join(folder, filename);
@@ -54,7 +65,7 @@ export async function billOfMaterials() {
     await mkdir(folder);
     await writeFile(join(folder, 'package.json'), JSON.stringify(manifest));
     await writeFile(join(folder, 'package-lock.json'), JSON.stringify(installedLock(await readLock())));
-    const said = await run('npm', ['sbom', '--package-lock-only', '--sbom-format', 'cyclonedx'], { cwd: folder });
+    const said = await npm(['sbom', '--package-lock-only', '--sbom-format', 'cyclonedx'], { cwd: folder });
     const { serialNumber: _number, ...bill } = JSON.parse(said);
     delete bill.metadata.timestamp;
     return `${JSON.stringify(bill, undefined, 2)}\n`;
@@ -79,10 +90,7 @@ export async function tryOut(tarball) {
   const folder = await mkdtemp(join(tmpdir(), 'millrace-try-'));
   try {
     await writeFile(join(folder, 'package.json'), '{"private":true,"type":"module"}\n');
-    await run('npm', ['install', '--ignore-scripts', '--no-audit', '--no-fund', tarball], {
-      cwd: folder,
-      timeoutMs: BUILD_TIMEOUT_MS,
-    });
+    await npm(['install', '--ignore-scripts', '--no-audit', '--no-fund', tarball], { cwd: folder });
     const millrace = join(folder, 'node_modules/millrace/dist/cli/main.js');
     const { version } = await readManifest();
     const said = (await run(process.execPath, [millrace, '--version'], { cwd: folder })).trim();

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { basename, join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { run } from '../services/processes.mjs';
-import { billOfMaterials, pack, ROOT, readLock, readManifest, sha512, tryOut } from './artifacts.mjs';
+import { billOfMaterials, npm, pack, ROOT, readLock, readManifest, sha512, tryOut } from './artifacts.mjs';
 import { problemsOfLock } from './lock.mjs';
 
 const USAGE = `Usage: npm run release -- [options]
@@ -18,6 +18,8 @@ vulnerability in what users install; after it that the package installs and work
   --no-audit    the registry cannot be asked for vulnerabilities: says so, and --publish is refused
   --publish     then publish, with provenance: in the CI of a public repository, at the tag of the version, all tests passed
   -h, --help    show this`;
+
+const TESTS_TIMEOUT_MS = 60 * 60_000;
 
 /** Fails a release; what it says is all that one needs to know. */
 class Refusal extends Error {}
@@ -52,10 +54,10 @@ async function main() {
   else await audit();
   if (values.publish) {
     tell('all tests');
-    await run('npm', ['run', 'test:all'], { cwd: ROOT, timeoutMs: 60 * 60_000 });
+    await npm(['run', 'test:all'], { timeoutMs: TESTS_TIMEOUT_MS });
   }
   const tarball = await build(resolve(values.out), manifest);
-  if (values.publish) await run('npm', ['publish', tarball, '--provenance', '--access', 'public'], { cwd: ROOT });
+  if (values.publish) await npm(['publish', tarball, '--provenance', '--access', 'public']);
 }
 
 /** @param {import('./artifacts.mjs').Manifest} manifest */
@@ -81,7 +83,7 @@ async function checkLock() {
 
 async function audit() {
   try {
-    await run('npm', ['audit', '--omit', 'dev', '--audit-level', 'low'], { cwd: ROOT });
+    await npm(['audit', '--omit', 'dev', '--audit-level', 'low']);
   } catch (error) {
     throw new Refusal(`${error instanceof Error ? error.message : error}\n\nNothing was made.`);
   }

@@ -10,7 +10,7 @@ const PROBE_MS = 5;
  *
  * @param {string} program
  * @param {readonly string[]} args
- * @param {{ env?: NodeJS.ProcessEnv, timeoutMs?: number, uid?: number, gid?: number, cwd?: string }} [options]
+ * @param {{ env?: NodeJS.ProcessEnv, timeoutMs?: number, uid?: number, gid?: number, cwd?: string, shell?: boolean }} [options]
  * @returns {Promise<string>}
  */
 export function run(program, args, { timeoutMs = 60_000, ...options } = {}) {

@@ -1,7 +1,8 @@
 import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { compile, type Installed, install, ROOT } from './installed.ts';
+import { ROOT } from '../../scripts/release/artifacts.mjs';
+import { compile, type Installed, install } from './installed.ts';
 
 const PAGES = ['encryption', 'events', 'flow-control', 'flows', 'scaling', 'schedules', 'tasks', 'threads', 'tracing'];
 const BLOCKS = /^```(?:ts|js)\n([\s\S]*?)^```$/gm;

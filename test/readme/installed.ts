@@ -1,12 +1,11 @@
 import { execFile } from 'node:child_process';
 import { mkdir, mkdtemp, readFile, rename, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { basename, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { pack, ROOT } from '../../scripts/release/artifacts.mjs';
 
 export const run = promisify(execFile);
-export const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 
 interface Manifest {
   readonly bin: Readonly<Record<string, string>>;
@@ -17,6 +16,8 @@ export interface Installed {
   readonly directory: string;
   /** Of the file that `npm pack` made. */
   readonly tarball: string;
+  /** What the file has in it. */
+  readonly home: string;
   /** What `npx millrace` runs. */
   readonly main: string;
 }
@@ -29,10 +30,8 @@ export async function install(): Promise<Installed> {
   const directory = await mkdtemp(join(tmpdir(), 'millrace-readme-'));
   const modules = join(directory, 'node_modules');
   await mkdir(modules);
-  const pack = ['pack', '--ignore-scripts', '--offline', '--json', '--pack-destination', directory];
-  const { stdout } = await run('npm', pack, { cwd: ROOT, shell: process.platform === 'win32' });
-  const [{ filename }] = JSON.parse(stdout) as [{ filename: string }];
-  await run('tar', ['-xzf', filename], { cwd: directory });
+  const tarball = basename(await pack(directory, { build: false }));
+  await run('tar', ['-xzf', tarball], { cwd: directory });
   const home = join(modules, 'millrace');
   await rename(join(directory, 'package'), home);
   const { bin, dependencies } = JSON.parse(await readFile(join(home, 'package.json'), 'utf8')) as Manifest;
@@ -41,7 +40,7 @@ export async function install(): Promise<Installed> {
     await symlink(join(ROOT, 'node_modules', name), join(modules, name), 'junction');
   }
   await writeFile(join(directory, 'package.json'), JSON.stringify({ type: 'module' }));
-  return { directory, tarball: filename, main: join(home, bin.millrace as string) };
+  return { directory, tarball, home, main: join(home, bin.millrace as string) };
 }
 
 /** Throws with what tsc says. */

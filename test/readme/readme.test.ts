@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs';
-import { readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join, normalize, relative, sep } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { ROOT } from '../../scripts/release/artifacts.mjs';
 import { type Finished, RunningCommand } from '../support/command.ts';
-import { compile, type Installed, install, ROOT, run } from './installed.ts';
+import { compile, type Installed, install, run } from './installed.ts';
 
 const LINES_MAX = 100;
 const COLUMNS_MAX = 120;
@@ -51,13 +52,26 @@ describe('what README.md shows, with the package installed', () => {
     expect(readme).toMatch(new RegExp(`^npm init .* npm install \\S+/${installed.tarball}$`, 'm'));
   });
 
+  test('has in it what it needs and says, and nothing else', async () => {
+    const entries = await readdir(installed.home, { recursive: true, withFileTypes: true });
+    const files = entries.filter((entry) => entry.isFile());
+    const paths = files.map(({ parentPath, name }) => relative(installed.home, join(parentPath, name)));
+    const kinds = new Set(paths.map((path) => path.split(sep)[0]));
+    expect([...kinds].sort()).toEqual(
+      ['CHANGELOG.md', 'LICENSE', 'README.md', 'SECURITY.md', 'dist', 'docs', 'examples', 'package.json'].sort(),
+    );
+    expect(paths.filter((path) => /\.test\.|node_modules|\.env|\.pem$|\.key$/.test(path))).toEqual([]);
+    for (const path of ['dist/index.js', 'dist/index.d.ts', 'dist/cli/main.js'])
+      expect(paths).toContain(normalize(path));
+  });
+
   test('has programs that compile, strictly', { timeout: 60_000 }, async () => {
     expect(programs.length, 'a ```ts block that begins with a comment such as // first.ts').toBeGreaterThan(0);
     for (const { name, code } of programs) await writeFile(join(installed.directory, `${name}.ts`), code);
     await compile(installed.directory, ['*.ts']);
   });
 
-  test.each(programs)('says what $name.ts prints', async ({ name, output }) => {
+  test.each(programs)('says what the program $name prints', async ({ name, output }) => {
     const { stdout, stderr } = await run(process.execPath, [`${name}.js`], {
       cwd: installed.directory,
       timeout: 15_000,
