@@ -201,15 +201,20 @@ export class LeaseWorker implements Consumer {
   #gathered(waitMs: number, signal: AbortSignal): Promise<void> {
     return new Promise((resolve) => {
       this.#gatherUntilMs = undefined;
+      let isOver = false;
       const finish = (): void => {
+        if (isOver) return;
+        isOver = true;
         this.#timer?.cancel();
         this.#timer = undefined;
         this.#enough = undefined;
         signal.removeEventListener('abort', finish);
         resolve();
       };
-      this.#enough = finish;
-      this.#wait(Math.max(waitMs, LIMITS.leaseFindMs), finish);
+      // That whoever asked has gone away is read first: what he were given would be nobody's until its lease is over.
+      const enough = (): void => this.#clock.deferPastInput(finish);
+      this.#enough = enough;
+      this.#wait(Math.max(waitMs, LIMITS.leaseFindMs), enough);
       signal.addEventListener('abort', finish);
       if (signal.aborted || this.#stopped !== undefined) finish();
       else if (this.#count > 0) this.#gather();
