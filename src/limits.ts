@@ -209,6 +209,8 @@ export const LIMITS = {
   // Scaling
   /** Worker processes of one supervisor. */
   workerProcessesMax: 256,
+  /** How long one of them may take, beside what it may take to connect, until it takes tasks. */
+  workerStartMs: 5 * MINUTE,
   /** Of a line that one of them prints; longer ones are cut, and say so. */
   workerLineCharactersMax: 64 * KiB,
   /** How often a supervisor tells its server of itself at least, and after how long without a word it is forgotten. */
@@ -687,6 +689,10 @@ relation(
 relation(
   LIMITS.amqpDelayStepMs * (2 ** LIMITS.amqpDelayLevels - LIMITS.amqpDelayLevels - 1) > LIMITS.delayMsMax,
   'the delay ladder reaches the longest delay',
+);
+relation(
+  LIMITS.threadStartMs + DEFAULTS.callTimeoutMs < LIMITS.workerStartMs,
+  'a worker process whose threads do not load, or whose server does not answer, says so before it is killed',
 );
 relation(LIMITS.threadAheadMs < LIMITS.threadStuckMs, 'what is handed ahead has its time before it is taken back');
 relation(

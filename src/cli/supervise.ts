@@ -115,7 +115,7 @@ export async function supervise(values: SupervisedValues): Promise<void> {
 }
 
 function createSupervisor(values: SupervisedValues, name: string, broker: Broker, log: Log): Supervisor {
-  const { json, stopTimeoutMs, scaleIntervalMs: intervalMs = LOOK_MS } = values;
+  const { json, connectTimeoutMs, stopTimeoutMs, scaleIntervalMs: intervalMs = LOOK_MS } = values;
   const policy = policyOf(values);
   const url = redact(broker.url);
   log.all.info(
@@ -126,6 +126,7 @@ function createSupervisor(values: SupervisedValues, name: string, broker: Broker
   return new Supervisor(
     {
       ...{ policy, intervalMs, stopTimeoutMs, name },
+      startTimeoutMs: connectTimeoutMs + LIMITS.workerStartMs,
       ...{ id: new SystemRandom().hex(8), host: hostname(), pid: process.pid },
     },
     {

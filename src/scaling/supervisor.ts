@@ -10,6 +10,8 @@ export interface SupervisorOptions {
   readonly policy: Policy;
   /** How often it looks, and decides. */
   readonly intervalMs: number;
+  /** How long a process may take until it takes tasks; one that takes longer is killed. */
+  readonly startTimeoutMs: number;
   /** How long its processes may take to stop; those that take some seconds more are killed. */
   readonly stopTimeoutMs: number;
   /** Names begin with it: `NAME/1`. */
@@ -61,8 +63,9 @@ const LAST_REPORT_MS = 1000;
  * looks at the server's status, decides, starts what is missing, and asks those that are too many to retire, which finish what
  * they run. While the server does not answer nothing is decided and nothing started: workers that run reconnect by themselves.
  *
- * A process that ends unasked is replaced, later each time that one ends soon after its start. If none ever gets to work, or
- * CRASHES_MAX in a row end soon and none is left that works, all are stopped and `run` rejects.
+ * A process that ends unasked, or is killed because it does not get to work, is replaced, later each time that one ends soon
+ * after its start. If none ever gets to work, or CRASHES_MAX in a row end soon and none is left that works, all are stopped and
+ * `run` rejects.
  */
 export class Supervisor {
   readonly #options: SupervisorOptions;
@@ -159,13 +162,22 @@ export class Supervisor {
     const process = this.#world.start(name);
     const member: Member = { process, state: 'starting', workingSinceMs: 0 };
     this.#members.set(name, member);
+    const late = this.#world.clock.setTimer(this.#options.startTimeoutMs, () => {
+      const message = `it took no tasks within ${this.#options.startTimeoutMs / 1000} s: its handlers do not load, or the server does not answer`;
+      process.kill({ code: 'TIMEOUT', message });
+    });
+    late.unref();
     void process.working.then((queues) => {
+      late.cancel();
       this.#hasWorked = true;
       this.#queues = queues;
       member.workingSinceMs = this.#world.clock.steadyMs();
       if (member.state === 'starting') member.state = 'working';
     });
-    void process.ended.then((ending) => this.#ended(member, ending));
+    void process.ended.then((ending) => {
+      late.cancel();
+      this.#ended(member, ending);
+    });
   }
 
   #ended(member: Member, ending: Ending): void {

@@ -97,7 +97,9 @@ export class WorkerProcess {
     this.#say({ type: 'stop' });
   }
 
-  kill(): void {
+  /** `failure` is why, unless it has said why itself. */
+  kill(failure?: Ending['failure']): void {
+    this.#failure ??= failure;
     this.#child.kill('SIGKILL');
   }
 
