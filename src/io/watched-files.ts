@@ -2,8 +2,9 @@ import { stat } from 'node:fs/promises';
 import type { Clock, Timer } from './clock.ts';
 
 /**
- * Notices that files were changed, replaced or removed, by looking at them. (What the system tells of changes depends on it, and on
- * the file system, and does not follow the links by which secrets are mounted.)
+ * Notices that files were changed, replaced or removed, by looking at them, and tells it when they have stayed as they are from one
+ * look to the next: what is half written is not to be believed. (What the system tells of changes depends on it, and on the file
+ * system, and does not follow the links by which secrets are mounted.)
  */
 export class WatchedFiles {
   readonly #paths: readonly string[];
@@ -11,6 +12,8 @@ export class WatchedFiles {
   readonly #intervalMs: number;
   readonly #changed: () => void;
   #seen: string | undefined;
+  /** As they were when it was told last. */
+  #told: string | undefined;
   #timer: Timer | undefined;
   #stopped = false;
 
@@ -24,6 +27,7 @@ export class WatchedFiles {
   /** Call before the files are read for the first time: what is written after that is noticed. */
   async start(): Promise<void> {
     this.#seen = await this.#look();
+    this.#told = this.#seen;
     this.#wait();
   }
 
@@ -37,10 +41,12 @@ export class WatchedFiles {
     this.#timer = this.#clock.setTimer(this.#intervalMs, () => {
       void this.#look().then((seen) => {
         if (this.#stopped) return;
-        const isChanged = seen !== this.#seen;
+        const isWhole = seen === this.#seen;
         this.#seen = seen;
         this.#wait();
-        if (isChanged) this.#changed();
+        if (!isWhole || seen === this.#told) return;
+        this.#told = seen;
+        this.#changed();
       });
     });
     this.#timer.unref();
