@@ -67,7 +67,9 @@ describe('a core that is loading', () => {
     for (let i = 0; i <= LIMITS.kindsMax - LIMITS.queuesMax; i++) bench.enqueue(1, 1, { timeoutMs: 100 + i });
     expect(bench.core.queues.size).toBe(LIMITS.queuesMax + 2);
     bench.core.loaded(0);
-    expect(() => bench.enqueue(1, 1, { name: 'new' })).toThrow('use fewer distinct options');
+    expect(() => bench.enqueue(1, 1, { name: 'new' })).toThrow(
+      expect.objectContaining({ code: 'QUEUE_FULL', details: { bound: LIMITS.kindsMax } }),
+    );
   });
 
   it('lists ready tasks by id and names those whose cancelling was asked for', () => {

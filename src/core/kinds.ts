@@ -33,6 +33,7 @@ export class Kinds {
     throw new MillraceError(
       'QUEUE_FULL',
       `the tasks held have ${LIMITS.kindsMax} different combinations of queue, name and options, which is the limit; use fewer distinct options`,
+      { details: { bound: LIMITS.kindsMax } },
     );
   }
 

@@ -127,7 +127,7 @@ function checkParent(core: Core, index: number, id: number): void {
   }
   const bound = LIMITS.dependenciesMax;
   if (core.relations.childCount(id) < bound) return;
-  const message = `${bound} tasks depend on task ${formatTaskId(id)} already, which is the limit`;
+  const message = `${bound} tasks depend on task ${formatTaskId(id)} already, which is the limit: put tasks between that some of them depend on each`;
   throw new MillraceError('QUEUE_FULL', message, { details: { id: formatTaskId(id), bound } });
 }
 
@@ -143,7 +143,7 @@ function checkRoom(core: Core, added: readonly SubmittedRelations[]): void {
 }
 
 function full(count: number, bound: number, what: string): MillraceError {
-  const message = `the server would hold ${count} ${what}; at most ${bound} are allowed`;
+  const message = `the server would hold ${count} ${what}; at most ${bound} are allowed: let tasks end, or lower the retention of their queues`;
   return new MillraceError('QUEUE_FULL', message, { details: { count, bound } });
 }
 

@@ -147,7 +147,7 @@ export class NdjsonStream {
   async #enqueueLine(line: Line): Promise<SubmittedTask> {
     if ('tooLong' in line) {
       const bound = LIMITS.ndjsonLineBytesMax;
-      const message = `the line has ${line.tooLong} bytes; at most ${bound} are allowed`;
+      const message = `the line has ${line.tooLong} bytes; at most ${bound} are allowed: store large data elsewhere and enqueue where it is`;
       throw new MillraceError('PAYLOAD_TOO_LARGE', message, { details: { bytes: line.tooLong, bound } });
     }
     if (!isUtf8(line.bytes)) throw new MillraceError('INVALID_ARGUMENT', 'the line is not UTF-8');

@@ -31,5 +31,7 @@ test('more calls than may wait are refused one by one', () => {
     begun: () => {},
   });
   for (let id = 1; id <= LIMITS.callsInFlightPerConnectionMax; id++) calls.add(id, { method: 'status' }, 1);
-  expect(() => calls.add(0, { method: 'status' }, 1)).toThrow(expect.objectContaining({ code: 'BUFFER_FULL' }));
+  expect(() => calls.add(0, { method: 'status' }, 1)).toThrow(
+    expect.objectContaining({ code: 'BUFFER_FULL', message: expect.stringContaining('await some of them first') }),
+  );
 });

@@ -49,9 +49,8 @@ export class CallQueue {
     const count = this.#waiting.length + this.#running;
     if (count >= LIMITS.callsInFlightPerConnectionMax) {
       const bound = LIMITS.callsInFlightPerConnectionMax;
-      throw new MillraceError('BUFFER_FULL', `${count} calls have no answer yet; at most ${bound} may`, {
-        details: { bound },
-      });
+      const message = `${count} calls have no answer yet; at most ${bound} may: await some of them first`;
+      throw new MillraceError('BUFFER_FULL', message, { details: { bound } });
     }
     this.#waiting.push({ requestId, message, bytes });
     this.#waitingBytes += bytes;

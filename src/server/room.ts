@@ -96,6 +96,6 @@ export class Room {
 }
 
 function full(count: number, what: string, bound: number): MillraceError {
-  const message = `the queues of these credentials would have ${count} ${what}; at most ${bound} are for those who may use some queues only`;
+  const message = `the queues of these credentials would have ${count} ${what}; at most ${bound} are for those who may use some queues only: use fewer, or let tasks end and lower the retention of their queues`;
   return new MillraceError('QUEUE_FULL', message, { details: { count, bound } });
 }
