@@ -96,6 +96,7 @@ const SEARCHING = {
     [
       'the newest tasks come first when that is asked for, once each over the pages',
       'tasks are found by text in their newest error, whatever its case',
+      'queue and state of a task are told without the rest',
       'tasks are found by when they were enqueued',
       'the tasks that a worker runs are found by its id, with when they began',
       'a failed attempt says who ran it, and since when',

@@ -54,6 +54,28 @@ export const searching: Behaviours = {
     expect(await found('x'.repeat(LIMITS.errorTextCharactersMax))).toEqual([]);
   },
 
+  'queue and state of a task are told without the rest': async (place) => {
+    const { client, broker } = await place.open();
+    const work = defineTask<number, number>('work', { maxAttempts: 1 });
+    const [good, bad] = [await client.enqueue(work, 1, { queue: 'a' }), await client.enqueue(work, 2, { queue: 'a' })];
+    const later = await client.enqueue('x', null, { queue: 'b', delayMs: HOUR });
+    expect(await broker.taskState(good.id)).toEqual({ queue: 'a', state: 'ready' });
+    expect(await broker.taskState(later.id)).toEqual({ queue: 'b', state: 'scheduled' });
+    const half = work.handle((input) => {
+      if (input === 2) throw new Error('no');
+      return input;
+    });
+    await client.work([half], { queues: ['a'] });
+    await good.result();
+    await failure(bad.result());
+    await later.cancel();
+    expect(await broker.taskState(good.id)).toEqual({ queue: 'a', state: 'completed' });
+    expect(await broker.taskState(bad.id)).toEqual({ queue: 'a', state: 'dead' });
+    expect(await broker.taskState(later.id)).toEqual({ queue: 'b', state: 'cancelled' });
+    const unknown = `${good.id.slice(0, good.id.indexOf('-'))}-zzzz`;
+    expect((await failure(broker.taskState(unknown))).code).toBe('NOT_FOUND');
+  },
+
   'tasks are found by when they were enqueued': async (place) => {
     const client = await place.connect();
     const task = await client.enqueue('x', null);
