@@ -4,13 +4,14 @@ import type { Channel, ChannelModel, ConsumeMessage } from './amqplib.ts';
 import type { Link } from './link.ts';
 import type { Need, Topology } from './topology.ts';
 
+/** A reply is acknowledged as soon as it is read: so many are on their way, or here unread, and the others wait in the broker. */
+const PREFETCH = 200;
+const RETRY_MS = 1000;
+
 /**
  * The queue to which workers send the ends of this client's tasks: made with its first enqueue, read while connected. It lies
  * on one node of the broker; when that is down, another takes its place under another name.
  */
-const PREFETCH = 200;
-const RETRY_MS = 1000;
-
 export class ReplyQueue {
   readonly need: Need & { readonly kind: 'reply' };
   #name: string;
