@@ -36,3 +36,9 @@ test('a line that is too long is cut though it came whole', () => {
   output.end();
   expect(lines).toEqual([`${'y'.repeat(10)}${CUT}`, 'z'.repeat(10)]);
 });
+
+test('an end of which only the first half has come is none of the line, and is not lost with it', () => {
+  push(`${'y'.repeat(10)}\r`, '\n', `${'x'.repeat(20)}\r`, 'next\n');
+  output.end();
+  expect(lines).toEqual(['y'.repeat(10), `${'x'.repeat(10)}${CUT}`, 'next']);
+});

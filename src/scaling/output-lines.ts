@@ -25,10 +25,11 @@ export class OutputLines {
     const lines = (this.#begun + this.#decoder.write(chunk)).split(LINE_END);
     this.#begun = lines.pop() ?? '';
     for (const line of lines) this.#endLine(line);
-    if (this.#begun.length <= this.#charactersMax) return;
+    const halfEnd = this.#begun.endsWith('\r') ? '\r' : '';
+    if (this.#begun.length - halfEnd.length <= this.#charactersMax) return;
     if (!this.#isCut) this.#onLine(this.#cut(this.#begun));
     this.#isCut = true;
-    this.#begun = '';
+    this.#begun = halfEnd;
   }
 
   /** What has not ended is the last line. */
