@@ -236,7 +236,7 @@ function logStats(client: Client, worker: Worker, intervalMs: number, log: Log):
   }, intervalMs);
 }
 
-/** Undefined when the server does not answer soon: the figures do not wait for it. */
+/** Undefined when the server does not answer soon, or with an error: the figures are then what the worker itself knows. */
 async function findOwn(client: Client, worker: Worker): Promise<WorkerStatus | undefined> {
   const answer = client.status().catch(() => undefined);
   const status = await Promise.race([

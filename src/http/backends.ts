@@ -71,6 +71,7 @@ export class Backends {
 }
 
 async function closeOne({ backend }: Own): Promise<void> {
+  // Of one that could not be opened nothing is there to close, and whoever asked for it was told.
   const opened = await backend.catch(() => undefined);
   await opened?.client.close({ timeoutMs: 0 });
 }
