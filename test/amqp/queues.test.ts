@@ -18,8 +18,8 @@ describe.skipIf(rabbit === undefined)('queues', () => {
   test('that are there with other arguments are an error that names the argument and the way out', async () => {
     await scene.channel.assertQueue('millrace.default', { durable: true, arguments: { 'x-queue-type': 'classic' } });
     const client = await scene.connect();
-    for (const call of [client.enqueue('any', 1), client.work({ any: () => 1 })]) {
-      const error = await failure(call);
+    const calls = [client.enqueue('any', 1), client.work({ any: () => 1 })];
+    for (const error of await Promise.all(calls.map(failure))) {
       expect(error.code).toBe('CONFLICT');
       expect(error.message).toContain('x-queue-type');
       expect(error.message).toContain('queueType');
