@@ -44,3 +44,22 @@ test('who may use all queues has no share', () => {
   for (const key of ['a', 'b', 'c', 'd', 'e']) use(EVERYTHING, key, 10);
   expect(sizes.size).toBe(5);
 });
+
+test('what was forgotten for others is given up before what is still kept', () => {
+  const { sizes, use } = open();
+  use(EVERYTHING, 'theirs', 100);
+  use(web, 'a', 6);
+  use(web, 'b', 4);
+  sizes.delete('a');
+  use(web, 'c', 5);
+  expect([...sizes.keys()]).toEqual(['theirs', 'b', 'c']);
+});
+
+test('a size that changed counts as it is when it is used again', () => {
+  const { sizes, use } = open();
+  use(EVERYTHING, 'theirs', 100);
+  use(web, 'a', 2);
+  use(web, 'b', 2);
+  use(web, 'a', 9);
+  expect([...sizes.keys()]).toEqual(['theirs', 'a']);
+});

@@ -10,14 +10,22 @@ interface Kept<Key> {
   forget(key: Key): void;
 }
 
+/** What is one's own, with its size when it was used last: what was forgotten since is counted until it stands first. */
+interface Own<Key> {
+  /** The one that was used last stands at the end. */
+  readonly sizes: Map<Key, number>;
+  /** All together. */
+  size: number;
+}
+
 /**
  * What the server keeps until its room is needed for others, those that were used last for longest. Who may use some queues only
  * and needs more than his share gives up what is his.
  */
 export class KeptShare<Key> {
   readonly #kept: Kept<Key>;
-  /** By the name of a grant; the one that was used last stands at the end. */
-  readonly #ofGrant = new Map<string, Set<Key>>();
+  /** By the name of a grant. */
+  readonly #ofGrant = new Map<string, Own<Key>>();
 
   constructor(kept: Kept<Key>) {
     this.#kept = kept;
@@ -25,23 +33,22 @@ export class KeptShare<Key> {
 
   used({ name, ofAllQueues }: Grant, key: Key): void {
     if (ofAllQueues || name === undefined) return;
-    const own = this.#ofGrant.get(name) ?? new Set();
+    const own = this.#ofGrant.get(name) ?? { sizes: new Map(), size: 0 };
     this.#ofGrant.set(name, own);
-    own.delete(key);
-    own.add(key);
-    for (const oldest of own) {
-      if (own.size === 1 || !this.#isTooMuch(own)) return;
-      own.delete(oldest);
+    const size = this.#kept.sizeOf(key);
+    own.size += size - (own.sizes.get(key) ?? 0);
+    own.sizes.delete(key);
+    own.sizes.set(key, size);
+    for (const [oldest, oldestSize] of own.sizes) {
+      if (own.sizes.size === 1 || !this.#isTooMuch(own)) return;
+      own.sizes.delete(oldest);
+      own.size -= oldestSize;
       this.#kept.forget(oldest);
     }
   }
 
-  #isTooMuch(own: ReadonlySet<Key>): boolean {
+  #isTooMuch({ sizes, size }: Own<Key>): boolean {
     const { countMax, sizeMax } = this.#kept;
-    if (own.size > countMax) return true;
-    if (this.#kept.total() <= sizeMax) return false;
-    let size = 0;
-    for (const key of own) size += this.#kept.sizeOf(key);
-    return size > sizeMax;
+    return sizes.size > countMax || (size > sizeMax && this.#kept.total() > sizeMax);
   }
 }
