@@ -161,9 +161,10 @@ export class Postgres {
 /**
  * @param {string} url Of a database whose user may create others.
  * @param {string} name
+ * @param {string} [template] What it is a copy of; nobody may be connected to that.
  */
-export function createDatabase(url, name) {
-  return execute(url, `create database "${name}"`);
+export function createDatabase(url, name, template = 'template1') {
+  return execute(url, `create database "${name}" template "${template}"`);
 }
 
 /**

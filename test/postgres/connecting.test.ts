@@ -3,6 +3,9 @@ import { describe, expect, test } from 'vitest';
 import { Arrivals, failure } from '../conformance/events.ts';
 import { openStore, shared, tasks, within } from './scene.ts';
 
+/** What a first start finds. */
+const EMPTY = { empty: true };
+
 /** Refused, and never taken: what a port does that nobody listens at, and one that nobody answers at. */
 async function silentPort(): Promise<{ port: number; close(): void }> {
   const server = createServer((socket) => socket.on('error', () => {}));
@@ -19,7 +22,7 @@ describe.skipIf(shared === undefined)('connecting', () => {
       await Promise.all(stores.map((store) => store.insert([tasks(scene.ids(1))])));
       expect((await stores[0]?.status())?.queues[0]).toMatchObject({ ready: 8 });
       expect((await scene.sql`SELECT version FROM migrations`).length).toBeGreaterThan(0);
-    }),
+    }, EMPTY),
   );
 
   test(
@@ -107,7 +110,7 @@ describe.skipIf(shared === undefined)('connecting', () => {
       expect(await seen.count(2)).toEqual(['enqueued', 'cancelled']);
       await scene.sql`REVOKE ALL ON ALL TABLES IN SCHEMA millrace FROM modest`;
       await scene.sql`REVOKE ALL ON SCHEMA millrace FROM modest`;
-    }),
+    }, EMPTY),
   );
 
   test('nobody who listens, and nobody who answers, is DISCONNECTED after the connect timeout', async () => {

@@ -39,9 +39,10 @@ export class Scene {
   readonly #stores: PostgresStore[] = [];
   #ids = 0;
 
-  static async open(): Promise<Scene> {
+  /** Has our tables, unless `empty` says otherwise. */
+  static async open({ empty = false }: { empty?: boolean } = {}): Promise<Scene> {
     if (shared === undefined) throw new Error('there is no PostgreSQL: the test was to be skipped');
-    return new Scene(await shared.database());
+    return new Scene(await (empty ? shared.emptyDatabase() : shared.database()));
   }
 
   private constructor(portion: Portion) {
@@ -80,9 +81,9 @@ export function openStore({ url, ...settings }: StoreSettings & { url: string })
 }
 
 /** For a test: a scene that is closed after it, whatever happens. */
-export function within(play: (scene: Scene) => Promise<void>): () => Promise<void> {
+export function within(play: (scene: Scene) => Promise<void>, about?: { empty?: boolean }): () => Promise<void> {
   return async () => {
-    const scene = await Scene.open();
+    const scene = await Scene.open(about);
     try {
       await play(scene);
     } finally {

@@ -2,7 +2,17 @@ import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { TestProject } from 'vitest/node';
 import { findChromium } from '../../scripts/services/chromium.mjs';
-import { findPostgres, findRabbit, providePostgres, provideRabbit } from '../../scripts/services/services.mjs';
+import { createDatabase, dropDatabase } from '../../scripts/services/postgres.mjs';
+import {
+  type FoundPostgres,
+  findPostgres,
+  findRabbit,
+  providePostgres,
+  provideRabbit,
+} from '../../scripts/services/services.mjs';
+import { PostgresStore } from '../../src/broker/postgres/postgres-store.ts';
+import { SystemClock } from '../../src/io/clock.ts';
+import { SystemRandom } from '../../src/io/random.ts';
 
 declare module 'vitest' {
   export interface ProvidedContext {
@@ -18,7 +28,7 @@ declare module 'vitest' {
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const tell = (line: string): void => void process.stderr.write(`\nservices: ${line}\n`);
   const rabbit = once(() => findRabbit({ tell, management: true }), tell);
-  const postgres = once(() => findPostgres({ tell }), tell);
+  const postgres = once(async () => withTemplate(await findPostgres({ tell })), tell);
   const chromium = once(() => findChromium({ tell }), tell);
   const answers: Record<string, () => Promise<object>> = {
     '/rabbit': async () => {
@@ -26,8 +36,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
       return { url, managementUrl, outlivesRun: from === 'AMQP_URL' };
     },
     '/postgres': async () => {
-      const { url, from } = await postgres.get();
-      return { url, outlivesRun: from === 'DATABASE_URL' };
+      const { url, from, template } = await postgres.get();
+      return { url, template, outlivesRun: from === 'DATABASE_URL' };
     },
     '/chromium': async () => ({ url: (await chromium.get()).url }),
     '/rabbit-programs': once(async () => refusal(await provideRabbit(tell), 'rabbitmq-server'), tell).get,
@@ -49,6 +59,22 @@ export default async function setup(project: TestProject): Promise<() => Promise
     server.close();
     await Promise.all([rabbit.stop(), postgres.stop(), chromium.stop()]);
   };
+}
+
+/** With a database that has our tables, to be copied: making them in each would take longer than most of the tests. */
+async function withTemplate(found: FoundPostgres): Promise<FoundPostgres & { readonly template: string }> {
+  const template = `template_${process.pid}_${Date.now().toString(36)}`;
+  await createDatabase(found.url, template);
+  const url = new URL(found.url);
+  url.pathname = `/${template}`;
+  const io = { clock: new SystemClock(), random: new SystemRandom() };
+  const store = await PostgresStore.connect({ url: url.href, ...io, connectTimeoutMs: 10_000, upkeep: false });
+  await store.close(2000);
+  const stop = async (): Promise<void> => {
+    if (found.from === 'DATABASE_URL') await dropDatabase(found.url, template);
+    await found.stop();
+  };
+  return { ...found, template, stop };
 }
 
 function refusal(reason: string | undefined, packages: string): object {
