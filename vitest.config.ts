@@ -22,8 +22,6 @@ class LongestFirst extends BaseSequencer {
  * `npm run test:all`, which is for every change to what they are about, and before a release.
  */
 const LONG = [
-  'src/schedule/timing.test.ts',
-  'test/access/backends-tls.test.ts',
   'test/amqp/broker.test.ts',
   'test/amqp/connection.test.ts',
   'test/amqp/outages.test.ts',
@@ -35,8 +33,6 @@ const LONG = [
   'test/browser/places.test.ts',
   'test/cli/bench.test.ts',
   'test/conformance/amqp-store.test.ts',
-  'test/fuzz/**',
-  'test/operating/**',
   'test/postgres/relations.test.ts',
   'test/services/**',
 ];
