@@ -159,8 +159,8 @@ clients is replaced by one from npm, for all of them and for Millrace's server.
 - **drain**: a consumer comes when everything is queued; from when a sixth is processed to when the server has the last completion.
 - **end to end**: producer and consumer at the same time, as many tasks as take ${s(sizes.endToEndMs)}, or more where twice as many
   go faster; from the first call to when the server has the last completion.
-- **to the handler**: ${s(sizes.pacedMs)} of calls at an even pace, whatever became of those before, from before the call to the first statement
-  of the handler in another process. At half of the maximum (of end to end in the same run), what falls due in the same
+- **to the handler**: ${s(sizes.pacedMs)} of calls at an even pace, whatever became of those before, after ${s(sizes.pacedWarmUpMs)} at the same pace that
+  do not count; from before the call to the first statement of the handler in another process. At half of the maximum (of end to end in the same run), what falls due in the same
   millisecond goes in one bulk call.
 - **memory, disk**: what the server's processes hold (\`Pss\`, shared memory once) and what its directory takes on the disk, with
   what is allocated ahead and logs that are not removed yet, by how much it grew while the backlog was queued, a task.

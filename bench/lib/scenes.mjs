@@ -19,6 +19,7 @@ import { memoryBytes } from './weight.mjs';
  * @property {number} oneMs
  * @property {number} callersMs
  * @property {number} endToEndMs
+ * @property {number} pacedWarmUpMs At the same pace: what gathers while V8 compiles has to be worked off as well before what is counted begins.
  * @property {number} pacedMs
  * @property {number} backlogTasks
  * @property {number} backlogBoundMs For queueing them, and again for working them off.
@@ -36,6 +37,7 @@ export const NORMAL = {
   oneMs: 1000,
   callersMs: 1500,
   endToEndMs: 2500,
+  pacedWarmUpMs: 5000,
   pacedMs: 3000,
   backlogTasks: 1_000_000,
   backlogBoundMs: 20_000,
@@ -48,6 +50,7 @@ export const QUICK = {
   oneMs: 100,
   callersMs: 100,
   endToEndMs: 200,
+  pacedWarmUpMs: 100,
   pacedMs: 300,
   backlogTasks: 5000,
   backlogBoundMs: 3000,
@@ -291,8 +294,9 @@ async function latency(stage, instance) {
  * @param {number} perSecond
  */
 async function paced(stage, instance, name, perSecond) {
-  const measured = Math.ceil((perSecond * stage.sizes.pacedMs) / 1000);
-  const warmUp = Math.ceil(measured * WARM_UP_SHARE);
+  const { pacedWarmUpMs, pacedMs } = stage.sizes;
+  const measured = Math.ceil((perSecond * pacedMs) / 1000);
+  const warmUp = Math.ceil((perSecond * pacedWarmUpMs) / 1000);
   const tasks = warmUp + measured;
   const consumer = await stage.consumer(instance, name, { timed: tasks });
   const producer = await stage.producer(instance, name);
