@@ -340,13 +340,13 @@ describe('the cache', () => {
     await expect(journal.load(1, places[0].offset)).rejects.toMatchObject({ code: 'JOURNAL_DAMAGED' });
   });
 
-  test('has nothing for segments that are gone', async () => {
+  test('has nothing for segments that are gone, and refuses to look for it', async () => {
     const { journal, durable } = await openJournal();
     const places = appendTexts(journal, makeTexts(20, 1500));
     await durable(journal.appendedSequence);
     journal.release(1, places.filter((place) => place.segment === 1).length);
-    await journal.load(1, places[0].offset);
     expect(journal.locate(1, places[0].offset)).toBeUndefined();
+    await expect(journal.load(1, places[0].offset)).rejects.toThrow('segment 1, which does not exist');
   });
 });
 

@@ -239,10 +239,14 @@ export class Journal {
     return page;
   }
 
-  /** Brings the bytes around `offset` into memory, unless the segment is gone. */
+  /**
+   * Brings the bytes around `offset` into memory, unless the segment is given up meanwhile. It must exist when this is called: who
+   * looks for a place again until it is there would look for ever.
+   */
   async load(segment: number, offset: number): Promise<void> {
     const found = this.#segments.at(segment);
-    if (found !== undefined) await this.#cache.load(found, offset >>> found.pageShift);
+    if (found === undefined) throw new InvariantError(`load from segment ${segment}, which does not exist`);
+    await this.#cache.load(found, offset >>> found.pageShift);
   }
 
   /** `count` more things need this segment. */
