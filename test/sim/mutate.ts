@@ -16,6 +16,9 @@ const { values } = parseArgs({
   },
 });
 
+/** A bug may also keep a world from ever going on. */
+const RUN_MS_MAX = 30 * 60_000;
+
 const ROOT = resolve('.');
 const COPY = join(ROOT, 'build', 'mutants');
 
@@ -53,13 +56,14 @@ function run(mutant: Pick<Mutant, 'name' | 'bug'>, steps: string): Verdict {
   const tsc = join(ROOT, 'node_modules', '.bin', 'tsc');
   execFileSync(tsc, ['-p', 'test/sim/tsconfig.json', '--noCheck'], { cwd: COPY, stdio: 'inherit' });
   const args = ['build/sim/test/sim/main.js', `--seed=${values.seed}`, `--steps=${steps}`, '--no-shrink', '--quiet'];
-  const { stdout, stderr, status } = spawnSync('node', args, { cwd: COPY, encoding: 'utf8', maxBuffer: 2 ** 28 });
+  const options = { cwd: COPY, encoding: 'utf8', maxBuffer: 2 ** 28, timeout: RUN_MS_MAX } as const;
+  const { stdout, stderr, status, error } = spawnSync('node', args, options);
   const summary = /"steps": (\d+)/.exec(stdout);
   const found = /broke a promise after \d+ events \(\w+\): ([a-z-]+):/.exec(stdout)?.[1];
   // One so bad that the process does not survive it is found, too.
   return {
     mutant,
-    found: found ?? (status === 0 ? undefined : `the run ended: ${stderr.slice(0, 100)}`),
+    found: found ?? (status === 0 ? undefined : `the run ended: ${error?.message ?? stderr.slice(0, 100)}`),
     steps: Number(summary?.[1] ?? 0),
   };
 }
