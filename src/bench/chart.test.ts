@@ -44,6 +44,7 @@ test('a point twice as far in decades lies twice as far on the axis, and texts a
 
 test.each([
   [60, 6, [0, 10, 20, 30, 40, 50, 60]],
+  [60.02, 6, [0, 10, 20, 30, 40, 50, 60]],
   [213, 4, [0, 100, 200, 300]],
   [0.6, 3, [0, 0.2, 0.4, 0.6]],
   [0, 4, [0, 1]],

@@ -96,14 +96,17 @@ function linearAxes(points: Line['points']): { x: Axis; y: Axis } {
   return { x: axis(xs, 6, PLOT.left, PLOT.right), y: axis(ys, 4, PLOT.bottom, PLOT.top) };
 }
 
+/** What is beyond the last tick by less than this share needs no further one: an hour that took a second longer. */
+const BEYOND = 0.005;
+
 /** From 0 in at most `count` round steps, until `max` is reached. */
 export function linearTicks(max: number, count: number): number[] {
   if (max <= 0) return [0, 1];
-  const rough = max / count;
+  const reached = max / (1 + BEYOND);
+  const rough = reached / count;
   const decade = 10 ** Math.floor(Math.log10(rough));
   const step = (STEPS.find((each) => each * decade >= rough) ?? 10) * decade;
-  // Without the noise of the division: 0.6 in steps of 0.2 are three.
-  const steps = Math.ceil(Number((max / step).toFixed(9)));
+  const steps = Math.ceil(reached / step);
   return Array.from({ length: steps + 1 }, (_, index) => Number((index * step).toPrecision(12)));
 }
 
