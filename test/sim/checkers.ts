@@ -352,10 +352,7 @@ export class Checkers {
       const task = this.model.task(parseTaskId(String(params.id)));
       if (task === undefined) return;
       if (method === 'task.retry') this.model.revive(task);
-      else {
-        task.mayHaveEnded = true;
-        task.cancelAsked = true;
-      }
+      else this.model.cancel(task);
     } else if (typeof params.queue === 'string') this.#queueChanged(method, params.queue);
   }
 
@@ -364,11 +361,9 @@ export class Checkers {
     for (const task of this.model.tasks.values()) {
       if (task.spec.queue !== queue) continue;
       if (method === 'queue.redrive' || method === 'task.retryMany') this.model.revive(task);
-      if (method !== 'task.cancelMany') continue;
-      task.mayHaveEnded = true;
-      task.cancelAsked = true;
     }
-    if (method === 'queue.purge' || method === 'task.cancelMany') this.model.purge(queue, this.#scheduler.steps);
+    if (method === 'queue.purge') this.model.purge(queue, this.#scheduler.steps);
+    if (method === 'task.cancelMany') this.model.cancelAll(queue, this.#scheduler.steps);
   }
 
   replied(session: SessionFacts, requestId: number, reply: Record<string, unknown>): void {

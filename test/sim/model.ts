@@ -55,6 +55,7 @@ export interface Submission {
   firstReceivedMs: number;
   readonly ids: number[];
   mayBePurged: boolean;
+  cancelAsked: boolean;
   /** What it depends on. */
   parents: readonly SubmittedParent[];
 }
@@ -99,6 +100,7 @@ export class Model {
   /** Of the running server life. */
   readonly sessions = new Set<SessionFacts>();
   readonly #purgedStep = new Map<string, number>();
+  readonly #cancelledStep = new Map<string, number>();
 
   task(id: number): TaskFacts | undefined {
     return this.tasks.get(id);
@@ -161,6 +163,19 @@ export class Model {
     for (const submission of this.submissions.values()) submission.mayBePurged ||= submission.spec.queue === queue;
   }
 
+  cancel(task: TaskFacts): void {
+    task.mayHaveEnded = true;
+    task.cancelAsked = true;
+  }
+
+  /** As a purge; and those that run are asked to end. */
+  cancelAll(queue: string, step: number): void {
+    this.purge(queue, step);
+    this.#cancelledStep.set(queue, step);
+    for (const task of this.tasks.values()) if (task.spec.queue === queue) this.cancel(task);
+    for (const submission of this.submissions.values()) submission.cancelAsked ||= submission.spec.queue === queue;
+  }
+
   /** Also one that nobody knows by more than its id. */
   mayBePurged(id: number, queue: string): boolean {
     return this.tasks.get(id)?.mayBePurged ?? this.#purgedStep.has(queue);
@@ -169,11 +184,21 @@ export class Model {
   submit(key: string, spec: TaskSpec, when: Submission['when'], steadyMs: number, step: number): Submission {
     let submission = this.submissions.get(key);
     if (submission === undefined) {
-      submission = { key, spec, when, firstReceivedMs: steadyMs, ids: [], mayBePurged: false, parents: [] };
+      submission = {
+        key,
+        spec,
+        when,
+        firstReceivedMs: steadyMs,
+        ids: [],
+        mayBePurged: false,
+        cancelAsked: false,
+        parents: [],
+      };
       this.submissions.set(key, submission);
     }
     // A call is made when everything that came with it has been read.
     submission.mayBePurged ||= this.#purgedStep.get(spec.queue) === step;
+    submission.cancelAsked ||= this.#cancelledStep.get(spec.queue) === step;
     return submission;
   }
 
@@ -196,10 +221,10 @@ export class Model {
       attemptsMax: 0,
       attemptsDurable: 0,
       end: undefined,
-      mayHaveEnded: false,
+      mayHaveEnded: submission.cancelAsked,
       mayHaveCompleted: false,
       mayBePurged: submission.mayBePurged,
-      cancelAsked: false,
+      cancelAsked: submission.cancelAsked,
       revived: false,
       notBeforeMs: when.kind === 'delay' ? firstReceivedMs + when.ms : 0,
       notBeforeDurableMs: when.kind === 'delay' ? firstReceivedMs + when.ms : 0,
