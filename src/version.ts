@@ -1,2 +1,2 @@
-/** The release; `package.json` carries the same. */
+/** The release; `package.json` has the same, and `npm version` sets both. */
 export const VERSION = '0.1.0';

@@ -10,6 +10,7 @@ import { ENCRYPTION_FLAGS } from './key-ring.ts';
 import { LinesAhead, readLines, type Said } from './lines.ts';
 import { keepRunningWithoutReader, print, printNote } from './output.ts';
 import { checkJson } from './payload.ts';
+import { printableJson } from './printable.ts';
 import { TASK_FLAGS, taskOptions } from './task-flags.ts';
 
 const FLAGS = {
@@ -78,15 +79,15 @@ async function describeTask(task: Task, { wait, waitTimeoutMs, json }: EnqueueVa
   const { id, isNew } = task;
   const known = isNew ? { id } : { id, isNew };
   if (!isNew && !json) printNote(`${id} was there already; this payload was not enqueued`);
-  if (!wait) return { line: json ? JSON.stringify(known) : id };
+  if (!wait) return { line: json ? printableJson(known) : id };
   try {
     const result = await task.result({ timeoutMs: waitTimeoutMs });
     return {
-      line: json ? JSON.stringify({ ...known, state: 'completed', result }) : (JSON.stringify(result) ?? 'null'),
+      line: json ? printableJson({ ...known, state: 'completed', result }) : printableJson(result),
     };
   } catch (error) {
     if (!(error instanceof MillraceError)) throw error;
-    return { line: json ? JSON.stringify({ ...known, error: error.toJSON() }) : undefined, failure: error };
+    return { line: json ? printableJson({ ...known, error: error.toJSON() }) : undefined, failure: error };
   }
 }
 

@@ -5,7 +5,7 @@ import { CONNECTION_FLAGS, withClient } from './connection.ts';
 import { flag, text, toggle } from './flags.ts';
 import { KEY_RING_FLAGS } from './key-ring.ts';
 import { print, printSlowly } from './output.ts';
-import { printable } from './table.ts';
+import { printable, printableJson } from './printable.ts';
 import { formatCount } from './units.ts';
 
 const FLAGS = {
@@ -29,7 +29,7 @@ export function register(program: Command): void {
         const { queue, task, json } = values;
         const events = await client.events({ queue, task });
         if (!json) print('watching; Ctrl-C ends this');
-        for await (const event of events) await printSlowly(json ? JSON.stringify(event) : describeEvent(event));
+        for await (const event of events) await printSlowly(json ? printableJson(event) : describeEvent(event));
       }),
   });
 }

@@ -7,6 +7,7 @@ test.each([
   [new MillraceError('INVALID_ARGUMENT', 'bad id'), 2, 'INVALID_ARGUMENT: bad id'],
   [new MillraceError('NOT_FOUND', 'no task\n  x'), 1, 'NOT_FOUND: no task x'],
   [new CommandFailed('NOT_JSON', 'line 3'), 1, 'NOT_JSON: line 3'],
+  [new MillraceError('TASK_DEAD', 'Error: \u001b[2J\u009b1m'), 1, 'TASK_DEAD: Error: \\u001b[2J\\u009b1m'],
   [
     Object.assign(new Error("EACCES: permission denied, open 'x'"), { code: 'EACCES', syscall: 'open' }),
     1,

@@ -1,4 +1,5 @@
 import { ERROR_CODES, InvariantError, MillraceError, redact } from '../errors.ts';
+import { printable, printableLines } from './printable.ts';
 
 /** The command was called wrongly: exit code 2. */
 export class UsageError extends Error {
@@ -18,7 +19,7 @@ export class CommandFailed extends Error {
 
 export interface Failure {
   exitCode: 1 | 2;
-  /** `CODE: message`, one line, without passwords. */
+  /** `CODE: message`, one line, without passwords and control characters. */
   line: string;
 }
 
@@ -45,7 +46,7 @@ export function describeFailure(error: unknown): Failure {
 export function describeStack(error: unknown): string {
   const parts: string[] = [];
   for (let each = error; each instanceof Error; each = each.cause) parts.push(each.stack ?? String(each));
-  return redact(parts.length === 0 ? String(error) : parts.join('\ncaused by '));
+  return printableLines(redact(parts.length === 0 ? String(error) : parts.join('\ncaused by ')));
 }
 
 export function isSystemError(error: unknown): error is Error & { code: string; syscall: unknown } {
@@ -53,5 +54,5 @@ export function isSystemError(error: unknown): error is Error & { code: string; 
 }
 
 function oneLine(text: string): string {
-  return redact(text.replaceAll(/\s*[\r\n]+\s*/g, ' ').trim());
+  return printable(redact(text.replaceAll(/\s*[\r\n]+\s*/g, ' ').trim()));
 }

@@ -14,7 +14,7 @@ import { addCommand, addGroup } from './command.ts';
 import { CommandFailed, isSystemError } from './failure.ts';
 import { toggle } from './flags.ts';
 import { print, printJson, printSlowly } from './output.ts';
-import { printable } from './table.ts';
+import { printable, printableJson } from './printable.ts';
 import { formatBytes, formatCount, plural } from './units.ts';
 
 const json = toggle('print JSON');
@@ -130,11 +130,11 @@ async function dumpDirectory(directory: string, asJson: boolean): Promise<void> 
   };
   await dump(directory, new NodeDisk(), {
     record: (record) => {
-      lines.push(asJson ? JSON.stringify(recordJson(record)) : describeScanned(record));
+      lines.push(asJson ? printableJson(recordJson(record)) : describeScanned(record));
     },
     damage: (damage) => {
       damaged++;
-      lines.push(...(asJson ? [JSON.stringify({ damage })] : describeDamage(damage)));
+      lines.push(...(asJson ? [printableJson({ damage })] : describeDamage(damage)));
     },
     pause: flush,
   }).catch(explain(directory));

@@ -2,7 +2,7 @@ import pino, { type DestinationStream, type Logger } from 'pino';
 import { redact } from '../errors.ts';
 import { choice, flag, text } from './flags.ts';
 import { print, printNote } from './output.ts';
-import { printable } from './table.ts';
+import { printable } from './printable.ts';
 
 /** To the console one readable line each, to the file JSON with all particulars. */
 export interface Log {

@@ -1,4 +1,5 @@
 import { once } from 'node:events';
+import { printableJson } from './printable.ts';
 
 let mustKeepRunning = false;
 const broken = new Set<NodeJS.WriteStream>();
@@ -31,7 +32,7 @@ export function print(text: string): void {
 }
 
 export function printJson(value: unknown): void {
-  print(JSON.stringify(value));
+  print(printableJson(value));
 }
 
 /** For streams of lines: resolves when the reader has room for more. */

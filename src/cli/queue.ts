@@ -7,10 +7,10 @@ import { checkMayAsk, confirm } from './confirm.ts';
 import { CONNECTION_FLAGS, withClient } from './connection.ts';
 import { flag, integer, toggle } from './flags.ts';
 import { print, printJson, screenColumns } from './output.ts';
+import { printable } from './printable.ts';
 import { registerLimit } from './queue-limit.ts';
 import { type Done, forEachOf } from './several.ts';
 import { queueTable } from './status-view.ts';
-import { printable } from './table.ts';
 import { formatCount, formatDuration, plural } from './units.ts';
 
 const json = toggle('print JSON');

@@ -8,9 +8,9 @@ import { choice, flag, integer, text, toggle } from './flags.ts';
 import { KEY_RING_FLAGS } from './key-ring.ts';
 import { print, printJson, screenColumns } from './output.ts';
 import { checkJson } from './payload.ts';
+import { printable } from './printable.ts';
 import { scheduleDetails, scheduleTable } from './schedule-view.ts';
 import { forEachOf } from './several.ts';
-import { printable } from './table.ts';
 import { TASK_FLAGS, taskOptions } from './task-flags.ts';
 import { formatTime } from './units.ts';
 

@@ -3,7 +3,7 @@ import type { Client } from '../index.ts';
 import { type ConnectionValues, withClient } from './connection.ts';
 import { CommandFailed, describeFailure } from './failure.ts';
 import { print, printJson, printNote } from './output.ts';
-import { printable } from './table.ts';
+import { printable } from './printable.ts';
 
 /** What the arguments of a command name. */
 export interface Subject {

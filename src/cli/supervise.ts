@@ -14,8 +14,8 @@ import { CommandFailed, UsageError } from './failure.ts';
 import { flag, flagName, integer, type Values } from './flags.ts';
 import { type Level, type Log, openLog } from './log.ts';
 import { keepRunningWithoutReader, print, printNote } from './output.ts';
+import { printable } from './printable.ts';
 import { catchStopSignals } from './signals.ts';
-import { printable } from './table.ts';
 
 const MODULE = fileURLToPath(new URL('./worker-process.js', import.meta.url));
 const LOOK_MS = 1000;

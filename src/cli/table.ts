@@ -1,3 +1,5 @@
+import { printable } from './printable.ts';
+
 export interface Column<Row> {
   title: string;
   align?: 'left' | 'right';
@@ -48,10 +50,4 @@ function shrink<Row>(shape: readonly Column<Row>[], widths: number[], columns: n
 
 export function cut(text: string, width: number): string {
   return text.length <= width ? text : `${text.slice(0, Math.max(0, width - 1))}…`;
-}
-
-/** Names and payloads come from anybody: a control character in them must not steer the terminal. */
-export function printable(text: string): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for.
-  return text.replaceAll(/[\u0000-\u001f\u007f-\u009f]/g, (char) => JSON.stringify(char).slice(1, -1));
 }

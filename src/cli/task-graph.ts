@@ -1,6 +1,6 @@
 import type { TaskInfo } from '../broker/contract.ts';
 import { MillraceError } from '../errors.ts';
-import { printable } from './table.ts';
+import { printable } from './printable.ts';
 import { formatCount } from './units.ts';
 
 /** The tasks that one can get to from a task over what it depends on and what depends on it. */

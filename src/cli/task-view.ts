@@ -1,6 +1,7 @@
 import type { DeadGroup, TaskInfo } from '../broker/contract.ts';
 import { describeBytes } from './payload.ts';
-import { type Column, formatTable, printable } from './table.ts';
+import { printable } from './printable.ts';
+import { type Column, formatTable } from './table.ts';
 import { formatBytes, formatCount, formatDuration, formatTime, plural } from './units.ts';
 
 const COLUMNS: readonly Column<TaskInfo>[] = [

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
-import { formatTable, printable } from './table.ts';
+import { printable } from './printable.ts';
+import { formatTable } from './table.ts';
 import { formatBar, formatBytes, formatCount, formatDuration, formatPercentiles, formatRate, plural } from './units.ts';
 
 test.each([

@@ -1,4 +1,4 @@
-import { MillraceError, shown, shownValue } from '../errors.ts';
+import { MillraceError, shown } from '../errors.ts';
 import { parseTaskId } from '../ids.ts';
 import { checkInteger, checkName, LIMITS } from '../limits.ts';
 import { PROTOCOL_VERSION } from '../protocol/frames.ts';
@@ -24,14 +24,16 @@ export interface Introduction {
 const CLIENT_NAME_CHARACTERS_MAX = 200;
 
 export function parseHello(message: Record<string, unknown>): Introduction {
-  if (message.protocol !== PROTOCOL_VERSION) {
+  // What was sent is not shown, here and below, if it is no number: it may be a secret, in the wrong place or of the wrong type.
+  const { protocol } = message;
+  if (protocol !== PROTOCOL_VERSION) {
+    const value = typeof protocol === 'number' ? protocol : undefined;
     throw new MillraceError(
       'PROTOCOL_VERSION',
-      `the client speaks protocol version ${shown(message.protocol)}, this server ${PROTOCOL_VERSION}; use the same release of Millrace on both sides`,
-      { details: { value: shownValue(message.protocol), supported: PROTOCOL_VERSION } },
+      `the client speaks ${value === undefined ? 'no protocol version' : `protocol version ${value}`}, this server ${PROTOCOL_VERSION}; use the same release of Millrace on both sides`,
+      { details: { value, supported: PROTOCOL_VERSION } },
     );
   }
-  // What was sent is not shown, here and below: it may be a secret, in the wrong place or of the wrong type.
   const { producer } = message;
   if (typeof producer !== 'string' || !/^[0-9a-f]{32}$/.test(producer)) {
     throw new MillraceError('PROTOCOL', "HELLO's producer must be 32 hex digits");

@@ -114,6 +114,7 @@ describe.skipIf(rabbit === undefined)('amqps', () => {
 
   describe.skipIf(postgres === undefined)('with a store behind TLS', () => {
     let store: string;
+    let withoutTls: string;
     let storeServer: Server;
     let dropStore: () => Promise<unknown>;
     const storeSeen: string[] = [];
@@ -124,6 +125,7 @@ describe.skipIf(rabbit === undefined)('amqps', () => {
       const secured = await tlsBefore(database?.url ?? '', true, storeSeen);
       storeServer = secured.server;
       store = secured.url.split('?')[0] as string;
+      withoutTls = database?.url ?? '';
     });
     afterAll(async () => {
       storeServer.close();
@@ -144,6 +146,11 @@ describe.skipIf(rabbit === undefined)('amqps', () => {
       expect(await attempt(plain, { store: `${store}?sslmode=verify-full` })).toMatchObject(UNTRUSTED);
       const wrong = `sslmode=require&sslrootcert=${path('stranger-ca.pem')}`;
       expect(await attempt(plain, { store: `${store}?${wrong}` })).toMatchObject(UNTRUSTED);
+    });
+
+    test.each(['prefer', 'allow'])('encrypts with sslmode=%s if the server can', async (mode) => {
+      expect(await attempt(plain, { store: `${store}?sslmode=${mode}` })).toBe('connected');
+      expect(await attempt(plain, { store: `${withoutTls}?sslmode=${mode}` })).toBe('connected');
     });
 
     test('refuses an sslmode that is none', async () => {

@@ -127,6 +127,15 @@ describe('bytes that are no frames', () => {
     });
     await client.closed;
   });
+
+  test('what stands in place of a protocol version is not shown: it may be a secret', async () => {
+    const client = await open();
+    client.writer.json(FRAME.HELLO, 1, { protocol: 'my-secret-0123456789', producer: '0'.repeat(32) });
+    const error = await client.json(FRAME.ERROR);
+    expect(error).toMatchObject({ code: 'PROTOCOL_VERSION' });
+    expect(JSON.stringify(error)).not.toContain('my-secret');
+    await client.closed;
+  });
 });
 
 describe('a client that is slow or silent', () => {

@@ -29,7 +29,7 @@ export interface Settings {
   readonly connectTimeoutMs: number;
   readonly upkeep: boolean;
   /** As the driver takes it. */
-  readonly ssl: false | 'allow' | 'prefer' | StoreTls;
+  readonly ssl: false | 'prefer' | StoreTls;
 }
 
 type StoreTls = TlsDialing & { readonly checkServerIdentity?: () => undefined };
@@ -88,7 +88,8 @@ async function resolveTls(parameters: URLSearchParams, tls: TlsOptions): Promise
     throw new MillraceError('INVALID_ARGUMENT', message);
   }
   if (mode === 'disable') return false;
-  if (mode === 'allow' || mode === 'prefer') return mode;
+  // The driver has no attempt without first, and then with: what encrypts if it can is the better half of that.
+  if (mode === 'allow' || mode === 'prefer') return 'prefer';
   const ofUrl = { ca: rootCert === 'system' ? undefined : rootCert, cert, key };
   const { ca = ofUrl.ca, cert: ownCert = ofUrl.cert, key: ownKey = ofUrl.key, ...others } = tls;
   const dialing = await readTls({ ca, cert: ownCert, key: ownKey, ...others });
