@@ -365,17 +365,17 @@ export class RabbitConsumption implements Consumption {
     const wasLost = this.#state === 'lost';
     this.#state = 'consuming';
     this.#memory?.open();
-    if (!wasLost) {
-      this.#opened?.resolve();
-      this.#opened = undefined;
-      this.#clock.deferPastInput(() => this.#beginHandingOut());
-      return;
-    }
     const untilMs = this.#clock.steadyMs() + DEFAULTS.amqp.adoptMs;
     for (const task of this.#tasks.values()) if (task.tag === 0) task.adoptUntilMs = untilMs;
     this.#adoption.need(untilMs);
-    this.#consumer.connection('restored');
-    this.#beginHandingOut();
+    if (wasLost) {
+      this.#consumer.connection('restored');
+      this.#beginHandingOut();
+      return;
+    }
+    this.#opened?.resolve();
+    this.#opened = undefined;
+    this.#clock.deferPastInput(() => this.#beginHandingOut());
   }
 
   /** Of what a queue held already the highest priority goes first, though the store is asked in several portions. */

@@ -1,10 +1,10 @@
 import { EventEmitter } from 'node:events';
 import { setImmediate as turn } from 'node:timers/promises';
-import { expect, test } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { ManualClock } from '../../../test/twins/manual-clock.ts';
 import { settlesWithin } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
-import type { ChannelModel } from './amqplib.ts';
+import type { ChannelModel, ConsumeMessage } from './amqplib.ts';
 import type { Link } from './link.ts';
 import type { MessageReader } from './message.ts';
 import { Names } from './names.ts';
@@ -15,12 +15,17 @@ const NEVER = new Promise<never>(() => {});
 
 class Channel extends EventEmitter {
   readonly consumed = new Set<string>();
+  readonly deliver = new Map<string, (message: ConsumeMessage | null) => void>();
   cancelHangs = false;
+  /** A queue of which the broker does not say whether it is consumed. */
+  hangsAt: string | undefined;
 
   async prefetch(): Promise<void> {}
 
-  async consume(queue: string): Promise<{ consumerTag: string }> {
+  async consume(queue: string, callback: (message: ConsumeMessage | null) => void): Promise<{ consumerTag: string }> {
+    if (queue === this.hangsAt) return NEVER;
     this.consumed.add(queue);
+    this.deliver.set(queue, callback);
     return { consumerTag: queue };
   }
 
@@ -39,41 +44,65 @@ class Model {
   }
 }
 
-test('a broker that does not answer a pause is given up, and the next one is asked for what is wanted then', async () => {
-  const clock = new ManualClock();
-  let model: Model | undefined = new Model();
-  const lost = (): void => {
-    model = undefined;
-    subscription.disconnected('no answer');
-  };
-  const link = {
-    get model() {
-      return model;
-    },
-    connectTimeoutMs: 10_000,
-    closed: false,
-    async answer(_: unknown, call: Promise<unknown>, timeoutMs: number) {
-      if (await settlesWithin(clock, timeoutMs, call)) return call;
-      lost();
-      throw new Error('no answer');
-    },
-  };
-  const topology = { ensure: async () => {}, forget: () => {} };
+let clock: ManualClock;
+let model: Model | undefined;
+let subscription: Subscription;
+let arrived: number[];
+/** What its owner was told. */
+let told: string[];
+
+const link = {
+  get model() {
+    return model;
+  },
+  connectTimeoutMs: 10_000,
+  closed: false,
+  async answer(_: unknown, call: Promise<unknown>, timeoutMs: number) {
+    if (await settlesWithin(clock, timeoutMs, call)) return call;
+    lose();
+    throw new Error('no answer');
+  },
+};
+const topology = { ensure: async () => {}, forget: () => {} };
+
+beforeEach(() => {
+  clock = new ManualClock();
+  model = undefined;
+  arrived = [];
+  told = [];
   const queues = ['a', 'b'].map((queue) => ({ queue, reader: {} as MessageReader }));
-  const subscription = new Subscription(
+  subscription = new Subscription(
     clock,
     link as unknown as Link,
     topology as unknown as Topology,
     new Names('test'),
     queues,
     10,
-    { arrived: () => {}, opened: () => {}, lost: () => {}, refused: () => {} },
+    {
+      arrived: ({ fields }) => arrived.push(fields.deliveryTag),
+      opened: () => told.push('opened'),
+      lost: () => told.push('lost'),
+      refused: ({ code }) => told.push(code),
+    },
   );
-  const open = async (next: Model): Promise<void> => {
-    model = next;
-    subscription.open(next as unknown as ChannelModel);
-    await turn();
-  };
+});
+
+async function open(next: Model): Promise<void> {
+  model = next;
+  subscription.open(next as unknown as ChannelModel);
+  await turn();
+}
+
+function lose(): void {
+  model = undefined;
+  subscription.disconnected('no answer');
+}
+
+function message(deliveryTag: number): ConsumeMessage {
+  return { fields: { deliveryTag } } as ConsumeMessage;
+}
+
+test('a broker that does not answer a pause is given up, and the next one is asked for what is wanted then', async () => {
   const first = new Model();
   await open(first);
   expect(first.channel.consumed).toContain('test.a');
@@ -91,4 +120,28 @@ test('a broker that does not answer a pause is given up, and the next one is ask
   await turn();
   expect(second.channel.consumed).toContain('test.a');
   expect(second.channel.consumed).not.toContain('test.b');
+});
+
+test('what came over a channel that is lost before all consumers are taken is said to be lost, and nothing of it comes later', async () => {
+  const first = new Model();
+  first.channel.hangsAt = 'test.b';
+  await open(first);
+  const late = first.channel.deliver.get('test.a');
+  late?.(message(1));
+  expect([arrived, told]).toEqual([[1], []]);
+  lose();
+  expect(told).toEqual(['lost']);
+  late?.(message(2));
+  await open(new Model());
+  late?.(message(3));
+  expect([arrived, told]).toEqual([[1], ['lost', 'opened']]);
+});
+
+test('a connection that is lost before there is a channel takes nothing with it', async () => {
+  const first = new Model();
+  first.createChannel = () => NEVER;
+  await open(first);
+  lose();
+  await open(new Model());
+  expect(told).toEqual(['opened']);
 });

@@ -115,7 +115,6 @@ export class Subscription {
 
   /** The connection is gone, and the channel with it. */
   disconnected(reason: string): void {
-    this.#channel = undefined;
     this.#lastReason = reason;
     this.#lose(reason);
   }
@@ -190,8 +189,8 @@ export class Subscription {
       const { consumerTag } = await channel.consume(
         source.name,
         (message) => {
-          if (message !== null) this.#owner.arrived(message, source);
-          else this.#cancelled(channel, consumer);
+          if (message === null) this.#cancelled(channel, consumer);
+          else if (this.#channel === channel) this.#owner.arrived(message, source);
         },
         // Understood by RabbitMQ 4.3, ignored by those before.
         { arguments: { 'x-consumer-timeout': CONSUMER_TIMEOUT_MS } },
@@ -266,14 +265,15 @@ export class Subscription {
 
   #channelClosed(model: ChannelModel, channel: Channel, reason: string): void {
     if (this.#channel !== channel || this.#link.model !== model) return;
-    this.#channel = undefined;
     this.#lastReason = reason;
     this.#lose(reason);
     this.#openLater(model);
   }
 
+  /** Those of its consumers that were taken first may have brought something before it was open. */
   #lose(reason: string): void {
-    if (!this.#isOpen) return;
+    if (this.#channel === undefined) return;
+    this.#channel = undefined;
     this.#isOpen = false;
     this.#owner.lost(reason);
   }

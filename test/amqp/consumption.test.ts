@@ -1,0 +1,190 @@
+import { EventEmitter } from 'node:events';
+import { setImmediate as turn } from 'node:timers/promises';
+import type { ConsumeMessage } from 'amqplib';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { parseAddress } from '../../src/broker/rabbitmq/address.ts';
+import { RabbitConsumption } from '../../src/broker/rabbitmq/consumption.ts';
+import type { HeldRun } from '../../src/broker/rabbitmq/held-task.ts';
+import { Names } from '../../src/broker/rabbitmq/names.ts';
+import type { Parcel } from '../../src/broker/rabbitmq/parcel.ts';
+import type { Shared } from '../../src/broker/rabbitmq/shared.ts';
+import type { MillraceError } from '../../src/errors.ts';
+import { SystemRandom } from '../../src/io/random.ts';
+import { DEFAULTS } from '../../src/limits.ts';
+import { until } from '../conformance/events.ts';
+import { ManualClock } from '../twins/manual-clock.ts';
+
+const { dialed } = vi.hoisted(() => ({ dialed: { connect: (): Promise<unknown> => Promise.reject(new Error('no')) } }));
+vi.mock('amqplib', () => ({ connect: () => dialed.connect() }));
+
+const QUEUE = 'millrace.default';
+const NEVER = new Promise<never>(() => {});
+
+/** Of a broker that does what the test says: what comes in one turn, and in which order, is left to chance by a real one. */
+class Channel extends EventEmitter {
+  readonly #consumers = new Map<string, (message: ConsumeMessage) => void>();
+  readonly acked: [tag: number, multiple: boolean][] = [];
+  #tag = 0;
+  /** A queue of which it does not say whether it is consumed. */
+  hangsAt: string | undefined;
+
+  async assertQueue(): Promise<void> {}
+  async close(): Promise<void> {}
+  async prefetch(): Promise<void> {}
+  async cancel(): Promise<void> {}
+
+  async consume(queue: string, callback: (message: ConsumeMessage) => void): Promise<{ consumerTag: string }> {
+    if (queue === this.hangsAt) return NEVER;
+    this.#consumers.set(queue, callback);
+    return { consumerTag: queue };
+  }
+
+  consumes(queue: string): boolean {
+    return this.#consumers.has(queue);
+  }
+
+  deliver(id: string, { attempt = 1, redelivered = false } = {}): void {
+    const content = Buffer.from(JSON.stringify({ task: 'any', payload: 1, id, attempt }));
+    const fields = { deliveryTag: ++this.#tag, redelivered, exchange: '', routingKey: QUEUE, consumerTag: QUEUE };
+    const message = { content, fields, properties: { headers: {} } } as unknown as ConsumeMessage;
+    this.#consumers.get(QUEUE)?.(message);
+  }
+
+  ack({ fields }: ConsumeMessage, multiple: boolean): void {
+    this.acked.push([fields.deliveryTag, multiple]);
+  }
+
+  nack(): void {}
+}
+
+class Model extends EventEmitter {
+  readonly connection = {};
+  readonly channels: Channel[] = [];
+  hangsAt: string | undefined;
+
+  async createChannel(): Promise<Channel> {
+    const channel = new Channel();
+    channel.hangsAt = this.hangsAt;
+    this.channels.push(channel);
+    return channel;
+  }
+
+  /** The one that consumes. */
+  async consuming(): Promise<Channel> {
+    await until(
+      async () => this.channels.some((channel) => channel.consumes(QUEUE)),
+      Boolean,
+      'that a channel consumes',
+    );
+    return this.channels.find((channel) => channel.consumes(QUEUE)) as Channel;
+  }
+
+  async close(): Promise<void> {}
+
+  cut(): void {
+    this.emit('close', new Error('cut'));
+  }
+}
+
+let clock: ManualClock;
+let next: Model;
+let consumption: RabbitConsumption;
+let runs: HeldRun[];
+let revoked: string[];
+let ended: MillraceError[];
+
+function begin(): Promise<void> {
+  const shared: Shared = {
+    dialing: {
+      address: parseAddress('amqp://broker'),
+      tls: {},
+      clock,
+      random: new SystemRandom(),
+      reconnect: DEFAULTS.reconnect,
+      connectTimeoutMs: 10_000,
+      clientName: 'test',
+    },
+    clock,
+    random: new SystemRandom(),
+    names: new Names('millrace'),
+    queueType: 'quorum',
+    outbound: { send: ({ settled }: Parcel) => settled(undefined) } as unknown as Shared['outbound'],
+    newId: () => 'new',
+    store: undefined,
+    process: { host: 'here', pid: 1 },
+  };
+  const options = { workerName: 'worker', queues: ['default'], concurrency: 10, prefetch: 10 };
+  consumption = new RabbitConsumption(
+    shared,
+    options,
+    {
+      deliver: (run) => runs.push(run as HeldRun),
+      revoke: (run, index, reason) => revoked.push(`${run.id(index)} ${reason}`),
+      connection: () => {},
+      ended: (error) => ended.push(error),
+    },
+    () => {},
+  );
+  return consumption.start();
+}
+
+beforeEach(() => {
+  clock = new ManualClock();
+  next = new Model();
+  dialed.connect = async () => next;
+  [runs, revoked, ended] = [[], [], []];
+});
+
+afterEach(async () => {
+  await consumption.close();
+});
+
+/** The ids of the tasks that were handed out, in order. */
+async function handedOut(count: number): Promise<string[]> {
+  const ids = async (): Promise<string[]> => runs.flatMap((run) => run.tasks.map(({ message }) => message.id));
+  await until(ids, ({ length }) => length >= count, `${count} tasks`);
+  await turn();
+  return ids();
+}
+
+function complete(run: HeldRun | undefined): void {
+  consumption.begun(run as HeldRun, 0);
+  consumption.complete(run as HeldRun, 0, undefined);
+}
+
+/** The connection is lost; resolves when there is another. */
+async function reconnect(hangsAt?: string): Promise<Model> {
+  const lost = next;
+  next = new Model();
+  next.hangsAt = hangsAt;
+  lost.cut();
+  clock.advance(60_000);
+  await next.consuming();
+  return next;
+}
+
+test('what a lost connection brought while the consumers were being taken has no tag on the next', async () => {
+  await begin();
+  const first = await next.consuming();
+  first.deliver('x');
+  expect(await handedOut(1)).toEqual(['x']);
+  consumption.begun(runs[0] as HeldRun, 0);
+  const second = await (await reconnect('millrace.default.low')).consuming();
+  second.deliver('x', { redelivered: true });
+  second.deliver('y');
+  await turn();
+  const third = await (await reconnect()).consuming();
+  third.deliver('y', { redelivered: true });
+  third.deliver('z');
+  expect(await handedOut(3)).toEqual(['x', 'y', 'z']);
+  // Its tag was 1, which is now that of another.
+  complete(runs[0]);
+  await turn();
+  expect(third.acked).toEqual([]);
+  third.deliver('x', { redelivered: true });
+  await turn();
+  expect(third.acked).toEqual([[3, false]]);
+  for (const run of runs.slice(1)) for (let at = 0; at < run.length; at++) consumption.complete(run, at, undefined);
+  await turn();
+  expect(third.acked.slice(1)).toEqual([[2, true]]);
+});
