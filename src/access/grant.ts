@@ -1,5 +1,5 @@
 import { timingSafeEqual } from 'node:crypto';
-import { MillraceError, shown } from '../errors.ts';
+import { MillraceError, shown, shownValue } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { ALL_QUEUES, type QueuePattern } from './queue-pattern.ts';
 
@@ -56,6 +56,8 @@ export class Grant {
 
   covers(queue: string): boolean {
     if (this.ofAllQueues) return true;
+    // No queue has such a name, and it would be remembered here.
+    if (queue.length > LIMITS.queueNameBytesMax) return false;
     const known = this.#decided.get(queue);
     if (known !== undefined) return known;
     const covered = this.#patterns.some((pattern) => pattern.matches(queue));
@@ -81,7 +83,7 @@ export class Grant {
     this.checkRole(roles, act);
     if (this.covers(queue)) return;
     const message = `${act} needs the role ${roles.join(' or ')} for the queue ${shown(queue)}; ${this.#who()} ${this.#has()} for ${this.queues.join(', ')} only`;
-    throw new MillraceError('FORBIDDEN', message, { details: { roles, queue } });
+    throw new MillraceError('FORBIDDEN', message, { details: { roles, queue: shownValue(queue) } });
   }
 
   /** For what concerns all queues: throws FORBIDDEN when it has none of the roles, or not for all of them. */

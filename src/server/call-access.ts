@@ -7,7 +7,9 @@ import { parseTaskId } from '../ids.ts';
 import { LIMITS } from '../limits.ts';
 import { checkTask } from './admission.ts';
 import type { Call } from './calls.ts';
+import { parseQueueName } from './messages.ts';
 import { Room } from './room.ts';
+import { parseScheduleName } from './schedule-calls.ts';
 
 /**
  * What a call is about, and so whose queue is looked at:
@@ -61,10 +63,10 @@ export const CALL_NEEDS: Readonly<Record<string, Need>> = {
 };
 
 /**
- * Throws FORBIDDEN, and NOT_FOUND for a task or schedule that is not there, or of another queue. What is wrong with a call itself
- * its method says.
+ * Throws FORBIDDEN, NOT_FOUND for a task or schedule that is not there, or of another queue, and INVALID_ARGUMENT for what should name
+ * one and does not. What else is wrong with a call its method says.
  */
-export function checkCall(grant: Grant, engine: Engine, { method, params }: Call): void {
+export function checkCall(grant: Grant, engine: Engine, { method, params, bytes }: Call): void {
   const need = Object.hasOwn(CALL_NEEDS, method) ? CALL_NEEDS[method] : undefined;
   if (need === undefined) {
     grant.checkWhole(OPERATE, 'a call');
@@ -92,8 +94,8 @@ export function checkCall(grant: Grant, engine: Engine, { method, params }: Call
       break;
     case 'schedule':
       if (named !== undefined) grant.check(roles, named, method);
-      checkSchedule(grant, engine, String(params.name), method);
-      if (method === 'schedule.set') checkScheduleRoom(grant, engine, params);
+      checkSchedule(grant, engine, parseScheduleName(params.name), method);
+      if (method === 'schedule.set') checkScheduleRoom(grant, engine, params, bytes);
       break;
     default:
       break;
@@ -109,7 +111,7 @@ const FREEING = ['task.cancel', 'task.cancelMany', 'queue.purge', 'queue.resume'
 
 function checkQueues(grant: Grant, roles: readonly Role[], queues: unknown, method: string): void {
   if (!Array.isArray(queues) || queues.length === 0) grant.checkWhole(roles, method);
-  else for (const queue of queues) grant.check(roles, String(queue), method);
+  else for (const queue of queues) grant.check(roles, parseQueueName(queue), method);
 }
 
 /** That a name is taken is told to who would take it: all schedules share them. */
@@ -120,16 +122,17 @@ function checkSchedule(grant: Grant, engine: Engine, name: string, method: strin
   throw grant.unseen(`schedule ${shown(name)}`);
 }
 
-function checkScheduleRoom(grant: Grant, engine: Engine, params: Record<string, unknown>): void {
+/** What it takes is at most what its call took. */
+function checkScheduleRoom(grant: Grant, engine: Engine, params: Record<string, unknown>, callBytes: number): void {
   const room = new Room(engine.core);
-  const { name, queue } = params;
-  if (typeof queue === 'string') room.checkQueues(grant, [queue]);
-  const bytes = Buffer.byteLength(JSON.stringify(params)) + SCHEDULE_OVERHEAD_BYTES;
-  room.checkSchedule(grant, String(name), bytes, engine.scheduler.bytesMax);
+  const queue = queueNamed(params);
+  if (queue !== undefined) room.checkQueues(grant, [queue]);
+  const bytes = callBytes + SCHEDULE_OVERHEAD_BYTES;
+  room.checkSchedule(grant, parseScheduleName(params.name), bytes, engine.scheduler.bytesMax);
 }
 
 function queueNamed({ queue }: Record<string, unknown>): string | undefined {
-  return typeof queue === 'string' ? queue : undefined;
+  return queue === undefined ? undefined : parseQueueName(queue);
 }
 
 interface ScheduleList {

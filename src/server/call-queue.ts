@@ -83,11 +83,11 @@ export class CallQueue {
     this.#sink.turn(() => this.#run(waiting));
   }
 
-  #run({ requestId, message }: Waiting): void {
+  #run({ requestId, message, bytes }: Waiting): void {
     if (this.#closed) return;
     const urgent = message.method === 'status';
     Promise.resolve()
-      .then(() => this.#sink.run(call(message)))
+      .then(() => this.#sink.run(call(message, bytes)))
       .then((value) => JSON.stringify(value ?? {}))
       .then(
         (body) => this.#ended(() => this.#reply(requestId, body, urgent)),

@@ -17,15 +17,17 @@ import type { Supervisors } from './supervisors.ts';
 export interface Call {
   method: string;
   params: Record<string, unknown>;
+  /** Of its frame. */
+  bytes: number;
 }
 
-export function call(message: Record<string, unknown>): Call {
+export function call(message: Record<string, unknown>, bytes: number): Call {
   const { method, params = {} } = message;
   if (typeof method !== 'string') throw new MillraceError('INVALID_ARGUMENT', 'a CALL must name its method');
   if (typeof params !== 'object' || params === null || Array.isArray(params)) {
     throw new MillraceError('INVALID_ARGUMENT', `the params of ${shown(method)} must be an object`);
   }
-  return { method, params: params as Record<string, unknown> };
+  return { method, params: params as Record<string, unknown>, bytes };
 }
 
 /** `grant` is that of whoever calls, who may call it. */

@@ -19,7 +19,7 @@ export function scheduleMethods(scheduler: Scheduler): [string, Method][] {
   ];
 }
 
-function parseScheduleName(value: unknown): string {
+export function parseScheduleName(value: unknown): string {
   checkName('schedule name', value, LIMITS.scheduleNameBytesMax);
   return value;
 }
