@@ -188,3 +188,17 @@ test('what a lost connection brought while the consumers were being taken has no
   await turn();
   expect(third.acked.slice(1)).toEqual([[2, true]]);
 });
+
+test('what ended during an outage is acknowledged as soon as it comes again, though not all consumers are taken yet', async () => {
+  await begin();
+  (await next.consuming()).deliver('x');
+  await handedOut(1);
+  consumption.begun(runs[0] as HeldRun, 0);
+  const again = await reconnect('millrace.default.low');
+  complete(runs[0]);
+  await turn();
+  const channel = await again.consuming();
+  channel.deliver('x', { redelivered: true });
+  await turn();
+  expect(channel.acked).toEqual([[1, true]]);
+});

@@ -446,7 +446,7 @@ export class RabbitConsumption implements Consumption {
   }
 
   #flushAcks(): void {
-    if (this.#acks.empty || !this.#subscription.isOpen) return;
+    if (this.#acks.empty) return;
     this.#acks.flush((tag, multiple) => this.#subscription.ack(tag, multiple));
   }
 

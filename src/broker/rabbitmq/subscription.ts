@@ -100,10 +100,6 @@ export class Subscription {
     this.#needs = [...consumers.map(({ source }) => needOf(source)), ...dead];
   }
 
-  get isOpen(): boolean {
-    return this.#isOpen;
-  }
-
   /** Connected. */
   open(model: ChannelModel): void {
     if (!this.#everOpen && this.#patience === undefined) {
