@@ -5,7 +5,19 @@ import type { StoreWatcher } from '../../src/broker/store.ts';
 import type { MillraceError } from '../../src/errors.ts';
 import { SystemClock, type Timer } from '../../src/io/clock.ts';
 import { Arrivals, failure, until } from '../conformance/events.ts';
-import { arrival, HurriedClock, OOPS, proxyTo, type Scene, shared, spec, tasks, within } from './scene.ts';
+import {
+  arrival,
+  fallSilent,
+  HurriedClock,
+  OOPS,
+  proxyTo,
+  type Scene,
+  SURE_MS,
+  shared,
+  spec,
+  tasks,
+  within,
+} from './scene.ts';
 
 class Eyes implements Watcher {
   readonly seen = new Arrivals<TaskEvent>();
@@ -195,12 +207,15 @@ describe.skipIf(shared === undefined)('event streams of a store', () => {
   test(
     'a task whose worker is lost has failed',
     within(async (scene) => {
-      const store = await scene.store();
+      const clock = new HurriedClock();
+      const store = await scene.store({ clock });
       const eyes = await Eyes.open(store);
       const [id] = scene.ids(1) as [string];
       await store.insert([tasks([id])]);
       await store.begin('w1', [arrival(id)]);
-      await scene.sql`UPDATE workers SET beat_at = now() - interval '1 day'`;
+      await fallSilent(scene);
+      await store.sweep(0);
+      clock.aheadMs += SURE_MS;
       await store.sweep(0);
       await eyes.upTo('failed', id);
       expect(eyes.seen.all.at(-1)).toMatchObject({ attempt: 1, error: { code: 'WORKER_LOST' } });

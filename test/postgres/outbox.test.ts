@@ -1,6 +1,19 @@
 import { describe, expect, test } from 'vitest';
 import { LIMITS } from '../../src/limits.ts';
-import { arrival, OOPS, type Scene, shared, spec, tasks, within } from './scene.ts';
+import {
+  arrival,
+  beat,
+  fallSilent,
+  HurriedClock,
+  OOPS,
+  proxyTo,
+  type Scene,
+  SURE_MS,
+  shared,
+  spec,
+  tasks,
+  within,
+} from './scene.ts';
 
 const NOTHING = { entries: [], tasks: [] };
 
@@ -143,9 +156,12 @@ describe.skipIf(shared === undefined)('workers that are not heard of', () => {
       await one.cancelTask(asked);
       await scene.sql`DELETE FROM outbox`;
       expect(await other.sweep(0)).toEqual(NOTHING);
-      await scene.sql`UPDATE workers SET beat_at = beat_at - ${LIMITS.storeWorkerLostMs + 1000} * interval '1 ms'`;
+      await fallSilent(scene);
       // Each process looks now and then: this one has not yet.
-      const third = await scene.store();
+      const clock = new HurriedClock();
+      const third = await scene.store({ clock });
+      expect(await third.sweep(0)).toEqual(NOTHING);
+      clock.aheadMs += SURE_MS;
       const { tasks: swept } = await third.sweep(0);
       expect(swept.map(({ id, attempt }) => [id, attempt]).sort()).toEqual([
         [running, 2],
@@ -165,6 +181,79 @@ describe.skipIf(shared === undefined)('workers that are not heard of', () => {
         ...{ ready: 1, active: 1, completed: 1, cancelled: 1 },
         totals: { enqueued: 4, failed: 3, completed: 1, cancelled: 1 },
       });
+    }),
+  );
+
+  test(
+    'whoever lives when the database is back after long keeps what runs',
+    within(async (scene) => {
+      const clock = new HurriedClock();
+      const [one, other] = [await scene.store(), await scene.store({ clock })];
+      const [first, second] = scene.ids(2) as [string, string];
+      one.published(await one.insert([tasks([first, second])]));
+      await one.begin('w1', [arrival(first)]);
+      await fallSilent(scene);
+      expect(await other.sweep(0)).toEqual(NOTHING);
+      expect(await one.begin('w1', [arrival(second)])).toEqual(['run']);
+      one.heartbeat(beat('w1'));
+      await one.status();
+      clock.aheadMs += SURE_MS;
+      expect(await other.sweep(0)).toEqual(NOTHING);
+      const ends = [first, second].map((id) => ({ id, attempt: 1, kind: 'completed', result: undefined }) as const);
+      expect((await one.end('w1', ends)).verdicts).toEqual(['taken', 'taken']);
+    }),
+  );
+
+  test(
+    'what a worker begins after it was believed lost is its own, also when it has beaten since',
+    within(async (scene) => {
+      const clock = new HurriedClock();
+      const [one, other] = [await scene.store(), await scene.store({ clock })];
+      const ids = scene.ids(4);
+      const [before, failing, late, later] = ids as [string, string, string, string];
+      await one.insert([tasks(ids)]);
+      await one.begin('w1', [arrival(before)]);
+      await fallSilent(scene);
+      await other.sweep(0);
+      clock.aheadMs += SURE_MS;
+      await other.sweep(0);
+      expect(await other.getTask(before)).toMatchObject({ failures: [{ error: { code: 'WORKER_LOST' } }] });
+      await one.begin('w1', [arrival(failing), arrival(late)]);
+      one.heartbeat(beat('w1'));
+      await one.status();
+      await one.begin('w1', [arrival(later)]);
+      const ends = [before, late, later].map(
+        (id) => ({ id, attempt: 1, kind: 'completed', result: undefined }) as const,
+      );
+      const failed = { id: failing, attempt: 1, kind: 'failed', error: OOPS, atMs: 1, retryAtMs: 0 } as const;
+      expect((await one.end('w1', [...ends, failed])).verdicts).toEqual(['lease-lost', 'taken', 'taken', 'taken']);
+      // An answer that was lost is given again.
+      expect((await one.end('w1', [...ends, failed])).verdicts).toEqual(['lease-lost', 'taken', 'taken', 'taken']);
+      expect((await one.status()).queues[0]).toMatchObject({ active: 0, ready: 2, completed: 2 });
+    }),
+  );
+
+  test(
+    'the minute in which a worker must be silent is one in which the database was there',
+    within(async (scene) => {
+      const clock = new HurriedClock();
+      const { proxy, url } = await proxyTo(scene);
+      const [one, other] = [await scene.store(), await scene.store({ clock, url })];
+      const [id] = scene.ids(1) as [string];
+      one.published(await one.insert([tasks([id])]));
+      await one.begin('w1', [arrival(id)]);
+      await fallSilent(scene);
+      expect(await other.sweep(0)).toEqual(NOTHING);
+      proxy.refuse();
+      proxy.cut();
+      clock.aheadMs += SURE_MS;
+      const swept = other.sweep(0);
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      proxy.pass();
+      expect(await swept).toEqual(NOTHING);
+      clock.aheadMs += SURE_MS;
+      expect((await other.sweep(0)).tasks).toMatchObject([{ id, attempt: 2 }]);
+      await proxy.stop();
     }),
   );
 

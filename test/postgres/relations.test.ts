@@ -6,7 +6,7 @@ import { MIGRATIONS } from '../../src/broker/postgres/schema.ts';
 import type { End, NewRelatedTask } from '../../src/broker/store.ts';
 import { LIMITS } from '../../src/limits.ts';
 import { failure, until } from '../conformance/events.ts';
-import { arrival, OOPS, type Scene, shared, spec, tasks, within } from './scene.ts';
+import { arrival, fallSilent, HurriedClock, OOPS, type Scene, SURE_MS, shared, spec, tasks, within } from './scene.ts';
 
 type Parents = readonly (string | number | Dependency)[];
 
@@ -245,8 +245,11 @@ describe.skipIf(shared === undefined)('dependencies', () => {
       for (const id of [back, never]) expect(await store.cancelTask(id)).toBe('requested');
       await store.begin('w2', [arrival(back, { redelivered: true })]);
       expect(await states(store, [back, a, b])).toEqual(['cancelled', 'cancelled', 'blocked']);
-      await scene.sql`UPDATE workers SET beat_at = now() - interval '1 day'`;
-      const other = await scene.store();
+      await fallSilent(scene);
+      const clock = new HurriedClock();
+      const other = await scene.store({ clock });
+      await other.sweep(0);
+      clock.aheadMs += SURE_MS;
       await other.sweep(0);
       expect(await states(store, [never, b])).toEqual(['cancelled', 'cancelled']);
       await expectTrueCounts(scene, store);

@@ -4,6 +4,7 @@ import { PostgresStore } from '../../src/broker/postgres/postgres-store.ts';
 import type { Arrival, NewTasks, WorkerBeat } from '../../src/broker/store.ts';
 import { type Clock, SystemClock } from '../../src/io/clock.ts';
 import { SystemRandom } from '../../src/io/random.ts';
+import { LIMITS } from '../../src/limits.ts';
 import { TcpProxy } from '../conformance/tcp-proxy.ts';
 import { type Portion, sharedPostgres } from '../support/services.ts';
 
@@ -150,6 +151,14 @@ export function beat(id: string, change: Partial<WorkerBeat> = {}): WorkerBeat {
     latencyMs: { start: none, total: none },
     ...change,
   };
+}
+
+/** As long as a worker that is not heard of is found lost before that is believed. */
+export const SURE_MS = 2 * LIMITS.storeStatementTimeoutMs;
+
+/** As if no worker had been heard of for as long as it takes to be found lost. */
+export async function fallSilent({ sql }: Scene): Promise<void> {
+  await sql`UPDATE workers SET beat_at = beat_at - ${LIMITS.storeWorkerLostMs + 1000} * interval '1 ms'`;
 }
 
 /** A way to the database that can be cut. */

@@ -25,6 +25,8 @@ export interface AttemptParts {
   readonly newEntry: () => string;
   /** The number of a worker, which has a row from then on. */
   readonly workerNo: (worker: string) => Promise<number>;
+  /** All numbers that it has had, the present one first. */
+  readonly workerNos: (worker: string) => Promise<readonly number[]>;
   /** Tasks of these queues have ended. */
   readonly ended: (queueNos: readonly number[]) => void;
   /** What `settle` gave, or null. */
@@ -73,18 +75,18 @@ export class Attempts {
   /** Durable. May be repeated: what the first time has changed is recognised by worker and attempt. */
   async end(worker: string, ends: readonly End[]): Promise<EndReport> {
     const verdicts = new Array<EndVerdict>(ends.length).fill('lease-lost');
-    const workerNo = await this.#parts.workerNo(worker);
+    const workerNos = await this.#parts.workerNos(worker);
     const order = inOrder(ends);
     const entry = this.#parts.newEntry();
     await Promise.all([
       this.#complete(
-        workerNo,
+        workerNos,
         ends,
         order.filter((index) => (ends[index] as End).kind === 'completed'),
         verdicts,
       ),
       this.#endOthers(
-        workerNo,
+        workerNos,
         ends,
         order.filter((index) => (ends[index] as End).kind !== 'completed'),
         verdicts,
@@ -164,7 +166,7 @@ export class Attempts {
   }
 
   async #complete(
-    workerNo: number,
+    workerNos: readonly number[],
     ends: readonly End[],
     order: readonly number[],
     verdicts: EndVerdict[],
@@ -176,17 +178,17 @@ export class Attempts {
       let row: Row | undefined;
       if (each.some((end) => end.result !== undefined)) {
         const { bytes, starts, lengths } = pack(each.map((end) => end.result));
-        const parameters = [ids, attempts, workerNo, bytes, starts, lengths];
+        const parameters = [ids, attempts, numberArray(workerNos), bytes, starts, lengths];
         [row] = await this.#parts.database.query('durable', COMPLETE_WITH_RESULTS, parameters);
-      } else [row] = await this.#parts.database.query('durable', COMPLETE, [ids, attempts, workerNo]);
+      } else [row] = await this.#parts.database.query('durable', COMPLETE, [ids, attempts, numberArray(workerNos)]);
       const left = this.#spread(part, row as Row, (index) => (verdicts[index] = 'taken'));
       this.#report(row as Row);
-      await this.#recognise(workerNo, ends, left, verdicts);
+      await this.#recognise(workerNos, ends, left, verdicts);
     }
   }
 
   async #endOthers(
-    workerNo: number,
+    workerNos: readonly number[],
     ends: readonly End[],
     order: readonly number[],
     verdicts: EndVerdict[],
@@ -198,7 +200,7 @@ export class Attempts {
       const [row] = await this.#parts.database.query('durable', END_OTHERS, [
         textArray(each.map((end) => end.id)),
         numberArray(each.map((end) => end.attempt)),
-        workerNo,
+        numberArray(workerNos),
         numberArray(each.map((end) => WHAT[end.kind])),
         numberArray(each.map((end) => (end.kind === 'failed' && end.retryAtMs > 0 ? end.retryAtMs : null))),
         textArray(each.map(failureOf)),
@@ -208,14 +210,14 @@ export class Attempts {
       const left = this.#spread(part, row as Row, (index) => (verdicts[index] = 'taken'));
       for (const n of cancelled ?? []) verdicts[part[n - 1] as number] = 'cancelled';
       this.#report(row as Row);
-      await this.#recognise(workerNo, ends, left, verdicts);
+      await this.#recognise(workerNos, ends, left, verdicts);
       before += part.length;
     }
   }
 
   /** Ends that changed no row: either an earlier run of this very statement has, or the attempt is not this worker's. */
   async #recognise(
-    workerNo: number,
+    workerNos: readonly number[],
     ends: readonly End[],
     left: readonly number[],
     verdicts: EndVerdict[],
@@ -226,7 +228,9 @@ export class Attempts {
     for (const row of rows) {
       const index = left[Number(row.n) - 1] as number;
       const end = ends[index] as End;
-      if (row.worker_no === workerNo) verdicts[index] = verdictOf(end, row.state as number, row.attempt as number);
+      if (workerNos.includes(row.worker_no as number)) {
+        verdicts[index] = verdictOf(end, row.state as number, row.attempt as number);
+      }
     }
   }
 
@@ -377,12 +381,12 @@ SELECT ${ANSWER} FROM made JOIN unnest($1::text[]) WITH ORDINALITY AS a(id, n) U
 
 /** Also what waits at that attempt: `begin` was taken back by a crash of the database, and nobody else has begun it. */
 const HELD =
-  't.id = a.id AND t.attempt = a.attempt AND ((t.state = 1 AND (t.lease >> 32) = $3::bigint) OR t.state = 0)';
+  't.id = a.id AND t.attempt = a.attempt AND ((t.state = 1 AND (t.lease >> 32) = ANY ($3::bigint[])) OR t.state = 0)';
 
 const completion = (result: string, source: string): string => `
 WITH changed AS (
   UPDATE tasks t SET prior = t.state, state = 2, finished_at = now(), run_at = NULL,
-    lease = $3::bigint << 32, progress = NULL${result}
+    lease = ($3::bigint[])[1] << 32, progress = NULL${result}
   FROM ${source}
   WHERE ${HELD}
   RETURNING a.n, t.queue_no, t.seq, t.prior, ${RELATED}
@@ -413,7 +417,7 @@ WITH changed AS (
     attempt = t.attempt + CASE WHEN a.what = 0 OR (a.what = 1 AND t.cancel_requested) THEN 1 ELSE 0 END,
     run_at = CASE WHEN NOT t.cancel_requested THEN to_timestamp(a.retry_at / 1000.0) END,
     finished_at = CASE WHEN t.cancel_requested OR a.what = 1 THEN now() END,
-    lease = $3::bigint << 32,
+    lease = ($3::bigint[])[1] << 32,
     progress = NULL,
     failures = CASE WHEN a.failure IS NULL THEN t.failures
       ELSE t.failures[greatest(1, coalesce(cardinality(t.failures), 0) - ${KEPT_BEFORE - 1}):] || a.failure END

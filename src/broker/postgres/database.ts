@@ -45,6 +45,7 @@ export class Database {
   readonly #options: DatabaseOptions;
   readonly #lanes: Record<LaneKind, Lane[]>;
   readonly #closing = new AbortController();
+  #outages = 0;
 
   constructor(options: DatabaseOptions) {
     this.#options = options;
@@ -58,6 +59,11 @@ export class Database {
 
   get closed(): boolean {
     return this.#closing.signal.aborted;
+  }
+
+  /** How often a statement found the server away. */
+  get outages(): number {
+    return this.#outages;
   }
 
   /** A connection of its own. */
@@ -132,6 +138,7 @@ export class Database {
         if (trouble === 'refused' || (trouble === 'clash' && ++clashes > CLASHES_MAX)) throw typed(settings, error);
         if (this.closed) throw new MillraceError('CLOSED', 'the store was closed', { cause: error });
         if (trouble === 'away') {
+          this.#outages++;
           again = true;
           awayMs ??= clock.steadyMs();
           if (clock.steadyMs() + pauseMs - awayMs > settings.connectTimeoutMs) throw disconnected(settings, error);

@@ -117,7 +117,8 @@ export class PostgresStore implements Store {
     this.#insertion = new Insertion(database, kinds, newEntry);
     this.#submissions = new Submissions(database, kinds, settled);
     const workerNo = (worker: string): Promise<number> => this.#workers.number(worker);
-    this.#attempts = new Attempts({ database, kinds, newEntry, workerNo, ended, settled });
+    const workerNos = (worker: string): Promise<readonly number[]> => this.#workers.numbers(worker);
+    this.#attempts = new Attempts({ database, kinds, newEntry, workerNo, workerNos, ended, settled });
     const parts = { database, search: new Search(database), outbox: this.#outbox, newEntry, ended, settled };
     this.#tasks = new Tasks(parts);
     this.#bulk = new Bulk(parts);

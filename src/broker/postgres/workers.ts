@@ -8,17 +8,42 @@ import { RELATED, SETTLED } from './settling.ts';
 
 /** How often one process looks for workers that are lost. */
 const LOOK_MS = 10_000;
+/** How long it finds one lost before it believes so: longer than a live one needs to notice that its connection is dead. */
+const SURE_MS = 2 * LIMITS.storeStatementTimeoutMs;
 /** Tasks in one entry of the outbox. */
 const ENTRY_TASKS = 100;
+interface Suspect {
+  readonly beatAt: string;
+  /** It was found so first, by steady time. */
+  readonly sinceMs: number;
+}
 
-/** Who works, what they say of themselves, and what becomes of tasks whose worker says nothing any more. */
+/** Numbers that a worker has had and that still are its own; it gets a new one after ten minutes of silence. */
+const NUMBERS_MAX = 10;
+
+/**
+ * Who works, what they say of themselves, and what becomes of tasks whose worker says nothing any more.
+ *
+ *   registered ──beats──▶ alive ──no beat for ten minutes──▶ suspect ──nor for one minute more──▶ given back
+ *                           ▲                                   │
+ *                           └──────────────beats────────────────┘
+ *
+ * When the database comes back after an hour nobody has beaten for an hour. So the minute is one in which it was there, and
+ * whoever lives has that time to beat before anything is taken from him.
+ */
 export class Workers {
   readonly #database: Database;
   readonly #numbers = new Map<string, Promise<number>>();
+  /** Numbers that workers have had before, the latest first. */
+  readonly #former = new Map<string, readonly number[]>();
   readonly #beats: LazyWrites<WorkerBeat>;
   readonly #newEntry: () => string;
   readonly #settled: (settled: unknown) => void;
   #lookedMs = Number.NEGATIVE_INFINITY;
+  /** By number: those that the last look found lost. */
+  #suspects: ReadonlyMap<number, Suspect> = new Map();
+  /** The database's, when they were found. */
+  #outages = 0;
 
   constructor(database: Database, newEntry: () => string, settled: (settled: unknown) => void) {
     this.#database = database;
@@ -37,6 +62,15 @@ export class Workers {
     return number;
   }
 
+  /**
+   * All that the worker has had, the present one first. It was believed lost under the others, and what could not be given
+   * back then is still its own.
+   */
+  async numbers(id: string): Promise<readonly number[]> {
+    const present = await this.number(id);
+    return [present, ...(this.#former.get(id) ?? [])];
+  }
+
   heartbeat(beat: WorkerBeat): void {
     this.#beats.add(beat.id, beat);
   }
@@ -47,6 +81,7 @@ export class Workers {
     // One that is being written must not come after it.
     await this.#beats.flushed();
     this.#numbers.delete(id);
+    this.#former.delete(id);
     await this.#database.query('lazy', 'DELETE FROM workers WHERE id = $1', [id]);
   }
 
@@ -62,10 +97,30 @@ export class Workers {
     const nowMs = this.#database.clock.steadyMs();
     if (nowMs - this.#lookedMs < LOOK_MS) return;
     this.#lookedMs = nowMs;
+    const lost = await this.#surelyLost();
     // The statement below looks at every task that is not over: not for nothing.
-    if ((await this.#database.query('calm', `${LOST} LIMIT 1`)).length === 0) return;
-    const [row] = await this.#database.query('durable', GIVE_BACK, [this.#newEntry()]);
+    if (lost.length === 0) return;
+    const [row] = await this.#database.query('durable', GIVE_BACK, [
+      this.#newEntry(),
+      numberArray(lost.map(([no]) => no)),
+      textArray(lost.map(([, { beatAt }]) => beatAt)),
+    ]);
     this.#settled((row as Row).settled);
+  }
+
+  async #surelyLost(): Promise<(readonly [no: number, suspect: Suspect])[]> {
+    const rows = await this.#database.query('calm', LOST);
+    const nowMs = this.#database.clock.steadyMs();
+    const { outages } = this.#database;
+    const before = outages === this.#outages ? this.#suspects : new Map<number, Suspect>();
+    const found = rows.map((row) => {
+      const [no, beatAt] = [row.no as number, row.beat_at as string];
+      const known = before.get(no);
+      return [no, known?.beatAt === beatAt ? known : { beatAt, sinceMs: nowMs }] as const;
+    });
+    this.#suspects = new Map(found);
+    this.#outages = outages;
+    return found.filter(([, { sinceMs }]) => nowMs - sinceMs >= SURE_MS);
   }
 
   async #register(id: string): Promise<number> {
@@ -81,10 +136,13 @@ export class Workers {
       numberArray(numbers),
       textArray(each.map((beat) => JSON.stringify(beat))),
     ]);
-    // One that was believed lost gets a new number: what it held under the old one is not its own any more.
+    // One that was believed lost gets a new number: what it held under the old one was given to others.
     const there = new Set(rows.map((row) => row.no));
-    each.forEach((beat, index) => {
-      if (!there.has(numbers[index])) this.#numbers.delete(beat.id);
+    each.forEach(({ id }, index) => {
+      const no = numbers[index] as number;
+      if (there.has(no) || !this.#numbers.delete(id)) return;
+      // It may have begun tasks since, and ends them as usual.
+      this.#former.set(id, [no, ...(this.#former.get(id) ?? [])].slice(0, NUMBERS_MAX - 1));
     });
   }
 }
@@ -101,13 +159,16 @@ UPDATE workers w SET beat_at = now(), beat = a.beat FROM unnest($1::integer[], $
 WHERE w.no = a.no RETURNING w.no`;
 
 const LOST = `
-SELECT no, coalesce(beat::json ->> 'name', id) AS name FROM workers WHERE beat_at < now() - ${LIMITS.storeWorkerLostMs} * interval '1 millisecond'`;
+SELECT no, beat_at::text AS beat_at FROM workers
+WHERE beat_at < now() - ${LIMITS.storeWorkerLostMs} * interval '1 millisecond' ORDER BY no LIMIT 100`;
 
 const MESSAGE = 'the worker has not been heard of for long, and the message has not come back';
 
 const GIVE_BACK = `
 WITH lost AS (
-  ${LOST} ORDER BY no LIMIT 100 FOR UPDATE SKIP LOCKED
+  SELECT w.no, coalesce(w.beat::json ->> 'name', w.id) AS name
+  FROM workers w JOIN unnest($2::integer[], $3::text[]) AS a(no, beat_at) ON w.no = a.no
+  WHERE w.beat_at = a.beat_at::timestamptz ORDER BY w.no FOR UPDATE OF w SKIP LOCKED
 ), changed AS (
   UPDATE tasks t SET prior = 1, state = CASE WHEN t.cancel_requested THEN 4 ELSE 0 END,
     attempt = least(t.attempt + 1, k.max_attempts), progress = NULL,
