@@ -19,11 +19,17 @@ class Channel extends EventEmitter {
   cancelHangs = false;
   /** A queue of which the broker does not say whether it is consumed. */
   hangsAt: string | undefined;
+  /** A queue that is not there: the broker closes the channel. */
+  missing: string | undefined;
 
   async prefetch(): Promise<void> {}
 
   async consume(queue: string, callback: (message: ConsumeMessage | null) => void): Promise<{ consumerTag: string }> {
     if (queue === this.hangsAt) return NEVER;
+    if (queue === this.missing) {
+      this.emit('close');
+      throw Object.assign(new Error('NOT_FOUND'), { code: 404 });
+    }
     this.consumed.add(queue);
     this.deliver.set(queue, callback);
     return { consumerTag: queue };
@@ -38,9 +44,13 @@ class Channel extends EventEmitter {
 
 class Model {
   readonly channel = new Channel();
+  /** What it gives before its own. */
+  before: Channel[] = [];
+  created = 0;
 
   async createChannel(): Promise<Channel> {
-    return this.channel;
+    this.created++;
+    return this.before.shift() ?? this.channel;
   }
 }
 
@@ -144,4 +154,43 @@ test('a connection that is lost before there is a channel takes nothing with it'
   lose();
   await open(new Model());
   expect(told).toEqual(['opened']);
+});
+
+test('a queue that is gone when it is to be consumed is tried again once a pause, over one channel at a time', async () => {
+  const broker = new Model();
+  for (let i = 0; i < 4; i++) {
+    const channel = new Channel();
+    channel.missing = 'test.b';
+    broker.before.push(channel);
+  }
+  await open(broker);
+  for (let tries = 1; tries <= 4; tries++) {
+    expect(broker.created).toBe(tries);
+    expect(clock.timerCount).toBe(2);
+    clock.advance(1000);
+    await turn();
+  }
+  expect(broker.created).toBe(5);
+  clock.advance(1000);
+  await turn();
+  expect(broker.created).toBe(5);
+  expect(told).toEqual(['lost', 'lost', 'lost', 'lost', 'opened']);
+});
+
+test('a channel that ends in the moment in which its last consumer is taken is followed by another', async () => {
+  const broker = new Model();
+  const first = new Channel();
+  broker.before.push(first);
+  const consume = first.consume.bind(first);
+  first.consume = async (queue, callback) => {
+    const taken = await consume(queue, callback);
+    if (queue === 'test.b.suspect') first.emit('close');
+    return taken;
+  };
+  await open(broker);
+  expect(told).toEqual(['lost']);
+  clock.advance(1000);
+  await turn();
+  expect(told).toEqual(['lost', 'opened']);
+  expect(broker.created).toBe(2);
 });

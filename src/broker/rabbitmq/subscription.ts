@@ -58,6 +58,9 @@ export class Subscription {
   readonly #needs: readonly Need[];
   #channel: Channel | undefined;
   #isOpen = false;
+  /** Over which a channel is being opened. */
+  #opening: ChannelModel | undefined;
+  #reopening: Timer | undefined;
   #stopped = false;
   #failures = 0;
   /** From the first connection until it is open for the first time. */
@@ -106,7 +109,7 @@ export class Subscription {
       this.#patience = setPatientTimer(this.#clock, this.#link.connectTimeoutMs, () => this.#giveUp());
       this.#patience.unref();
     }
-    this.#open(model).catch((error: unknown) => this.#failed(model, error));
+    this.#begin(model);
   }
 
   /** The connection is gone, and the channel with it. */
@@ -143,6 +146,27 @@ export class Subscription {
     this.#stopped = true;
     this.#change();
     await settlesWithin(this.#clock, LIMITS.amqpCloseTimeoutMs, this.#changing);
+  }
+
+  /** Once at a time: of two channels the first would consume for ever, and nobody would read what it brings. */
+  #begin(model: ChannelModel): void {
+    if (this.#opening === model) return;
+    this.#opening = model;
+    this.#reopening?.cancel();
+    const done = (): void => {
+      if (this.#opening === model) this.#opening = undefined;
+    };
+    this.#open(model).then(
+      () => {
+        done();
+        // The channel was lost in the moment in which its consumers were taken.
+        if (this.#link.model === model && this.#channel === undefined) this.#openLater(model);
+      },
+      (error: unknown) => {
+        done();
+        this.#failed(model, error);
+      },
+    );
   }
 
   async #open(model: ChannelModel): Promise<void> {
@@ -263,7 +287,8 @@ export class Subscription {
     if (this.#channel !== channel || this.#link.model !== model) return;
     this.#lastReason = reason;
     this.#lose(reason);
-    this.#openLater(model);
+    // Else whoever opens it learns of it too.
+    if (this.#opening !== model) this.#openLater(model);
   }
 
   /** Those of its consumers that were taken first may have brought something before it was open. */
@@ -295,11 +320,11 @@ export class Subscription {
 
   #openLater(model: ChannelModel): void {
     const delayMs = Math.min(REOPEN_MS_MIN * 2 ** this.#failures++, REOPEN_MS_MAX);
-    this.#clock
-      .setTimer(delayMs, () => {
-        if (this.#link.model === model && this.#channel === undefined) this.open(model);
-      })
-      .unref();
+    this.#reopening?.cancel();
+    this.#reopening = this.#clock.setTimer(delayMs, () => {
+      if (this.#link.model === model && this.#channel === undefined) this.#begin(model);
+    });
+    this.#reopening.unref();
   }
 
   #write(call: (channel: Channel) => void): void {
