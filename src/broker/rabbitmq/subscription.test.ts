@@ -9,13 +9,17 @@ import type { Link } from './link.ts';
 import type { MessageReader } from './message.ts';
 import { Names } from './names.ts';
 import { Subscription } from './subscription.ts';
-import type { Topology } from './topology.ts';
+import type { Need, Topology } from './topology.ts';
 
+const LOOK_MS = 15_000;
 const NEVER = new Promise<never>(() => {});
 
 class Channel extends EventEmitter {
   readonly consumed = new Set<string>();
+  /** How often each queue was, less how often that was ended. */
+  readonly consumers = new Map<string, number>();
   readonly deliver = new Map<string, (message: ConsumeMessage | null) => void>();
+  readonly cancelled: string[] = [];
   cancelHangs = false;
   /** A queue of which the broker does not say whether it is consumed. */
   hangsAt: string | undefined;
@@ -31,13 +35,16 @@ class Channel extends EventEmitter {
       throw Object.assign(new Error('NOT_FOUND'), { code: 404 });
     }
     this.consumed.add(queue);
+    this.consumers.set(queue, (this.consumers.get(queue) ?? 0) + 1);
     this.deliver.set(queue, callback);
     return { consumerTag: queue };
   }
 
   cancel(tag: string): Promise<void> {
     if (this.cancelHangs) return NEVER;
+    this.cancelled.push(tag);
     this.consumed.delete(tag);
+    this.consumers.set(tag, (this.consumers.get(tag) ?? 0) - 1);
     return Promise.resolve();
   }
 }
@@ -73,13 +80,25 @@ const link = {
     throw new Error('no answer');
   },
 };
-const topology = { ensure: async () => {}, forget: () => {} };
+/** Queues of which the broker says that nobody consumes them. */
+const unconsumed = new Set<string>();
+let declared: string[];
+const topology = {
+  ensure: async (needs: readonly Need[]) => {
+    for (const need of needs) if (need.kind !== 'delay') declared.push(need.name);
+  },
+  forget: () => {},
+  use: (calls: (channel: unknown) => Promise<unknown>) =>
+    calls({ checkQueue: async (queue: string) => ({ consumerCount: unconsumed.has(queue) ? 0 : 1 }) }),
+};
 
 beforeEach(() => {
   clock = new ManualClock();
   model = undefined;
   arrived = [];
   told = [];
+  declared = [];
+  unconsumed.clear();
   const queues = ['a', 'b'].map((queue) => ({ queue, reader: {} as MessageReader }));
   subscription = new Subscription(
     clock,
@@ -193,4 +212,28 @@ test('a channel that ends in the moment in which its last consumer is taken is f
   await turn();
   expect(told).toEqual(['lost', 'opened']);
   expect(broker.created).toBe(2);
+});
+
+test('a queue that for once seems to have no consumer keeps the one it has; when it stays so that is ended and another follows', async () => {
+  const broker = new Model();
+  await open(broker);
+  const { consumers } = broker.channel;
+  const looks = async (ms: number): Promise<void> => {
+    clock.advance(ms);
+    await turn();
+  };
+  for (let i = 0; i < 3; i++) {
+    unconsumed.add('test.a');
+    await looks(LOOK_MS);
+    unconsumed.clear();
+    await looks(LOOK_MS);
+  }
+  expect(broker.channel.cancelled).toEqual([]);
+  declared = [];
+  unconsumed.add('test.a');
+  await looks(LOOK_MS);
+  await looks(LOOK_MS);
+  expect(broker.channel.cancelled).toEqual(['test.a']);
+  expect(declared).toEqual(['test.a']);
+  expect([...consumers.values()]).toEqual(new Array(8).fill(1));
 });

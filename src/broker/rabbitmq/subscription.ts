@@ -42,9 +42,13 @@ interface ConsumerState {
   readonly source: Source;
   readonly prefetch: number;
   tag: string | undefined;
+  /** Looks in a row by which its queue has no consumer. */
+  misses: number;
 }
 
 const LOOK_MS = 15_000;
+/** Once is no news: RabbitMQ says 0 as well of a quorum queue whose leader does not answer it within 250 ms. */
+const MISSES_MAX = 2;
 const REOPEN_MS_MIN = 50;
 const REOPEN_MS_MAX = 5000;
 
@@ -90,12 +94,12 @@ export class Subscription {
     for (const { queue, reader } of queues) {
       for (const band of BANDS) {
         const source = { queue, name: names.band(queue, band), suspect: false, reader };
-        consumers.push({ source, prefetch, tag: undefined });
+        consumers.push({ source, prefetch, tag: undefined, misses: 0 });
       }
     }
     for (const { queue, reader } of queues) {
       const source = { queue, name: names.suspect(queue), suspect: true, reader };
-      consumers.push({ source, prefetch: 1, tag: undefined });
+      consumers.push({ source, prefetch: 1, tag: undefined, misses: 0 });
     }
     this.#consumers = consumers;
     // Without a queue for dead letters, tasks that are dead could not leave their worker: it would hold more and more of them.
@@ -216,29 +220,38 @@ export class Subscription {
         { arguments: { 'x-consumer-timeout': CONSUMER_TIMEOUT_MS } },
       );
       consumer.tag = consumerTag;
+      consumer.misses = 0;
     }
   }
 
   /** Brings what is consumed to what is wanted. */
   #change(): void {
+    this.#inTurn(async (channel, model) => {
+      const wanted = new Set(this.#wanted());
+      for (const consumer of this.#consumers) if (!wanted.has(consumer)) await this.#cancel(channel, model, consumer);
+      const missing = [...wanted].filter(({ tag }) => tag === undefined);
+      if (missing.length === 0) return;
+      await this.#link.answer(model, this.#consume(channel, missing), LIMITS.amqpCallTimeoutMs);
+    });
+  }
+
+  #inTurn(change: (channel: Channel, model: ChannelModel) => Promise<void>): void {
     this.#changing = this.#changing.then(async () => {
       const { channel, model } = { channel: this.#channel, model: this.#link.model };
       if (channel === undefined || model === undefined || !this.#isOpen) return;
-      const wanted = new Set(this.#wanted());
       try {
-        for (const consumer of this.#consumers) {
-          const { tag } = consumer;
-          if (tag === undefined || wanted.has(consumer)) continue;
-          consumer.tag = undefined;
-          await this.#link.answer(model, channel.cancel(tag), LIMITS.amqpCallTimeoutMs);
-        }
-        const missing = [...wanted].filter(({ tag }) => tag === undefined);
-        if (missing.length === 0) return;
-        await this.#link.answer(model, this.#consume(channel, missing), LIMITS.amqpCallTimeoutMs);
+        await change(channel, model);
       } catch {
         // The channel is lost, or hung and is given up: the next is opened with what is wanted then.
       }
     });
+  }
+
+  async #cancel(channel: Channel, model: ChannelModel, consumer: ConsumerState): Promise<void> {
+    const { tag } = consumer;
+    if (tag === undefined) return;
+    consumer.tag = undefined;
+    await this.#link.answer(model, channel.cancel(tag), LIMITS.amqpCallTimeoutMs);
   }
 
   /** RabbitMQ 3.10 does not tell consumers of a quorum queue that is deleted and declared again in the same moment. */
@@ -257,16 +270,33 @@ export class Subscription {
 
   async #look(channel: Channel): Promise<void> {
     for (const consumer of this.#consumers) {
-      if (consumer.tag === undefined) continue;
+      const { tag } = consumer;
+      if (tag === undefined) continue;
       const { consumerCount } = await this.#topology.use((each) => each.checkQueue(consumer.source.name));
-      if (consumerCount === 0) this.#cancelled(channel, consumer);
+      if (this.#channel !== channel) return;
+      if (consumer.tag !== tag) continue;
+      consumer.misses = consumerCount === 0 ? consumer.misses + 1 : 0;
+      if (consumer.misses >= MISSES_MAX) this.#renew(channel, consumer, tag);
     }
+  }
+
+  /** One that lives after all would go on beside the next, with a prefetch of its own; one that is gone is cancelled for nothing. */
+  #renew(channel: Channel, consumer: ConsumerState, tag: string): void {
+    this.#inTurn(async (current, model) => {
+      if (current !== channel || consumer.tag !== tag) return;
+      await this.#cancel(channel, model, consumer);
+      this.#declareAnew(channel, consumer);
+    });
   }
 
   /** The broker ended a consumer: its queue was deleted, or moved to another node. */
   #cancelled(channel: Channel, consumer: ConsumerState): void {
     if (this.#channel !== channel) return;
     consumer.tag = undefined;
+    this.#declareAnew(channel, consumer);
+  }
+
+  #declareAnew(channel: Channel, consumer: ConsumerState): void {
     const need = needOf(consumer.source);
     this.#topology.forget([need]);
     this.#topology.ensure([need]).then(
