@@ -56,8 +56,27 @@ describe.skipIf(shared === undefined)('begin', () => {
       await store.insert([tasks([id])]);
       expect(await store.begin('w1', [arrival(id, { attempt: 2 })])).toEqual(['run']);
       expect(await store.begin('w2', [arrival(id, { attempt: 1, redelivered: true })])).toEqual(['drop']);
-      expect(await store.begin('w2', [arrival(id, { attempt: 3 })])).toEqual(['run']);
+      expect(await store.begin('w2', [arrival(id, { attempt: 3, redelivered: true })])).toEqual(['run']);
       expect(await store.getTask(id)).toMatchObject({ state: 'active', attempt: 3, worker: 'w2' });
+    }),
+  );
+
+  test(
+    'the message of an attempt from before a retry does not run beside the fresh one',
+    within(async (scene) => {
+      const store = await scene.store();
+      const [id] = scene.ids(1) as [string];
+      await store.insert([tasks([id])]);
+      await store.begin('w1', [arrival(id)]);
+      const later = Date.now() + 60_000;
+      await store.end('w1', [{ id, attempt: 1, kind: 'failed', error: OOPS, atMs: 1, retryAtMs: later }]);
+      expect((await store.retryTask(id)).tasks).toMatchObject([{ id, attempt: 2 }]);
+      await store.begin('w1', [arrival(id, { attempt: 2 })]);
+      await store.end('w1', [{ id, attempt: 2, kind: 'dead', error: OOPS, atMs: 1 }]);
+      expect((await store.retryTask(id)).tasks).toMatchObject([{ id, attempt: 1 }]);
+      expect(await store.begin('w1', [arrival(id)])).toEqual(['run']);
+      expect(await store.begin('w2', [arrival(id, { attempt: 2 })])).toEqual(['drop']);
+      expect(await store.getTask(id)).toMatchObject({ state: 'active', attempt: 1, worker: 'w1' });
     }),
   );
 
@@ -178,7 +197,7 @@ describe.skipIf(shared === undefined)('end', () => {
       const [id] = scene.ids(1);
       await store.insert([tasks([id])]);
       await store.begin('w1', [arrival(id)]);
-      await store.begin('w2', [arrival(id, { attempt: 2 })]);
+      await store.begin('w2', [arrival(id, { attempt: 2, redelivered: true })]);
       for (const [worker, attempt] of [
         ['w1', 1],
         ['w1', 2],

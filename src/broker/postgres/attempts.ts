@@ -337,6 +337,8 @@ function* parts(order: readonly number[], size: (index: number) => number = () =
 const ANSWER = `count(*)::integer AS count,
   CASE WHEN count(*) < cardinality($1::text[]) THEN array_to_json(array_agg(n)) END AS taken`;
 
+// Further than the row are messages of lost workers, which the broker has given to somebody before, and those of attempts from
+// before a retry, which began anew: they do not come beside what runs.
 // A worker was lost while it held a task that is to be cancelled: that ends it.
 const BEGIN = `
 WITH changed AS (
@@ -344,9 +346,8 @@ WITH changed AS (
     lease = ($4::bigint[])[1], run_at = NULL, progress = NULL, started = NULL,
     finished_at = CASE WHEN t.cancel_requested THEN now() END
   FROM unnest($1::text[], $2::integer[], $3::boolean[]) WITH ORDINALITY AS a(id, attempt, redelivered, n)
-  WHERE t.id = a.id AND t.state < 2 AND (
-    a.attempt > t.attempt
-    OR (a.attempt = t.attempt AND (t.state = 0 OR a.redelivered OR t.lease = ANY ($4::bigint[]))))
+  WHERE t.id = a.id AND t.state < 2 AND a.attempt >= t.attempt
+    AND (t.state = 0 OR a.redelivered OR t.lease = ANY ($4::bigint[]))
   RETURNING a.n, t.queue_no, t.seq, t.prior, t.state, ${RELATED}
 ), counted AS (
   INSERT INTO deltas (queue_no, waiting, active, cancelled, cancelled_total)
