@@ -104,8 +104,11 @@ export interface Store {
   deadGroups(filter: { queue?: string | undefined }): Promise<DeadGroups>;
   /** As the contract's. */
   purgeQueue(queue: string): Promise<number>;
-  /** One portion of the queue's dead tasks, made ready again with fresh attempts and in the outbox; empty when there is none left. */
-  redrive(queue: string): Promise<Republish>;
+  /**
+   * One portion of the queue's dead tasks, made ready again with fresh attempts and in the outbox; empty when there is none left.
+   * `until` is the first portion's: what dies after that was asked for is not meant.
+   */
+  redrive(queue: string, until?: string): Promise<Redriven>;
   pauseQueue(queue: string): Promise<void>;
   resumeQueue(queue: string): Promise<void>;
   pausedQueues(): Promise<string[]>;
@@ -189,6 +192,11 @@ export interface Republish extends Unpublished {
     /** Undefined: at once. */
     readonly runAtMs: number | undefined;
   }[];
+}
+
+export interface Redriven extends Republish {
+  /** Of which tasks the next portion is. */
+  readonly until: string;
 }
 
 export interface Arrival {

@@ -157,6 +157,28 @@ describe.skipIf(shared === undefined)('a whole queue', () => {
   );
 
   test(
+    'a redrive ends though its tasks die again while it goes on',
+    within(async (scene) => {
+      const store = await scene.store();
+      const ids = scene.ids(6);
+      await store.insert([tasks(ids)]);
+      for (const id of ids) await die(store, [id]);
+      const redriven: string[] = [];
+      for (let until: string | undefined; redriven.length < 100; ) {
+        const portion = await store.redrive('default', until);
+        until = portion.until;
+        if (portion.tasks.length === 0) break;
+        const again = portion.tasks.map(({ id }) => id);
+        redriven.push(...again);
+        await die(store, again);
+      }
+      expect(redriven).toEqual(ids);
+      expect((await store.status()).queues[0]).toMatchObject({ dead: 6 });
+      expect((await store.redrive('default')).tasks).toHaveLength(1);
+    }),
+  );
+
+  test(
     'pauses are kept, and told to everybody who asks',
     within(async (scene) => {
       const [one, other] = [await scene.store(), await scene.store()];

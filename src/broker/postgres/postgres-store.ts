@@ -20,6 +20,7 @@ import type {
   EndReport,
   NewRelatedTask,
   NewTasks,
+  Redriven,
   Republish,
   Store,
   StoreStatus,
@@ -226,8 +227,8 @@ export class PostgresStore implements Store {
     return this.#queues.purge(queue);
   }
 
-  redrive(queue: string): Promise<Republish> {
-    return this.#queues.redrive(queue);
+  redrive(queue: string, until?: string): Promise<Redriven> {
+    return this.#queues.redrive(queue, until);
   }
 
   pauseQueue(queue: string): Promise<void> {

@@ -1,7 +1,7 @@
 import { invariant, MillraceError } from '../../errors.ts';
 import { DEFAULTS, LIMITS } from '../../limits.ts';
 import type { Retention } from '../contract.ts';
-import type { Republish } from '../store.ts';
+import type { Redriven } from '../store.ts';
 import type { Database } from './database.ts';
 import { makeQueues } from './kinds.ts';
 import type { Row } from './lane.ts';
@@ -73,18 +73,24 @@ export class Queues {
   }
 
   /** A portion whose outcome is unknown is in the outbox, and published by a sweep. Rejects NOT_FOUND. */
-  async redrive(queue: string): Promise<Republish> {
+  async redrive(queue: string, given?: string): Promise<Redriven> {
     const queueNo = await this.#known(queue);
-    await this.#database.query('durable', HELD_TOO, [queueNo]);
+    const until = given ?? (await this.#lastDead(queueNo));
     for (;;) {
       const entry = this.#newEntry();
-      const [row] = await this.#database.query('durable', REDRIVE, [queueNo, entry]);
+      const [row] = await this.#database.query('durable', REDRIVE, [queueNo, entry, until]);
       invariant(row !== undefined, 'a count always has a row');
-      if (row.looked === 0) return { entries: [], tasks: [] };
+      if (row.looked === 0) return { entries: [], tasks: [], until };
       // All of this portion were retried, or forgotten, one by one.
       if (row.count === 0) continue;
-      return { entries: [entry], tasks: await this.#outbox.read(row.ids as string[]) };
+      return { entries: [entry], tasks: await this.#outbox.read(row.ids as string[]), until };
     }
+  }
+
+  async #lastDead(queueNo: number): Promise<string> {
+    await this.#database.query('durable', HELD_TOO, [queueNo]);
+    const [row] = await this.#database.query('durable', LAST_DEAD, [queueNo]);
+    return (row as Row).last as string;
   }
 
   async setRetention(queue: string, change: Partial<Retention>): Promise<Retention> {
@@ -159,10 +165,12 @@ INSERT INTO ended (queue_no, dead, at, seqs)
 SELECT $1, true, b.at, array_agg(t.seq ORDER BY t.seq) FROM back b JOIN tasks t ON t.id = b.id AND t.finished_at = b.at
 GROUP BY b.at`;
 
+const LAST_DEAD = 'SELECT coalesce(max(no), 0)::text AS last FROM ended WHERE queue_no = $1 AND dead';
+
 // The oldest that died together: as many of them as may be published at once. The rest stays.
 const REDRIVE = `
 WITH oldest AS (
-  SELECT no, at, seqs FROM ended WHERE queue_no = $1 AND dead ORDER BY no LIMIT 1 FOR UPDATE
+  SELECT no, at, seqs FROM ended WHERE queue_no = $1 AND dead AND no <= $3::bigint ORDER BY no LIMIT 1 FOR UPDATE
 ), sized AS (
   SELECT s.n, s.seq, sum(octet_length(t.payload)) OVER (ORDER BY s.n) AS bytes
   FROM oldest o, unnest(o.seqs[1:${LIMITS.storePortionTasks}]) WITH ORDINALITY AS s(seq, n)

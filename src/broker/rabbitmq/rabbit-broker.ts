@@ -288,8 +288,9 @@ export class RabbitBroker implements Broker {
     const remembered = this.#remembered;
     if (remembered === undefined) return this.#operations.redrive(queue, (ids) => this.#replies.reopen(ids));
     let count = 0;
-    for (;;) {
-      const portion = await remembered.store.redrive(queue);
+    for (let until: string | undefined; ; ) {
+      const portion = await remembered.store.redrive(queue, until);
+      until = portion.until;
       if (portion.tasks.length === 0) return count;
       count += portion.tasks.length;
       this.#replies.reopen(portion.tasks.map(({ id }) => id));
