@@ -296,6 +296,28 @@ describe.skipIf(shared === undefined)('retention', () => {
   );
 
   test(
+    'who looks while tasks end all the time does not wait until they have',
+    within(async (scene) => {
+      const store = await scene.store();
+      const ids = scene.ids(800);
+      await store.insert([tasks(ids)]);
+      await store.setRetention('default', { completedCountMax: 2 });
+      const left = [...ids];
+      let isOver = false;
+      const work = async (): Promise<void> => {
+        while (!isOver && left.length > 0) await complete(store, [left.pop() as string]);
+      };
+      const workers = Promise.all(Array.from({ length: 8 }, work));
+      await expect.poll(() => left.length).toBeLessThan(750);
+      await store.getTask(ids[0] as string);
+      expect(left.length).toBeGreaterThan(0);
+      isOver = true;
+      await workers;
+      expect(await kept(store, ids.slice(left.length))).toHaveLength(2);
+    }),
+  );
+
+  test(
     'a retried task is not forgotten with its former end',
     within(async (scene) => {
       const store = await scene.store();

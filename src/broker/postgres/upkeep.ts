@@ -63,9 +63,13 @@ export class Upkeep {
     await this.settled();
   }
 
-  /** When what this process has ended is trimmed: call before reading, so that nobody sees what should be gone. */
+  /**
+   * When what this process has ended is trimmed: call before reading, so that nobody sees what should be gone. What ends
+   * meanwhile is not waited for: there may be no end of that.
+   */
   async settled(): Promise<void> {
-    while (this.#trims.size > 0) await Promise.all(this.#trims.values());
+    // One that is under way may have begun before the last end here, and then the next of that queue follows at once.
+    for (let trims = 0; trims < 2 && this.#trims.size > 0; trims++) await Promise.all(this.#trims.values());
   }
 
   #trimSoon(queueNo: number): void {
