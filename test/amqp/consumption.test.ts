@@ -202,3 +202,30 @@ test('what ended during an outage is acknowledged as soon as it comes again, tho
   await turn();
   expect(channel.acked).toEqual([[1, true]]);
 });
+
+test('of two messages of one task that come in one turn the later one is acknowledged and not begun, unless it is of a later attempt', async () => {
+  await begin();
+  const channel = await next.consuming();
+  for (const redelivered of [false, true]) {
+    channel.deliver(`same-${redelivered}`, { redelivered });
+    channel.deliver(`same-${redelivered}`, { redelivered });
+  }
+  channel.deliver('earlier', { attempt: 2 });
+  channel.deliver('earlier', { attempt: 1 });
+  channel.deliver('later', { attempt: 1 });
+  channel.deliver('later', { attempt: 2 });
+  expect(await handedOut(5)).toEqual(['same-false', 'same-true', 'earlier', 'later', 'later']);
+  expect(channel.acked).toEqual([
+    [2, false],
+    [4, false],
+    [6, false],
+  ]);
+  const last = runs.at(-1) as HeldRun;
+  consumption.begun(last, last.length - 1);
+  // Each is still known as what it is.
+  const again = await (await reconnect()).consuming();
+  for (const id of ['same-false', 'same-true']) again.deliver(id, { redelivered: true });
+  again.deliver('earlier', { attempt: 2, redelivered: true });
+  await turn();
+  expect(await handedOut(5)).toHaveLength(5);
+});

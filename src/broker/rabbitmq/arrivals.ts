@@ -70,20 +70,29 @@ export class Arrivals {
     const gathered = this.#gathered;
     this.#gathered = [];
     const tasks: HeldTask[] = [];
+    const latest = new Map<string, HeldTask>();
     for (const { message, source } of gathered) {
-      const task = this.#readOne(message, source);
-      if (task !== undefined) tasks.push(task);
+      const task = this.#readOne(message, source, latest);
+      if (task === undefined) continue;
+      tasks.push(task);
+      latest.set(task.message.id, task);
     }
     if (tasks.length > 0) this.#owner.take(tasks);
   }
 
-  #readOne(message: ConsumeMessage, source: Source): HeldTask | undefined {
+  /** `latest`: by id, what came in this turn, which the owner has not yet. */
+  #readOne(message: ConsumeMessage, source: Source, latest: ReadonlyMap<string, HeldTask>): HeldTask | undefined {
     const { deliveryTag: tag, redelivered } = message.fields;
     let read: TaskMessage;
     try {
       read = source.reader.read(message);
     } catch (error) {
       this.#refuse(message, source, asRefusal(error));
+      return undefined;
+    }
+    const beside = latest.get(read.id);
+    if (beside !== undefined && beside.message.attempt >= read.attempt) {
+      this.#owner.acknowledge(tag, this.generation);
       return undefined;
     }
     const known = this.#owner.find(read.id);
