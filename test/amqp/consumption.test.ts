@@ -8,10 +8,11 @@ import type { HeldRun } from '../../src/broker/rabbitmq/held-task.ts';
 import { Names } from '../../src/broker/rabbitmq/names.ts';
 import type { Parcel } from '../../src/broker/rabbitmq/parcel.ts';
 import type { Shared } from '../../src/broker/rabbitmq/shared.ts';
+import type { End, EndReport, Verdict } from '../../src/broker/store.ts';
 import type { MillraceError } from '../../src/errors.ts';
 import { SystemRandom } from '../../src/io/random.ts';
 import { DEFAULTS } from '../../src/limits.ts';
-import { until } from '../conformance/events.ts';
+import { Deferred, until } from '../conformance/events.ts';
 import { ManualClock } from '../twins/manual-clock.ts';
 
 const { dialed } = vi.hoisted(() => ({ dialed: { connect: (): Promise<unknown> => Promise.reject(new Error('no')) } }));
@@ -93,7 +94,7 @@ let runs: HeldRun[];
 let revoked: string[];
 let ended: MillraceError[];
 
-function begin(): Promise<void> {
+function begin(store?: Shared['store']): Promise<void> {
   const shared: Shared = {
     dialing: {
       address: parseAddress('amqp://broker'),
@@ -110,7 +111,7 @@ function begin(): Promise<void> {
     queueType: 'quorum',
     outbound: { send: ({ settled }: Parcel) => settled(undefined) } as unknown as Shared['outbound'],
     newId: () => 'new',
-    store: undefined,
+    store,
     process: { host: 'here', pid: 1 },
   };
   const options = { workerName: 'worker', queues: ['default'], concurrency: 10, prefetch: 10 };
@@ -228,4 +229,32 @@ test('of two messages of one task that come in one turn the later one is acknowl
   again.deliver('earlier', { attempt: 2, redelivered: true });
   await turn();
   expect(await handedOut(5)).toHaveLength(5);
+});
+
+test('a task whose cancel comes before the answer of the store that it may run is not begun', async () => {
+  const mayRun = new Deferred<Verdict[]>();
+  const ends: End[] = [];
+  const store = {
+    watched: false,
+    heartbeat: () => {},
+    left: () => {},
+    begin: () => mayRun.promise,
+    end: async (_: string, ended: readonly End[]): Promise<EndReport> => {
+      ends.push(...ended);
+      return { verdicts: ended.map(() => 'cancelled'), unpublished: { entries: [] } };
+    },
+  };
+  await begin(store as unknown as Shared['store']);
+  const channel = await next.consuming();
+  channel.deliver('x');
+  await turn();
+  consumption.cancelRequested(['x']);
+  mayRun.resolve(['run']);
+  await until(
+    async () => channel.acked,
+    ({ length }) => length > 0,
+    'an acknowledgement',
+  );
+  expect(runs).toEqual([]);
+  expect(ends.map(({ id, kind }) => [id, kind])).toEqual([['x', 'released']]);
 });

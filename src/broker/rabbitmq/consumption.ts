@@ -203,9 +203,10 @@ export class RabbitConsumption implements Consumption {
     for (const id of ids) {
       const task = this.#tasks.get(id);
       if (task?.state === 'held') this.#consumer.revoke(task.run as HeldRun, task.index, 'cancelled');
-      // Its end says that it is cancelled.
-      else if (task?.state === 'waiting' && this.#waiting.remove((each) => each === task).length > 0) {
-        this.#settle({ kind: 'released', task });
+      else if (task?.state === 'waiting') {
+        // Its end says that it is cancelled.
+        if (this.#waiting.remove((each) => each === task).length > 0) this.#settle({ kind: 'released', task });
+        else task.cancelRequested = true;
       }
     }
   }
@@ -291,8 +292,10 @@ export class RabbitConsumption implements Consumption {
 
   #enter(tasks: readonly HeldTask[]): void {
     for (const task of tasks) {
-      if (task.fatal === undefined) this.#waiting.push(task);
-      else this.#settle({ kind: 'dead', task, error: task.fatal, atMs: Math.floor(this.#clock.wallMs()) });
+      if (task.fatal !== undefined) {
+        this.#settle({ kind: 'dead', task, error: task.fatal, atMs: Math.floor(this.#clock.wallMs()) });
+      } else if (task.cancelRequested) this.#settle({ kind: 'released', task });
+      else this.#waiting.push(task);
     }
     if (this.#stopped) this.#returnWaiting();
     if (this.#paused.size > 0) this.#returnPaused();

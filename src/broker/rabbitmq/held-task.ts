@@ -24,6 +24,8 @@ export class HeldTask {
   readonly fatal: TaskError | undefined;
   tag: number;
   state: HeldState = 'waiting';
+  /** While the store was asked whether it may run: the store may have said so before. */
+  cancelRequested = false;
   /** What is left to do before it is acknowledged is done. */
   recorded = false;
   /** When it is given up, while it has no tag; steady time. */
