@@ -2,11 +2,14 @@ import { EventEmitter } from 'node:events';
 import { setImmediate as turn } from 'node:timers/promises';
 import type { ConsumeMessage } from 'amqplib';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import type { Consumer } from '../../src/broker/contract.ts';
 import { parseAddress } from '../../src/broker/rabbitmq/address.ts';
 import { RabbitConsumption } from '../../src/broker/rabbitmq/consumption.ts';
 import type { HeldRun } from '../../src/broker/rabbitmq/held-task.ts';
+import type { Dialing } from '../../src/broker/rabbitmq/link.ts';
 import { Names } from '../../src/broker/rabbitmq/names.ts';
 import type { Parcel } from '../../src/broker/rabbitmq/parcel.ts';
+import { RabbitBroker } from '../../src/broker/rabbitmq/rabbit-broker.ts';
 import type { Shared } from '../../src/broker/rabbitmq/shared.ts';
 import type { End, EndReport, Verdict } from '../../src/broker/store.ts';
 import type { MillraceError } from '../../src/errors.ts';
@@ -62,6 +65,7 @@ class Model extends EventEmitter {
   readonly connection = {};
   readonly channels: Channel[] = [];
   hangsAt: string | undefined;
+  closed = false;
 
   async createChannel(): Promise<Channel> {
     const channel = new Channel();
@@ -80,7 +84,13 @@ class Model extends EventEmitter {
     return this.channels.find((channel) => channel.consumes(QUEUE)) as Channel;
   }
 
-  async close(): Promise<void> {}
+  createConfirmChannel(): Promise<Channel> {
+    return this.createChannel();
+  }
+
+  async close(): Promise<void> {
+    this.closed = true;
+  }
 
   cut(): void {
     this.emit('close', new Error('cut'));
@@ -90,23 +100,32 @@ class Model extends EventEmitter {
 let clock: ManualClock;
 let next: Model;
 let consumption: RabbitConsumption;
+let close: () => Promise<void>;
 let runs: HeldRun[];
 let revoked: string[];
 let ended: MillraceError[];
 
+const OPTIONS = { workerName: 'worker', queues: ['default'], concurrency: 10, prefetch: 10 };
+
+const consumer: Consumer = {
+  deliver: (run) => runs.push(run as HeldRun),
+  revoke: (run, index, reason) => revoked.push(`${run.id(index)} ${reason}`),
+  connection: () => {},
+  ended: (error) => ended.push(error),
+};
+
+function dialingOf(reconnect: Dialing['reconnect']): Dialing {
+  const random = new SystemRandom();
+  const address = parseAddress('amqp://broker');
+  return { address, tls: {}, clock, random, reconnect, connectTimeoutMs: 10_000, clientName: 'test' };
+}
+
 function begin(store?: Shared['store']): Promise<void> {
+  const dialing = dialingOf(DEFAULTS.reconnect);
   const shared: Shared = {
-    dialing: {
-      address: parseAddress('amqp://broker'),
-      tls: {},
-      clock,
-      random: new SystemRandom(),
-      reconnect: DEFAULTS.reconnect,
-      connectTimeoutMs: 10_000,
-      clientName: 'test',
-    },
+    dialing,
     clock,
-    random: new SystemRandom(),
+    random: dialing.random,
     names: new Names('millrace'),
     queueType: 'quorum',
     outbound: { send: ({ settled }: Parcel) => settled(undefined) } as unknown as Shared['outbound'],
@@ -114,18 +133,8 @@ function begin(store?: Shared['store']): Promise<void> {
     store,
     process: { host: 'here', pid: 1 },
   };
-  const options = { workerName: 'worker', queues: ['default'], concurrency: 10, prefetch: 10 };
-  consumption = new RabbitConsumption(
-    shared,
-    options,
-    {
-      deliver: (run) => runs.push(run as HeldRun),
-      revoke: (run, index, reason) => revoked.push(`${run.id(index)} ${reason}`),
-      connection: () => {},
-      ended: (error) => ended.push(error),
-    },
-    () => {},
-  );
+  consumption = new RabbitConsumption(shared, OPTIONS, consumer, () => {});
+  close = () => consumption.close();
   return consumption.start();
 }
 
@@ -137,7 +146,7 @@ beforeEach(() => {
 });
 
 afterEach(async () => {
-  await consumption.close();
+  await close();
 });
 
 /** The ids of the tasks that were handed out, in order. */
@@ -257,4 +266,28 @@ test('a task whose cancel comes before the answer of the store that it may run i
   );
   expect(runs).toEqual([]);
   expect(ends.map(({ id, kind }) => [id, kind])).toEqual([['x', 'released']]);
+});
+
+test('a client that gives its own connection up ends its workers, though theirs are there', async () => {
+  const dialing = dialingOf({ ...DEFAULTS.reconnect, giveUpAfterMs: 1000 });
+  const broker = await RabbitBroker.connect({
+    ...dialing,
+    ...{ queueType: 'quorum', replies: 'all', prefix: 'millrace', process: { host: 'here', pid: 1 }, store: undefined },
+    enqueueTimeoutMs: 1000,
+    callTimeoutMs: 1000,
+  });
+  close = () => broker.close();
+  const own = next;
+  next = new Model();
+  await broker.consume(OPTIONS, consumer);
+  dialed.connect = () => Promise.reject(new Error('no route'));
+  own.cut();
+  for (let i = 0; i < 20; i++) {
+    clock.advance(100);
+    await turn();
+  }
+  expect(ended.map(({ code }) => code)).toEqual(['DISCONNECTED']);
+  expect(next.closed).toBe(true);
+  await broker.close();
+  expect(ended).toHaveLength(1);
 });

@@ -230,6 +230,11 @@ export class RabbitConsumption implements Consumption {
     await within(this.#clock, leftMs, this.#subscription.seen(), settleTimeout(timeoutMs, this.#link.ready));
   }
 
+  /** What its tasks need cannot be had any more. Those that it has go back with its connection. */
+  end(error: MillraceError): void {
+    if (this.#state !== 'closed') this.#endedBy(error);
+  }
+
   async close(): Promise<void> {
     if (this.#state === 'closed') return;
     this.#stopping = true;

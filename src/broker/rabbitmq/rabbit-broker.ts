@@ -376,6 +376,8 @@ export class RabbitBroker implements Broker {
     this.#opened?.reject(error);
     this.#opened = undefined;
     this.#refuse(error);
+    // Their further attempts and dead letters have no way any more.
+    for (const consumption of [...this.#consumptions]) consumption.end(error);
   }
 
   #refuse(error: MillraceError): void {
