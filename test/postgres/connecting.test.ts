@@ -132,6 +132,62 @@ describe.skipIf(shared === undefined)('connecting', () => {
     silent.close();
   });
 
+  test('hosts that hang up at once are dialled with pauses, and DISCONNECTED after the connect timeout', async () => {
+    let dials = 0;
+    const server = createServer((socket) => {
+      dials++;
+      socket.resetAndDestroy();
+    });
+    const polite = createServer((socket) => {
+      dials++;
+      socket.on('error', () => {});
+      socket.end();
+    });
+    const ports: number[] = [];
+    for (const each of [server, polite]) {
+      await new Promise<void>((resolve) => each.listen(0, '127.0.0.1', resolve));
+      ports.push((each.address() as { port: number }).port);
+    }
+    for (const hosts of [...ports, ports.join(',127.0.0.1:')]) {
+      dials = 0;
+      const startMs = performance.now();
+      const error = await failure(openStore({ url: `postgres://u:hush@127.0.0.1:${hosts}/d`, connectTimeoutMs: 1000 }));
+      expect(error.code).toBe('DISCONNECTED');
+      expect(performance.now() - startMs).toBeLessThan(2000);
+      expect(dials).toBeGreaterThan(1);
+      expect(dials).toBeLessThan(50);
+    }
+    server.close();
+    polite.close();
+  });
+
+  test('two hosts that do not listen are DISCONNECTED after the connect timeout', async () => {
+    const [one, other] = [await silentPort(), await silentPort()];
+    one.close();
+    other.close();
+    const hosts = `127.0.0.1:${one.port},127.0.0.1:${other.port}`;
+    const startMs = performance.now();
+    const error = await failure(openStore({ url: `postgres://u:hush@${hosts}/d`, connectTimeoutMs: 1000 }));
+    expect(error.code).toBe('DISCONNECTED');
+    expect(error.message).toContain('ECONNREFUSED');
+    expect(performance.now() - startMs).toBeLessThan(2000);
+  });
+
+  test(
+    'of two hosts the one that answers is found, also when the other one comes first',
+    within(async (scene) => {
+      const deaf = await silentPort();
+      deaf.close();
+      const { hostname, port, username, pathname } = new URL(scene.url);
+      const store = await scene.store({
+        url: `postgres://${username}@127.0.0.1:${deaf.port},${hostname}:${port || 5432}${pathname}`,
+      });
+      const [id] = scene.ids(1) as [string];
+      await store.insert([tasks([id])]);
+      expect(await store.getTask(id)).toMatchObject({ state: 'ready' });
+    }),
+  );
+
   test('what is no URL of PostgreSQL is refused', async () => {
     for (const url of ['', 'mysql://u:hush@h/d', 'postgres', 'postgres://u:hush@h:99999/d', 5 as never]) {
       const error = await failure(openStore({ url }));

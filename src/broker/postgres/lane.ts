@@ -23,6 +23,11 @@ export interface LaneOptions {
   readonly onClose?: (() => void) | undefined;
 }
 
+interface Host {
+  readonly host: string;
+  readonly port: number;
+}
+
 /** The driver takes seconds. */
 const SECOND = 1000;
 const KEEP_ALIVE_S = 10;
@@ -33,6 +38,8 @@ export class Lane {
   readonly #sockets = new Set<Socket>();
   #sql: Sql | undefined;
   #running = 0;
+  /** Several may stand in the URL: they are tried in turn. */
+  #hosts: readonly Host[] | undefined;
   #hostIndex = 0;
 
   constructor(options: LaneOptions) {
@@ -116,6 +123,7 @@ export class Lane {
 
   #start(): Sql {
     const { driver, settings, session, onNotify, onClose } = this.#options;
+    let isDialled = false;
     const options = {
       max: 1,
       idle_timeout: undefined,
@@ -134,19 +142,27 @@ export class Lane {
       },
       connection: session,
       // Our own, so that one to a server that hangs can be cut off.
-      socket: (target: { host: string[]; port: number[]; path?: string | false }) => this.#dial(target),
+      socket: (target: Target) => {
+        // It would dial for ever, without a pause, one that closes before it is ready: whoever made the call tries again.
+        if (isDialled) throw connectionLost();
+        isDialled = true;
+        return this.#dial(target);
+      },
     };
     // The driver's types do not know `socket`, nor that a connection without types of its own is one.
-    const sql = driver(settings.url, options as unknown as Options<Record<string, never>>) as unknown as Sql;
+    const open = (more: object): Sql =>
+      driver(settings.url, { ...options, ...more } as unknown as Options<Record<string, never>>) as unknown as Sql;
+    // Given several, it would tell of no failure as long as there is another one, and not stop at the last.
+    this.#hosts ??= hostsOf(open({}));
+    const { host, port } = this.#hosts[this.#hostIndex++ % this.#hosts.length] as Host;
+    const sql = this.#hosts.length === 1 ? open({}) : open({ host: [host], port: [port] });
     return sql;
   }
 
-  #dial({ host, port, path }: { host: string[]; port: number[]; path?: string | false }): Socket {
-    const index = this.#hostIndex++ % host.length;
-    const socket =
-      typeof path === 'string' ? dial({ path }) : dial({ host: host[index] as string, port: port[index] as number });
+  #dial({ host: [host], port: [port], path }: Target): Socket {
+    const socket = typeof path === 'string' ? dial({ path }) : dial({ host: host as string, port: port as number });
     // The driver takes the server's name for TLS, and the address in its messages, from here.
-    Object.assign(socket, { host: host[index], port: port[index] });
+    Object.assign(socket, { host, port });
     socket.setNoDelay(true);
     this.#sockets.add(socket);
     socket.once('close', () => this.#sockets.delete(socket));
@@ -154,6 +170,18 @@ export class Lane {
     socket.on('error', () => {});
     return socket;
   }
+}
+
+/** As the driver has read the URL. */
+interface Target {
+  readonly host: readonly string[];
+  readonly port: readonly number[];
+  readonly path?: string | false;
+}
+
+function hostsOf(sql: Sql): readonly Host[] {
+  const { host, port } = sql.options as unknown as Target;
+  return host.map((name, index) => ({ host: name, port: port[index] as number }));
 }
 
 /** Prepared once per connection. */
