@@ -1,5 +1,10 @@
 import { createServer } from 'node:net';
+import postgres from 'postgres';
 import { describe, expect, test } from 'vitest';
+import { Database } from '../../src/broker/postgres/database.ts';
+import { resolveSettings } from '../../src/broker/postgres/settings.ts';
+import { SystemClock } from '../../src/io/clock.ts';
+import { SystemRandom } from '../../src/io/random.ts';
 import { Arrivals, failure } from '../conformance/events.ts';
 import { openStore, shared, tasks, within } from './scene.ts';
 
@@ -197,6 +202,17 @@ describe.skipIf(shared === undefined)('connecting', () => {
   });
 
   test(
+    'the server notices within a minute that a host has vanished',
+    within(async (scene) => {
+      const settings = { url: scene.url, clock: new SystemClock(), random: new SystemRandom(), connectTimeoutMs: 5000 };
+      const database = new Database({ ...settings, driver: postgres, settings: await resolveSettings(settings) });
+      const [row] = await database.query('calm', KEEP_ALIVE);
+      expect(row).toEqual({ seconds: 60 });
+      await database.close(1000);
+    }),
+  );
+
+  test(
     'after close every call rejects with CLOSED, and close resolves again',
     within(async (scene) => {
       const store = await scene.store({ upkeep: true });
@@ -219,3 +235,7 @@ describe.skipIf(shared === undefined)('connecting', () => {
     }),
   );
 });
+
+const KEEP_ALIVE = `
+SELECT current_setting('tcp_keepalives_idle')::integer
+  + current_setting('tcp_keepalives_interval')::integer * current_setting('tcp_keepalives_count')::integer AS seconds`;

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { PostgresStore } from '../../src/broker/postgres/postgres-store.ts';
 import { LIMITS } from '../../src/limits.ts';
 import { failure } from '../conformance/events.ts';
-import { arrival, OOPS, shared, spec, tasks, within } from './scene.ts';
+import { arrival, HurriedClock, OOPS, shared, spec, tasks, within } from './scene.ts';
 
 const HOUR = 3_600_000;
 
@@ -314,6 +314,22 @@ describe.skipIf(shared === undefined)('retention', () => {
       isOver = true;
       await workers;
       expect(await kept(store, ids.slice(left.length))).toHaveLength(2);
+    }),
+  );
+
+  test(
+    'what was cancelled long ago is forgotten as fast as it comes, and the rest stays',
+    within(async (scene) => {
+      const due = LIMITS.storeTrimTasks * 12;
+      await scene.sql`
+        INSERT INTO tombstones (id, until)
+        SELECT 'g-' || n, now() + CASE WHEN n > ${due} THEN interval '1 day' ELSE interval '-1 minute' END
+        FROM generate_series(1, ${due + 5}::integer) n`;
+      const clock = new HurriedClock();
+      await scene.store({ upkeep: true, clock });
+      // It has time for what is slow once a minute.
+      clock.aheadMs += 60_000;
+      await expect.poll(async () => (await scene.sql`SELECT FROM tombstones`).length).toBe(5);
     }),
   );
 

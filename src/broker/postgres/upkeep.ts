@@ -12,7 +12,7 @@ const LOCK = 0x6d_69_6c_6d;
 const TIGHT_COUNT = 1000;
 /** Between two rounds of what has time. Longer than any statement runs: see `#raiseLow`. */
 const SLOW_MS = 60_000;
-/** Portions of held tasks that one slow round looks at again. */
+/** Portions of held tasks that one slow round looks at again, and of tombstones that any round forgets. */
 const LOOKS_MAX = 10;
 /** Counts are added up when they are older: what is younger tells the throughput. */
 const ROLL_UP_AFTER_MS = 3 * LIMITS.storeThroughputMs;
@@ -33,6 +33,8 @@ export class Upkeep {
   /** The last of the held tasks that were marked to be looked at again; '': the next round begins with the first. */
   #lookedAgain = '';
   #slowMs: number;
+  /** There are tombstones to be forgotten, perhaps. */
+  #areTombstonesDue = false;
   #running: Promise<void> | undefined;
 
   constructor(database: Database) {
@@ -140,13 +142,14 @@ export class Upkeep {
     const nowMs = this.#database.clock.steadyMs();
     if (nowMs - this.#slowMs >= SLOW_MS) {
       this.#slowMs = nowMs;
-      await this.#database.query('lazy', FORGET_TOMBSTONES);
+      this.#areTombstonesDue = true;
       await this.#database.query('lazy', FORGET_CANCELS);
       await this.#database.query('lazy', 'SELECT forget_watches()::text');
       await this.#lookAgain();
       await this.#raiseLow();
     }
-    let behind = false;
+    await this.#forgetTombstones();
+    let behind = this.#areTombstonesDue;
     const { completedCountMax, completedAgeMs, deadCountMax, deadAgeMs } = DEFAULTS.retention;
     const defaults = [completedCountMax, completedAgeMs, deadCountMax, deadAgeMs];
     for (const { queue_no: queueNo } of await this.#database.query('lazy', DUE, defaults)) {
@@ -154,6 +157,14 @@ export class Upkeep {
       if (!(await this.#trim(queueNo as number, LIMITS.storeTrimStatementsMax))) behind = true;
     }
     return behind;
+  }
+
+  /** In portions; what is left of very many is due at once, after what else there is to do. */
+  async #forgetTombstones(): Promise<void> {
+    for (let statements = 0; this.#areTombstonesDue && statements < LOOKS_MAX; statements++) {
+      const [row] = await this.#database.query('lazy', FORGET_TOMBSTONES);
+      this.#areTombstonesDue = (row as Row).count === LIMITS.storeTrimTasks;
+    }
   }
 
   /** In portions, and where there are very many held tasks the next slow round goes on. */
@@ -253,7 +264,11 @@ WHERE (completed.at IS NOT NULL AND c.completed + c.cancelled > coalesce(q.compl
 ORDER BY q.no`;
 
 const FORGET_TOMBSTONES = `
-DELETE FROM tombstones WHERE id IN (SELECT id FROM tombstones WHERE until < now() ORDER BY until LIMIT ${LIMITS.storeTrimTasks})`;
+WITH gone AS (
+  DELETE FROM tombstones
+  WHERE id IN (SELECT id FROM tombstones WHERE until < now() ORDER BY until LIMIT ${LIMITS.storeTrimTasks}) RETURNING id
+)
+SELECT count(*)::integer AS count FROM gone`;
 
 const FORGET_HELD = 'SELECT forget_held($1::integer) AS looked';
 
