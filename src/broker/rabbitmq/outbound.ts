@@ -100,8 +100,8 @@ export class Outbound {
       if (this.#link.model === model) this.#channelClosed(model, fault);
     });
     this.#channel = channel;
-    await this.#restore();
-    this.publisher.attach(channel);
+    await this.#restoreAlways();
+    this.#attach(channel);
     for (const gate of this.#gates.values()) this.#open(gate);
   }
 
@@ -181,11 +181,56 @@ export class Outbound {
     for (const parcel of gate.parcels) parcel.settled(refusal);
   }
 
-  /** A broker that lost its exchanges closes the channel that publishes to them, again and again: they come first. */
-  async #restore(): Promise<void> {
-    const needs = [...this.#always(), ...this.publisher.routed().flatMap((parcel) => parcel.needs)];
+  async #restoreAlways(): Promise<void> {
+    const needs = this.#always();
     this.#topology.forget(needs);
-    await this.#topology.ensure(needs);
+    try {
+      await this.#topology.ensure(needs);
+    } catch (error) {
+      // Whatever is sent from now on and needs it is refused for that; what does not goes out.
+      if (!isRefusal(error)) throw error;
+    }
+  }
+
+  /**
+   * A broker that lost its exchanges closes the channel that publishes to them, again and again: what goes through them waits
+   * until they are there. One queue in trouble holds up only what is on its way to it.
+   */
+  #attach(channel: ConfirmChannel): void {
+    const held = this.publisher.routed();
+    const groups = new Map<string, Parcel[]>();
+    for (const parcel of held) {
+      const key = keyOf(parcel.needs);
+      const group = groups.get(key);
+      if (group === undefined) groups.set(key, [parcel]);
+      else group.push(parcel);
+      this.#topology.forget(parcel.needs);
+    }
+    this.publisher.attach(channel, new Set(held));
+    for (const parcels of groups.values()) this.#release(channel, new Set(parcels), (parcels[0] as Parcel).needs);
+  }
+
+  /** Lets go of what is held when what it needs is there. */
+  #release(channel: ConfirmChannel, parcels: ReadonlySet<Parcel>, needs: readonly Need[]): void {
+    this.#topology.ensure(needs).then(
+      () => this.publisher.release(channel, parcels),
+      (error: unknown) => {
+        // Then they are held for the next.
+        if (this.#channel !== channel) return;
+        if (isRefusal(error)) this.publisher.withdraw(parcels, error);
+        else this.#releaseLater(channel, parcels, needs);
+      },
+    );
+  }
+
+  #releaseLater(channel: ConfirmChannel, parcels: ReadonlySet<Parcel>, needs: readonly Need[]): void {
+    this.#clock
+      .setTimer(RETRY_MS, () => {
+        // Perhaps all of them were withdrawn.
+        const left = this.publisher.routed().filter((parcel) => parcels.has(parcel));
+        if (this.#channel === channel && left.length > 0) this.#release(channel, new Set(left), needs);
+      })
+      .unref();
   }
 
   #channelClosed(model: ChannelModel, fault: Fault | undefined): void {
@@ -199,6 +244,11 @@ export class Outbound {
       })
       .unref();
   }
+}
+
+/** Of what stays as it is until somebody changes it. */
+function isRefusal(error: unknown): error is MillraceError {
+  return error instanceof MillraceError && (error.code === 'CONFLICT' || error.code === 'UNSUPPORTED');
 }
 
 function keyOf(needs: readonly Need[]): string {

@@ -63,6 +63,7 @@ const DROP_LOSSES_MAX = 3;
 /** amqplib takes undefined for what is absent. */
 type PublishOptions = { -readonly [Name in keyof Options.Publish]: Options.Publish[Name] | undefined };
 
+const NONE: ReadonlySet<Parcel> = new Set();
 const RETURNS_MAX = 2;
 const RESEND_MS = 500;
 
@@ -120,9 +121,10 @@ export class Publisher {
     this.#pump();
   }
 
-  /** A new channel in confirm mode: everything unconfirmed goes out again, in order. */
-  attach(channel: ConfirmChannel): void {
+  /** A new channel in confirm mode: everything unconfirmed goes out again, in order, but for what is held until its release. */
+  attach(channel: ConfirmChannel, held: ReadonlySet<Parcel> = NONE): void {
     this.#reset();
+    if (held.size > 0) this.#waiting = this.#waiting.filter(({ parcel }) => !held.has(parcel));
     this.blocked = false;
     this.#channel = channel;
     this.#flowing = true;
@@ -135,6 +137,13 @@ export class Publisher {
       this.#flowing = true;
       this.#pump();
     });
+    this.#pump();
+  }
+
+  /** Parcels that were held go out over this channel, if it is still there. */
+  release(channel: ConfirmChannel, parcels: ReadonlySet<Parcel>): void {
+    if (this.#channel !== channel) return;
+    for (const sending of this.#sendings) if (parcels.has(sending.parcel)) this.#waiting.push(sending);
     this.#pump();
   }
 
