@@ -1,3 +1,4 @@
+import { setImmediate as turn } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Client } from '../../src/index.ts';
 import { Arrivals, Deferred, failure } from '../conformance/events.ts';
@@ -149,6 +150,24 @@ describe.skipIf(rabbit === undefined)('a connection', () => {
     await held.started.count(2);
     held.go.resolve();
     expect(held.started.all.map(({ input }) => input)).toEqual(['nameless', 'later']);
+  });
+
+  test('that is cut while all that a worker may hold ends does not keep the next task from it', async () => {
+    const { proxy, url } = await scene.proxy();
+    const producer = await scene.connect();
+    const held = new Held();
+    await held.work(await scene.connect({}, url), { concurrency: 1, prefetch: 1 });
+    const first = await producer.enqueue('task', 1);
+    await held.started.count(1);
+    proxy.refuse();
+    proxy.cut();
+    await held.said.count(1);
+    held.go.resolve();
+    await turn();
+    proxy.pass();
+    expect(await first.result()).toBe(1);
+    expect(await (await producer.enqueue('task', 2)).result()).toBe(1);
+    expect(held.started.all.map(({ input }) => input)).toEqual([1, 2]);
   });
 
   test('that is cut while tasks flow loses none of them', async () => {
