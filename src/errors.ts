@@ -140,11 +140,14 @@ function isList(value: object): boolean {
   }
 }
 
-/** A password in a URL, whoever wrote the text, is never shown; also one with characters that a URL would have encoded. */
+/**
+ * A password in a URL, whoever wrote the text, is never shown; also one with characters that a URL would have encoded. A quote
+ * is part of it if the end of it follows, and not another value of a JSON text.
+ */
 export function redact(text: string): string {
   return text
-    .replaceAll(/(\b[a-z][a-z0-9+.-]*:\/\/[^\s/:@"']*):[^\s"']*@/gi, '$1:***@')
-    .replaceAll(/([?&](?:password|passwd|token|secret|sslpassword)=)[^\s&"']*/gi, '$1***');
+    .replaceAll(/(\b[a-z][a-z0-9+.-]*:\/\/[^\s/:@"']*):(?:[^\s"']|["'](?=[^\s/,}]{0,200}@))*@/gi, '$1:***@')
+    .replaceAll(/([?&](?:password|passwd|token|secret|sslpassword)=)[^\s&"]*/gi, '$1***');
 }
 
 /** Rebuilds an error that crossed the wire. An unknown code (a newer server) is kept in the message. */

@@ -116,6 +116,8 @@ export const LIMITS = {
   unconfirmedBytesPerConnectionMax: 32 * MiB,
   /** What the server holds for its disk from all connections together. */
   unconfirmedBytesMax: 128 * MiB,
+  /** Answers of one connection that wait for the disk: beyond it the connection is not read from. */
+  answersPerConnectionMax: 16_384,
   /** What the server queues for a reader that does not keep up before it stops giving it tasks. */
   sendBufferBytesMax: 8 * MiB,
   /** Above this a reader that does not read is cut off. */

@@ -175,10 +175,10 @@ export class Access {
     return this.#http?.tls;
   }
 
-  /** Who is told of new certificates from now on. */
+  /** Who is told of certificates from now on, also of those that were read again since it was given the first ones. */
   follow({ tcp, http }: { tcp?: RenewTls | undefined; http?: RenewTls | undefined }): void {
-    if (this.#tcp !== undefined && tcp !== undefined) this.#tcp.renew = tcp;
-    if (this.#http !== undefined && http !== undefined) this.#http.renew = http;
+    follow(this.#tcp, tcp);
+    follow(this.#http, http);
   }
 
   /** Reads everything again; what cannot be used leaves in force what was there before, and is logged. Never rejects. */
@@ -227,6 +227,12 @@ export class Access {
     this.#log.all.info(`certificate for ${place} read again from ${files.cert}`);
     await warnOfReaders([files.key], this.#log);
   }
+}
+
+function follow(certificate: Certificate | undefined, renew: RenewTls | undefined): void {
+  if (certificate === undefined || renew === undefined) return;
+  certificate.renew = renew;
+  renew(certificate.tls);
 }
 
 function pathsOf(files: TlsFiles | undefined): (string | undefined)[] {

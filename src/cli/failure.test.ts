@@ -30,5 +30,10 @@ test('passwords in URLs are never shown', () => {
   expect(redact('postgres://h/d?user=me&password=s3cret&sslmode=require')).toBe(
     'postgres://h/d?user=me&password=***&sslmode=require',
   );
+  expect(redact(`no amqp://u:it's@h and amqp://u:a'b"c@h, "me@h"`)).toBe(
+    'no amqp://u:***@h and amqp://u:***@h, "me@h"',
+  );
+  expect(redact('{"url":"amqp://a:b@c","mail":"x@y"}')).toBe('{"url":"amqp://a:***@c","mail":"x@y"}');
+  expect(redact("postgres://h/d?password=a'b&x=1")).toBe('postgres://h/d?password=***&x=1');
   expect(describeFailure(new MillraceError('DISCONNECTED', 'amqp://a:b@c')).line).toBe('DISCONNECTED: amqp://a:***@c');
 });

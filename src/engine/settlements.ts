@@ -72,19 +72,20 @@ export class Settlements {
 
   /** Takes the body of a COMPLETE frame; adds the ids whose lease is lost to `refused`. */
   complete(worker: CoreWorker, buffer: Buffer, start: number, end: number, refused: number[]): void {
-    this.#resolve(worker, buffer, start, end, refused);
+    const count = this.#resolve(worker, buffer, start, end, refused);
+    // Of nothing there is nothing to remember: the disk is not for whoever sends it without end.
+    if (count === 0) return;
     if (refused.length === 0) {
       this.#completeAll(worker, buffer, start, end);
       return;
     }
     const valid = this.#withoutLost(worker, buffer, start, end);
-    if (valid.length === 0) return;
     this.#resolve(worker, valid, 0, valid.length, []);
     this.#completeAll(worker, valid, 0, valid.length);
   }
 
-  /** Puts the slots of all tasks named into `#slots`, but for those whose lease is lost. */
-  #resolve(worker: CoreWorker, buffer: Buffer, start: number, end: number, refused: number[]): void {
+  /** Puts the slots of all tasks named into `#slots`, but for those whose lease is lost; returns how many they are. */
+  #resolve(worker: CoreWorker, buffer: Buffer, start: number, end: number, refused: number[]): number {
     const core = this.#core;
     const reader = this.#completions;
     let count = 0;
@@ -98,6 +99,7 @@ export class Settlements {
         else this.#slots[count++] = slot;
       }
     }
+    return count;
   }
 
   #completeAll(worker: CoreWorker, buffer: Buffer, start: number, end: number): void {

@@ -59,8 +59,8 @@ export class TlsAcceptor {
     this.#server.setSecureContext(contextOf(tls));
     if (tls.clientCa === this.#clientCa) return;
     this.#clientCa = tls.clientCa;
-    // Who may still come comes back, and is looked at anew.
-    for (const socket of this.#certified) socket.destroy();
+    // Who may still come comes back, and is looked at anew; a handshake that has begun would end as it began.
+    for (const socket of [...this.#certified, ...this.#shaking.values()]) socket.destroy();
   }
 
   arrived(socket: Socket): void {

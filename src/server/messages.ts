@@ -52,8 +52,12 @@ export function parseHello(message: Record<string, unknown>): Introduction {
   return { hello, token };
 }
 
+/** A copy: with a part of a text V8 keeps all of it. */
 function shortText(value: unknown): string {
-  return typeof value === 'string' ? value.slice(0, CLIENT_NAME_CHARACTERS_MAX) : '';
+  if (typeof value !== 'string') return '';
+  return value.length <= CLIENT_NAME_CHARACTERS_MAX
+    ? value
+    : Buffer.from(value.slice(0, CLIENT_NAME_CHARACTERS_MAX)).toString();
 }
 
 export interface Subscription {

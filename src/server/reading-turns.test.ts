@@ -11,6 +11,7 @@ const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve)
 class Flood implements Reader {
   unfinishedFrameBytes = 0;
   missingFrameBytes = 0;
+  uncountedBytes = 0;
   resting = false;
   bytes = 0;
 
@@ -18,12 +19,18 @@ class Flood implements Reader {
     this.resting = false;
   }
 
+  readonly pieceBytes: number;
+
+  constructor(pieceBytes = PIECE_BYTES) {
+    this.pieceBytes = pieceBytes;
+  }
+
   /** As the system does: pieces of two megabytes at most in one turn, until somebody says stop. */
   flow(turns: ReadingTurns): number {
     let bytes = 0;
-    for (let left = 2 * MiB; left > 0 && !this.resting; left -= PIECE_BYTES) {
-      bytes += PIECE_BYTES;
-      this.resting = turns.read(this, PIECE_BYTES);
+    for (let left = 2 * MiB; left > 0 && !this.resting; left -= this.pieceBytes) {
+      bytes += this.pieceBytes;
+      this.resting = turns.read(this, this.pieceBytes);
     }
     this.bytes += bytes;
     return bytes;
@@ -41,9 +48,12 @@ async function readOf(floods: readonly Flood[], turnCount: number): Promise<numb
   return sums;
 }
 
-test('one who sends without end is read a megabyte a turn', async () => {
-  expect(await readOf([new Flood()], 3)).toEqual([MiB, MiB, MiB]);
-});
+test.each([PIECE_BYTES, KiB])(
+  'one who sends without end, in pieces of %d bytes, is read a megabyte a turn',
+  async (piece) => {
+    expect(await readOf([new Flood(piece)], 3)).toEqual([MiB, MiB, MiB]);
+  },
+);
 
 test.each([2, 10, 300])('%d who send without end share that, and each gets as much as the others', async (count) => {
   const floods = Array.from({ length: count }, () => new Flood());
@@ -82,7 +92,7 @@ test('who sends little never rests, and who has left is not told to go on', asyn
   turns.leave(left);
   for (let count = 0; count < 20; count++) {
     flood.flow(turns);
-    for (let frames = 0; frames < 100; frames++) expect(turns.read(little, 10 * KiB)).toBe(false);
+    for (let frames = 0; frames < 4; frames++) expect(turns.read(little, 10 * KiB)).toBe(false);
     expect(turns.read(little, 20 * KiB)).toBe(false);
     await turn();
   }

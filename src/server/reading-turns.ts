@@ -3,13 +3,15 @@ import type { Clock } from '../io/clock.ts';
 /** What is read in one turn of the event loop from all who send without end, and from each of them at least. */
 const TURN_BYTES = 1024 * 1024;
 const SHARE_BYTES = 64 * 1024;
-/** The system has less than this only for who sends now and then; it is the largest piece in which TLS hands things over. */
+/** Smaller pieces are counted together, whenever they came: who sends now and then is not worth a look in each turn. */
 const COUNTED_BYTES = 16 * 1024;
 
 export interface Reader {
   /** Of a frame that was begun, what has come, and what has not. */
   readonly unfinishedFrameBytes: number;
   readonly missingFrameBytes: number;
+  /** Of small pieces, what was not counted yet; only `ReadingTurns` changes it. */
+  uncountedBytes: number;
   /** Reads again. */
   readOn(): void;
 }
@@ -35,9 +37,11 @@ export class ReadingTurns {
 
   /** So much has come. Returns whether the reader is to rest, until it is told to read on. */
   read(reader: Reader, bytes: number): boolean {
-    if (bytes < COUNTED_BYTES) return false;
+    reader.uncountedBytes += bytes;
+    if (reader.uncountedBytes < COUNTED_BYTES) return false;
     this.#open();
-    const sum = (this.#read.get(reader) ?? 0) + bytes;
+    const sum = (this.#read.get(reader) ?? 0) + reader.uncountedBytes;
+    reader.uncountedBytes = 0;
     this.#read.set(reader, sum);
     if (sum < this.#shareBytes) return false;
     this.#resting.add(reader);

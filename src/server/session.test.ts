@@ -20,6 +20,9 @@ const HELLO = frame(FRAME.HELLO, 1, (writer) => {
 const CALL = frame(FRAME.CALL, 2, (writer) => {
   writer.text('{"method":"status"}');
 });
+const SUBSCRIBE = frame(FRAME.SUBSCRIBE, 2, (writer) => {
+  writer.text('{"worker":"w","queues":["q"],"concurrency":1,"prefetch":1,"resume":[]}');
+});
 
 test('the time for a frame does not run while the server itself does not read', async () => {
   const clock = new ManualClock();
@@ -40,6 +43,44 @@ test('the time for a frame does not run while the server itself does not read', 
   expect(link.ended).toBe(true);
   // A client whose event loop is busy sends the rest too late, and may come back.
   expect(link.lastCode).toBe('TOO_SLOW');
+  await host.stop({ timeoutMs: 0 });
+});
+
+test('completions of nothing are answered, and take nothing of the disk', async () => {
+  const disk = new MemoryDisk();
+  const host = await Host.start({ directory: memoryDirectory(), disk });
+  const link = new ScriptedLink();
+  host.accept(link);
+  link.say(HELLO);
+  link.say(SUBSCRIBE);
+  await settle();
+  const { appendedSequence } = host.engine.journal;
+  for (let id = 3; id < 20; id++) link.say(frame(FRAME.COMPLETE, id, () => {}));
+  while (link.frames.filter(({ type }) => type === FRAME.SETTLED).length < 17) await settle();
+  expect(host.engine.journal.appendedSequence).toBe(appendedSequence);
+  await host.stop({ timeoutMs: 0 });
+});
+
+test('who has as many answers to come as may wait for a slow disk is not read from meanwhile', async () => {
+  const disk = new MemoryDisk();
+  const host = await Host.start({ directory: memoryDirectory(), disk });
+  const link = new ScriptedLink();
+  host.accept(link);
+  link.say(HELLO);
+  link.say(SUBSCRIBE);
+  disk.hold('write');
+  link.say(frame(FRAME.CALL, 3, (writer) => writer.text('{"method":"queue.pause","params":{"queue":"q"}}')));
+  await settle();
+  const nothing = frame(FRAME.COMPLETE, 4, () => {});
+  let said = 0;
+  while (!link.paused && said < 2 * LIMITS.answersPerConnectionMax) {
+    link.say(nothing);
+    said++;
+  }
+  expect(said).toBeLessThanOrEqual(LIMITS.answersPerConnectionMax + 1);
+  disk.release();
+  while (link.frames.filter(({ type }) => type === FRAME.SETTLED).length < said) await settle();
+  expect(link.paused).toBe(false);
   await host.stop({ timeoutMs: 0 });
 });
 

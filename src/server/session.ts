@@ -99,6 +99,8 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
   heardMs: number;
   /** When the first byte of an unfinished frame was seen, or reading went on with one; 0 while nothing is read. */
   frameBeganMs = 0;
+  /** See `ReadingTurns`. */
+  uncountedBytes = 0;
   readonly #owner: SessionOwner;
   readonly #engine: Engine;
   readonly #link: Link;
@@ -364,6 +366,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     const behind =
       this.#unconfirmedBytes > LIMITS.unconfirmedBytesPerConnectionMax ||
       (this.#unconfirmedBytes > 0 && this.#engine.journal.unwrittenBytes > LIMITS.unconfirmedBytesMax) ||
+      this.#answers.length > LIMITS.answersPerConnectionMax ||
       this.#link.bufferedBytes > LIMITS.sendBufferBytesMax ||
       this.#calls.waitingBytes > LIMITS.waitingCallBytesPerConnectionMax;
     this.#isBehind = behind;
