@@ -29,10 +29,14 @@ describe.skipIf(postgres === undefined)('a store that does not take', () => {
   });
 
   /** From now on the tables take no change of a task that makes this true. */
-  async function refuse(condition: string, change: 'INSERT' | 'UPDATE' = 'UPDATE'): Promise<void> {
+  async function refuse(
+    condition: string,
+    change: 'INSERT' | 'UPDATE' = 'UPDATE',
+    code = 'data_exception',
+  ): Promise<void> {
     await database.unsafe(`
       CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$
-        BEGIN RAISE EXCEPTION 'never that' USING ERRCODE = 'data_exception'; END $$;
+        BEGIN RAISE EXCEPTION 'never that' USING ERRCODE = '${code}'; END $$;
       CREATE TRIGGER refuse BEFORE ${change} ON tasks FOR EACH ROW WHEN (${condition}) EXECUTE FUNCTION refuse()`);
   }
 
@@ -55,18 +59,21 @@ describe.skipIf(postgres === undefined)('a store that does not take', () => {
     expect(await scene.channel.checkQueue('millrace.default')).toMatchObject({ messageCount: 0 });
   });
 
-  test('a result makes its task dead, for that reason, and what ended with it has its own', async () => {
-    await refuse(`NEW.result = '"bad"'`);
-    await client.work({ echo: (input) => input });
-    const inputs = ['fine', 'bad', 'well'];
-    const [fine, bad, well] = await Promise.all(inputs.map((input) => client.enqueue('echo', input)));
-    expect(await fine?.result()).toBe('fine');
-    expect(await well?.result()).toBe('well');
-    const error = await failure(bad?.result() as Promise<unknown>);
-    expect(error).toMatchObject({ code: 'TASK_DEAD', cause: { code: 'INVALID_ARGUMENT' } });
-    expect(await bad?.info()).toMatchObject({ state: 'dead', attempt: 1 });
-    expect((await bad?.info())?.failures[0]?.error.message).toContain('never that');
-  });
+  test.each(['data_exception', 'check_violation', 'raise_exception'])(
+    'a result makes its task dead, for that reason, and what ended with it has its own: %s',
+    async (code) => {
+      await refuse(`NEW.result = '"bad"'`, 'UPDATE', code);
+      await client.work({ echo: (input) => input });
+      const inputs = ['fine', 'bad', 'well'];
+      const [fine, bad, well] = await Promise.all(inputs.map((input) => client.enqueue('echo', input)));
+      expect(await fine?.result()).toBe('fine');
+      expect(await well?.result()).toBe('well');
+      const error = await failure(bad?.result() as Promise<unknown>);
+      expect(error).toMatchObject({ code: 'TASK_DEAD', cause: { code: 'INVALID_ARGUMENT' } });
+      expect(await bad?.info()).toMatchObject({ state: 'dead', attempt: 1 });
+      expect((await bad?.info())?.failures[0]?.error.message).toContain('never that');
+    },
+  );
 
   test('how a task ended in any way ends the worker, which says so, and the task goes to the next', async () => {
     await refuse('NEW.state > 1');

@@ -2,6 +2,7 @@ import { createServer } from 'node:net';
 import postgres from 'postgres';
 import { describe, expect, test } from 'vitest';
 import { Database } from '../../src/broker/postgres/database.ts';
+import { OWN_CONSTRAINTS } from '../../src/broker/postgres/failures.ts';
 import { resolveSettings } from '../../src/broker/postgres/settings.ts';
 import { SystemClock } from '../../src/io/clock.ts';
 import { SystemRandom } from '../../src/io/random.ts';
@@ -200,6 +201,46 @@ describe.skipIf(shared === undefined)('connecting', () => {
       expect(error.message).not.toContain('hush');
     }
   });
+
+  test(
+    'what a constraint or trigger refuses that somebody has added is a value, and what one of ours refuses is not',
+    within(async (scene) => {
+      const store = await scene.store();
+      const ours = await scene.sql`
+        SELECT c.relname AS name FROM pg_index x JOIN pg_class c ON c.oid = x.indexrelid
+        WHERE x.indisunique AND c.relnamespace = 'millrace'::regnamespace
+        UNION SELECT conname FROM pg_constraint WHERE connamespace = 'millrace'::regnamespace AND contype <> 'n'`;
+      expect(ours.map(({ name }) => name).toSorted()).toEqual([...OWN_CONSTRAINTS].toSorted());
+      const codes: string[] = [];
+      const insert = async (payload: string): Promise<void> => {
+        const error = await failure(store.insert([tasks(scene.ids(1), { payloads: [payload] })]));
+        codes.push(`${error.code} ${error.details?.sqlState}`);
+      };
+      await scene.sql`ALTER TABLE tasks ADD CONSTRAINT short CHECK (octet_length(payload) < 10)`;
+      await insert('"too long for that"');
+      await scene.sql`CREATE UNIQUE INDEX each_once ON tasks (payload)`;
+      await store.insert([tasks(scene.ids(1), { payloads: ['"once"'] })]);
+      await insert('"once"');
+      await scene.sql`
+        CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'not today'; END $$`;
+      await scene.sql`
+        CREATE TRIGGER refuse BEFORE INSERT ON tasks FOR EACH ROW WHEN (NEW.payload = '2') EXECUTE FUNCTION refuse()`;
+      await insert('2');
+      // As after a restore in which the sequences are those of another day.
+      const [first, second] = scene.ids(2) as [string, string];
+      await store.insert([tasks([first, second], { payloads: ['0', '1'] })]);
+      await store.cancelTask(first);
+      await scene.sql`ALTER TABLE ended ALTER no RESTART WITH 1`;
+      const error = await failure(store.cancelTask(second));
+      codes.push(`${error.code} ${error.details?.sqlState}`);
+      expect(codes).toEqual([
+        'INVALID_ARGUMENT 23514',
+        'INVALID_ARGUMENT 23505',
+        'INVALID_ARGUMENT P0001',
+        'STORAGE_FAILED 23505',
+      ]);
+    }),
+  );
 
   test(
     'the server notices within a minute that a host has vanished',

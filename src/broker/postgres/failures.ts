@@ -30,6 +30,25 @@ const RAISED_CODES = new Map<string, 'NOT_FOUND' | 'QUEUE_FULL' | 'TIMEOUT'>([
   [RAISED.TIMEOUT, 'TIMEOUT'],
 ]);
 
+/**
+ * Of our own tables. What one of these refuses is no value's fault: rows or sequences were restored from different times, say,
+ * and every task would be refused alike until somebody has mended that.
+ */
+export const OWN_CONSTRAINTS: ReadonlySet<string> = new Set([
+  ...['cancels_pkey', 'dependents_pkey', 'edges_parent', 'edges_pkey', 'ended_pkey', 'held_pkey', 'kinds_pkey'],
+  ...['kinds_queue_no_fkey', 'kinds_queue_no_name_priority_max_attempts_timeout_ms_backof_key', 'migrations_pkey'],
+  ...['outbox_pkey', 'queues_name_key', 'queues_pkey', 'schedules_kind_no_fkey', 'schedules_pkey', 'supervisors_pkey'],
+  ...[
+    'tasks_id',
+    'tombstones_pkey',
+    'totals_pkey',
+    'unique_keys_pkey',
+    'watches_pkey',
+    'workers_id_key',
+    'workers_pkey',
+  ],
+]);
+
 const CLASH_CODES = new Set(['40001', '40P01', '55P03']);
 
 export function troubleOf(error: unknown): Trouble {
@@ -93,14 +112,22 @@ export function typed(settings: Settings, error: unknown): unknown {
     const message = `PostgreSQL at ${place} has lost tables of the schema ${schema}: ${reason}; connect again to make them anew`;
     return new MillraceError('STORAGE_FAILED', message, options);
   }
-  // The classes of what is wrong with a value, and of what is more than there may be of something.
-  if (code.startsWith('22') || code.startsWith('54')) {
+  if (isAboutValue(code, error)) {
     const message = `PostgreSQL at ${place} takes no such value: ${reason} (${code})`;
     return new MillraceError('INVALID_ARGUMENT', message, options);
   }
   // What has no code is a defect in this program: the stack says more than a translation.
   if (code === '') return error;
   return new MillraceError('STORAGE_FAILED', `PostgreSQL at ${place} refused: ${reason} (${code})`, options);
+}
+
+/**
+ * Whether another value would be taken: the classes of what is wrong with one, of what is more than there may be of something,
+ * and what constraints and triggers refuse that somebody has added to our tables.
+ */
+function isAboutValue(code: string, error: unknown): boolean {
+  if (code.startsWith('22') || code.startsWith('54') || code === 'P0001') return true;
+  return code.startsWith('23') && !OWN_CONSTRAINTS.has((error as { constraint_name?: string }).constraint_name ?? '');
 }
 
 function codeOf(error: unknown): string {
