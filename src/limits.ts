@@ -228,6 +228,8 @@ export const LIMITS = {
   httpConnectionsMax: 2048,
   /** Requests that are being answered, waiting ones included; streams of events have their own limit. */
   httpRequestsMax: 2048,
+  /** Of one connection, sent ahead of the answer to an earlier one. */
+  httpPipelinedMax: 16,
   /** A body that is one document: a batch of the largest frame, in JSON. */
   httpBodyBytesMax: 17 * MiB,
   /** Bodies of all requests that are being answered. */

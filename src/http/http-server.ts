@@ -9,6 +9,7 @@ import { createApp } from './app.ts';
 import { Backends, type OpenFor } from './backends.ts';
 import { HttpConnections } from './connections.ts';
 import type { HttpApp, HttpWorld } from './context.ts';
+import { Turns } from './turns.ts';
 
 export interface HttpServerOptions extends Omit<HttpWorld, 'onStop'> {
   /** Where the backend knows grants. */
@@ -138,8 +139,11 @@ function createServer(
     requestTimeout: 0,
     keepAliveTimeout: LIMITS.httpKeepAliveMs,
   };
+  const turns = new Turns();
+  const answer = (request: Request, env: HttpBindings): Response | Promise<Response> =>
+    connections.refusal(env) ?? turns.take(env, () => app.fetch(request, env));
   const server = createAdaptorServer({
-    fetch: (request, env) => connections.refusal(env as HttpBindings) ?? app.fetch(request, env),
+    fetch: (request, env) => answer(request, env as HttpBindings),
     ...(tls === undefined
       ? { createServer: createPlainServer, serverOptions: limits }
       : { createServer: createTlsServer, serverOptions: { ...limits, ...secureOptions(tls, bounds) } }),

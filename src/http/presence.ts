@@ -10,6 +10,7 @@ export function presenceOf(c: Context): AbortSignal {
   if (incoming === undefined || outgoing === undefined) return c.req.raw.signal;
   const { socket } = incoming;
   const gone = new AbortController();
+  if (socket.destroyed) gone.abort();
   let isTaken = false;
   outgoing.once('finish', () => {
     isTaken = !socket.destroyed && socket.errored === null;

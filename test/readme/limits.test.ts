@@ -18,6 +18,7 @@ const BOUNDS: Readonly<Record<string, readonly string[]>> = {
     count(LIMITS.httpRequestsMax),
     count(LIMITS.leaseRequestsMax),
     count(LIMITS.ndjsonStreamsMax),
+    count(LIMITS.httpPipelinedMax),
   ],
   'connections of one address': [],
   strangers: [
