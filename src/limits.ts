@@ -226,7 +226,7 @@ export const LIMITS = {
 
   // HTTP
   httpConnectionsMax: 2048,
-  /** Requests that are being answered, waiting ones included; streams of events have their own limit. */
+  /** Requests that are being answered, waiting ones and answers that are not sent yet included; streams have limits of their own. */
   httpRequestsMax: 2048,
   /** Of one connection, sent ahead of the answer to an earlier one. */
   httpPipelinedMax: 16,
@@ -234,6 +234,10 @@ export const LIMITS = {
   httpBodyBytesMax: 17 * MiB,
   /** Bodies of all requests that are being answered. */
   httpBodiesBytesMax: 256 * MiB,
+  /** What is held of answers that were made and not read, of all connections together: beyond it those with the most are cut off. */
+  httpUnsentBytesMax: 512 * MiB,
+  /** How long an answer may take to be read, once it is made. */
+  httpAnswerMs: 5 * MINUTE,
   httpHeadersTimeoutMs: 10 * SECOND,
   /** How long a body may take to come. */
   httpBodyTimeoutMs: 60 * SECOND,
@@ -651,6 +655,8 @@ relation(
   'a payload in which every character is escaped fits into a line',
 );
 relation(LIMITS.scalingReportMs * 3 < LIMITS.scalingForgottenMs, 'a supervisor that lives is not forgotten');
+relation(LIMITS.leaseAnswerBytesMax * 2 <= LIMITS.httpUnsentBytesMax, 'one answer ≤ the share of one client');
+relation(LIMITS.httpSilenceMs <= LIMITS.httpAnswerMs, 'who reads nothing is cut off before who reads slowly');
 relation(LIMITS.httpBodyBytesMax <= LIMITS.httpBodiesBytesMax, 'one body ≤ all bodies');
 relation(
   LIMITS.leaseWaitMsMax < LIMITS.httpSilenceMs && LIMITS.eventHeartbeatMs < LIMITS.httpSilenceMs,

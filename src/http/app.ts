@@ -5,6 +5,7 @@ import { Pool } from '../access/share.ts';
 import { MillraceError } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { VERSION } from '../version.ts';
+import { type AnswerBounds, Answers, onAnswered } from './answers.ts';
 import { Backends } from './backends.ts';
 import { limitBodies } from './bodies.ts';
 import { type HttpApp, type HttpEnv, type HttpWorld, newApp, type Served } from './context.ts';
@@ -26,8 +27,17 @@ import { scheduleRoutes } from './schedule-routes.ts';
 import { statsRoutes } from './stats-routes.ts';
 import { taskRoutes } from './task-routes.ts';
 
+/** Other bounds than those of LIMITS, for tests. */
+export interface AppBounds extends Partial<AnswerBounds> {
+  readonly requestsMax?: number;
+}
+
 /** Everything that is served over HTTP, over one backend. Every error is a problem (RFC 9457). */
-export function createApp(given: HttpWorld, backends: Backends = new Backends(given, given.access.keyring)): HttpApp {
+export function createApp(
+  given: HttpWorld,
+  backends: Backends = new Backends(given, given.access.keyring),
+  bounds: AppBounds = {},
+): HttpApp {
   const world: Served = { ...given, backends };
   const app = newApp();
   app.onError((error) => {
@@ -54,9 +64,10 @@ export function createApp(given: HttpWorld, backends: Backends = new Backends(gi
     // Nobody reads it, and a stream that is not read does not end.
     if (c.req.method === 'HEAD') await c.res.body?.cancel();
   });
-  app.use(countRequests());
+  const { requestsMax = LIMITS.httpRequestsMax } = bounds;
+  app.use(countRequests(requestsMax));
   app.use(guard(world));
-  app.use(shareRequests());
+  app.use(shareRequests(requestsMax, new Answers(world.clock, (message) => world.onNotice('warn', message), bounds)));
   app.use('/v1/*', async (c, next) => {
     await next();
     if (!c.res.headers.has('cache-control')) c.res.headers.set('cache-control', 'no-store');
@@ -99,28 +110,28 @@ function refuseWhenStopping({ onStop }: HttpWorld): Parameters<HttpApp['use']>[1
 }
 
 /** More at the same time than a server can answer are turned away at once. */
-function countRequests(): Parameters<HttpApp['use']>[1] {
+function countRequests(max: number): MiddlewareHandler<HttpEnv> {
   let running = 0;
-  return async (_c, next) => {
-    if (running >= LIMITS.httpRequestsMax) {
+  return async (c, next) => {
+    if (running >= max) {
       throw new MillraceError(
         'CONNECTION_LIMIT',
         `${running} requests are being answered, as many as may be: try again later`,
-        { details: { bound: LIMITS.httpRequestsMax } },
+        { details: { bound: max } },
       );
     }
     running++;
     try {
       await next();
     } finally {
-      running--;
+      onAnswered(c, () => running--);
     }
   };
 }
 
 /** Of those that may be answered at the same time, who may use some queues only has his share. */
-function shareRequests(): MiddlewareHandler<HttpEnv> {
-  const requests = new Pool(LIMITS.httpRequestsMax);
+function shareRequests(max: number, answers: Answers): MiddlewareHandler<HttpEnv> {
+  const requests = new Pool(max);
   return async (c, next) => {
     const grant = c.get('grant');
     const shortage = requests.shortage(grant);
@@ -130,10 +141,11 @@ function shareRequests(): MiddlewareHandler<HttpEnv> {
       throw new MillraceError('CONNECTION_LIMIT', message, { details: { bound } });
     }
     requests.take(grant);
+    answers.add(c);
     try {
       await next();
     } finally {
-      requests.give(grant);
+      onAnswered(c, () => requests.give(grant));
     }
   };
 }

@@ -52,7 +52,11 @@ export interface Served extends HttpWorld {
 
 /** What the middleware has found out about a request. */
 export interface HttpEnv {
-  Variables: { grant: Grant };
+  Variables: {
+    grant: Grant;
+    /** The answer goes on for as long as its client likes, and is counted among its like. */
+    isStream?: boolean;
+  };
 }
 
 export type HttpApp = OpenAPIHono<HttpEnv>;

@@ -52,6 +52,7 @@ export function eventRoutes(world: Served): HttpApp {
     const stream = await hub.open({ queue, task }, rights.grant, c.req.header('last-event-id'));
     // Whoever may still watch comes back.
     stream.onEnded(access.keyring.onRevoked(rights.grant, () => stream.end()));
+    c.set('isStream', true);
     return new Response(stream.text, { headers: HEADERS });
   });
   return app;

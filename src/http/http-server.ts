@@ -5,7 +5,7 @@ import { createAdaptorServer, type HttpBindings } from '@hono/node-server';
 import { MillraceError } from '../errors.ts';
 import { checkServing, type TlsServing } from '../io/tls.ts';
 import { LIMITS } from '../limits.ts';
-import { createApp } from './app.ts';
+import { type AppBounds, createApp } from './app.ts';
 import { Backends, type OpenFor } from './backends.ts';
 import { HttpConnections } from './connections.ts';
 import type { HttpApp, HttpWorld } from './context.ts';
@@ -21,11 +21,11 @@ export interface HttpServerOptions extends Omit<HttpWorld, 'onStop'> {
   /** Of one address, or network of 64 bits of IPv6. Default: as many as there may be. */
   readonly connectionsPerAddressMax?: number | undefined;
   /** Other bounds than those of LIMITS, for tests. */
-  readonly bounds?: Partial<HttpBounds> | undefined;
+  readonly bounds?: (Partial<ConnectionBounds> & AppBounds) | undefined;
 }
 
 /** What a connection may do before anybody has looked at a request. */
-interface HttpBounds {
+interface ConnectionBounds {
   readonly connectionsMax: number;
   readonly handshakeTimeoutMs: number;
   readonly headersTimeoutMs: number;
@@ -33,7 +33,7 @@ interface HttpBounds {
   readonly checkMs: number;
 }
 
-const BOUNDS: HttpBounds = {
+const BOUNDS: ConnectionBounds = {
   connectionsMax: LIMITS.httpConnectionsMax,
   handshakeTimeoutMs: LIMITS.handshakeTimeoutMs,
   headersTimeoutMs: LIMITS.httpHeadersTimeoutMs,
@@ -59,7 +59,7 @@ export class HttpServer {
     const bounds = { ...BOUNDS, ...options.bounds };
     const perAddressMax = options.connectionsPerAddressMax;
     const connections = new HttpConnections(options.clock, { max: bounds.connectionsMax, perAddressMax });
-    const app = createApp({ ...options, onStop: (stop) => stops.push(stop) }, backends);
+    const app = createApp({ ...options, onStop: (stop) => stops.push(stop) }, backends, options.bounds);
     try {
       const server = createServer(app, connections, options, bounds);
       server.maxConnections = bounds.connectionsMax + LIMITS.refusedConnectionsMax;
@@ -130,7 +130,7 @@ function createServer(
   app: HttpApp,
   connections: HttpConnections,
   { tls }: HttpServerOptions,
-  bounds: HttpBounds,
+  bounds: ConnectionBounds,
 ): Server {
   const limits = {
     headersTimeout: bounds.headersTimeoutMs,
@@ -153,7 +153,7 @@ function createServer(
 }
 
 /** Throws INVALID_ARGUMENT. */
-function secureOptions(tls: TlsServing, { handshakeTimeoutMs }: HttpBounds): object {
+function secureOptions(tls: TlsServing, { handshakeTimeoutMs }: ConnectionBounds): object {
   return { ...contextOf(tls), ...verifyingOf(tls), handshakeTimeout: handshakeTimeoutMs };
 }
 

@@ -42,6 +42,7 @@ export function ndjsonRoutes(world: Served): HttpApp {
       pool.give(grant);
       forget();
     });
+    c.set('isStream', true);
     return new Response(stream.answers, { headers: { 'content-type': NDJSON_TYPE, 'cache-control': 'no-store' } });
   });
   return app;

@@ -36,6 +36,8 @@ const BOUNDS: Readonly<Record<string, readonly string[]>> = {
     mib(LIMITS.sendBufferBytesMax),
     mib(LIMITS.sendBufferBytesEvict),
     mib(LIMITS.unsentBytesMax),
+    mib(LIMITS.httpUnsentBytesMax),
+    minutes(LIMITS.httpAnswerMs),
   ],
   'tasks that a worker holds': [count(LIMITS.prefetchMax), count(LIMITS.queuesPerWorkerMax)],
   'tasks that are leased over HTTP': [count(LIMITS.leasesMax), mib(LIMITS.leasedBytesMax)],
