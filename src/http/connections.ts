@@ -68,6 +68,29 @@ export class HttpConnections {
   }
 }
 
+/** Connections to HTTPS whose handshake is not over: Node's server knows only of those that are through. */
+export class Handshakes {
+  /** By the other end. */
+  readonly #sockets = new Map<string, Socket>();
+
+  began(socket: Socket): void {
+    const end = endOf(socket);
+    this.#sockets.set(end, socket);
+    socket.once('close', () => {
+      if (this.#sockets.get(end) === socket) this.#sockets.delete(end);
+    });
+  }
+
+  /** `secure`: what came of it. */
+  ended(secure: Socket): void {
+    this.#sockets.delete(endOf(secure));
+  }
+
+  cutOff(): void {
+    for (const socket of this.#sockets.values()) socket.destroy();
+  }
+}
+
 function endOf({ remoteAddress, remotePort }: Socket): string {
   return `${remoteAddress} ${remotePort}`;
 }

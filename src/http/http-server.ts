@@ -7,7 +7,7 @@ import { checkServing, type TlsServing } from '../io/tls.ts';
 import { LIMITS } from '../limits.ts';
 import { type AppBounds, createApp } from './app.ts';
 import { Backends, type OpenFor } from './backends.ts';
-import { HttpConnections } from './connections.ts';
+import { Handshakes, HttpConnections } from './connections.ts';
 import type { HttpApp, HttpWorld } from './context.ts';
 import { Turns } from './turns.ts';
 
@@ -48,6 +48,7 @@ export class HttpServer {
   readonly #server: Server;
   readonly #stops: readonly Stop[];
   readonly #backends: Backends;
+  readonly #handshakes = new Handshakes();
   #clientCa: string | undefined;
   #isStopping = false;
   #drained: Promise<void> | undefined;
@@ -83,6 +84,10 @@ export class HttpServer {
     this.#stops = stops;
     this.#backends = backends;
     this.#clientCa = tls?.clientCa;
+    if (server instanceof TlsServer) {
+      server.on('connection', (socket: Socket) => this.#handshakes.began(socket));
+      server.on('secureConnection', (socket: Socket) => this.#handshakes.ended(socket));
+    }
     // A connection that is idle only after the server has closed would be kept for another request.
     server.on('request', (_request, response: ServerResponse) => {
       response.on('close', () => {
@@ -96,14 +101,14 @@ export class HttpServer {
 
   /**
    * Another certificate for who connects from now on; nothing over plain HTTP. With other authorities for clients all who are
-   * connected are cut off. Throws INVALID_ARGUMENT, and keeps what was before.
+   * connected, or about to be, are cut off. Throws INVALID_ARGUMENT, and keeps what was before.
    */
   renewTls(tls: TlsServing): void {
     if (!(this.#server instanceof TlsServer)) return;
     this.#server.setSecureContext(contextOf(tls));
     if (tls.clientCa === this.#clientCa) return;
     this.#clientCa = tls.clientCa;
-    this.#server.closeAllConnections();
+    this.#cutOffAll();
   }
 
   /** Ends streams and what waits for tasks, and waits up to `timeoutMs` for leases to be settled, which others may do meanwhile. */
@@ -119,10 +124,15 @@ export class HttpServer {
     const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     this.#server.closeIdleConnections();
     this.#isStopping = true;
-    const timer = setTimeout(() => this.#server.closeAllConnections(), Math.max(untilMs - performance.now(), 0));
+    const timer = setTimeout(() => this.#cutOffAll(), Math.max(untilMs - performance.now(), 0));
     await closed;
     clearTimeout(timer);
     await this.#backends.close();
+  }
+
+  #cutOffAll(): void {
+    this.#handshakes.cutOff();
+    this.#server.closeAllConnections();
   }
 }
 
