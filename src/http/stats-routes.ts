@@ -2,7 +2,7 @@ import { createRoute, z } from '@hono/zod-openapi';
 import type { Context } from 'hono';
 import { ROLES } from '../access/grant.ts';
 import type { Status } from '../broker/contract.ts';
-import { MillraceError, redact } from '../errors.ts';
+import { ERROR_CODES, MillraceError, redact } from '../errors.ts';
 import { LIMITS } from '../limits.ts';
 import { VERSION } from '../version.ts';
 import { type HttpApp, type HttpEnv, newApp, type Served } from './context.ts';
@@ -105,8 +105,13 @@ function readiness({ broker, clock }: Pick<Served, 'broker' | 'clock'>): () => P
   };
 }
 
+/** What fails may be said with paths and hosts, and strangers ask too. */
+function withoutParticulars(error: unknown): unknown {
+  return error instanceof MillraceError ? new MillraceError(error.code, ERROR_CODES[error.code].meaning) : error;
+}
+
 export function statsRoutes(world: Served, history: History): HttpApp {
-  const { broker, features, showPayloads } = world;
+  const { access, broker, features, showPayloads } = world;
   const app = newApp();
   const statusFor = async (c: Context<HttpEnv>): Promise<Status> => {
     const rights = await Rights.of(c, world);
@@ -133,7 +138,7 @@ export function statsRoutes(world: Served, history: History): HttpApp {
       return c.text('ready', 200);
     } catch (error) {
       // Whatever it is: a probe wants to know only that, and why.
-      const { headers, body } = problemResponse(error);
+      const { headers, body } = problemResponse(access.keyring.isOpen ? error : withoutParticulars(error));
       return new Response(body, { status: 503, headers }) as never;
     }
   });

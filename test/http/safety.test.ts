@@ -2,6 +2,7 @@ import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
 import { Credentials } from '../../src/access/credentials.ts';
 import { Keyring } from '../../src/access/keyring.ts';
+import { ERROR_CODES } from '../../src/errors.ts';
 import type { HttpServerOptions } from '../../src/http/http-server.ts';
 import { LIMITS } from '../../src/limits.ts';
 import { Gate } from '../support/embedded.ts';
@@ -371,6 +372,21 @@ test('who asks with HEAD leaves no stream behind', async () => {
     expect({ status, text }).toEqual({ status: 200, text: '' });
   }
   expect((await ask(`${place.url}/v1/stats`, 'HEAD')).headers.get('content-type')).toBe('application/json');
+});
+
+test('a server with credentials tells strangers that it is not ready, and not where what fails is', async () => {
+  const keyring = new Keyring(Credentials.parse(`operate ops ${OPERATOR}\n`, 'file'));
+  const place = await HttpPlace.open(undefined, {}, { over: { access: { keyring, hostNames: [] } } });
+  places.push(place);
+  await place.client.close();
+  const { status, json } = await ask(`${place.url}/readyz`);
+  expect({ status, json }).toEqual({
+    status: 503,
+    json: {
+      ...{ type: 'urn:millrace:error:CLOSED', title: ERROR_CODES.CLOSED.meaning, status: 503 },
+      ...{ detail: ERROR_CODES.CLOSED.meaning, code: 'CLOSED', retryable: ERROR_CODES.CLOSED.retryable, details: {} },
+    },
+  });
 });
 
 test('a server that is not ready says why', async () => {
