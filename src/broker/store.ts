@@ -213,8 +213,8 @@ export interface Arrival {
 }
 
 /**
- * `drop`: acknowledge it and do nothing: its task has ended, is at a later attempt, or this is a copy (not redelivered) of
- * a message whose attempt runs already.
+ * `drop`: acknowledge it and do nothing: its task has ended, is at a later attempt, or runs already and this is a message that
+ * was not redelivered: a copy, or one of an attempt from before a retry.
  */
 export type Verdict = 'run' | 'drop';
 
