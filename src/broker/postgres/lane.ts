@@ -38,6 +38,7 @@ export class Lane {
   readonly #sockets = new Set<Socket>();
   #sql: Sql | undefined;
   #running = 0;
+  #closed = false;
   /** Several may stand in the URL: they are tried in turn. */
   #hosts: readonly Host[] | undefined;
   #hostIndex = 0;
@@ -79,8 +80,9 @@ export class Lane {
     }, timeoutMs);
   }
 
-  /** Waits for what runs, at most so long. Never rejects. */
+  /** Waits for what runs, at most so long; nothing is opened any more, for which calls reject as if the server were away. Never rejects. */
   async close(timeoutMs: number): Promise<void> {
+    this.#closed = true;
     const sql = this.#sql;
     this.#sql = undefined;
     await sql?.end({ timeout: timeoutMs / SECOND }).catch(() => {
@@ -91,6 +93,7 @@ export class Lane {
   }
 
   async #guarded<T>(work: (sql: Sql) => Promise<T>, timeoutMs: number): Promise<T> {
+    if (this.#closed) throw connectionLost();
     this.#sql ??= this.#start();
     const sql = this.#sql;
     this.#running++;
@@ -143,8 +146,9 @@ export class Lane {
       connection: session,
       // Our own, so that one to a server that hangs can be cut off.
       socket: (target: Target) => {
-        // It would dial for ever, without a pause, one that closes before it is ready: whoever made the call tries again.
-        if (isDialled) throw connectionLost();
+        // It would dial for ever, without a pause, one that closes before it is ready: whoever made the call tries again. And it
+        // does so some turns after it was asked to: what is opened once the lane is closed nobody would close.
+        if (isDialled || this.#closed) throw connectionLost();
         isDialled = true;
         return this.#dial(target);
       },
