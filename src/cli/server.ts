@@ -128,7 +128,9 @@ async function serveAndLog(values: ServerValues, access: Access, log: Log): Prom
     if (unwritten !== undefined) throw unwritten;
     log.all.info('stopped');
   } catch (error) {
-    // Storage has failed: those connected were told; there is nothing left that could be written.
+    // Storage has failed: those connected were told; there is nothing left that could be written. Said before anything that may
+    // take long, in case that the process does not live to the end of it.
+    log.file.error({ err: error }, 'storage has failed: cutting off who is connected');
     await Promise.race([server.stop({ timeoutMs: 0 }), new Promise((resolve) => setTimeout(resolve, 500))]);
     killIfHung();
     await http?.stop({ timeoutMs: HTTP_STOP_MS });
@@ -161,9 +163,12 @@ async function startHttp(
 /** For what is being answered when everything else has ended. */
 const HTTP_STOP_MS = 1000;
 
+/** Beyond that there is time to say why it ends. */
+const HUNG_MS = HTTP_STOP_MS + 4000;
+
 /** A write that hangs in the system keeps the process from exiting, whatever it calls. */
 function killIfHung(): void {
-  setTimeout(() => process.kill(process.pid, 'SIGKILL'), 1000).unref();
+  setTimeout(() => process.kill(process.pid, 'SIGKILL'), HUNG_MS).unref();
 }
 
 async function start(

@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { connect as connectSocket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
@@ -120,6 +121,40 @@ test('a server whose disk hangs ends all the same, and says in one line what it 
   // It had to be killed, because of the thread.
   expect(code).toBe('SIGKILL');
   expect(stderr).toMatch(/^millrace: [^\n]*\d+ bytes, of which nothing was confirmed, are not written[^\n]*\n$/);
+});
+
+/** Once there is a file `fail`, no write to the journal succeeds. */
+const FAILING_DISK = `
+import fs from 'node:fs';
+for (const [name, positionAt] of [['write', 4], ['writev', 2]]) {
+  const real = fs[name];
+  fs[name] = (...args) => {
+    if (typeof args[positionAt] !== 'number' || !fs.existsSync('fail')) return real.apply(fs, args);
+    setImmediate(args.at(-1), Object.assign(new Error('EIO: i/o error, write'), { code: 'EIO' }));
+  };
+}
+`;
+
+test('a server whose disk fails says why it ends, whoever does not end a request over HTTP', async () => {
+  writeFileSync(join(directory, 'failing-disk.mjs'), FAILING_DISK);
+  const environment = { NODE_OPTIONS: `--import=${join(directory, 'failing-disk.mjs')}` };
+  const server = startWith(environment, 'server', '--port', '0', '--http-port', '0');
+  const [, url = ''] = await server.said(/listens on (tcp:\S+)/);
+  const [, httpPort] = await server.said(/HTTP API on http:\S+:(\d+)/);
+  const socket = connectSocket(Number(httpPort), '127.0.0.1').on('error', () => {});
+  const head = 'POST /v1/tasks HTTP/1.1\r\nhost: localhost\r\ncontent-length: 10\r\nexpect: 100-continue\r\n\r\n';
+  await new Promise((resolve) => socket.once('data', resolve).write(head));
+  writeFileSync(join(directory, 'fail'), '');
+  start('enqueue', 'x', '--url', url);
+  const { code, stderr } = await server.exited;
+  socket.destroy();
+  expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringMatching(/^millrace: [^\n]*EIO[^\n]*\n$/) });
+  const lines = readFileSync(join(directory, 'server.log'), 'utf8').trim().split('\n');
+  const said = lines.map((line) => JSON.parse(line) as { level: number; msg: string });
+  expect(said.filter(({ level }) => level >= 50).map(({ msg }) => msg)).toEqual([
+    'storage has failed: cutting off who is connected',
+    'the server ends',
+  ]);
 });
 
 test('status --watch and a worker survive a restart of the server', async () => {
