@@ -23,6 +23,7 @@ class LongestFirst extends BaseSequencer {
  */
 const LONG = [
   'test/amqp/broker.test.ts',
+  'test/amqp/cluster.test.ts',
   'test/amqp/connection.test.ts',
   'test/amqp/outages.test.ts',
   'test/amqp/programs.test.ts',
