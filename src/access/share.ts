@@ -8,6 +8,40 @@ export function shareOf(limit: number): number {
   return Math.ceil(limit / 2);
 }
 
+/** Something that somebody makes the server hold. */
+interface Held {
+  readonly grant: Grant;
+}
+
+/**
+ * What has to go until the others fit: that with the most first, and before it, of who may use some queues only, what is beyond
+ * his share. `sum` is what all hold.
+ */
+export function beyondBound<Each extends Held>(
+  all: Iterable<Each>,
+  bytesMax: number,
+  bytesOf: (each: Each) => number,
+): { sum: number; largest: Each[] } {
+  let sum = 0;
+  const ofGrant = new Map<string, number>();
+  for (const each of all) {
+    const bytes = bytesOf(each);
+    sum += bytes;
+    const { name, ofAllQueues } = each.grant;
+    if (name !== undefined && !ofAllQueues) ofGrant.set(name, (ofGrant.get(name) ?? 0) + bytes);
+  }
+  const largest: Each[] = [];
+  if (sum <= bytesMax) return { sum, largest };
+  const beyond = ({ grant: { name = '' } }: Each): number => Math.max(0, (ofGrant.get(name) ?? 0) - shareOf(bytesMax));
+  let rest = sum;
+  for (const each of [...all].sort((a, b) => beyond(b) - beyond(a) || bytesOf(b) - bytesOf(a))) {
+    if (rest <= bytesMax) break;
+    largest.push(each);
+    rest -= bytesOf(each);
+  }
+  return { sum, largest };
+}
+
 /** Something of which there is only so much at the same time, and who has how much of it. */
 export class Pool {
   readonly #limit: number;

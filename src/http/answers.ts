@@ -2,7 +2,7 @@ import type { ServerResponse } from 'node:http';
 import type { HttpBindings } from '@hono/node-server';
 import type { Context } from 'hono';
 import type { Grant } from '../access/grant.ts';
-import { shareOf } from '../access/share.ts';
+import { beyondBound } from '../access/share.ts';
 import type { Clock, Timer } from '../io/clock.ts';
 import { LIMITS } from '../limits.ts';
 import type { HttpEnv } from './context.ts';
@@ -56,9 +56,11 @@ export class Answers {
       this.#sweep = undefined;
       this.#cutOff(this.#late(), `they did not read an answer within ${this.#bounds.answerMs} ms`);
       const { unsentBytesMax } = this.#bounds;
-      const sum = unsentOf(this.#open);
-      const message = `of ${sum} bytes of answers that were unread, at most ${unsentBytesMax} are allowed, they had the most`;
-      this.#cutOff(this.#largest(sum), message);
+      const { sum, largest } = beyondBound(this.#open, unsentBytesMax, ({ outgoing }) => outgoing.writableLength);
+      this.#cutOff(
+        largest,
+        `of ${sum} bytes of answers that were unread, at most ${unsentBytesMax} are allowed, they had the most`,
+      );
       this.#scheduleSweep();
     });
     this.#sweep.unref();
@@ -71,29 +73,6 @@ export class Answers {
       answer.wholeAtMs ??= nowMs;
       return nowMs - answer.wholeAtMs > this.#bounds.answerMs;
     });
-  }
-
-  /** Without whom the others fit; before them, of who may use some queues only what is beyond his share. */
-  #largest(sum: number): Answer[] {
-    const { unsentBytesMax } = this.#bounds;
-    if (sum <= unsentBytesMax) return [];
-    const ofGrant = new Map<string, number>();
-    for (const { grant, outgoing } of this.#open) {
-      const { name, ofAllQueues } = grant;
-      if (name !== undefined && !ofAllQueues) ofGrant.set(name, (ofGrant.get(name) ?? 0) + outgoing.writableLength);
-    }
-    const beyond = ({ grant: { name = '' } }: Answer): number =>
-      Math.max(0, (ofGrant.get(name) ?? 0) - shareOf(unsentBytesMax));
-    const largest: Answer[] = [];
-    let rest = sum;
-    for (const answer of [...this.#open].sort(
-      (a, b) => beyond(b) - beyond(a) || b.outgoing.writableLength - a.outgoing.writableLength,
-    )) {
-      if (rest <= unsentBytesMax) break;
-      largest.push(answer);
-      rest -= answer.outgoing.writableLength;
-    }
-    return largest;
   }
 
   #cutOff(answers: readonly Answer[], reason: string): void {
@@ -113,10 +92,4 @@ export function onAnswered(c: Context<HttpEnv>, callback: () => void): void {
 
 function outgoingOf({ env }: Context<HttpEnv>): ServerResponse | undefined {
   return (env as Partial<HttpBindings> | undefined)?.outgoing as ServerResponse | undefined;
-}
-
-function unsentOf(answers: Iterable<Answer>): number {
-  let sum = 0;
-  for (const { outgoing } of answers) sum += outgoing.writableLength;
-  return sum;
 }

@@ -2,7 +2,7 @@ import { EVERYTHING, type Grant } from '../access/grant.ts';
 import { KeptShare } from '../access/kept-share.ts';
 import { Keyring } from '../access/keyring.ts';
 import { Refusals } from '../access/refusals.ts';
-import { shareOf } from '../access/share.ts';
+import { beyondBound, shareOf } from '../access/share.ts';
 import type { RetentionPolicy } from '../core/queue.ts';
 import { asStorageError, Engine } from '../engine/engine.ts';
 import { MillraceError } from '../errors.ts';
@@ -408,27 +408,18 @@ export class Host implements SessionOwner, Telemetry {
 
   /** Cuts off those that hold the most until the others fit; before them, of who may use some queues only what is beyond his share. */
   #boundSum(bytesMax: number, what: 'unsentBytes' | 'unfinishedFrameBytes', message: string): void {
-    let sum = 0;
-    const ofGrant = new Map<string, number>();
-    for (const session of this.#sessions) {
-      sum += session[what];
-      const { name, ofAllQueues } = session.grant;
-      if (name !== undefined && !ofAllQueues) ofGrant.set(name, (ofGrant.get(name) ?? 0) + session[what]);
-    }
-    if (sum <= bytesMax) return;
-    const beyond = ({ grant: { name = '' } }: Session): number =>
-      Math.max(0, (ofGrant.get(name) ?? 0) - shareOf(bytesMax));
-    for (const session of [...this.#sessions].sort((a, b) => beyond(b) - beyond(a) || b[what] - a[what])) {
-      if (sum <= bytesMax) return;
+    const { sum, largest } = beyondBound(this.#sessions, bytesMax, (session) => session[what]);
+    let rest = sum;
+    for (const session of largest) {
       const bytes = session[what];
       session.refuse(
         new MillraceError(
           'TOO_SLOW',
-          `${message} ${sum} bytes, at most ${bytesMax} are allowed; this one, with ${bytes}, is cut off and may come back`,
-          { details: { bytes, sum, bound: bytesMax } },
+          `${message} ${rest} bytes, at most ${bytesMax} are allowed; this one, with ${bytes}, is cut off and may come back`,
+          { details: { bytes, sum: rest, bound: bytesMax } },
         ),
       );
-      sum -= bytes;
+      rest -= bytes;
     }
   }
 

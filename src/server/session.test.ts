@@ -46,13 +46,19 @@ test('the time for a frame does not run while the server itself does not read', 
   await host.stop({ timeoutMs: 0 });
 });
 
-test('completions of nothing are answered, and take nothing of the disk', async () => {
+/** A worker on a server with a disk. */
+async function openWorker(): Promise<{ disk: MemoryDisk; host: Host; link: ScriptedLink }> {
   const disk = new MemoryDisk();
   const host = await Host.start({ directory: memoryDirectory(), disk });
   const link = new ScriptedLink();
   host.accept(link);
   link.say(HELLO);
   link.say(SUBSCRIBE);
+  return { disk, host, link };
+}
+
+test('completions of nothing are answered, and take nothing of the disk', async () => {
+  const { host, link } = await openWorker();
   await settle();
   const { appendedSequence } = host.engine.journal;
   for (let id = 3; id < 20; id++) link.say(frame(FRAME.COMPLETE, id, () => {}));
@@ -62,12 +68,7 @@ test('completions of nothing are answered, and take nothing of the disk', async 
 });
 
 test('who has as many answers to come as may wait for a slow disk is not read from meanwhile', async () => {
-  const disk = new MemoryDisk();
-  const host = await Host.start({ directory: memoryDirectory(), disk });
-  const link = new ScriptedLink();
-  host.accept(link);
-  link.say(HELLO);
-  link.say(SUBSCRIBE);
+  const { disk, host, link } = await openWorker();
   disk.hold('write');
   link.say(frame(FRAME.CALL, 3, (writer) => writer.text('{"method":"queue.pause","params":{"queue":"q"}}')));
   await settle();

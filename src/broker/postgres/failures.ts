@@ -38,15 +38,8 @@ export const OWN_CONSTRAINTS: ReadonlySet<string> = new Set([
   ...['cancels_pkey', 'dependents_pkey', 'edges_parent', 'edges_pkey', 'ended_pkey', 'held_pkey', 'kinds_pkey'],
   ...['kinds_queue_no_fkey', 'kinds_queue_no_name_priority_max_attempts_timeout_ms_backof_key', 'migrations_pkey'],
   ...['outbox_pkey', 'queues_name_key', 'queues_pkey', 'schedules_kind_no_fkey', 'schedules_pkey', 'supervisors_pkey'],
-  ...[
-    'tasks_id',
-    'tombstones_pkey',
-    'totals_pkey',
-    'unique_keys_pkey',
-    'watches_pkey',
-    'workers_id_key',
-    'workers_pkey',
-  ],
+  ...['tasks_id', 'tombstones_pkey', 'totals_pkey', 'unique_keys_pkey', 'watches_pkey'],
+  ...['workers_id_key', 'workers_pkey'],
 ]);
 
 const CLASH_CODES = new Set(['40001', '40P01', '55P03']);

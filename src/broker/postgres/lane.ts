@@ -159,7 +159,7 @@ export class Lane {
     // Given several, it would tell of no failure as long as there is another one, and not stop at the last.
     this.#hosts ??= hostsOf(open({}));
     const { host, port } = this.#hosts[this.#hostIndex++ % this.#hosts.length] as Host;
-    const sql = this.#hosts.length === 1 ? open({}) : open({ host: [host], port: [port] });
+    const sql = open(this.#hosts.length === 1 ? {} : { host: [host], port: [port] });
     return sql;
   }
 

@@ -12,14 +12,14 @@ const LOOK_MS = 10_000;
 const SURE_MS = 2 * LIMITS.storeStatementTimeoutMs;
 /** Tasks in one entry of the outbox. */
 const ENTRY_TASKS = 100;
+/** Numbers that a worker has had and that still are its own; it gets a new one after ten minutes of silence. */
+const NUMBERS_MAX = 10;
+
 interface Suspect {
   readonly beatAt: string;
   /** It was found so first, by steady time. */
   readonly sinceMs: number;
 }
-
-/** Numbers that a worker has had and that still are its own; it gets a new one after ten minutes of silence. */
-const NUMBERS_MAX = 10;
 
 /**
  * Who works, what they say of themselves, and what becomes of tasks whose worker says nothing any more.
