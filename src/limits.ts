@@ -112,8 +112,13 @@ export const LIMITS = {
   handshakeTimeoutMs: 5 * SECOND,
   /** A frame whose first byte came must be whole after this. */
   frameTimeoutMs: 30 * SECOND,
-  /** What the server reads from a connection before its enqueues are confirmed. */
-  unconfirmedBytesPerConnectionMax: 32 * MiB,
+  /**
+   * What waits for the disk, of all connections together, is one queue. Beyond this, two writes, it grows by nothing large: who has
+   * more than a little in it, or in a frame that was begun, is not read from. So it holds up whoever sends little for as long as
+   * that takes to write, and no longer.
+   */
+  crowdedDiskBytes: 8 * MiB,
+  littleUnconfirmedBytes: 64 * KiB,
   /** What the server holds for its disk from all connections together. */
   unconfirmedBytesMax: 128 * MiB,
   /** Answers of one connection that wait for the disk: beyond it the connection is not read from. */
@@ -676,8 +681,10 @@ relation(
   'what is not a connection finds a file to open',
 );
 relation(LIMITS.reservedBytes < LIMITS.segmentBytes, 'reservedBytes < segmentBytes');
-relation(LIMITS.frameBytesMax <= LIMITS.unconfirmedBytesPerConnectionMax, 'a frame fits into the unconfirmed window');
-relation(LIMITS.unconfirmedBytesPerConnectionMax <= LIMITS.unconfirmedBytesMax, 'one connection ≤ all connections');
+relation(
+  LIMITS.crowdedDiskBytes + LIMITS.connectionsMax * LIMITS.littleUnconfirmedBytes <= LIMITS.unconfirmedBytesMax,
+  'whoever sends little is not held up by what others have sent',
+);
 relation(LIMITS.sendBufferBytesMax < LIMITS.sendBufferBytesEvict, 'sendBufferBytesMax < sendBufferBytesEvict');
 relation(
   LIMITS.sendBufferBytesMax + LIMITS.callsAtOnceMax * LIMITS.frameBytesMax < LIMITS.sendBufferBytesEvict,

@@ -274,9 +274,7 @@ describe('a producer that is faster than the disk', () => {
     ...{ queue: 'q', name: 'n', priority: 4, maxAttempts: 1, timeoutMs: 1000 },
     backoff: { type: 'fixed', delayMs: 0, maxDelayMs: 0, jitter: false },
   } as const;
-  const payload = 'x'.repeat(LIMITS.payloadBytesMax);
-
-  function batchOf(tasks: number, number: number): Buffer {
+  function batchOf(tasks: number, number: number, payload = 'x'.repeat(LIMITS.payloadBytesMax)): Buffer {
     const writer = new BatchWriter(new BufferPool());
     for (let count = 0; count < tasks; count++) writer.add(SPEC, { kind: 'now' }, payload);
     const bytes = writer.seal(number);
@@ -299,13 +297,22 @@ describe('a producer that is faster than the disk', () => {
       link.say(batchOf(4, ++said));
       await settle();
     }
-    expect(said * 4 * LIMITS.payloadBytesMax).toBeLessThanOrEqual(
-      LIMITS.unconfirmedBytesPerConnectionMax + LIMITS.frameBytesMax,
-    );
+    expect(said * 4 * LIMITS.payloadBytesMax).toBeLessThanOrEqual(LIMITS.crowdedDiskBytes + LIMITS.frameBytesMax);
     other.say(CALL);
     await settle();
     expect(other.frames.at(-1)?.type).toBe(FRAME.REPLY);
+    // Nor is anybody else kept from sending a little, only from sending much: not even a frame that was begun goes on.
+    other.say(batchOf(1, 1, 'small'));
+    expect(other.paused).toBe(false);
+    const large = batchOf(4, 2);
+    other.say(large.subarray(0, LIMITS.littleUnconfirmedBytes * 2));
+    expect(other.paused).toBe(true);
+    const before = host.engine.journal.unwrittenBytes;
     disk.release();
+    while (other.paused) await settle();
+    expect(host.engine.journal.unwrittenBytes).toBeLessThan(before);
+    other.say(large.subarray(LIMITS.littleUnconfirmedBytes * 2));
+    while (other.frames.filter(({ type }) => type === FRAME.CONFIRM).length < 2) await settle();
     while (link.frames.filter(({ type }) => type === FRAME.CONFIRM).length < said) await settle();
     expect(link.paused).toBe(false);
     await host.stop({ timeoutMs: 0 });

@@ -120,6 +120,8 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
   #unconfirmedBytes = 0;
   /** Its link is not read from: it is ahead of the disk, or does not read; or others have their turn. */
   #isBehind = false;
+  /** Until less waits for the disk. */
+  #isHeldUp = false;
   #isResting = false;
   #paused = false;
   #first = true;
@@ -327,7 +329,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
   }
 
   get #isOwing(): boolean {
-    return this.#answers.length > 0 || this.#results.pending || this.#watches?.isOwing === true;
+    return this.#answers.length > 0 || this.#isHeldUp || this.#results.pending || this.#watches?.isOwing === true;
   }
 
   #checkAnswered(): void {
@@ -363,14 +365,25 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
    * calls come faster than they can be worked on.
    */
   #throttle(): void {
+    const isHeldUp = this.#isCrowding;
+    if (isHeldUp && !this.#isHeldUp) this.#owner.awaiting(this);
+    this.#isHeldUp = isHeldUp;
     const behind =
-      this.#unconfirmedBytes > LIMITS.unconfirmedBytesPerConnectionMax ||
-      (this.#unconfirmedBytes > 0 && this.#engine.journal.unwrittenBytes > LIMITS.unconfirmedBytesMax) ||
+      isHeldUp ||
       this.#answers.length > LIMITS.answersPerConnectionMax ||
       this.#link.bufferedBytes > LIMITS.sendBufferBytesMax ||
       this.#calls.waitingBytes > LIMITS.waitingCallBytesPerConnectionMax;
     this.#isBehind = behind;
     this.#pauseOrResume();
+  }
+
+  /** Its share of what waits for the disk is no little one, and it is much that waits. */
+  get #isCrowding(): boolean {
+    const { unwrittenBytes } = this.#engine.journal;
+    if (unwrittenBytes <= LIMITS.crowdedDiskBytes) return false;
+    const own = this.#unconfirmedBytes;
+    if (own > LIMITS.littleUnconfirmedBytes || this.#reader.heldBytes > LIMITS.littleUnconfirmedBytes) return true;
+    return own > 0 && unwrittenBytes > LIMITS.unconfirmedBytesMax;
   }
 
   #pauseOrResume(): void {

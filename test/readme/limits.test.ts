@@ -29,8 +29,11 @@ const BOUNDS: Readonly<Record<string, readonly string[]>> = {
     minutes(LIMITS.httpSilenceMs),
   ],
   'a frame': [mib(LIMITS.frameBytesMax), seconds(LIMITS.frameTimeoutMs), mib(LIMITS.unfinishedFrameBytesMax)],
-  'bytes of one connection that wait for the disk': [mib(LIMITS.unconfirmedBytesPerConnectionMax)],
-  '… of all': [mib(LIMITS.unconfirmedBytesMax)],
+  'bytes of all connections that wait for the disk': [
+    mib(LIMITS.crowdedDiskBytes),
+    kib(LIMITS.littleUnconfirmedBytes),
+    mib(LIMITS.unconfirmedBytesMax),
+  ],
   '… in a client': [mib(LIMITS.clientBufferBytesMax), count(LIMITS.clientBufferTasksMax)],
   'bytes that a reader leaves unread': [
     mib(LIMITS.sendBufferBytesMax),
