@@ -243,6 +243,8 @@ export class Core {
 
   /** The token of the first task of the last `take`; the others follow on. */
   firstToken = 0;
+  /** The payload of the last `take`. */
+  takenBytes = 0;
   /** The last `take` stopped at a task whose bytes are not in memory. */
   missing = NONE;
 
@@ -283,8 +285,8 @@ export class Core {
         this.missing = slot;
         break;
       }
+      if (bytes + length > bytesMax && count > 0) break;
       bytes += length;
-      if (bytes > bytesMax && count > 0) break;
       lists.shift(priority, words[at + NEXT]);
       if (rotation !== undefined) {
         group.active++;
@@ -294,6 +296,7 @@ export class Core {
       words[at + KIND_STATE] = (words[at + KIND_STATE] & STATE_CLEARED) | (State.ACTIVE << STATE_SHIFT);
       out[count++] = slot;
     }
+    this.takenBytes = bytes;
     this.ids.useTokens(count);
     queue.active += count;
     queue.ready -= count;

@@ -2,6 +2,13 @@ import { describe, expect, it } from 'vitest';
 import { EngineBench, SPEC, turns } from '../../test/model/engine-bench.ts';
 import type { CoreWorker } from '../core/worker.ts';
 
+const ROOMY = { segmentBytes: 64 * 1024 * 1024, cacheBytes: 64 * 1024 * 1024 };
+
+/** What was deferred to the end of this turn has run. */
+function endOfTurn(): Promise<void> {
+  return new Promise((resolve) => process.nextTick(() => process.nextTick(resolve)));
+}
+
 const texts = (count: number, prefix = 'p'): string[] => Array.from({ length: count }, (_, i) => `${prefix}${i}`);
 
 describe('deliveries', () => {
@@ -88,8 +95,36 @@ describe('deliveries', () => {
     await bench.engine.close();
   });
 
+  it('of large tasks are made in pieces, between which others have their turn', async () => {
+    const bench = await EngineBench.open(ROOMY);
+    const [large, small] = [bench.subscribe(['q'], 1000), bench.subscribe(['small'], 1)];
+    bench.enqueue(texts(30).map((text) => text.padEnd(200_000, '.')));
+    await endOfTurn();
+    expect(large.held.length).toBeGreaterThan(3);
+    expect(large.held.length).toBeLessThan(7);
+    bench.enqueue(['quick'], { ...SPEC, queue: 'small' });
+    await turns(1);
+    expect(small.held).toHaveLength(1);
+    expect(large.held.length).toBeLessThan(14);
+    await turns(10);
+    expect(large.held).toHaveLength(30);
+    await bench.engine.close();
+  });
+
+  it('in pieces go to each worker in turn', async () => {
+    const bench = await EngineBench.open(ROOMY);
+    const workers = [1, 2, 3].map(() => bench.subscribe(['q'], 1000));
+    bench.enqueue(texts(60).map((text) => text.padEnd(200_000, '.')));
+    for (let i = 0; i < 6; i++) await turns(1);
+    for (const { held } of workers) expect(held.length).toBeGreaterThan(6);
+    await turns(20);
+    expect(workers.reduce((sum, { held }) => sum + held.length, 0)).toBe(60);
+    for (const { held } of workers) expect(held.length).toBeGreaterThan(14);
+    await bench.engine.close();
+  });
+
   it('of one batch keep every payload, empty and large ones too', async () => {
-    const bench = await EngineBench.open({ segmentBytes: 8 * 1024 * 1024, cacheBytes: 32 * 1024 * 1024 });
+    const bench = await EngineBench.open(ROOMY);
     const payloads = ['', 'a', 'x'.repeat(900_000), '', 'ü', 'y'.repeat(700_000), 'z'.repeat(1_048_576), ''];
     bench.enqueue(payloads);
     const worker = await bench.addWorker(['q'], 100);

@@ -11,7 +11,7 @@ import {
   TIME_LOW,
 } from '../core/task-table.ts';
 import type { CoreWorker } from '../core/worker.ts';
-import { LIMITS } from '../limits.ts';
+import type { Clock } from '../io/clock.ts';
 import { writeRunHeader } from '../protocol/delivery.ts';
 import { FRAME } from '../protocol/frames.ts';
 import { taskBytes } from '../protocol/task-headers.ts';
@@ -33,15 +33,18 @@ const TAKE_MAX = 4096;
 const RUN_KIND_MASK = KIND_MASK | FLAG_SUSPECT;
 /** A frame is ended soon after it has grown beyond this. */
 const FRAME_BYTES = 1024 * 1024;
+/** After so many the event loop has a turn: what has come meanwhile need not wait until all workers have their fill. */
+const TURN_BYTES = 1024 * 1024;
 
 /**
- * Hands ready tasks to workers, once a turn. Idle handlers are filled before anyone's prefetch, and each worker gets its
+ * Hands ready tasks to workers, once a turn, and in pieces where it is much. Idle handlers are filled before anyone's prefetch, and each worker gets its
  * share of what is there, so that neither work nor latency depends on who connected first. A contiguous run of one batch
  * is copied as it lies in the journal.
  */
 export class Dispatcher {
   readonly targets = new Map<number, DeliveryTarget>();
   readonly #core: Core;
+  readonly #clock: Clock;
   readonly #reader: SegmentReader;
   readonly #unreadable: (queue: Queue, error: unknown, again: () => void) => void;
   readonly #again: () => void;
@@ -50,15 +53,19 @@ export class Dispatcher {
   /** Writers with a frame that this turn began: all queues of a worker go into one, which is one write to its link. */
   readonly #begun: FrameWriter[] = [];
   #deliveries = 0;
+  #leftBytes = TURN_BYTES;
+  #isResting = false;
 
   /** `again` asks for another `run`; `unreadable` gets what became of a page that holds the next task of a queue. */
   constructor(
     core: Core,
+    clock: Clock,
     reader: SegmentReader,
     unreadable: (queue: Queue, error: unknown, again: () => void) => void,
     again: () => void,
   ) {
     this.#core = core;
+    this.#clock = clock;
     this.#reader = reader;
     this.#unreadable = unreadable;
     this.#again = again;
@@ -66,7 +73,7 @@ export class Dispatcher {
 
   run(nowMs: number): void {
     const { marked } = this.#core.queues;
-    if (marked.length === 0) return;
+    if (marked.length === 0 || this.#isResting) return;
     this.#reader.refresh();
     // A queue may be marked again while it is served; that is for the next turn.
     const queues = marked.splice(0);
@@ -75,6 +82,7 @@ export class Dispatcher {
     for (const queue of queues) {
       queue.marked = false;
       if (!queue.paused && !this.#loading.has(queue)) this.#serve(queue, nowMs);
+      if (this.#isResting) this.#core.queues.mark(queue);
     }
     for (const writer of this.#begun.splice(0)) {
       writer.end();
@@ -93,8 +101,8 @@ export class Dispatcher {
 
   #serve(queue: Queue, nowMs: number): void {
     // First the idle handlers, then what fits into the prefetch.
-    this.#share(queue, nowMs, true);
-    while (queue.ready > 0 && this.#share(queue, nowMs, false));
+    if (!this.#isResting) this.#share(queue, nowMs, true);
+    while (queue.ready > 0 && !this.#isResting && this.#share(queue, nowMs, false));
   }
 
   /** One round over the workers; returns whether anybody took anything and more may follow. */
@@ -108,11 +116,13 @@ export class Dispatcher {
     const share = Math.max(1, Math.ceil(Math.min(queue.ready, queue.allowance(nowMs)) / takers));
     const first = queue.turn++ % count;
     let taken = false;
-    for (let i = 0; i < count && queue.ready > 0; i++) {
+    for (let i = 0; i < count && queue.ready > 0 && !this.#isResting; i++) {
       const worker = workers[(first + i) % count];
       const room = Math.min(this.#room(worker, idleOnly), share, TAKE_MAX);
       if (room <= 0) continue;
       if (this.#deliver(worker, queue, room, nowMs) > 0) taken = true;
+      // Where it stops it goes on: the next round does not begin with whoever has had his share.
+      if (this.#isResting) queue.turn = first + i + 1;
       if (this.#core.missing !== NONE) {
         this.#load(queue, this.#core.missing);
         return false;
@@ -144,12 +154,23 @@ export class Dispatcher {
 
   #deliver(worker: CoreWorker, queue: Queue, countMax: number, nowMs: number): number {
     const target = this.targets.get(worker.index) as DeliveryTarget;
-    const bytesMax = Math.min(target.roomBytes, LIMITS.sendBufferBytesMax);
+    const bytesMax = Math.min(target.roomBytes, this.#leftBytes);
     const count = this.#core.take(worker, queue, countMax, bytesMax, this.#reader, nowMs, this.#slots);
     if (count === 0) return 0;
     queue.servedAt = ++this.#deliveries;
     this.#write(target.writer, count, this.#core.firstToken);
+    this.#leftBytes -= this.#core.takenBytes;
+    if (this.#leftBytes <= 0) this.#rest();
     return count;
+  }
+
+  #rest(): void {
+    this.#isResting = true;
+    this.#clock.deferPastInput(() => {
+      this.#isResting = false;
+      this.#leftBytes = TURN_BYTES;
+      this.#again();
+    });
   }
 
   #write(writer: FrameWriter, count: number, firstToken: number): void {

@@ -222,6 +222,7 @@ export class Engine {
     });
     this.#dispatcher = new Dispatcher(
       core,
+      clock,
       reader,
       (queue, error, again) => this.#readFailed(error, (known) => this.#unreadable.next(queue, known, again)),
       () => this.#dispatchSoon(),
