@@ -1,6 +1,7 @@
 import sql, { type Sql } from 'postgres';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { Client } from '../../src/index.ts';
+import { LIMITS } from '../../src/limits.ts';
 import { Arrivals, failure } from '../conformance/events.ts';
 import { type Portion, sharedPostgres, sharedRabbit } from '../support/services.ts';
 import { AmqpScene } from './scene.ts';
@@ -57,6 +58,22 @@ describe.skipIf(postgres === undefined)('a store that does not take', () => {
     // Nothing of it is left to come again.
     await worker.stop();
     expect(await scene.channel.checkQueue('millrace.default')).toMatchObject({ messageCount: 0 });
+  });
+
+  test('one queue more than allowed is refused alone, not with what was enqueued at the same time', async () => {
+    await client.enqueue('any', 0, { queue: 'known' });
+    await database`INSERT INTO queues (name) SELECT 'queue ' || n FROM generate_series(1, ${LIMITS.queuesMax}) n`;
+    const [before, fresh, after] = await Promise.allSettled([
+      client.enqueue('any', 1, { queue: 'known' }),
+      client.enqueue('any', 2, { queue: 'fresh' }),
+      client.enqueue('any', 3, { queue: 'known' }),
+    ]);
+    expect(before.status).toBe('fulfilled');
+    expect(after.status).toBe('fulfilled');
+    expect(fresh).toMatchObject({ status: 'rejected', reason: { code: 'QUEUE_FULL' } });
+    const ran = new Arrivals<unknown>();
+    await client.work({ any: (input) => ran.add(input) }, { queues: ['known'] });
+    expect((await ran.count(3)).toSorted()).toEqual([0, 1, 3]);
   });
 
   test.each(['data_exception', 'check_violation', 'raise_exception'])(

@@ -214,7 +214,10 @@ export class Producer {
       (unpublished) => this.#publishAll(store, unpublished, entries, () => {}),
       (error: unknown) => {
         const refused = refusalOf(error);
-        for (const entry of entries) entry.settled(refused);
+        const byQueue = refused.code === 'QUEUE_FULL' ? ofEachQueue(entries) : [];
+        // Nothing was stored, because of a queue that is one too many: what goes to others is not refused with it.
+        if (byQueue.length > 1) for (const some of byQueue) this.#remember(store, some);
+        else for (const entry of entries) entry.settled(refused);
       },
     );
   }
@@ -299,6 +302,16 @@ function timesOf({ enqueuedAtMs, delayMs, atMs }: Entry): Pick<NewTasks, 'enqueu
 
 function refusalOf(error: unknown): MillraceError {
   return error instanceof MillraceError ? error : new MillraceError('STORAGE_FAILED', String(error));
+}
+
+function ofEachQueue(entries: readonly Entry[]): Entry[][] {
+  const byQueue = new Map<string, Entry[]>();
+  for (const entry of entries) {
+    const some = byQueue.get(entry.spec.queue);
+    if (some === undefined) byQueue.set(entry.spec.queue, [entry]);
+    else some.push(entry);
+  }
+  return [...byQueue.values()];
 }
 
 /** Calls one after the other that enqueue the same kind of task at the same time, as one. */
