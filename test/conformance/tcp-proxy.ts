@@ -25,6 +25,8 @@ type Manner =
  */
 export class TcpProxy {
   readonly port: number;
+  /** How many connections met `refuse`. */
+  refused = 0;
   readonly #server: Server;
   readonly #targetPort: number;
   readonly #pipes = new Set<Pipe>();
@@ -118,6 +120,7 @@ export class TcpProxy {
 
   #accept(near: Socket): void {
     if (this.#refusing) {
+      this.refused++;
       near.resetAndDestroy();
       return;
     }

@@ -248,7 +248,7 @@ describe.skipIf(shared === undefined)('workers that are not heard of', () => {
       proxy.cut();
       clock.aheadMs += SURE_MS;
       const swept = other.sweep(0);
-      await new Promise((resolve) => setTimeout(resolve, 100));
+      await expect.poll(() => proxy.refused).toBeGreaterThan(0);
       proxy.pass();
       expect(await swept).toEqual(NOTHING);
       clock.aheadMs += SURE_MS;

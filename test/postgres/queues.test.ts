@@ -268,10 +268,11 @@ describe.skipIf(shared === undefined)('retention', () => {
       await scene.sql`UPDATE ended SET at = at - interval '2 hours'`;
       await complete(store, young);
       const [one, other] = [await scene.store({ upkeep: true }), await scene.store({ upkeep: true })];
-      await expect.poll(async () => (await other.status()).queues[0]?.completed, { timeout: 15_000 }).toBe(3);
+      await expect.poll(async () => (await other.status()).queues[0]?.completed, { timeout: 40_000 }).toBe(3);
       expect(await kept(one, [old[0] as string, ...young])).toEqual(young);
       expect(await scene.sql`SELECT no FROM ended`).toHaveLength(1);
     }),
+    60_000,
   );
 
   test(
