@@ -112,12 +112,14 @@ export const LIMITS = {
   handshakeTimeoutMs: 5 * SECOND,
   /** A frame whose first byte came must be whole after this. */
   frameTimeoutMs: 30 * SECOND,
+  /** What the server reads of a worker's outcomes before they are confirmed, and of what comes from its own process. */
+  unconfirmedBytesPerConnectionMax: 32 * MiB,
   /**
-   * What waits for the disk, of all connections together, is one queue. Beyond this, two writes, it grows by nothing large: who has
-   * more than a little in it, or in a frame that was begun, is not read from. So it holds up whoever sends little for as long as
-   * that takes to write, and no longer.
+   * What waits for the disk is one queue, in which whoever sends little stands behind those who send much. So of enqueues over
+   * connections, these together have this much, in equal shares; who has no more than a little in it has no part in that.
    */
-  crowdedDiskBytes: 8 * MiB,
+  unconfirmedBytesShared: 16 * MiB,
+  unconfirmedShareBytesMin: 1 * MiB,
   littleUnconfirmedBytes: 64 * KiB,
   /** What the server holds for its disk from all connections together. */
   unconfirmedBytesMax: 128 * MiB,
@@ -681,9 +683,13 @@ relation(
   'what is not a connection finds a file to open',
 );
 relation(LIMITS.reservedBytes < LIMITS.segmentBytes, 'reservedBytes < segmentBytes');
+relation(LIMITS.frameBytesMax <= LIMITS.unconfirmedBytesPerConnectionMax, 'a frame fits into the unconfirmed window');
+relation(LIMITS.unconfirmedBytesPerConnectionMax <= LIMITS.unconfirmedBytesMax, 'one connection ≤ all connections');
 relation(
-  LIMITS.crowdedDiskBytes + LIMITS.connectionsMax * LIMITS.littleUnconfirmedBytes <= LIMITS.unconfirmedBytesMax,
-  'whoever sends little is not held up by what others have sent',
+  LIMITS.littleUnconfirmedBytes < LIMITS.unconfirmedShareBytesMin &&
+    LIMITS.unconfirmedShareBytesMin <= LIMITS.unconfirmedBytesShared &&
+    LIMITS.unconfirmedBytesShared <= LIMITS.unconfirmedBytesPerConnectionMax,
+  'a little < a share ≤ all shares ≤ one connection that shares with nobody',
 );
 relation(LIMITS.sendBufferBytesMax < LIMITS.sendBufferBytesEvict, 'sendBufferBytesMax < sendBufferBytesEvict');
 relation(

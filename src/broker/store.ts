@@ -45,7 +45,10 @@ import type {
  */
 export interface Store {
   readonly schedules: StoredSchedules;
-  /** New tasks, all or none of one call. They stay in the outbox until `published`. An id that is known already is left alone. */
+  /**
+   * New tasks, all or none of one call. They stay in the outbox until `published`. An id that is known already is left alone. Rejects
+   * QueuesRefused.
+   */
   insert(batches: readonly NewTasks[]): Promise<Unpublished>;
   /**
    * New tasks that have to do with others, all or none. Rejects like the contract's, but for what `checkSubmission` says.

@@ -37,9 +37,9 @@ const FRAME_BYTES = 1024 * 1024;
 const TURN_BYTES = 1024 * 1024;
 
 /**
- * Hands ready tasks to workers, once a turn, and in pieces where it is much. Idle handlers are filled before anyone's prefetch, and each worker gets its
- * share of what is there, so that neither work nor latency depends on who connected first. A contiguous run of one batch
- * is copied as it lies in the journal.
+ * Hands ready tasks to workers, once a turn, and in pieces where it is much. Idle handlers are filled before anyone's
+ * prefetch, and each worker gets its share of what is there, so that neither work nor latency depends on who connected
+ * first. A contiguous run of one batch is copied as it lies in the journal.
  */
 export class Dispatcher {
   readonly targets = new Map<number, DeliveryTarget>();

@@ -73,6 +73,8 @@ export class Host implements SessionOwner, Telemetry {
   /** Of the sessions that are counted for an address: how to end that. */
   readonly #counted = new Map<Session, () => void>();
   readonly #awaiting = new Set<Session>();
+  /** Those of whom more than a little waits for the disk. */
+  readonly #sendMuch = new Set<Session>();
   /** The links that were refused last, for want of room. */
   readonly #turnedAway: Link[] = [];
   readonly #refused = new Refusals('connection');
@@ -264,6 +266,23 @@ export class Host implements SessionOwner, Telemetry {
     return !this.#inside.has(session) && this.#reading.read(session, bytes);
   }
 
+  sendsMuch(session: Session, much: boolean): void {
+    if (much) this.#sendMuch.add(session);
+    else this.#sendMuch.delete(session);
+  }
+
+  windowOf(session: Session): number {
+    if (!this.#isProducer(session)) return LIMITS.unconfirmedBytesPerConnectionMax;
+    let producers = 0;
+    for (const each of this.#sendMuch) if (this.#isProducer(each)) producers++;
+    return Math.max(LIMITS.unconfirmedShareBytesMin, LIMITS.unconfirmedBytesShared / Math.max(1, producers));
+  }
+
+  /** Over a connection of its own. */
+  #isProducer(session: Session): boolean {
+    return session.worker === undefined && !this.#inside.has(session);
+  }
+
   answered(session: Session): void {
     if (this.#awaiting.delete(session)) this.#checkIdle();
   }
@@ -275,6 +294,7 @@ export class Host implements SessionOwner, Telemetry {
     this.#counted.get(session)?.();
     this.#counted.delete(session);
     this.#awaiting.delete(session);
+    this.#sendMuch.delete(session);
     this.#checkIdle();
   }
 
@@ -397,7 +417,7 @@ export class Host implements SessionOwner, Telemetry {
     } else if (this.#keptBytes(session) > LIMITS.keptForResultsBytesMax) {
       const kept = this.#keptBytes(session);
       session.refuse(tooSlow(kept, LIMITS.keptForResultsBytesMax, 'leaves results of which the journal keeps'));
-    }
+    } else session.look();
   }
 
   /** Of the journal, for what the client has asked for and does not read. */

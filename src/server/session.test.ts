@@ -269,12 +269,14 @@ describe('a client that reads slowly', () => {
   });
 });
 
-describe('a producer that is faster than the disk', () => {
+describe('producers that are faster than the disk', () => {
   const SPEC = {
     ...{ queue: 'q', name: 'n', priority: 4, maxAttempts: 1, timeoutMs: 1000 },
     backoff: { type: 'fixed', delayMs: 0, maxDelayMs: 0, jitter: false },
   } as const;
-  function batchOf(tasks: number, number: number, payload = 'x'.repeat(LIMITS.payloadBytesMax)): Buffer {
+  const LARGE = 'x'.repeat(LIMITS.payloadBytesMax);
+
+  function batchOf(tasks: number, number: number, payload = LARGE): Buffer {
     const writer = new BatchWriter(new BufferPool());
     for (let count = 0; count < tasks; count++) writer.add(SPEC, { kind: 'now' }, payload);
     const bytes = writer.seal(number);
@@ -282,39 +284,114 @@ describe('a producer that is faster than the disk', () => {
     return bytes;
   }
 
-  test('is read from no further while so much of it waits, goes on when that is on disk, and holds up nobody else', async () => {
-    const disk = new MemoryDisk();
-    const host = await Host.start({ directory: memoryDirectory(), disk });
-    const [link, other] = [new ScriptedLink(), new ScriptedLink()];
-    for (const each of [link, other]) {
-      host.accept(each);
-      each.say(HELLO);
+  /** A connection of a producer of its own. */
+  class Producer {
+    readonly link = new ScriptedLink();
+    said = 0;
+
+    constructor(host: Host, name: string) {
+      host.accept(this.link);
+      this.link.say(
+        frame(FRAME.HELLO, 1, (writer) => {
+          const producer = Buffer.from(name.padEnd(16)).toString('hex');
+          writer.text(JSON.stringify({ protocol: 1, client: 'test', host: 'here', pid: 1, producer }));
+        }),
+      );
     }
+
+    get confirmed(): number {
+      return this.link.frames.filter(({ type }) => type === FRAME.CONFIRM).length;
+    }
+
+    /** Returns how many bytes it took. Others have their turn after each frame; that is over then. */
+    async sendUntilPaused(): Promise<number> {
+      const before = this.said;
+      while (!this.link.paused) {
+        this.link.say(batchOf(4, ++this.said));
+        await settle();
+      }
+      return (this.said - before) * 4 * LIMITS.payloadBytesMax;
+    }
+
+    send(payload: string): void {
+      this.link.say(batchOf(1, ++this.said, payload));
+    }
+
+    async allConfirmed(): Promise<void> {
+      while (this.confirmed < this.said) await settle();
+    }
+  }
+
+  async function open(): Promise<{ disk: MemoryDisk; host: Host; clock: ManualClock; one: Producer; other: Producer }> {
+    const [disk, clock] = [new MemoryDisk(), new ManualClock()];
+    const host = await Host.start({ directory: memoryDirectory(), disk, clock });
+    return { disk, host, clock, one: new Producer(host, 'one'), other: new Producer(host, 'other') };
+  }
+
+  test('are read from no further while their shares of it wait, and go on when that is on disk', async () => {
+    const { disk, host, one, other } = await open();
     disk.hold('write');
-    let said = 0;
-    // Others have their turn after each of them; that is over then.
-    while (!link.paused) {
-      link.say(batchOf(4, ++said));
+    const first = await one.sendUntilPaused();
+    expect(first).toBeGreaterThanOrEqual(LIMITS.unconfirmedBytesShared - LIMITS.frameBytesMax / 4);
+    expect(first).toBeLessThanOrEqual(LIMITS.unconfirmedBytesShared + LIMITS.frameBytesMax / 4);
+    const second = await other.sendUntilPaused();
+    expect(second).toBeLessThanOrEqual(LIMITS.unconfirmedBytesShared / 2 + LIMITS.frameBytesMax / 4);
+    disk.release();
+    await Promise.all([one.allConfirmed(), other.allConfirmed()]);
+    expect([one.link.paused, other.link.paused]).toEqual([false, false]);
+    await host.stop({ timeoutMs: 0 });
+  });
+
+  test('hold up nobody who sends little, however many they are', async () => {
+    const { disk, host, one, other } = await open();
+    disk.hold('write');
+    await one.sendUntilPaused();
+    const many = Array.from({ length: 100 }, (_, index) => new Producer(host, `many ${index}`));
+    for (const each of many) each.send('x'.repeat(LIMITS.littleUnconfirmedBytes / 2));
+    other.send(LARGE);
+    other.link.say(CALL);
+    await settle();
+    for (const { link } of [...many, other]) expect(link.paused).toBe(false);
+    expect(other.link.frames.at(-1)?.type).toBe(FRAME.REPLY);
+    disk.release();
+    await Promise.all([...many, one, other].map((each) => each.allConfirmed()));
+    await host.stop({ timeoutMs: 0 });
+  });
+
+  test('hear from the server as long as it does not read from them', async () => {
+    const { disk, host, clock, one, other } = await open();
+    disk.hold('write');
+    await one.sendUntilPaused();
+    const pings = ({ link }: Producer): number => link.frames.filter(({ type }) => type === FRAME.PING).length;
+    for (let second = 0; second < 60; second++) clock.advance(1000);
+    await settle();
+    expect([pings(one), pings(other)]).toEqual([60, 0]);
+    disk.release();
+    await one.allConfirmed();
+    clock.advance(1000);
+    await settle();
+    expect(pings(one)).toBe(60);
+    await host.stop({ timeoutMs: 0 });
+  });
+
+  test('are told when the disk is full, and not kept waiting for it', async () => {
+    const { disk, host, clock, one } = await open();
+    disk.hold('write');
+    await one.sendUntilPaused();
+    disk.capacityBytes = disk.usedBytes;
+    disk.release();
+    while (!host.engine.journal.stats().diskFull) await settle();
+    expect(one.link.paused).toBe(true);
+    clock.advance(1000);
+    expect(one.link.paused).toBe(false);
+    one.send(LARGE);
+    await settle();
+    expect(one.link.lastCode).toBe('DISK_FULL');
+    disk.capacityBytes = Number.POSITIVE_INFINITY;
+    while (one.confirmed < one.said - 1) {
+      clock.advance(1000);
       await settle();
     }
-    expect(said * 4 * LIMITS.payloadBytesMax).toBeLessThanOrEqual(LIMITS.crowdedDiskBytes + LIMITS.frameBytesMax);
-    other.say(CALL);
-    await settle();
-    expect(other.frames.at(-1)?.type).toBe(FRAME.REPLY);
-    // Nor is anybody else kept from sending a little, only from sending much: not even a frame that was begun goes on.
-    other.say(batchOf(1, 1, 'small'));
-    expect(other.paused).toBe(false);
-    const large = batchOf(4, 2);
-    other.say(large.subarray(0, LIMITS.littleUnconfirmedBytes * 2));
-    expect(other.paused).toBe(true);
-    const before = host.engine.journal.unwrittenBytes;
-    disk.release();
-    while (other.paused) await settle();
-    expect(host.engine.journal.unwrittenBytes).toBeLessThan(before);
-    other.say(large.subarray(LIMITS.littleUnconfirmedBytes * 2));
-    while (other.frames.filter(({ type }) => type === FRAME.CONFIRM).length < 2) await settle();
-    while (link.frames.filter(({ type }) => type === FRAME.CONFIRM).length < said) await settle();
-    expect(link.paused).toBe(false);
     await host.stop({ timeoutMs: 0 });
   });
 });

@@ -63,6 +63,10 @@ export interface SessionOwner {
   tookLog(session: Session, id: number): void;
   /** The session has answers to send once more is durable. */
   awaiting(session: Session): void;
+  /** More than a little of what the session has sent waits for the disk, or no longer. */
+  sendsMuch(session: Session, much: boolean): void;
+  /** How much that may be before it is not read from. */
+  windowOf(session: Session): number;
   /** So much has come: whether the session is to rest until it is told to read on. */
   hasRead(session: Session, bytes: number): boolean;
   /** It has none any more. */
@@ -120,8 +124,8 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
   #unconfirmedBytes = 0;
   /** Its link is not read from: it is ahead of the disk, or does not read; or others have their turn. */
   #isBehind = false;
-  /** Until less waits for the disk. */
-  #isHeldUp = false;
+  /** More than a little of it waits for the disk. */
+  #sendsMuch = false;
   #isResting = false;
   #paused = false;
   #first = true;
@@ -329,7 +333,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
   }
 
   get #isOwing(): boolean {
-    return this.#answers.length > 0 || this.#isHeldUp || this.#results.pending || this.#watches?.isOwing === true;
+    return this.#answers.length > 0 || this.#results.pending || this.#watches?.isOwing === true;
   }
 
   #checkAnswered(): void {
@@ -365,25 +369,35 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
    * calls come faster than they can be worked on.
    */
   #throttle(): void {
-    const isHeldUp = this.#isCrowding;
-    if (isHeldUp && !this.#isHeldUp) this.#owner.awaiting(this);
-    this.#isHeldUp = isHeldUp;
-    const behind =
-      isHeldUp ||
+    if (this.#closed) return;
+    const sendsMuch = this.#unconfirmedBytes > LIMITS.littleUnconfirmedBytes;
+    if (sendsMuch !== this.#sendsMuch) {
+      this.#sendsMuch = sendsMuch;
+      this.#owner.sendsMuch(this, sendsMuch);
+    }
+    this.#isBehind =
+      this.isAheadOfDisk ||
       this.#answers.length > LIMITS.answersPerConnectionMax ||
       this.#link.bufferedBytes > LIMITS.sendBufferBytesMax ||
       this.#calls.waitingBytes > LIMITS.waitingCallBytesPerConnectionMax;
-    this.#isBehind = behind;
     this.#pauseOrResume();
   }
 
-  /** Its share of what waits for the disk is no little one, and it is much that waits. */
-  get #isCrowding(): boolean {
-    const { unwrittenBytes } = this.#engine.journal;
-    if (unwrittenBytes <= LIMITS.crowdedDiskBytes) return false;
+  /** It is read from again when less of what it has sent waits for the disk. */
+  get isAheadOfDisk(): boolean {
+    const { journal } = this.#engine;
     const own = this.#unconfirmedBytes;
-    if (own > LIMITS.littleUnconfirmedBytes || this.#reader.heldBytes > LIMITS.littleUnconfirmedBytes) return true;
-    return own > 0 && unwrittenBytes > LIMITS.unconfirmedBytesMax;
+    const isAhead =
+      (this.#sendsMuch && own > this.#owner.windowOf(this)) ||
+      (own > 0 && journal.unwrittenBytes > LIMITS.unconfirmedBytesMax);
+    // Where no task can be taken, none adds to what waits: who enqueues is told so, and not kept waiting for the disk.
+    return isAhead && (this.worker !== undefined || journal.hasRoom(0, 'task'));
+  }
+
+  /** Once a second. Who is not read from gets no answer, and would take that for silence. */
+  look(): void {
+    this.#throttle();
+    if (this.isAheadOfDisk && this.hello !== undefined) this.probe();
   }
 
   #pauseOrResume(): void {

@@ -30,8 +30,10 @@ const BOUNDS: Readonly<Record<string, readonly string[]>> = {
   ],
   'a frame': [mib(LIMITS.frameBytesMax), seconds(LIMITS.frameTimeoutMs), mib(LIMITS.unfinishedFrameBytesMax)],
   'bytes of all connections that wait for the disk': [
-    mib(LIMITS.crowdedDiskBytes),
+    mib(LIMITS.unconfirmedBytesShared),
     kib(LIMITS.littleUnconfirmedBytes),
+    mib(LIMITS.unconfirmedShareBytesMin),
+    mib(LIMITS.unconfirmedBytesPerConnectionMax),
     mib(LIMITS.unconfirmedBytesMax),
   ],
   '… in a client': [mib(LIMITS.clientBufferBytesMax), count(LIMITS.clientBufferTasksMax)],

@@ -120,9 +120,9 @@ test('results are not read from a worker while too many bytes of them wait for t
   const worker = await QuickWorker.start(count, 'x'.repeat(1_000_000));
   await worker.workUntilDelivered(count);
   const { journal } = server.host.engine;
-  while (journal.unwrittenBytes <= LIMITS.crowdedDiskBytes) await turn();
+  while (journal.unwrittenBytes <= LIMITS.unconfirmedBytesPerConnectionMax) await turn();
   for (let i = 0; i < 100; i++) await turn();
-  expect(journal.unwrittenBytes).toBeLessThan(LIMITS.crowdedDiskBytes + LIMITS.frameBytesMax);
+  expect(journal.unwrittenBytes).toBeLessThan(LIMITS.unconfirmedBytesPerConnectionMax + LIMITS.frameBytesMax);
   disk.release();
   while (worker.answered < count) {
     const frame = await worker.client.next();
@@ -139,7 +139,7 @@ test('nobody gets tasks while more waits for the disk than the server may hold',
     ...{ queue: 'other', name: 'n', priority: 4, maxAttempts: 1, timeoutMs: 1000 },
     backoff: { type: 'fixed', delayMs: 0, maxDelayMs: 0, jitter: false },
   } as const;
-  // A thousand connections, of which each leaves as much as none is kept from, need not be made for that.
+  // The many connections that it takes need not be made for that.
   for (let batch = 1; engine.journal.unwrittenBytes <= LIMITS.unconfirmedBytesMax; batch++) {
     const writer = new BatchWriter(new BufferPool());
     writer.add(spec, { kind: 'now' }, 'x'.repeat(LIMITS.payloadBytesMax));

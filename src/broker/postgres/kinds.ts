@@ -1,6 +1,6 @@
-import { MillraceError } from '../../errors.ts';
 import { LIMITS } from '../../limits.ts';
 import type { TaskSpec } from '../contract.ts';
+import { QueuesRefused } from '../queues-refused.ts';
 import type { Database } from './database.ts';
 import { flagArray, numberArray, textArray } from './encode.ts';
 import type { Row } from './lane.ts';
@@ -23,7 +23,7 @@ export class Kinds {
     this.#database = database;
   }
 
-  /** In the order of the specs. Rejects QUEUE_FULL when there would be too many queues. */
+  /** In the order of the specs. Rejects QueuesRefused. */
   async of(specs: readonly TaskSpec[]): Promise<Kind[]> {
     const missing = new Map<string, TaskSpec>();
     for (const spec of specs) if (this.#find(spec) === undefined) missing.set(keyOf(spec), spec);
@@ -70,18 +70,13 @@ export class Kinds {
   }
 }
 
-/** Makes those that are not there yet. */
+/** Makes those that are not there yet. Rejects QueuesRefused, and then has made none. */
 export async function makeQueues(database: Database, names: readonly string[]): Promise<void> {
   const [counted] = await database.query('durable', COUNT_QUEUES, [textArray(names)]);
-  const { missing, there } = counted as { missing: number; there: number };
-  if (missing === 0) return;
-  if (there + missing > LIMITS.queuesMax) {
-    throw new MillraceError(
-      'QUEUE_FULL',
-      `the store has ${there} queues, and ${LIMITS.queuesMax} are allowed; use fewer queues`,
-      { details: { queues: there, bound: LIMITS.queuesMax } },
-    );
-  }
+  const { missing, there } = counted as { missing: string[]; there: number };
+  if (missing.length === 0) return;
+  const refused = missing.slice(Math.max(0, LIMITS.queuesMax - there));
+  if (refused.length > 0) throw new QueuesRefused(refused);
   await database.query('durable', MAKE_QUEUES, [textArray(names)]);
 }
 
@@ -113,8 +108,9 @@ function keyOf(spec: TaskSpec): string {
 
 const COUNT_QUEUES = `
 SELECT (SELECT count(*) FROM queues)::integer AS there,
-       (SELECT count(*) FROM unnest($1::text[]) AS a(name) WHERE NOT EXISTS (
-         SELECT FROM queues q WHERE q.name = a.name))::integer AS missing`;
+       (SELECT coalesce(json_agg(a.name ORDER BY a.n), '[]')
+        FROM unnest($1::text[]) WITH ORDINALITY AS a(name, n)
+        WHERE NOT EXISTS (SELECT FROM queues q WHERE q.name = a.name)) AS missing`;
 
 // A conflict burns a number; the one before it is asked first, so that this is rare.
 const MAKE_QUEUES = 'INSERT INTO queues (name) SELECT DISTINCT unnest($1::text[]) ORDER BY 1 ON CONFLICT DO NOTHING';

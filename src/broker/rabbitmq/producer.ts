@@ -3,6 +3,7 @@ import type { Clock } from '../../io/clock.ts';
 import { LIMITS } from '../../limits.ts';
 import { manyBytesBound } from '../../protocol/batch-writer.ts';
 import type { Payload, RelatedTask, SubmittedTask, TaskHeaders, TaskIds, TaskSpec, When } from '../contract.ts';
+import { QueuesRefused } from '../queues-refused.ts';
 import type { NewTasks, Store, Submission, Unpublished } from '../store.ts';
 import { DeadlineTimer } from '../tcp/deadlines.ts';
 import type { Link } from './link.ts';
@@ -213,11 +214,15 @@ export class Producer {
     store.insert(together(entries)).then(
       (unpublished) => this.#publishAll(store, unpublished, entries, () => {}),
       (error: unknown) => {
-        const refused = refusalOf(error);
-        const byQueue = refused.code === 'QUEUE_FULL' ? ofEachQueue(entries) : [];
-        // Nothing was stored, because of a queue that is one too many: what goes to others is not refused with it.
-        if (byQueue.length > 1) for (const some of byQueue) this.#remember(store, some);
-        else for (const entry of entries) entry.settled(refused);
+        // Nothing was stored, because of queues that are too many: what goes to others is not refused with them.
+        const others: Entry[] = [];
+        for (const entry of entries) {
+          const { queue } = entry.spec;
+          if (!(error instanceof QueuesRefused)) entry.settled(refusalOf(error));
+          else if (error.queues.has(queue)) entry.settled(new QueuesRefused([queue]));
+          else others.push(entry);
+        }
+        if (others.length > 0) this.#remember(store, others);
       },
     );
   }
@@ -302,16 +307,6 @@ function timesOf({ enqueuedAtMs, delayMs, atMs }: Entry): Pick<NewTasks, 'enqueu
 
 function refusalOf(error: unknown): MillraceError {
   return error instanceof MillraceError ? error : new MillraceError('STORAGE_FAILED', String(error));
-}
-
-function ofEachQueue(entries: readonly Entry[]): Entry[][] {
-  const byQueue = new Map<string, Entry[]>();
-  for (const entry of entries) {
-    const some = byQueue.get(entry.spec.queue);
-    if (some === undefined) byQueue.set(entry.spec.queue, [entry]);
-    else some.push(entry);
-  }
-  return [...byQueue.values()];
 }
 
 /** Calls one after the other that enqueue the same kind of task at the same time, as one. */
