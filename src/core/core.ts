@@ -243,7 +243,7 @@ export class Core {
 
   /** The token of the first task of the last `take`; the others follow on. */
   firstToken = 0;
-  /** What the payloads of the last `take` are in the journal. */
+  /** What the tasks of the last `take` have in the journal: payloads, headers and their lengths. */
   takenBytes = 0;
   /** The last `take` stopped at a task whose bytes are not in memory. */
   missing = NONE;

@@ -124,7 +124,7 @@ describe('deliveries', () => {
   });
 
   it('of one batch keep every payload, empty and large ones too', async () => {
-    const bench = await EngineBench.open(ROOMY);
+    const bench = await EngineBench.open({ segmentBytes: 8 * 1024 * 1024, cacheBytes: 32 * 1024 * 1024 });
     const payloads = ['', 'a', 'x'.repeat(900_000), '', 'ü', 'y'.repeat(700_000), 'z'.repeat(1_048_576), ''];
     bench.enqueue(payloads);
     const worker = await bench.addWorker(['q'], 100);

@@ -73,7 +73,7 @@ export class Host implements SessionOwner, Telemetry {
   /** Of the sessions that are counted for an address: how to end that. */
   readonly #counted = new Map<Session, () => void>();
   readonly #awaiting = new Set<Session>();
-  /** Those of whom more than a little waits for the disk. */
+  /** Producers over a connection, of whom more than a little waits for the disk. */
   readonly #sendMuch = new Set<Session>();
   /** The links that were refused last, for want of room. */
   readonly #turnedAway: Link[] = [];
@@ -267,20 +267,13 @@ export class Host implements SessionOwner, Telemetry {
   }
 
   sendsMuch(session: Session, much: boolean): void {
-    if (much) this.#sendMuch.add(session);
+    if (much && !this.#inside.has(session)) this.#sendMuch.add(session);
     else this.#sendMuch.delete(session);
   }
 
   windowOf(session: Session): number {
-    if (!this.#isProducer(session)) return LIMITS.unconfirmedBytesPerConnectionMax;
-    let producers = 0;
-    for (const each of this.#sendMuch) if (this.#isProducer(each)) producers++;
-    return Math.max(LIMITS.unconfirmedShareBytesMin, LIMITS.unconfirmedBytesShared / Math.max(1, producers));
-  }
-
-  /** Over a connection of its own. */
-  #isProducer(session: Session): boolean {
-    return session.worker === undefined && !this.#inside.has(session);
+    if (!this.#sendMuch.has(session)) return LIMITS.unconfirmedBytesPerConnectionMax;
+    return Math.max(LIMITS.unconfirmedShareBytesMin, LIMITS.unconfirmedBytesShared / this.#sendMuch.size);
   }
 
   answered(session: Session): void {

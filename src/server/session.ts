@@ -63,9 +63,9 @@ export interface SessionOwner {
   tookLog(session: Session, id: number): void;
   /** The session has answers to send once more is durable. */
   awaiting(session: Session): void;
-  /** More than a little of what the session has sent waits for the disk, or no longer. */
+  /** More than a little of what the session, no worker's, has sent waits for the disk, or no longer. */
   sendsMuch(session: Session, much: boolean): void;
-  /** How much that may be before it is not read from. */
+  /** How much of what it has sent may wait for the disk before it is not read from. */
   windowOf(session: Session): number;
   /** So much has come: whether the session is to rest until it is told to read on. */
   hasRead(session: Session, bytes: number): boolean;
@@ -124,7 +124,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
   #unconfirmedBytes = 0;
   /** Its link is not read from: it is ahead of the disk, or does not read; or others have their turn. */
   #isBehind = false;
-  /** More than a little of it waits for the disk. */
+  /** It is no worker's, and more than a little of what it has sent waits for the disk. */
   #sendsMuch = false;
   #isResting = false;
   #paused = false;
@@ -370,7 +370,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
    */
   #throttle(): void {
     if (this.#closed) return;
-    const sendsMuch = this.#unconfirmedBytes > LIMITS.littleUnconfirmedBytes;
+    const sendsMuch = this.worker === undefined && this.#unconfirmedBytes > LIMITS.littleUnconfirmedBytes;
     if (sendsMuch !== this.#sendsMuch) {
       this.#sendsMuch = sendsMuch;
       this.#owner.sendsMuch(this, sendsMuch);
@@ -388,7 +388,7 @@ export class Session implements LinkHandler, DeliveryTarget, ResultSink {
     const { journal } = this.#engine;
     const own = this.#unconfirmedBytes;
     const isAhead =
-      (this.#sendsMuch && own > this.#owner.windowOf(this)) ||
+      (own > LIMITS.littleUnconfirmedBytes && own > this.#owner.windowOf(this)) ||
       (own > 0 && journal.unwrittenBytes > LIMITS.unconfirmedBytesMax);
     // Where no task can be taken, none adds to what waits: who enqueues is told so, and not kept waiting for the disk.
     return isAhead && (this.worker !== undefined || journal.hasRoom(0, 'task'));
